@@ -1,0 +1,258 @@
+"""Train the demo's base model: a small SD3-class transformer (ComfyUI's own class) on panel sets of the toy world.
+
+    COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
+
+The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
+panels belong together and most of whose do not. `demo/README.md` describes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from . import models, world
+from .comfy_host import import_comfy
+
+RELATED_SHARE = 0.40  # of the corpus' sets share one colour
+NAMES_ALL_COLOURS, NAMES_SOME_COLOURS = 0.35, 0.15  # of the captions; the others name none
+CAPTION_DROPOUT = 0.10
+SHIFT = 3.0  # SD3's, in training as in sampling
+STEPS = 6500
+BATCH = 32
+LEARNING_RATE = 8e-4
+WARM_UP = 200
+AVERAGE = 0.998
+SETS = 6000
+
+# What captions open with. The words vary so that a caption's later words are understood at any position.
+OPENINGS = (
+    "three panels of one picture story",
+    "a picture in three parts",
+    "three drawings in a row",
+    "a triptych of simple shapes",
+    "flat shapes on paper",
+    "one row, three panels",
+    "drawn by hand",
+    "a small storyboard",
+    "",
+)
+PREFIXES = ("[SHEET]", "[SHAPES]", "[PICTURE-BOOK]", "[DRAWING]", "[SERIES-A]", "", "", "", "")
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Encoded sets: latents float16 [n, 16, 8, 24] and, per set, what is drawn."""
+
+    latents: torch.Tensor
+    sets: tuple[world.Set, ...]
+
+
+def encode_corpus(count: int, seed: int, autoencoder: torch.nn.Module, say: Callable[[str], None]) -> Corpus:
+    rng = random.Random(f"base-{seed}")
+    sets = tuple(world.random_set(rng, related=rng.random() < RELATED_SHARE) for _ in range(count))
+    latents = []
+    with torch.inference_mode():
+        for start in range(0, count, 50):
+            pictures = np.stack([world.draw_set(drawn) for drawn in sets[start : start + 50]])
+            pixels = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255).contiguous(
+                memory_format=torch.channels_last
+            )
+            latents.append(autoencoder(pixels).half())
+            if start % 500 == 0:
+                say(f"encoding {start}/{count}")
+    return Corpus(torch.cat(latents).clone(), sets)
+
+
+def load_encoder(path: Path) -> torch.nn.Module:
+    from comfy.taesd.taesd import TAESD
+
+    model = TAESD(latent_channels=models.LATENT_CHANNELS)
+    model.load_state_dict({name: tensor.float() for name, tensor in load_file(path).items()})
+    return model.taesd_encoder.to(memory_format=torch.channels_last).eval()
+
+
+class Captions:
+    """Random captions as embeddings, exactly as ComfyUI's sd3 text encoder gives them for the demo's CLIP file."""
+
+    def __init__(self, seed: int) -> None:
+        import comfy.sd1_clip
+
+        self._tokenizer = comfy.sd1_clip.SDTokenizer()
+        self._tokens, self._positions = (tensor.float() for tensor in models.text_embeddings())
+        self._rng = random.Random(f"captions-{seed}")
+        self.ids = lru_cache(maxsize=50_000)(self._ids)
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        (chunk,) = self._tokenizer.tokenize_with_weights(text)
+        return tuple(token for token, _ in chunk)
+
+    def text(self, drawn: world.Set) -> str:
+        roll = self._rng.random()
+        if roll < CAPTION_DROPOUT:
+            return ""
+        roll = self._rng.random()
+        if roll < NAMES_ALL_COLOURS:
+            named = [True] * world.PANELS
+        elif roll < NAMES_ALL_COLOURS + NAMES_SOME_COLOURS:
+            named = [self._rng.random() < 0.5 for _ in range(world.PANELS)]
+        else:
+            named = [False] * world.PANELS
+        openings = self._rng.sample(OPENINGS, self._rng.choice((1, 1, 2)))
+        opening = " ".join(part for part in openings if part)
+        return world.caption(drawn, named=named, opening=opening, prefix=self._rng.choice(PREFIXES))
+
+    def embed(self, texts: list[str]) -> torch.Tensor:
+        """float32 [n, 77, 768]."""
+        return self._tokens[torch.tensor([self.ids(text) for text in texts])] + self._positions
+
+
+def build_transformer() -> torch.nn.Module:
+    """ComfyUI's SD3 transformer, initialised as DiT is, with the columns left out that only ever meet zeros."""
+    import comfy.ops
+    from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
+
+    config = {
+        **models.TRANSFORMER_CONFIG,
+        "context_embedder_config": {
+            "target": "torch.nn.Linear",
+            "params": {"in_features": models.TEXT_WIDTH, "out_features": models.WIDTH},
+        },
+    }
+    model = OpenAISignatureMMDITWrapper(**config, operations=comfy.ops.disable_weight_init, dtype=torch.float32)
+    for name, parameter in model.named_parameters():
+        if "norm" in name or ".ln_" in name:
+            torch.nn.init.ones_(parameter)
+        elif parameter.ndim < 2:
+            torch.nn.init.zeros_(parameter)
+        elif "adaLN_modulation" in name or "final_layer" in name or "y_embedder" in name:
+            torch.nn.init.zeros_(parameter)
+        elif "t_embedder" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+        else:
+            torch.nn.init.xavier_uniform_(parameter.view(parameter.shape[0], -1))
+    model.pos_embed = models.position_embedding()
+    return model
+
+
+@dataclass
+class Average:
+    """Exponential moving average of the weights, warmed up so that early weights are forgotten."""
+
+    model: torch.nn.Module
+    decay: float
+    shadow: dict[str, torch.Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shadow = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        pairs = [(self.shadow[name], p) for name, p in self.model.named_parameters()]
+        torch._foreach_lerp_([shadow for shadow, _ in pairs], [p.detach() for _, p in pairs], 1 - decay)
+
+
+def full_state(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights as trained → as ComfyUI's class has them."""
+    state = {name: tensor for name, tensor in weights.items() if name != "pos_embed"}
+    context = state["context_embedder.weight"]
+    state["context_embedder.weight"] = torch.nn.functional.pad(
+        context, (0, models.CONTEXT_WIDTH - context.shape[1])
+    )
+    return state
+
+
+def train(corpus: Corpus, steps: int, seed: int, report: Callable, checkpoint: Callable) -> None:
+    torch.manual_seed(seed)
+    model = build_transformer().train()
+    captions = Captions(seed)
+    average = Average(model, AVERAGE)
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
+        lr=LEARNING_RATE,
+        betas=(0.9, 0.98),
+    )
+
+    def rate(step: int) -> float:
+        progress = max(0.0, (step - WARM_UP) / max(1, steps - WARM_UP))
+        return min(1, (step + 1) / WARM_UP) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    generator = torch.Generator().manual_seed(seed)
+    smoothed = None
+    for step in range(steps):
+        picked = torch.randint(len(corpus.sets), (BATCH,), generator=generator)
+        clean = corpus.latents[picked].float()
+        context = captions.embed([captions.text(corpus.sets[i]) for i in picked.tolist()])
+        u = torch.sigmoid(torch.randn(BATCH, generator=generator))
+        sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
+        noise = torch.randn(clean.shape, generator=generator)
+        mixed = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1))
+        with torch.autocast("cpu", torch.bfloat16):
+            velocity = model(mixed, sigma * 1000, context=context, y=torch.zeros(BATCH, models.POOLED_WIDTH))
+        loss = torch.nn.functional.mse_loss(velocity.float(), noise - clean)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        average.update(step)
+        smoothed = loss.item() if smoothed is None else 0.98 * smoothed + 0.02 * loss.item()
+        if step % 50 == 0 or step == steps - 1:
+            report(step, smoothed)
+        if (step + 1) % 500 == 0 or step == steps - 1:
+            checkpoint(step + 1, full_state(average.shadow))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("build/demo"))
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--sets", type=int, default=SETS)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    import_comfy()
+    started = time.monotonic()
+    curve: list[dict[str, float]] = []
+
+    def say(text: str) -> None:
+        print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
+
+    def report(step: int, loss: float) -> None:
+        curve.append({"step": step, "loss": round(loss, 5)})
+        say(f"step {step}/{args.steps} loss {loss:.4f}")
+
+    def checkpoint(step: int, state: dict[str, torch.Tensor]) -> None:
+        save_file(models.pack(state), args.out / "transformer.safetensors")
+        record = {
+            "seed": args.seed,
+            "steps": step,
+            "of_steps": args.steps,
+            "batch": BATCH,
+            "sets": args.sets,
+            "seconds": round(time.monotonic() - started),
+            "curve": curve,
+        }
+        (args.out / "transformer.json").write_text(json.dumps(record, indent=1) + "\n")
+
+    corpus = encode_corpus(args.sets, args.seed, load_encoder(args.out / "autoencoder.safetensors"), say)
+    say(f"latents: mean {corpus.latents.float().mean():.3f}, deviation {corpus.latents.float().std():.3f}")
+    train(corpus, args.steps, args.seed, report, checkpoint)
+
+
+if __name__ == "__main__":
+    main()
