@@ -134,9 +134,7 @@ def build_transformer() -> torch.nn.Module:
     for name, parameter in model.named_parameters():
         if "norm" in name or ".ln_" in name:
             torch.nn.init.ones_(parameter)
-        elif parameter.ndim < 2:
-            torch.nn.init.zeros_(parameter)
-        elif "adaLN_modulation" in name or "final_layer" in name or "y_embedder" in name:
+        elif parameter.ndim < 2 or "adaLN_modulation" in name or "final_layer" in name or "y_embedder" in name:
             torch.nn.init.zeros_(parameter)
         elif "t_embedder" in name:
             torch.nn.init.normal_(parameter, std=0.02)
@@ -168,9 +166,7 @@ def full_state(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Weights as trained → as ComfyUI's class has them."""
     state = {name: tensor for name, tensor in weights.items() if name != "pos_embed"}
     context = state["context_embedder.weight"]
-    state["context_embedder.weight"] = torch.nn.functional.pad(
-        context, (0, models.CONTEXT_WIDTH - context.shape[1])
-    )
+    state["context_embedder.weight"] = torch.nn.functional.pad(context, (0, models.CONTEXT_WIDTH - context.shape[1]))
     return state
 
 

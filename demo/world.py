@@ -104,7 +104,9 @@ def outline(shape: str) -> list[tuple[float, float]]:
 def _draw(draw: ImageDraw.ImageDraw, shape: str, cx: float, cy: float, radius: float, ink, paper) -> None:
     draw.polygon([(cx + radius * x, cy + radius * y) for x, y in outline(shape)], fill=ink)
     if shape == "moon":
-        draw.polygon([(cx + radius * (0.8 * x + 0.52), cy + radius * 0.8 * y) for x, y in outline("circle")], fill=paper)
+        draw.polygon(
+            [(cx + radius * (0.8 * x + 0.52), cy + radius * 0.8 * y) for x, y in outline("circle")], fill=paper
+        )
 
 
 def draw_panel(panel: Panel) -> np.ndarray:
@@ -251,9 +253,7 @@ def read_panel(pixels: np.ndarray) -> Reading:
 
 def read_set(pixels: np.ndarray) -> tuple[Reading, ...]:
     """`read_panel` for each panel of a canvas, uint8 [PANEL, PANEL * n, 3]."""
-    return tuple(
-        read_panel(pixels[:, left : left + PANEL]) for left in range(0, pixels.shape[1] - PANEL + 1, PANEL)
-    )
+    return tuple(read_panel(pixels[:, left : left + PANEL]) for left in range(0, pixels.shape[1] - PANEL + 1, PANEL))
 
 
 def agree(readings: Sequence[Reading]) -> bool:

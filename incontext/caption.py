@@ -1,0 +1,239 @@
+"""Joint captions: one line that describes a whole set, with a marker in front of each panel's text.
+
+[MOVIE-SHOTS] In a vibrant festival, <Leo> … [SCENE-1] <Leo> enters … [SCENE-2] … [SCENE-3] …
+└── prefix    └── summary                └── marker and text of the first panel
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .errors import CaptionError
+from .recipe import Recipe
+
+# Text encoders cut or chunk captions here. CLIP-L and CLIP-G read 77 tokens at a time, T5 was trained on 512 for FLUX.
+TOKEN_LIMITS = {"clip_l": 77, "clip_g": 77, "t5xxl": 512}
+
+
+@dataclass(frozen=True, slots=True)
+class JointCaption:
+    """The parts of a caption; each is one line without surrounding space."""
+
+    summary: str
+    panels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How many tokens of one text encoder a caption has, and where its limit falls.
+
+    Attributes:
+        encoder: e.g. ``clip_l``.
+        count: with the encoder's start and end tokens.
+        limit: tokens that are read as one piece; None where there is none.
+        cut: index of the first character that falls behind the limit; None when all of the caption fits.
+    """
+
+    encoder: str
+    count: int
+    limit: int | None
+    cut: int | None
+
+
+def build(
+    recipe: Recipe,
+    summary: str,
+    panels: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    escape_parentheses: bool = False,
+) -> str:
+    """Write a joint caption as one line: prefix, summary, then marker and text of each panel.
+
+    Args:
+        recipe: prefix, opening, markers and the form of names.
+        summary: what the set is about; the recipe's opening is used when it is empty.
+        panels: one text a panel; fewer leave the rest empty. A panel's own marker may stand in front already.
+        names: of persons and things; wherever they occur they are written in the recipe's form, ``<Leo>``.
+        escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read an emphasis.
+
+    Raises:
+        CaptionError: for more texts than panels, or a text that holds another panel's marker.
+    """
+    if len(panels) > len(recipe.markers):
+        raise CaptionError(
+            f"{len(panels)} panel texts for {len(recipe.markers)} panels ({' '.join(recipe.markers)}). "
+            "Remove texts, or choose a layout with more panels."
+        )
+    texts = [_one_line(text) for text in [*panels, *[""] * (len(recipe.markers) - len(panels))]]
+    texts = [_without_marker(text, marker, recipe.markers) for text, marker in zip(texts, recipe.markers, strict=True)]
+    opening = _one_line(summary) or _one_line(recipe.opening)
+    if recipe.prefix and opening.startswith(recipe.prefix):
+        opening = opening[len(recipe.prefix) :].lstrip()
+    stray = [marker for marker in recipe.markers if marker in opening]
+    if stray:
+        raise CaptionError(
+            f"The summary holds the panel marker {stray[0]}. Move what follows it to that panel's text; "
+            "markers are added by themselves."
+        )
+    parts = [opening, *texts]
+    parts = [mark_names(part, names, recipe.name_format) for part in parts]
+    if escape_parentheses:
+        parts = [escape(part) for part in parts]
+    opening, *texts = parts
+    pieces = [recipe.prefix, opening]
+    for marker, text in zip(recipe.markers, texts, strict=True):
+        pieces += [marker, text]
+    return " ".join(piece for piece in pieces if piece)
+
+
+def parse(recipe: Recipe, caption: str) -> JointCaption:
+    """The parts of a caption, the inverse of `build`. The prefix is dropped; each panel's text follows its marker.
+
+    Raises:
+        CaptionError: where a marker is missing, repeated or out of order.
+    """
+    line = _one_line(caption)
+    found = [(marker, line.count(marker)) for marker in recipe.markers]
+    missing = [marker for marker, count in found if count == 0]
+    if missing:
+        raise CaptionError(
+            f"The caption lacks {', '.join(missing)}; {recipe.name} needs {' '.join(recipe.markers)} in this order."
+        )
+    repeated = [marker for marker, count in found if count > 1]
+    if repeated:
+        raise CaptionError(f"The caption has {', '.join(repeated)} more than once; each marker may stand once.")
+    starts = [line.index(marker) for marker in recipe.markers]
+    if starts != sorted(starts):
+        order = " ".join(marker for _, marker in sorted(zip(starts, recipe.markers, strict=True)))
+        raise CaptionError(f"The caption has its markers in the order {order}; expected {' '.join(recipe.markers)}.")
+    ends = [*starts[1:], len(line)]
+    summary = line[: starts[0]].strip()
+    if recipe.prefix and summary.startswith(recipe.prefix):
+        summary = summary[len(recipe.prefix) :].strip()
+    texts = tuple(
+        line[start + len(marker) : end].strip() for marker, start, end in zip(recipe.markers, starts, ends, strict=True)
+    )
+    return JointCaption(summary, texts)
+
+
+def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
+    """What a reader of the caption should know; empty when it is as the recipe wants it."""
+    found: list[str] = []
+    if "\n" in caption.strip() or "\r" in caption.strip():
+        found.append("The caption has line breaks; trainers read the first line only. Write it as one line.")
+    line = _one_line(caption)
+    if recipe.prefix and not line.startswith(recipe.prefix):
+        found.append(f"The caption does not begin with the prefix {recipe.prefix}, which triggers the LoRA.")
+    try:
+        parts = parse(recipe, line)
+    except CaptionError as error:
+        found.append(str(error))
+    else:
+        if not parts.summary:
+            found.append("The caption has no summary in front of the first panel; it ties the panels together.")
+        empty = [marker for marker, text in zip(recipe.markers, parts.panels, strict=True) if not text]
+        if empty:
+            found.append(f"No text follows {', '.join(empty)}; the model will choose what such a panel shows.")
+    found += parenthesis_problems(line)
+    return tuple(found)
+
+
+def parenthesis_problems(text: str) -> list[str]:
+    """What ComfyUI would make of the parentheses in a prompt; escaped ones are harmless."""
+    bare = re.sub(r"\\[()]", "", text)
+    depth = 0
+    for character in bare:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth:
+        return ["The parentheses are not balanced; ComfyUI reads them as emphasis. Escape them: \\( \\)."]
+    if "(" in bare:
+        return ["ComfyUI reads (parentheses) as emphasis. Escape them, \\( \\), if they are meant as text."]
+    return []
+
+
+def escape(text: str) -> str:
+    """Write ``\\(`` and ``\\)`` for parentheses that are not escaped yet."""
+    return re.sub(r"(?<!\\)([()])", r"\\\1", text)
+
+
+def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
+    """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts."""
+    wanted = sorted({_one_line(name) for name in names} - {""}, key=len, reverse=True)
+    if not wanted:
+        return text
+    before, _, after = name_format.partition("{}")
+    any_name = "|".join(re.escape(name) for name in wanted)
+    written = f"(?:{re.escape(before)}(?:{any_name}){re.escape(after)})"
+    pattern = re.compile(rf"{written}|(?<!\w)(?P<bare>{any_name})(?!\w)")
+    return pattern.sub(lambda match: f"{before}{match['bare']}{after}" if match["bare"] else match[0], text)
+
+
+def count_tokens(
+    caption: str, counters: Mapping[str, Callable[[str], int]], limits: Mapping[str, int] | None = None
+) -> tuple[TokenCount, ...]:
+    """Count a caption's tokens with the real tokenizers.
+
+    Args:
+        caption: one line.
+        counters: encoder name → function that counts the tokens of a text, start and end tokens included.
+        limits: encoder name → limit; `TOKEN_LIMITS` when None.
+    """
+    limits = TOKEN_LIMITS if limits is None else limits
+    counts = []
+    for encoder, count in counters.items():
+        total, limit = count(caption), limits.get(encoder)
+        cut = _cut(caption, count, limit) if limit is not None and total > limit else None
+        counts.append(TokenCount(encoder, total, limit, cut))
+    return tuple(counts)
+
+
+def token_report(caption: str, counts: Sequence[TokenCount]) -> str:
+    """The counts for people, one line an encoder, with the words at which a limit falls."""
+    lines = []
+    for entry in counts:
+        line = f"{entry.encoder}: {entry.count} tokens"
+        if entry.limit is not None:
+            line += f" of {entry.limit}"
+        if entry.cut is not None:
+            line += f"; the limit falls before “{_shortened(caption[entry.cut :])}”"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _cut(caption: str, count: Callable[[str], int], limit: int) -> int:
+    """Index of the first word that does not fit; the count grows with the text, so words are searched by halves."""
+    starts = [match.start() for match in re.finditer(r"\S+", caption)]
+    ends = [match.end() for match in re.finditer(r"\S+", caption)]
+    low, high = 0, len(starts) - 1  # invariant: words before `low` fit, word `high` does not
+    while low < high:
+        middle = (low + high) // 2
+        if count(caption[: ends[middle]]) <= limit:
+            low = middle + 1
+        else:
+            high = middle
+    return starts[low]
+
+
+def _without_marker(text: str, marker: str, markers: Sequence[str]) -> str:
+    if text.startswith(marker):
+        text = text[len(marker) :].lstrip()
+    stray = [other for other in markers if other in text]
+    if stray:
+        raise CaptionError(
+            f"The text of panel {marker} holds the marker {stray[0]}. Give each panel its own text; "
+            "markers are added by themselves."
+        )
+    return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.replace("\ufeff", "").split())
+
+
+def _shortened(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

@@ -1,0 +1,45 @@
+"""The pack's own errors. Each message says the value, what was expected, and the remedy.
+
+InContextError (ValueError)
+├── LayoutError    a canvas or its panels do not fit together
+├── PanelError     an image or mask does not fit its panel
+├── CaptionError   a joint caption cannot be built or read
+├── RecipeError    a recipe is unknown or unreadable
+├── LoraError      a LoRA file cannot be read, or does not match the model
+├── DatasetError   a folder is no dataset, or a dataset cannot be used
+└── TrainingError  a training cannot start or go on
+"""
+
+from __future__ import annotations
+
+
+class InContextError(ValueError):
+    """Base of all errors that the pack raises for the user to read."""
+
+
+class LayoutError(InContextError):
+    pass
+
+
+class PanelError(InContextError):
+    pass
+
+
+class CaptionError(InContextError):
+    pass
+
+
+class RecipeError(InContextError):
+    pass
+
+
+class LoraError(InContextError):
+    pass
+
+
+class DatasetError(InContextError):
+    pass
+
+
+class TrainingError(InContextError):
+    pass

@@ -1,0 +1,132 @@
+"""What a task *is*: `Recipe` says how many panels there are and where, how their caption is written, and how to sample.
+
+A recipe travels on a wire, inside a LoRA file (`lora_file`) and in the table of published tasks (`tasks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from .errors import RecipeError
+from .layout import PanelLayout
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Settings that work for the recipe's base model. ``guidance`` is FLUX's embedded one, ``cfg`` the true one."""
+
+    steps: int = 20
+    cfg: float = 1.0
+    guidance: float = 3.5
+    sampler: str = "euler"
+    scheduler: str = "simple"
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """How given panels entered in training, and so how they must enter in sampling.
+
+    Attributes:
+        clean: given panels keep no noise at any step (else they are re-noised at every step, as all models can).
+        share: of the training samples that had references.
+        panels: indices of the panels that always were references; empty when they were drawn at random.
+    """
+
+    clean: bool = False
+    share: float = 0.0
+    panels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "panels", tuple(self.panels))
+        if not 0 <= self.share <= 1:
+            raise RecipeError(f"The share of samples with references is {self.share}; it must lie between 0 and 1.")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A task.
+
+    Attributes:
+        name: short and unique, e.g. ``film-storyboard``.
+        title: for people.
+        layout: canvas and panels that the LoRA was trained on.
+        prefix: the trigger in front of every caption, e.g. ``[MOVIE-SHOTS]``; may be empty.
+        opening: how the overall summary begins, e.g. ``This two-part image portrays``.
+        markers: what stands before each panel's text; by default the panel's name in square brackets.
+        name_format: how the names of persons and things are written; ``{}`` is the name.
+        base: the model it was trained on.
+        lora: file name of the published LoRA, where there is one.
+        source: where that file is found.
+        sampling: settings that work.
+        references: how given panels entered in training.
+        note: what else a user should know.
+        lineage: names of the LoRAs that this one was continued from, oldest first.
+    """
+
+    name: str
+    layout: PanelLayout
+    title: str = ""
+    prefix: str = ""
+    opening: str = ""
+    markers: tuple[str, ...] = ()
+    name_format: str = "<{}>"
+    base: str = ""
+    lora: str = ""
+    source: str = ""
+    sampling: Sampling = field(default_factory=Sampling)
+    references: References = field(default_factory=References)
+    note: str = ""
+    lineage: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layout", self.layout.unplaced())
+        object.__setattr__(self, "markers", tuple(self.markers) or tuple(f"[{name}]" for name in self.layout.names))
+        object.__setattr__(self, "lineage", tuple(self.lineage))
+        if len(self.markers) != len(self.layout):
+            raise RecipeError(
+                f"Recipe {self.name!r} has {len(self.layout)} panels and {len(self.markers)} markers; give one a panel."
+            )
+        if len(set(self.markers)) != len(self.markers) or not all(marker.strip() for marker in self.markers):
+            raise RecipeError(
+                f"Recipe {self.name!r} has the markers {list(self.markers)}; each must differ, none empty."
+            )
+        if self.name_format.count("{}") != 1:
+            raise RecipeError(f"The name format is {self.name_format!r}; it must hold '{{}}' once, as in '<{{}}>'.")
+
+    def with_layout(self, layout: PanelLayout) -> Recipe:
+        """The same task on other panels; markers follow the new names."""
+        return replace(self, layout=layout, markers=())
+
+    def to_json(self) -> dict[str, Any]:
+        data = asdict(self)
+        data["layout"] = self.layout.to_json()
+        return {"version": VERSION, **data}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Recipe:
+        """Read a recipe; fields of a newer version that are not understood here are passed over.
+
+        Raises:
+            RecipeError: where there is no layout or a known field has the wrong form.
+        """
+        if not isinstance(data, Mapping) or "layout" not in data:
+            raise RecipeError("This is no recipe: it has no layout.")
+        try:
+            known = {
+                **_known(Recipe, data),
+                "layout": PanelLayout.from_json(data["layout"]),
+                "sampling": Sampling(**_known(Sampling, data.get("sampling") or {})),
+                "references": References(**_known(References, data.get("references") or {})),
+            }
+            return Recipe(**{"name": "unnamed", **known})
+        except TypeError as error:
+            raise RecipeError(f"This recipe cannot be read: {error}.") from error
+
+
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}

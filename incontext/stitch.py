@@ -1,0 +1,307 @@
+"""Panels into one canvas, and the canvas back into panels.
+
+Images are float tensors [batch, height, width, channels] in 0…1, masks [batch, height, width] with 1 where something is
+to be generated: ComfyUI's IMAGE and MASK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from .errors import PanelError
+from .layout import Box, PanelLayout, Placement
+
+NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
+WHITE = (1.0, 1.0, 1.0)
+
+Colour = tuple[float, float, float]
+
+
+class Fit(Enum):
+    """How an image of another size comes into its panel."""
+
+    COVER = "cover"  # fill the panel, cut what hangs over
+    CONTAIN = "contain"  # show all of the image, pad the rest with a colour
+    CONTAIN_EDGE = "contain, extend edges"  # show all of the image, pad with its outermost pixels
+    STRETCH = "stretch"  # change the proportions
+    EXACT = "exact"  # refuse any other size
+
+
+class Align(Enum):
+    """Which part of the image stays when it is cut, or where it lies when it is padded."""
+
+    CENTER = "center"
+    TOP = "top"
+    BOTTOM = "bottom"
+    LEFT = "left"
+    RIGHT = "right"
+    TOP_LEFT = "top left"
+    TOP_RIGHT = "top right"
+    BOTTOM_LEFT = "bottom left"
+    BOTTOM_RIGHT = "bottom right"
+
+    @property
+    def horizontal(self) -> float:
+        return 0.0 if "left" in self.value else 1.0 if "right" in self.value else 0.5
+
+    @property
+    def vertical(self) -> float:
+        return 0.0 if "top" in self.value else 1.0 if "bottom" in self.value else 0.5
+
+
+class Alpha(Enum):
+    """What the transparent part of an image means."""
+
+    FLATTEN = "flatten onto the padding colour"
+    REPAINT = "repaint what is transparent"
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSettings:
+    """How one panel's image is fitted."""
+
+    fit: Fit = Fit.COVER
+    align: Align = Align.CENTER
+    padding: Colour = WHITE
+    alpha: Alpha = Alpha.FLATTEN
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements."""
+
+    canvas: Tensor
+    mask: Tensor
+    layout: PanelLayout
+
+
+def stitch(
+    layout: PanelLayout,
+    images: Sequence[Tensor | None],
+    *,
+    masks: Sequence[Tensor | None] = (),
+    settings: PanelSettings | Sequence[PanelSettings] = PanelSettings(),
+    fill: Colour = NEUTRAL,
+    gutter: Colour = WHITE,
+) -> Stitched:
+    """Put panels on the layout's canvas.
+
+    Args:
+        layout: where the panels are.
+        images: up to one a panel, in the layout's order; None (or a missing tail) is to be generated.
+        masks: up to one a panel: which part of a given panel is to be repainted nevertheless.
+        settings: one for all panels, or one a panel.
+        fill: colour of what is to be generated.
+        gutter: colour between the panels. Gutters are kept where any panel is given, else generated too.
+
+    Raises:
+        PanelError: where an image or mask does not fit, saying which, why, and the remedy.
+    """
+    count = len(layout)
+    if len(images) > count:
+        raise PanelError(
+            f"{len(images)} images for a layout of {count} panels. Remove images or choose a larger layout."
+        )
+    if len(masks) > count:
+        raise PanelError(f"{len(masks)} masks for a layout of {count} panels. Remove masks or choose a larger layout.")
+    every = [settings] * count if isinstance(settings, PanelSettings) else list(settings)
+    if len(every) != count:
+        raise PanelError(f"{len(every)} panel settings for a layout of {count} panels; give one, or one a panel.")
+    padded_images = [*images, *[None] * (count - len(images))]
+    padded_masks = [*masks, *[None] * (count - len(masks))]
+    checked = [_checked_image(name, image) for name, image in zip(layout.names, padded_images, strict=True)]
+    batch = _common_batch({name: image for name, image in zip(layout.names, checked, strict=True) if image is not None})
+    reference = next((image for image in checked if image is not None), torch.empty(0))
+    canvas = reference.new_empty((batch, layout.height, layout.width, 3))
+    canvas[:] = canvas.new_tensor(gutter)
+    any_given = any(image is not None for image in checked)
+    mask = canvas.new_full((batch, layout.height, layout.width), 0.0 if any_given else 1.0)
+    placements: list[Placement | None] = []
+    parts = zip(layout.names, layout.boxes, checked, padded_masks, every, strict=True)
+    for name, box, image, image_mask, setting in parts:
+        if image is None:
+            if image_mask is not None:
+                raise PanelError(f"Panel {name} has a mask but no image. Connect its image, or remove the mask.")
+            canvas[:, box.rows, box.columns] = canvas.new_tensor(fill)
+            mask[:, box.rows, box.columns] = 1.0
+            placements.append(None)
+            continue
+        repaint = _checked_mask(name, image_mask, image)
+        colours, repaint = _flatten(image, repaint, setting)
+        placement = place(colours.shape[2], colours.shape[1], box, setting, name)
+        panel, panel_mask = _fit(colours, repaint, placement, box, setting)
+        canvas[:, box.rows, box.columns] = torch.lerp(
+            panel, canvas.new_tensor(fill), (panel_mask > 0.5).to(panel)[..., None]
+        )
+        mask[:, box.rows, box.columns] = panel_mask
+        placements.append(placement)
+    return Stitched(canvas, mask, layout.placed(placements))
+
+
+def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) -> list[Tensor]:
+    """The panels of a canvas, in the layout's order: the exact inverse of `stitch` for panels that were not resized.
+
+    Args:
+        image: [batch, H, W, channels]; may be the layout's canvas enlarged or reduced by a factor that leaves all
+            edges on whole pixels.
+        layout: as `stitch` gave it, or any layout of that canvas.
+        original_size: undo the fit of given panels: padding is cut off and the visible part comes back in its size.
+
+    Raises:
+        LayoutError: where the image does not have the layout's proportions.
+    """
+    boxes = layout.on_canvas(image.shape[2], image.shape[1])
+    panels = [image[:, box.rows, box.columns].contiguous() for box in boxes]
+    if original_size and layout.placements:
+        panels = [
+            panel if placement is None else take_out(panel, placement, box)
+            for panel, placement, box in zip(panels, layout.placements, layout.boxes, strict=True)
+        ]
+    return panels
+
+
+def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
+    """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
+    return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
+
+
+def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:
+    """How an image of ``width`` × ``height`` comes into a panel.
+
+    Raises:
+        PanelError: with `Fit.EXACT`, where the size differs.
+    """
+    whole, panel = Box(0, 0, width, height), Box(0, 0, box.width, box.height)
+    if (width, height) == (box.width, box.height) or settings.fit is Fit.STRETCH:
+        return Placement(width, height, whole, panel)
+    if settings.fit is Fit.EXACT:
+        raise PanelError(
+            f"The image for panel {name} is {width}×{height}, the panel is {box.width}×{box.height}. "
+            "Resize the image, or choose another fit than 'exact'."
+        )
+    if settings.fit is Fit.COVER:
+        return Placement(width, height, _inscribed(whole, box.width, box.height, settings.align), panel)
+    return Placement(width, height, whole, _inscribed(panel, width, height, settings.align))
+
+
+def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
+    """Undo a placement: the visible part of the source, in the size it had there."""
+    scale = panel.shape[2] / box.width
+    content = placement.content if scale == 1 else placement.content.scaled(panel.shape[2], box.width)
+    visible = panel[:, content.rows, content.columns]
+    width, height = (round(side * scale) for side in (placement.crop.width, placement.crop.height))
+    return resize(visible, width, height)
+
+
+def resize(image: Tensor, width: int, height: int) -> Tensor:
+    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size untouched."""
+    if (image.shape[2], image.shape[1]) == (width, height):
+        return image.contiguous()
+    channels_first = image.movedim(-1, 1)
+    resized = interpolate(channels_first, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp(0, 1).movedim(1, -1).contiguous()
+
+
+def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
+    """[batch, h, w] → [batch, height, width]; any pixel that is touched stays touched when the mask shrinks."""
+    if (mask.shape[2], mask.shape[1]) == (width, height):
+        return mask
+    return interpolate(mask[:, None], (height, width), mode="bilinear", antialias=True, align_corners=False)[
+        :, 0
+    ].clamp(0, 1)
+
+
+def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
+    """The largest box of proportions ``width:height`` in ``outer``, in whole pixels."""
+    if outer.width * height >= outer.height * width:
+        size = (max(1, round(outer.height * width / height)), outer.height)
+    else:
+        size = (outer.width, max(1, round(outer.width * height / width)))
+    return Box(
+        round((outer.width - size[0]) * align.horizontal), round((outer.height - size[1]) * align.vertical), *size
+    )
+
+
+def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
+    if image is None:
+        return None
+    if image.ndim == 3:
+        image = image[None]
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise PanelError(
+            f"The image for panel {name} has the shape {list(image.shape)}; expected [batch, height, width, channels] "
+            "with 1 (grey), 3 (RGB) or 4 (RGBA) channels."
+        )
+    return image.float()
+
+
+def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor:
+    """[batch, h, w] of the image's size; zeros where there is none."""
+    batch, height, width, _ = image.shape
+    if mask is None:
+        return image.new_zeros((1, height, width))
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[3]):
+        mask = mask[:, 0] if mask.shape[1] == 1 else mask[..., 0]
+    if mask.ndim != 3:
+        raise PanelError(f"The mask of panel {name} has the shape {list(mask.shape)}; expected [batch, height, width].")
+    if mask.shape[0] not in (1, batch):
+        raise PanelError(
+            f"The mask of panel {name} has a batch of {mask.shape[0]}, its image one of {batch}. Use one mask, or as "
+            "many as there are images."
+        )
+    if not bool(mask.any()):  # Load Image gives a small empty mask for pictures without transparency
+        return image.new_zeros((1, height, width))
+    if mask.shape[1:] != (height, width):
+        raise PanelError(
+            f"The mask of panel {name} is {mask.shape[2]}×{mask.shape[1]}, its image {width}×{height}. Use the mask "
+            "that was drawn on this image, or resize it."
+        )
+    return mask.to(image)
+
+
+def _flatten(image: Tensor, mask: Tensor, settings: PanelSettings) -> tuple[Tensor, Tensor]:
+    """Grey, RGB or RGBA → RGB, and what transparency means for the mask."""
+    if image.shape[-1] == 1:
+        return image.expand(*image.shape[:3], 3), mask
+    if image.shape[-1] == 3:
+        return image, mask
+    colours, alpha = image[..., :3], image[..., 3:]
+    flat = torch.lerp(colours.new_tensor(settings.padding).expand_as(colours), colours, alpha)
+    if settings.alpha is Alpha.REPAINT:
+        return flat, torch.maximum(mask, 1 - alpha[..., 0])
+    return flat, mask
+
+
+def _fit(image: Tensor, mask: Tensor, placement: Placement, box: Box, settings: PanelSettings) -> tuple[Tensor, Tensor]:
+    crop, content = placement.crop, placement.content
+    visible = resize(image[:, crop.rows, crop.columns], content.width, content.height)
+    visible_mask = resize_mask(mask[:, crop.rows, crop.columns], content.width, content.height)
+    if (content.width, content.height) == (box.width, box.height):
+        return visible, visible_mask
+    margins = (content.left, box.width - content.right, content.top, box.height - content.bottom)
+    if settings.fit is Fit.CONTAIN_EDGE:
+        panel = pad(visible.movedim(-1, 1), margins, mode="replicate").movedim(1, -1)
+    else:
+        panel = visible.new_empty((visible.shape[0], box.height, box.width, 3))
+        panel[:] = visible.new_tensor(settings.padding)
+        panel[:, content.rows, content.columns] = visible
+    return panel, pad(visible_mask, margins)
+
+
+def _common_batch(images: dict[str, Tensor]) -> int:
+    sizes = {name: image.shape[0] for name, image in images.items()}
+    larger = {size for size in sizes.values() if size > 1}
+    if len(larger) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise PanelError(
+            f"The panels have batches of different sizes ({listed}). Use the same number of images in each, or one."
+        )
+    return max(sizes.values(), default=1)
