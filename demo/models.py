@@ -2,7 +2,7 @@
 
 The repository stores what was learned and nothing else: the transformer in 8 bits a weight (one scale a row) without
 the columns that only ever meet zeros, and the autoencoder in half precision. `write_models` expands them and adds the
-text encoder, which is not learned at all: seeded random embeddings in the shape of CLIP-L, whose layers pass their input
+text encoder, which is not learned: seeded random embeddings in the shape of CLIP-L, whose layers pass their input
 on unchanged. ComfyUI reads the results with *Load Diffusion Model*, *Load CLIP* (type ``sd3``) and *Load VAE*.
 """
 
@@ -23,7 +23,7 @@ TRANSFORMER_FILE = "incontext-demo-transformer.safetensors"
 TEXT_ENCODER_FILE = "incontext-demo-text-encoder.safetensors"
 AUTOENCODER_FILE = "incontext-demo-autoencoder.safetensors"
 
-DEPTH = 4
+DEPTH = 3
 WIDTH = 64 * DEPTH  # ComfyUI derives an SD3 transformer's depth and heads from its width
 LATENT_CHANNELS = 16
 TEXT_WIDTH = 768  # CLIP-L; the sd3 text encoder pads it with zeros to CONTEXT_WIDTH

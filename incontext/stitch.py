@@ -6,8 +6,8 @@ to be generated: ComfyUI's IMAGE and MASK.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
@@ -169,6 +169,82 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
 def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
     """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
     return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
+
+
+def gather(
+    count: int, together: Sequence[Tensor], numbered: Mapping[int, Sequence[Tensor] | None]
+) -> list[Tensor | None]:
+    """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
+
+    Args:
+        together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
+        numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
+
+    Raises:
+        PanelError: for panels that the layout does not have, or images of one panel that differ in size.
+    """
+    listed = list(together[0].split(1)) if len(together) == 1 else list(together)
+    if len(listed) > count:
+        raise PanelError(
+            f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
+        )
+    panels: list[Tensor | None] = [*listed, *[None] * (count - len(listed))]
+    for number, images in numbered.items():
+        if not images:
+            continue
+        if number > count:
+            raise PanelError(
+                f"Something is connected for panel {number}, but the layout has {count} panels. "
+                "Disconnect it, or choose a larger layout."
+            )
+        sizes = {tuple(image.shape[1:]) for image in images}
+        if len(sizes) > 1:
+            listed_sizes = ", ".join(f"{size[1]}×{size[0]}" for size in sorted(sizes))
+            raise PanelError(
+                f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image a panel, or "
+                "use 'images' to give all panels as a list."
+            )
+        panels[number - 1] = torch.cat(list(images)) if len(images) > 1 else images[0]
+    return panels
+
+
+def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list[PanelSettings]:
+    """Settings for every panel, from common ones and lines such as ``2: contain, top`` or ``LEFT: stretch``.
+
+    Raises:
+        PanelError: naming the line that cannot be read.
+    """
+    settings = [common] * len(layout)
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        panel, _, words = line.partition(":")
+        index = panel_index(layout, panel)
+        for word in (part.strip().lower() for part in words.replace("contain, extend", "contain; extend").split(",")):
+            word = word.replace(";", ",")
+            if word in {fit.value for fit in Fit}:
+                settings[index] = replace(settings[index], fit=Fit(word))
+            elif word in {align.value for align in Align}:
+                settings[index] = replace(settings[index], align=Align(word))
+            else:
+                choices = ", ".join(repr(choice.value) for choice in (*Fit, *Align))
+                raise PanelError(f"{line.strip()!r}: {word!r} is neither a fit nor an alignment; there are {choices}.")
+    return settings
+
+
+def panel_index(layout: PanelLayout, text: str) -> int:
+    """A panel's index by its number from 1 or its name.
+
+    Raises:
+        PanelError: where the layout has no such panel.
+    """
+    written = text.strip().strip("[]")
+    if written.isdigit() and 1 <= int(written) <= len(layout):
+        return int(written) - 1
+    names = [name.lower() for name in layout.names]
+    if written.lower() in names:
+        return names.index(written.lower())
+    raise PanelError(f"There is no panel {text.strip()!r}; there are 1 to {len(layout)}: {', '.join(layout.names)}.")
 
 
 def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:

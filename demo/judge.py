@@ -1,0 +1,66 @@
+"""How good generated sets are, by the toy world's exact checker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+import numpy as np
+
+from . import world
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One generated picture against what was asked for.
+
+    Attributes:
+        asked: the held-out set whose shapes the caption named.
+        read: what the checker sees, panel by panel.
+        reference: index of the panel that was given; None where none was.
+    """
+
+    asked: world.Set
+    read: tuple[world.Reading, ...]
+    reference: int | None = None
+
+    @property
+    def panels_agree(self) -> bool:
+        return world.agree(self.read)
+
+    @property
+    def agrees_with_reference(self) -> bool:
+        """Whether every generated panel has the given panel's colour."""
+        assert self.reference is not None
+        wanted = self.asked.panels[self.reference].colour
+        return all(reading.colour == wanted for place, reading in enumerate(self.read) if place != self.reference)
+
+    @property
+    def captions_met(self) -> list[bool]:
+        """For each generated panel, whether it shows the shape that the caption names."""
+        return [
+            reading.shape == panel.shape
+            for place, (reading, panel) in enumerate(zip(self.read, self.asked.panels, strict=True))
+            if place != self.reference
+        ]
+
+
+def judge(asked: world.Set, picture: np.ndarray, reference: int | None = None) -> Judged:
+    """Read a picture, uint8 [PANEL, PANEL * panels, 3]."""
+    return Judged(asked, world.read_set(picture), reference)
+
+
+def set_agreement(judged: Sequence[Judged]) -> float:
+    """Share of the sets whose panels all show one recognised colour."""
+    return round(mean(one.panels_agree for one in judged), 4)
+
+
+def reference_agreement(judged: Sequence[Judged]) -> float:
+    """Share of the sets in which every generated panel has the given panel's colour."""
+    return round(mean(one.agrees_with_reference for one in judged), 4)
+
+
+def caption_accuracy(judged: Sequence[Judged]) -> float:
+    """Share of the generated panels that show the shape their caption names."""
+    return round(mean(met for one in judged for met in one.captions_met), 4)

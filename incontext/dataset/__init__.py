@@ -1,0 +1,36 @@
+"""Datasets: a folder of image sets in, composites with one-line captions out.
+
+scan      which sets a folder holds, in which of three shapes
+texts     caption files of any encoding → text
+captions  the caption files of a set → its joint caption
+images    image files of any kind → RGB pixels
+build     all of it, one set at a time, into a content-addressed folder
+manifest  the dataset as a value, and its file
+sheet     the contact sheet
+report    what went well and what did not
+files     atomic writes and the lock of a folder
+"""
+
+from .build import BuildCancelled, build
+from .manifest import BuildOptions, Composite, Dataset, Item, SourceImage, read_references
+from .report import Finding, Level, Report
+from .scan import Scan, SetFiles, Shape, fingerprint, scan
+
+__all__ = [
+    "BuildCancelled",
+    "BuildOptions",
+    "Composite",
+    "Dataset",
+    "Finding",
+    "Item",
+    "Level",
+    "Report",
+    "Scan",
+    "SetFiles",
+    "Shape",
+    "SourceImage",
+    "build",
+    "fingerprint",
+    "read_references",
+    "scan",
+]

@@ -1,0 +1,124 @@
+"""Writing so that a reader never meets half a file, and only one build at a time works in a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ..errors import DatasetError
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+TEMPORARY = ".tmp"
+LOCK = ".lock"
+PATIENCE = 600.0  # seconds; a build of a hundred large sets takes a few minutes
+
+_UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_POLL = 0.05
+
+
+def write_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Replace a file in one step.
+
+    Args:
+        durable: have it on the disk, not only in its cache, before the old one goes.
+
+    Raises:
+        DatasetError: where the disk refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise DatasetError(
+            f"{path} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        DatasetError: where that is not allowed.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"The folder {folder} cannot be made: {error.strerror or error}. Choose another name or place."
+        ) from error
+
+
+@contextmanager
+def exclusive(folder: Path, go_on: Callable[[], None], *, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold a folder's lock; the system releases it even when the process is killed.
+
+    Args:
+        folder: an existing folder.
+        go_on: called while waiting; raises to give up.
+        patience: seconds to wait for another build.
+
+    Raises:
+        DatasetError: where another build does not end in time.
+    """
+    try:
+        file = open(folder / LOCK, "ab")  # noqa: SIM115  (closed below, together with the lock)
+    except OSError as error:
+        raise DatasetError(f"{folder} cannot be written: {error.strerror or error}. Allow writing to it.") from error
+    with file:
+        deadline = time.monotonic() + patience
+        while not _try_lock(file):
+            if time.monotonic() > deadline:
+                raise DatasetError(
+                    f"Another build has been writing to {folder} for {patience:.0f} s. Wait for it, stop it, or choose "
+                    "another name."
+                )
+            go_on()
+            time.sleep(_POLL)
+        try:
+            yield
+        finally:
+            _unlock(file)
+
+
+def remove_quietly(path: Path) -> None:
+    """Delete a file that nobody needs any more; one that is in use stays for the next time."""
+    with suppress(OSError):
+        path.unlink()
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    """Whether the lock is ours now. File systems without locks count as ours: writes are atomic even so."""
+    try:
+        if os.name == "nt":
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in _UNSUPPORTED
+    return True
+
+
+def _unlock(file: IO[bytes]) -> None:
+    with suppress(OSError):
+        if os.name == "nt":
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+        else:
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,0 +1,363 @@
+"""The dataset as a value, and the file in its folder that says the same.
+
+    <folder>/manifest.json       recipe, options, items, report
+    <folder>/items/<id>.png      a composite of the recipe's canvas
+    <folder>/items/<id>.txt      its caption, one line
+    <folder>/masks/<id>.png      white where the loss counts; only when some panels are references
+    <folder>/contact-sheet.jpg   all sets at a glance
+    <folder>/report.txt, report.json
+
+An id names the content: the same sources, caption and options give the same id, anything else another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ..errors import DatasetError, InContextError
+from ..layout import PanelLayout
+from ..recipe import Recipe
+from ..stitch import WHITE, Align, Colour, Fit
+from .images import Remark
+from .report import Level, Report
+from .scan import Shape
+
+KIND = "incontext dataset"
+VERSION = 1
+MANIFEST = "manifest.json"
+ITEMS = "items"
+MASKS = "masks"
+CONTACT_SHEET = "contact-sheet.jpg"
+REPORT_TEXT = "report.txt"
+REPORT_JSON = "report.json"
+ID = re.compile(r"[0-9a-f]{32}")
+
+
+class Composite(Enum):
+    """How a ready-made composite comes onto the recipe's canvas."""
+
+    PANELS = "fit each panel"  # cut where the recipe's panels meet, then fit each part into its panel
+    WHOLE = "fit the whole picture"  # fit the canvas as one picture; seams move where proportions differ
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """How sets become items.
+
+    Attributes:
+        name: of the dataset and its folder; the source folder's name when empty.
+        fit, align, padding: how an image of another size comes into its panel.
+        gutter: colour between the panels.
+        references: indices of panels that are given at sampling and carry no loss.
+        composite: how ready-made composites are fitted.
+        shape: how the sets are stored; found out when None.
+    """
+
+    name: str = ""
+    fit: Fit = Fit.COVER
+    align: Align = Align.CENTER
+    padding: Colour = WHITE
+    gutter: Colour = WHITE
+    references: tuple[int, ...] = ()
+    composite: Composite = Composite.PANELS
+    shape: Shape | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "fit": self.fit.value,
+            "align": self.align.value,
+            "padding": list(self.padding),
+            "gutter": list(self.gutter),
+            "references": list(self.references),
+            "composite": self.composite.value,
+            "shape": self.shape.value if self.shape else None,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> BuildOptions:
+        return BuildOptions(
+            name=data["name"],
+            fit=Fit(data["fit"]),
+            align=Align(data["align"]),
+            padding=_colour(data["padding"]),
+            gutter=_colour(data["gutter"]),
+            references=tuple(int(index) for index in data["references"]),
+            composite=Composite(data["composite"]),
+            shape=Shape(data["shape"]) if data["shape"] else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """Where a panel came from.
+
+    Attributes:
+        file: path below the source folder.
+        sha256: of the file's bytes.
+        width, height: of the upright image.
+    """
+
+    file: str
+    sha256: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One set of the dataset.
+
+    Attributes:
+        id: names the content and the files.
+        set: the set's name at the source.
+        caption: one line.
+        sources: the images, in the order of the panels; one for a ready-made composite.
+        size: of the image file, in bytes.
+        pixels: sha256 of the composite's RGB bytes.
+        masked: whether there is a mask.
+        remarks: what was converted when the images were read.
+        tokens: encoder → number of tokens; empty where none was connected.
+    """
+
+    id: str
+    set: str
+    caption: str
+    sources: tuple[SourceImage, ...]
+    size: int
+    pixels: str
+    masked: bool = False
+    remarks: tuple[Remark, ...] = ()
+    tokens: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self, canvas: PanelLayout) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "set": self.set,
+            "caption": self.caption,
+            "image": f"{ITEMS}/{self.id}.png",
+            "text": f"{ITEMS}/{self.id}.txt",
+            "mask": f"{MASKS}/{self.id}.png" if self.masked else None,
+            "width": canvas.width,
+            "height": canvas.height,
+            "sources": [
+                {"file": source.file, "sha256": source.sha256, "width": source.width, "height": source.height}
+                for source in self.sources
+            ],
+            "size": self.size,
+            "pixels": self.pixels,
+            "remarks": [
+                {"level": remark.level.value, "image": remark.image, "problem": remark.problem, "remedy": remark.remedy}
+                for remark in self.remarks
+            ],
+            "tokens": dict(self.tokens),
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Item:
+        if not ID.fullmatch(data["id"]):  # it becomes a path
+            raise ValueError(f"{data['id']!r} is no item id")
+        return Item(
+            id=data["id"],
+            set=data["set"],
+            caption=data["caption"],
+            sources=tuple(
+                SourceImage(source["file"], source["sha256"], source["width"], source["height"])
+                for source in data["sources"]
+            ),
+            size=data["size"],
+            pixels=data["pixels"],
+            masked=data["mask"] is not None,
+            remarks=tuple(
+                Remark(Level(remark["level"]), remark["problem"], remark["remedy"], remark["image"])
+                for remark in data["remarks"]
+            ),
+            tokens=data["tokens"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A built dataset.
+
+    Attributes:
+        folder: where it lies.
+        recipe: the task it was built for.
+        items: the sets, in the order of the source.
+        options: how they were built.
+        report: how that went.
+    """
+
+    folder: Path
+    recipe: Recipe
+    items: tuple[Item, ...]
+    options: BuildOptions
+    report: Report
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def layout(self) -> PanelLayout:
+        return self.recipe.layout
+
+    @property
+    def references(self) -> tuple[int, ...]:
+        """Indices of the panels without loss."""
+        return self.options.references
+
+    @property
+    def image_folder(self) -> Path:
+        return self.folder / ITEMS
+
+    @property
+    def mask_folder(self) -> Path | None:
+        """None when every panel is trained."""
+        return self.folder / MASKS if self.references else None
+
+    @property
+    def contact_sheet(self) -> Path:
+        return self.folder / CONTACT_SHEET
+
+    @property
+    def digest(self) -> str:
+        """Changes when anything that a training sees changes: items, their order, the recipe."""
+        content = {"items": [item.id for item in self.items], "recipe": self.recipe.to_json()}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def image(self, item: Item) -> Path:
+        return self.folder / ITEMS / f"{item.id}.png"
+
+    def text(self, item: Item) -> Path:
+        return self.folder / ITEMS / f"{item.id}.txt"
+
+    def mask(self, item: Item) -> Path | None:
+        return self.folder / MASKS / f"{item.id}.png" if item.masked else None
+
+    def files(self, item: Item) -> tuple[Path, ...]:
+        mask = self.mask(item)
+        return (self.image(item), self.text(item), *((mask,) if mask else ()))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": KIND,
+            "version": VERSION,
+            "recipe": self.recipe.to_json(),
+            "options": self.options.to_json(),
+            "items": [item.to_json(self.layout) for item in self.items],
+            "report": self.report.to_json(),
+        }
+
+    @staticmethod
+    def load(folder: Path) -> Dataset:
+        """Read the dataset in a folder.
+
+        Raises:
+            DatasetError: where there is none, it is damaged, or a newer version of the pack wrote it.
+        """
+        dataset = Dataset.read_manifest(folder)
+        for item in dataset.items:
+            missing = next((path for path in dataset.files(item) if not path.is_file()), None)
+            if missing:
+                raise DatasetError(
+                    f"{missing} is missing, though {MANIFEST} lists it for the set {item.set!r}. "
+                    "Build the dataset again."
+                )
+        return dataset
+
+    @staticmethod
+    def read_manifest(folder: Path) -> Dataset:
+        """As `load`, without asking whether the items' files are there."""
+        path = folder / MANIFEST
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{folder} holds no dataset: there is no {MANIFEST}. Build one with Build Dataset."
+            ) from None
+        except (OSError, ValueError) as error:
+            raise DatasetError(f"{path} cannot be read: {error}. Build the dataset again.") from error
+        if not isinstance(data, dict) or data.get("kind") != KIND:
+            raise DatasetError(f"{path} is not the manifest of a dataset. Choose a folder that Build Dataset made.")
+        if data.get("version") != VERSION:
+            raise DatasetError(
+                f"{path} has version {data.get('version')!r}; this pack reads version {VERSION}. Update the pack, or "
+                "build the dataset again."
+            )
+        try:
+            return Dataset(
+                folder=folder,
+                recipe=Recipe.from_json(data["recipe"]),
+                items=tuple(Item.from_json(item) for item in data["items"]),
+                options=BuildOptions.from_json(data["options"]),
+                report=Report.from_json(data["report"]),
+            )
+        except InContextError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{path} is damaged ({error!r}). Build the dataset again.") from error
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether the folder was written by `build`, by this version or another."""
+    try:
+        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and data.get("kind") == KIND
+
+
+def read_references(text: str, layout: PanelLayout) -> tuple[int, ...]:
+    """Indices of panels that are named or numbered from 1, e.g. ``LEFT`` or ``1, 3``; empty text means none.
+
+    Raises:
+        DatasetError: naming what is no panel.
+    """
+    found: set[int] = set()
+    names = {name.casefold(): index for index, name in enumerate(layout.names)}
+    parts = [part.strip() for part in re.split(r"[,;]", text)]
+    words = [word for part in parts for word in ([part] if part.strip("[]").casefold() in names else part.split())]
+    for word in words:
+        bare = word.strip("[]")
+        if bare.casefold() in names:
+            found.add(names[bare.casefold()])
+        elif bare.isdecimal() and 1 <= int(bare) <= len(layout):
+            found.add(int(bare) - 1)
+        else:
+            raise DatasetError(
+                f"{word!r} is no panel of this layout. Give numbers from 1 to {len(layout)}, or the names "
+                f"{', '.join(layout.names)}."
+            )
+    return check_references(tuple(sorted(found)), layout)
+
+
+def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[int, ...]:
+    """The references in order, once each.
+
+    Raises:
+        DatasetError: for an index outside the layout, or where no panel is left to learn.
+    """
+    wrong = [index for index in references if not 0 <= index < len(layout)]
+    if wrong:
+        raise DatasetError(f"Reference panel {wrong[0] + 1} does not exist; the layout has {len(layout)} panels.")
+    if len(set(references)) == len(layout):
+        raise DatasetError(
+            f"All {len(layout)} panels are references, so nothing is left to learn. Leave out those to be generated."
+        )
+    return tuple(sorted(set(references)))
+
+
+def _colour(values: Sequence[float]) -> Colour:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

@@ -1,0 +1,33 @@
+"""The nodes. Each module holds one step of the method; a node converts, calls the library once, and wraps."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from .caption import InContextJointCaption
+from .condition import InContextConditionPanels
+from .dataset import InContextBuildDataset
+from .layout import InContextLayout, InContextTask
+from .lora import InContextLoadLora, InContextSaveLora
+from .panels import InContextSplitPanels, InContextStitchPanels
+from .score import InContextScoreSet
+from .training import InContextTrainLoraInHost
+
+NODES: list[type[io.ComfyNode]] = [
+    InContextTask,
+    InContextLayout,
+    InContextStitchPanels,
+    InContextSplitPanels,
+    InContextJointCaption,
+    InContextLoadLora,
+    InContextSaveLora,
+    InContextConditionPanels,
+    InContextBuildDataset,
+    InContextTrainLoraInHost,
+    InContextScoreSet,
+]
+
+
+class InContextExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

@@ -1,0 +1,150 @@
+"""A folder of image sets → a dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+
+from ..incontext.colours import parse_colour
+from ..incontext.dataset import BuildOptions, Composite, Shape, build, fingerprint, read_references, sheet
+from ..incontext.errors import InContextError
+from ..incontext.recipe import Recipe
+from ..incontext.stitch import Align, Fit
+from . import host, tokens, types
+
+CATEGORY = "in-context lora/dataset"
+DETECT = "detect"
+
+
+class InContextBuildDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextBuildDataset",
+            display_name="Build Dataset",
+            category=CATEGORY,
+            description=(
+                "Makes a training dataset of a folder of image sets: one canvas and one joint caption a set. Everything "
+                "that is wrong with a set is in the report; the originals are only read. 20 to 100 sets are intended."
+            ),
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.String.Input(
+                    "folder",
+                    tooltip=(
+                        "Folder of the sets, below ComfyUI's input folder or as a whole path: a folder for each set with "
+                        "numbered images and caption.txt; or hero_1.png, hero_2.png … with hero.txt; or ready-made "
+                        "composites with a .txt each."
+                    ),
+                ),
+                io.String.Input(
+                    "name",
+                    default="",
+                    tooltip="Name of the dataset, a folder in output/incontext_datasets. Empty: the name of the folder.",
+                ),
+                types.Recipe.Input(
+                    "recipe", tooltip="Says where the panels are and how the caption is written: from In-Context Task."
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=Fit,
+                    default=Fit.COVER.value,
+                    tooltip="How an image of another size comes into its panel: fill and cut, show all and pad, or stretch.",
+                ),
+                io.Combo.Input(
+                    "align",
+                    options=Align,
+                    default=Align.CENTER.value,
+                    tooltip="What stays in view when an image is cut, or where it lies when it is padded.",
+                ),
+                io.String.Input(
+                    "padding",
+                    default="white",
+                    tooltip="Colour of padding and of transparent parts: a name, #rrggbb, or 'r, g, b'.",
+                ),
+                io.String.Input(
+                    "references",
+                    default="",
+                    tooltip=(
+                        "Panels that are given when sampling and carry no loss: numbers or names, such as '1' or 'LEFT'. "
+                        "Empty: all panels are learned."
+                    ),
+                ),
+                io.Combo.Input(
+                    "shape",
+                    options=[DETECT, *(shape.value for shape in Shape)],
+                    default=DETECT,
+                    tooltip="How the sets are stored. Choose it where detection goes wrong; the report says what was found.",
+                ),
+                io.Combo.Input(
+                    "composites",
+                    options=Composite,
+                    default=Composite.PANELS.value,
+                    tooltip="Ready-made composites: cut them into panels and fit each, or fit the canvas as one picture.",
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="Connect it to find captions that are too long for its encoders."
+                ),
+            ],
+            outputs=[
+                types.Dataset.Output(display_name="dataset", tooltip="For Train LoRA."),
+                io.Image.Output(display_name="contact sheet", tooltip="All sets at a glance."),
+                io.String.Output(display_name="report", tooltip="What was converted, what was left out, and why."),
+                io.Int.Output(display_name="count", tooltip="How many sets the dataset holds."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
+        try:
+            return fingerprint(host.resolve_folder(folder or ""))
+        except InContextError as error:  # execute says it where the user sees it
+            return str(error)
+
+    @classmethod
+    def execute(
+        cls,
+        folder: str,
+        name: str,
+        recipe: Recipe,
+        fit: str,
+        align: str,
+        padding: str,
+        references: str,
+        shape: str,
+        composites: str,
+        clip: Any = None,
+    ) -> io.NodeOutput:
+        node_id = str(cls.hidden.unique_id or "")
+        bars: list[host.progress] = []
+
+        def progress(done: int, total: int) -> None:
+            bar = bars[0] if bars else host.progress(node_id, total)
+            bars[:] = [bar]
+            bar.update(done)
+            host.send_text(node_id, f"{done} of {total} sets")
+
+        options = BuildOptions(
+            name=name.strip(),
+            fit=Fit(fit),
+            align=Align(align),
+            padding=parse_colour(padding),
+            references=read_references(references, recipe.layout),
+            composite=Composite(composites),
+            shape=None if shape == DETECT else Shape(shape),
+        )
+        dataset = build(
+            host.resolve_folder(folder),
+            host.datasets_folder(),
+            recipe,
+            options,
+            count_tokens=tokens.counters(clip) if clip is not None else None,
+            progress=progress,
+        )
+        host.send_text(node_id, dataset.report.headline)
+        contact_sheet = sheet.read(dataset.contact_sheet)
+        return io.NodeOutput(
+            dataset, contact_sheet, dataset.report.text(), len(dataset), ui=ui.PreviewImage(contact_sheet, cls=cls)
+        )

@@ -1,0 +1,94 @@
+"""The one module that touches ComfyUI's globals: its folders, its server, its progress bar."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+
+from ..incontext.errors import InContextError
+
+log = logging.getLogger("incontext_lora")
+
+
+def resolve_folder(text: str) -> Path:
+    """A folder as the user wrote it: absolute, below the home folder (``~``), or below ComfyUI's input folder.
+
+    Raises:
+        InContextError: where there is no such folder.
+    """
+    written = Path(text.strip().strip('"')).expanduser()
+    folder = written if written.is_absolute() else Path(folder_paths.get_input_directory()) / written
+    if not text.strip() or not folder.is_dir():
+        raise InContextError(
+            f"There is no folder {str(folder)!r}. Write its whole path, or its name below "
+            f"{folder_paths.get_input_directory()}."
+        )
+    return folder
+
+
+def datasets_folder() -> Path:
+    return _output("incontext_datasets")
+
+
+def runs_folder() -> Path:
+    return _output("incontext_runs")
+
+
+def loras_output_folder() -> Path:
+    """``output/loras``, which ComfyUI searches for LoRAs by itself."""
+    return _output("loras")
+
+
+def lora_names() -> list[str]:
+    """LoRA files that can be loaded; other formats than safetensors may hold programs and are not shown."""
+    return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(".safetensors")]
+
+
+def lora_path(name: str) -> Path:
+    """
+    Raises:
+        InContextError: where there is no such LoRA.
+    """
+    path = folder_paths.get_full_path("loras", name)
+    if path is None:
+        raise InContextError(
+            f"There is no LoRA {name!r}. Put it into models/loras, refresh the page (R) and choose it again."
+        )
+    return Path(path)
+
+
+def file_stamp(path: Path) -> str:
+    """Changes whenever the file does."""
+    status = path.stat()
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def send_text(node_id: str, text: str) -> None:
+    """One line on the node while it works."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    if server is not None and node_id:
+        server.send_progress_text(text, node_id)
+
+
+class progress:
+    """ComfyUI's progress bar on a node; `update` raises when the user cancels."""
+
+    def __init__(self, node_id: str, total: int) -> None:
+        self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
+        self._total = total
+
+    def update(self, done: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._bar.update_absolute(done, self._total)
+
+
+def _output(name: str) -> Path:
+    folder = Path(folder_paths.get_output_directory()) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

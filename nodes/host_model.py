@@ -1,0 +1,217 @@
+"""ComfyUI's model, text encoder and autoencoder as the trainer wants them: encode sets, predict velocities, sample.
+
+Nodes run in inference mode, whose tensors autograd refuses. So whatever is trained on is made or copied outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.model_sampling
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
+import comfy.utils
+import comfy.weight_adapter
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ..incontext.errors import TrainingError
+from ..incontext.recipe import Sampling
+from ..training.adapters import Delta
+from ..training.flow import velocity
+from ..training.settings import Precision
+
+PREFIX = "diffusion_model."
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An encoded caption: ComfyUI's conditioning, and what the model takes of it, both on the CPU."""
+
+    conditioning: list
+    model_conds: Mapping[str, Any]
+
+
+class HostModel:
+    """A MODEL wire, for training.
+
+    Raises:
+        TrainingError: where the model is no flow-matching model; its velocity would mean something else.
+    """
+
+    def __init__(self, patcher: Any) -> None:
+        if not isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
+            raise TrainingError(
+                f"{type(patcher.model).__name__} is no flow-matching model. In-Context LoRA is trained on diffusion "
+                "transformers such as FLUX, SD3, Chroma or Lumina."
+            )
+        self.patcher = patcher.clone()
+        self.model = patcher.model
+        self.device: torch.device = patcher.load_device
+
+    @property
+    def transformer(self) -> nn.Module:
+        return self.model.diffusion_model
+
+    @property
+    def name(self) -> str:
+        return type(self.model).__name__
+
+    def shift(self, position: float) -> float:
+        """The noise level at an even position of the schedule, 0 … 1, with the shift that sampling uses."""
+        return float(self.patcher.get_model_object("model_sampling").percent_to_sigma(1 - position))
+
+    @torch.no_grad()
+    def encode_picture(self, vae: Any, picture: Tensor) -> Tensor:
+        """[H, W, 3] in 0…1 → latent [channels, …, h, w], scaled as the model wants it."""
+        latent = self.model.process_latent_in(vae.encode(picture[None, ..., :3]))
+        return latent[0].float().cpu().clone()
+
+    @torch.no_grad()
+    def encode_caption(self, clip: Any, caption: str, guidance: float, latent: Tensor) -> Condition:
+        """Encode a caption; ``latent`` stands for the size that the model will be asked for."""
+        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(caption), add_dict={"guidance": guidance})
+        converted = comfy.sampler_helpers.convert_cond(conditioning)
+        (encoded,) = comfy.samplers.encode_model_conds(
+            self.model.extra_conds, converted, latent[None], torch.device("cpu"), "positive"
+        )
+        return Condition(conditioning, encoded["model_conds"])
+
+    def predict(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition]) -> Tensor:
+        """Velocity for each sample under its own caption. Captions of different lengths are computed apart."""
+        parts: list[Tensor] = [noisy] * len(conditions)
+        order = sorted(range(len(conditions)), key=lambda i: _shape_key(conditions[i]))
+        for _, group in groupby(order, key=lambda i: _shape_key(conditions[i])):
+            rows = list(group)
+            x, t = noisy[rows], sigmas[rows].to(noisy)
+            arguments = comfy.samplers.cond_cat(
+                [
+                    {name: cond.process_cond(batch_size=1, device=self.device, area=None) for name, cond in c.items()}
+                    for c in (conditions[i].model_conds for i in rows)
+                ]
+            )
+            arguments = {name: _usable(value, self.device) for name, value in arguments.items()}
+            predicted = velocity(x, self.model.apply_model(x, t, **arguments), t)
+            for row, part in zip(rows, predicted, strict=True):
+                parts[row] = part
+        return torch.stack(parts)
+
+    @contextmanager
+    def prepared(self, *, gradient_checkpointing: bool) -> Iterator[None]:
+        """Within the context the model is on its device and can be trained on; afterwards it is as before."""
+        comfy.model_management.load_models_gpu([self.patcher])
+        with ExitStack() as undo:
+            trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
+            undo.callback(
+                lambda: [p.requires_grad_(trained.get(name, False)) for name, p in self.model.named_parameters()]
+            )
+            _leave_inference_mode(self.transformer)
+            self.model.requires_grad_(False)
+            if gradient_checkpointing:
+                for block in repeated_blocks(self.transformer):
+                    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+                    undo.callback(vars(block).pop, "forward")
+            yield
+
+    @torch.no_grad()
+    def sample(
+        self, condition: Condition, empty: Condition, shape: Sequence[int], seed: int, sampling: Sampling
+    ) -> Tensor:
+        """A latent from noise by ComfyUI's own sampler; ``shape`` is that of one latent without the batch."""
+        latent = torch.zeros(1, *shape)
+        return comfy.sample.sample(
+            self.patcher,
+            comfy.sample.prepare_noise(latent, seed),
+            sampling.steps,
+            sampling.cfg,
+            sampling.sampler,
+            sampling.scheduler,
+            condition.conditioning,
+            empty.conditioning,
+            latent,
+            seed=seed,
+            disable_pbar=True,
+        )
+
+    def autocast(self, precision: Precision) -> torch.dtype | None:
+        """The precision to compute in; None for the model's own."""
+        if precision is Precision.AUTO:
+            precision = Precision.BF16 if _computes_bf16(self.device) else Precision.FP32
+        if precision is Precision.BF16:
+            return torch.bfloat16
+        return None
+
+    def deltas(self, lora: Mapping[str, Tensor]) -> dict[str, list[Delta]]:
+        """An existing LoRA, of any key family that ComfyUI reads, as changes of the transformer's layers.
+
+        Raises:
+            TrainingError: where it holds anything else than plain LoRA pairs, or nothing for this model.
+        """
+        key_map = comfy.lora.model_lora_keys_unet(self.model, {})
+        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(dict(lora)), key_map, log_missing=False)
+        found: dict[str, list[Delta]] = {}
+        for key, adapter in patches.items():
+            weight, offset = (key, None) if isinstance(key, str) else (key[0], key[1])
+            if not isinstance(adapter, comfy.weight_adapter.LoRAAdapter):
+                raise TrainingError(
+                    f"{weight} is changed by {type(adapter).__name__}; only plain LoRA can be continued."
+                )
+            up, down, alpha, mid, *_ = adapter.weights
+            if mid is not None or (offset is not None and offset[0] != 0):
+                raise TrainingError(f"The LoRA's form for {weight} cannot be continued; only plain LoRA pairs can.")
+            scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
+            name = weight.removeprefix(PREFIX).removesuffix(".weight")
+            start = 0 if offset is None else int(offset[1])
+            found.setdefault(name, []).append(Delta(up.flatten(1), down.flatten(1), scale, start))
+        if not found:
+            raise TrainingError(
+                f"None of the LoRA's {len(lora)} tensors matches {self.name}. It was made for another model."
+            )
+        return found
+
+
+def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
+    """The transformer's blocks: the members of its own module lists."""
+    lists = (child for child in transformer.children() if isinstance(child, nn.ModuleList))
+    return [block for blocks in lists for block in blocks]
+
+
+def _shape_key(condition: Condition) -> str:
+    return repr([(name, cond.size()) for name, cond in sorted(condition.model_conds.items())])
+
+
+def _usable(value: Any, device: torch.device) -> Any:
+    """On the device, and free of inference mode."""
+    if isinstance(value, Tensor):
+        return value.clone().to(device) if value.is_inference() else value.to(device)
+    if isinstance(value, list):
+        return [_usable(part, device) for part in value]
+    return value
+
+
+def _leave_inference_mode(module: nn.Module) -> None:
+    """Remake the tensors that were made in inference mode: autograd cannot keep those for its backward pass."""
+    for part in module.modules():
+        for tensors in (part._parameters, part._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None and tensor.is_inference():
+                    remade = tensor.detach().clone()
+                    tensors[name] = nn.Parameter(remade, requires_grad=False) if tensors is part._parameters else remade
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is native there. Processors without it take several times as long as in float32."""
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return comfy.model_management.should_use_bf16(device)

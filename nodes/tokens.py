@@ -1,0 +1,33 @@
+"""The real tokenizers behind a CLIP wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import comfy.sd1_clip
+
+
+def counters(clip: Any) -> dict[str, Callable[[str], int]]:
+    """Encoder name (``clip_l``, ``t5xxl`` …) → function that counts a text's tokens, start and end included."""
+    tokenizer = clip.tokenizer
+    parts = {"": tokenizer} if isinstance(tokenizer, comfy.sd1_clip.SDTokenizer) else vars(tokenizer)
+    found = {}
+    for name, part in parts.items():
+        if isinstance(part, comfy.sd1_clip.SDTokenizer):
+            found[_encoder_name(name, part)] = partial(_count, part)
+    return found
+
+
+def _encoder_name(attribute: str, tokenizer: Any) -> str:
+    # ComfyUI names a pair of encoders by attributes (clip_l, t5xxl); a single one calls its only tokenizer "clip"
+    key = getattr(tokenizer, "embedding_key", "") or attribute
+    return attribute if attribute and attribute != "clip" else key
+
+
+def _count(tokenizer: Any, text: str) -> int:
+    # words carry an id from 1, start, end and padding tokens 0; one start and one end token are counted per text
+    chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)
+    words = sum(1 for chunk in chunks for *_, word in chunk if word)
+    return words + (tokenizer.start_token is not None) + (tokenizer.end_token is not None)

@@ -1,0 +1,380 @@
+"""Train a LoRA on the model that is already loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+from PIL import Image
+from torch import Tensor
+
+from ..incontext.dataset import Dataset
+from ..incontext.errors import TrainingError
+from ..incontext.recipe import Recipe, References, Sampling
+from ..training import loop, run_folder
+from ..training.adapters import Adapters, continued_adapters, new_adapters, target_modules
+from ..training.items import latent_masks, read_mask, read_picture
+from ..training.run_folder import RunWriter
+from ..training.settings import Precision, Schedule, Targets, Timesteps, TrainSettings
+from . import host, types
+from .host_model import HostModel
+
+CATEGORY = "in-context lora/training"
+NO_LORA = "none"
+
+
+class InContextTrainLoraInHost(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextTrainLoraInHost",
+            display_name="Train In-Context LoRA (in ComfyUI)",
+            category=CATEGORY,
+            description=(
+                "Trains a LoRA on a dataset of panel sets, on the model that is loaded, in ComfyUI's own process. The "
+                "finished LoRA is in output/loras with its recipe inside; cancelling keeps what was learned so far."
+            ),
+            not_idempotent=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion transformer to train on; it is not changed."),
+                io.Clip.Input("clip", tooltip="Encodes the captions."),
+                io.Vae.Input("vae", tooltip="Encodes the pictures."),
+                types.Dataset.Input("dataset", tooltip="From Build Dataset."),
+                io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
+                io.Int.Input("steps", default=600, min=1, max=100_000, tooltip="Optimiser steps."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Sets a step; all have one size."),
+                io.Int.Input(
+                    "gradient_accumulation", default=1, min=1, max=64, tooltip="Batches that make up one step."
+                ),
+                io.Float.Input(
+                    "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 suits FLUX and SD3."
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=Schedule,
+                    default=Schedule.CONSTANT.value,
+                    tooltip="How the learning rate goes on after the warm-up.",
+                ),
+                io.Int.Input("warmup_steps", default=20, min=0, max=10_000, tooltip="Steps of rising learning rate."),
+                io.Int.Input(
+                    "rank", default=16, min=1, max=256, tooltip="Rank of the LoRA; 16 in the official recipe."
+                ),
+                io.Float.Input("alpha", default=16.0, min=0.1, max=512.0, tooltip="Strength is alpha / rank."),
+                io.Combo.Input(
+                    "targets",
+                    options=Targets,
+                    default=Targets.ATTENTION_MLP.value,
+                    tooltip="Which layers are trained. Norms, biases, embeddings and modulations never are.",
+                ),
+                io.Combo.Input(
+                    "timesteps",
+                    options=Timesteps,
+                    default=Timesteps.SIGMOID.value,
+                    tooltip="How noise levels are drawn. 'shifted' uses the model's own shift, as sampling does.",
+                ),
+                io.Float.Input(
+                    "reference_share",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Share of samples in which some panels enter without noise (clean references). Needed for a LoRA "
+                        "that paints panels to given ones."
+                    ),
+                ),
+                io.Float.Input(
+                    "caption_dropout",
+                    default=0.05,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of samples with an empty caption.",
+                ),
+                io.Float.Input(
+                    "ema",
+                    default=0.0,
+                    min=0.0,
+                    max=0.9999,
+                    step=0.0001,
+                    tooltip="Decay of the moving average that is saved; 0 for none, 0.99 in the official recipe.",
+                ),
+                io.Float.Input(
+                    "max_grad_norm",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    tooltip="Gradients are clipped to it; 0 for never.",
+                ),
+                io.Float.Input(
+                    "guidance", default=1.0, min=0.0, max=100.0, tooltip="FLUX's embedded guidance in training; keep 1."
+                ),
+                io.Int.Input(
+                    "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
+                ),
+                io.Int.Input("validate_every", default=100, min=0, max=100_000, tooltip="In steps; 0 for never."),
+                io.Int.Input(
+                    "save_every",
+                    default=250,
+                    min=0,
+                    max=100_000,
+                    tooltip="Checkpoint every so many steps; 0: at the end.",
+                ),
+                io.Int.Input("sample_every", default=0, min=0, max=100_000, tooltip="Sample every so many steps."),
+                io.Combo.Input(
+                    "precision",
+                    options=Precision,
+                    default=Precision.AUTO.value,
+                    tooltip="In what the model computes; the LoRA is float32.",
+                ),
+                io.Boolean.Input(
+                    "gradient_checkpointing", default=True, tooltip="Less memory, about a third more time."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Same seed, same LoRA.",
+                ),
+                io.Combo.Input(
+                    "continue_from",
+                    options=[NO_LORA, *host.lora_names()],
+                    default=NO_LORA,
+                    optional=True,
+                    tooltip="Train an existing LoRA further; its rank and strength are kept.",
+                ),
+                types.Recipe.Input(
+                    "recipe", optional=True, tooltip="Settings for samples; by default the dataset's own recipe."
+                ),
+            ],
+            outputs=[
+                io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA, for Load LoRA Model or Save LoRA."),
+                types.Recipe.Output(display_name="recipe", tooltip="The recipe that is inside the LoRA."),
+                io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
+                types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
+                io.Image.Output(display_name="samples", tooltip="The last sample; the first set if none was made."),
+                io.String.Output(display_name="lora_name", tooltip="The file in output/loras, as Load LoRA lists it."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        dataset: Dataset,
+        name: str,
+        guidance: float,
+        continue_from: str = NO_LORA,
+        recipe: Recipe | None = None,
+        **values: Any,
+    ) -> io.NodeOutput:
+        settings = TrainSettings.from_json(values)
+        with torch.inference_mode(False), torch.enable_grad():
+            return io.NodeOutput(
+                *train_in_host(
+                    HostModel(model),
+                    clip,
+                    vae,
+                    dataset,
+                    settings,
+                    name=name,
+                    guidance=guidance,
+                    recipe=recipe or dataset.recipe,
+                    continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
+                    node_id=cls.hidden.unique_id or "",
+                )
+            )
+
+
+def train_in_host(
+    model: HostModel,
+    clip: Any,
+    vae: Any,
+    dataset: Dataset,
+    settings: TrainSettings,
+    *,
+    name: str,
+    guidance: float,
+    recipe: Recipe,
+    continue_from: str | None,
+    node_id: str,
+) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
+    """Encode, train, save; returns the node's outputs."""
+    if len(dataset.items) <= settings.validation_sets:
+        raise TrainingError(
+            f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
+            "Hold fewer out, or build a larger dataset."
+        )
+    trained = trained_recipe(recipe, dataset, settings, model.name, continue_from)
+    adapters = make_adapters(model, settings, continue_from)
+    writer = RunWriter.create(
+        host.runs_folder(),
+        name,
+        {
+            "trainer": "in-host",
+            "name": name,
+            "settings": settings.to_json(),
+            "dataset": {"folder": str(dataset.folder), "sets": len(dataset.items)},
+            "model": model.name,
+            "continue_from": continue_from,
+            "guidance": guidance,
+            "torch": torch.__version__,
+        },
+    )
+    try:
+        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id)
+    except comfy.model_management.InterruptProcessingException:
+        writer.event(run_folder.CANCELLED)
+        writer.log("cancelled; the last checkpoint is kept")
+        raise
+    except Exception as error:
+        writer.event(run_folder.FAILED, error=str(error))
+        writer.log(f"failed: {error}")
+        raise
+    finally:
+        writer.close()
+
+
+def _run(
+    model: HostModel,
+    clip: Any,
+    vae: Any,
+    dataset: Dataset,
+    settings: TrainSettings,
+    adapters: Adapters,
+    writer: RunWriter,
+    recipe: Recipe,
+    guidance: float,
+    node_id: str,
+) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
+    writer.event(run_folder.STARTED, steps=settings.steps)
+    writer.event(run_folder.PHASE, phase="encoding")
+    items = []
+    encoding = host.progress(node_id, len(dataset.items))
+    for number, item in enumerate(dataset.items, 1):
+        host.send_text(node_id, f"encoding set {number} of {len(dataset.items)}")
+        latent = model.encode_picture(vae, read_picture(dataset.image(item)))
+        condition = model.encode_caption(clip, item.caption, guidance, latent)
+        panels, weight = latent_masks(dataset.layout, latent.shape[-2:], read_mask(dataset.mask(item)))
+        items.append(loop.TrainItem(item.set, latent, condition, panels, weight))
+        encoding.update(number)
+    empty = model.encode_caption(clip, "", guidance, items[0].latent)
+    held_out = len(items) - settings.validation_sets
+    shown = items[held_out] if settings.validation_sets else items[0]
+    samples: list[Tensor] = []
+    bar = host.progress(node_id, settings.steps)
+    sampling = replace(recipe.sampling)
+
+    def on_step(progress: loop.Progress) -> None:
+        writer.event(
+            run_folder.STEP,
+            step=progress.step,
+            steps=progress.steps,
+            loss=round(progress.loss, 6),
+            smoothed=round(progress.smoothed, 6),
+            learning_rate=progress.learning_rate,
+            seconds_per_step=round(progress.seconds_per_step, 4),
+        )
+        if progress.step % 10 == 0 or progress.step == progress.steps or progress.seconds_per_step > 1:
+            host.send_text(node_id, status_line(progress))
+        bar.update(progress.step)
+
+    def on_validation(step: int, loss: float) -> None:
+        writer.event(run_folder.VALIDATION, step=step, loss=round(loss, 6))
+        writer.log(f"step {step}: validation loss {loss:.4f}")
+
+    def on_checkpoint(step: int) -> None:
+        writer.checkpoint(step, adapters.state_dict(), recipe)
+
+    def on_sample(step: int) -> None:
+        picture = sample_picture(model, vae, shown, empty, settings.seed, sampling)
+        path = writer.run.folder / "samples" / f"step{step:06d}.png"
+        Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
+        writer.event(run_folder.SAMPLE, step=step, file=path.name)
+        samples[:] = [picture]
+
+    writer.event(run_folder.PHASE, phase="training")
+    with (
+        model.prepared(gradient_checkpointing=settings.gradient_checkpointing),
+        adapters.to(model.device).attached(model.transformer),
+    ):
+        losses = loop.train(
+            settings,
+            items[:held_out],
+            items[held_out:],
+            adapters,
+            model.predict,
+            empty_condition=empty,
+            references=dataset.references,
+            shift=model.shift,
+            device=model.device,
+            autocast=model.autocast(settings.precision),
+            hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample),
+        )
+    lora_name, lora = publish(writer, recipe)
+    writer.event(run_folder.FINISHED, lora=lora_name)
+    host.send_text(node_id, f"finished: {lora_name}, loss {losses[-1]:.4f}")
+    picture = samples[0] if samples else read_picture(dataset.image(dataset.items[0]))[None]
+    return lora, recipe, {"loss": losses}, writer.run, picture, lora_name
+
+
+def status_line(progress: loop.Progress) -> str:
+    left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
+    return (
+        f"step {progress.step} of {progress.steps}, loss {progress.smoothed:.4f}, "
+        f"{progress.seconds_per_step:.2f} s a step, {left} left"
+    )
+
+
+def trained_recipe(
+    recipe: Recipe, dataset: Dataset, settings: TrainSettings, base: str, continue_from: str | None
+) -> Recipe:
+    """What the LoRA will say of itself."""
+    references = References(
+        clean=settings.reference_share > 0, share=settings.reference_share, panels=tuple(dataset.references)
+    )
+    lineage = (*recipe.lineage, continue_from) if continue_from else recipe.lineage
+    return replace(
+        recipe, layout=dataset.layout, base=recipe.base or base, references=references, lineage=lineage, lora=""
+    )
+
+
+def make_adapters(model: HostModel, settings: TrainSettings, continue_from: str | None) -> Adapters:
+    generator = torch.Generator().manual_seed(settings.seed)
+    modules = target_modules(model.transformer, settings.targets)
+    if continue_from is None:
+        return new_adapters(modules, settings.rank, settings.alpha, generator)
+    from safetensors.torch import load_file
+
+    return continued_adapters(modules, model.deltas(load_file(host.lora_path(continue_from))), generator)
+
+
+def sample_picture(
+    model: HostModel, vae: Any, item: loop.TrainItem, empty: Any, seed: int, sampling: Sampling
+) -> Tensor:
+    """A set from noise under an item's caption, [1, H, W, 3]."""
+    with torch.no_grad():
+        latent = model.sample(item.condition, empty, item.latent.shape, seed, sampling)
+        picture = vae.decode(latent)
+    return picture.reshape(-1, *picture.shape[-3:])
+
+
+def publish(writer: RunWriter, recipe: Recipe) -> tuple[str, Mapping[str, Tensor]]:
+    """Put the last checkpoint into output/loras under the run's name; returns that file's name and its tensors."""
+    from safetensors.torch import load_file
+
+    lora = load_file(writer.run.checkpoints[-1])
+    path = host.loras_output_folder() / f"{writer.run.name}.safetensors"
+    run_folder.save_lora(path, lora, recipe)
+    writer.log(f"the LoRA is {path}")
+    return path.name, lora

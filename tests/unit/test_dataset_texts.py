@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from incontext_lora.incontext.dataset import Level
+from incontext_lora.incontext.dataset.texts import decode, one_line, read
+
+PROSE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co"), exclude_characters="\ufeff"), min_size=1)
+
+
+@given(PROSE, st.sampled_from(["utf-8-sig", "utf-16", "utf-32"]))
+def test_marked_encodings_are_read_exactly(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding))[0] == text
+
+
+@given(PROSE)
+def test_utf_8_is_read_exactly(text: str) -> None:
+    assert decode(text.encode("utf-8")) == (text, "UTF-8", True)
+
+
+@given(st.binary())
+def test_no_bytes_whatever_stop_it(data: bytes) -> None:
+    decode(data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_its_mark(encoding: str) -> None:
+    assert decode("[SCENE-1] Leo läuft".encode(encoding))[0] == "[SCENE-1] Leo läuft"
+
+
+@pytest.mark.parametrize(
+    ("data", "line", "level"),
+    [
+        ("Café".encode(), "Café", None),
+        ("\ufeffCafé".encode(), "Café", Level.NOTE),
+        ("Café".encode("utf-16"), "Café", Level.NOTE),
+        ("Café".encode("latin-1"), "Café", Level.WARNING),
+        (b"\x81", "\x81", Level.WARNING),
+        (b"one\r\ntwo\n", "one two", Level.NOTE),
+        (b"one\n\n", "one", None),
+        (b"\x00\x01\x02\x03", None, Level.ERROR),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\x01", None, Level.ERROR),
+    ],
+)
+def test_what_is_said_about_a_file(tmp_path: Path, data: bytes, line: str | None, level: Level | None) -> None:
+    path = tmp_path / "1.txt"
+    path.write_bytes(data)
+    text = read(path, "set/1.txt")
+    assert text.line == line
+    assert [finding.level for finding in text.findings] == ([level] if level else [])
+    assert all(finding.file == "set/1.txt" for finding in text.findings)
+
+
+def test_a_file_that_is_no_caption_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "1.txt"
+    path.write_bytes(b"a" * ((1 << 20) + 1))
+    assert read(path).line is None
+
+
+@given(st.text())
+def test_one_line_is_one_line(text: str) -> None:
+    line = one_line(text)
+    assert len(line.splitlines()) <= 1
+    assert one_line(line) == line

@@ -1,0 +1,394 @@
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import tracemalloc
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from incontext_lora.incontext import layout as layouts
+from incontext_lora.incontext import tasks
+from incontext_lora.incontext.errors import LoraError
+from incontext_lora.incontext.lora_file import (
+    METADATA_KEY,
+    UnreadableRecipe,
+    checked_name,
+    find_recipe,
+    read_header,
+    read_metadata,
+    read_recipe,
+    save_new,
+    write_recipe,
+)
+from incontext_lora.incontext.recipe import Recipe, References
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+RECIPE = Recipe(
+    "räume-間",
+    layouts.rows(128, 192, 3),
+    prefix="[ROOMS]",
+    references=References(clean=True, share=0.5),
+    lineage=("first",),
+)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.uint8, torch.bool)
+
+
+def lora(path: Path, metadata: dict[str, str] | None = None) -> Path:
+    save_file({"diffusion_model.a.lora_up.weight": torch.arange(6.0).reshape(3, 2)}, str(path), metadata)
+    return path
+
+
+def raw_tensors(path: Path) -> tuple[dict[str, object], bytes]:
+    """The header's entries for tensors, and the bytes behind the header."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header.pop("__metadata__", None)
+    return header, content[8 + length :]
+
+
+@st.composite
+def random_tensors(draw: st.DrawFn) -> dict[str, Tensor]:
+    names = draw(st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=8), unique=True, max_size=6))
+    found = {}
+    for name in names:
+        if name == "__metadata__":
+            continue
+        shape = draw(st.lists(st.integers(0, 5), max_size=3))
+        bits = torch.randint(0, 256, (*shape, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        dtype = draw(st.sampled_from(DTYPES))
+        found[name] = (bits[..., 0] > 127) if dtype == torch.bool else bits.contiguous().view(dtype)
+    return found
+
+
+@given(
+    random_tensors(),
+    st.none()
+    | st.dictionaries(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")), max_size=4),
+)
+def test_writing_a_recipe_leaves_every_byte_of_the_tensors_and_foreign_metadata(
+    tensors: dict[str, Tensor], metadata: dict[str, str] | None
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        save_file(tensors, str(path), metadata or None)
+        before = raw_tensors(path)
+        write_recipe(path, RECIPE)
+        write_recipe(path, replace(RECIPE, title="again"))
+        assert raw_tensors(path) == before
+        assert read_recipe(path) == replace(RECIPE, title="again")
+        assert {**read_metadata(path), METADATA_KEY: ""} == {**(metadata or {}), METADATA_KEY: ""}
+        assert read_header(path).data_start % 8 == 0
+        assert load_file(str(path)).keys() == tensors.keys()  # the real reader takes it
+        assert os.listdir(folder) == ["a.safetensors"]
+
+
+def test_header_tells_types_shapes_and_places(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(3, 4, dtype=torch.bfloat16)}, str(path))
+    header = read_header(path)
+    assert (header.tensors["x"].dtype, header.tensors["x"].shape) == ("BF16", (3, 4))
+    assert header.data_start + header.tensors["x"].end == path.stat().st_size
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 40, -1])
+def test_files_cut_short_are_refused(tmp_path: Path, cut: int) -> None:
+    path = lora(tmp_path / "a.safetensors")
+    content = path.read_bytes()
+    path.write_bytes(content[:cut])
+    with pytest.raises(LoraError, match="Download the file again"):
+        read_header(path)
+    with pytest.raises(LoraError):
+        write_recipe(path, RECIPE)
+    assert path.read_bytes() == content[:cut]
+
+
+def test_bytes_behind_the_tensors_are_refused(tmp_path: Path) -> None:
+    path = lora(tmp_path / "a.safetensors")
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(LoraError, match="damaged"):
+        read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>", "a web page"),
+        (b"\xef\xbb\xbf\n<html lang='en'><body>404 not found</body></html>", "a web page"),
+        (b'{"error": "you must log in to download this file"}', "JSON text"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 171969408\n", "git lfs pull"),
+        (b"GGUF\x03\0\0\0" + bytes(64), "a GGUF file"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.", "pickle"),
+        (bytes(4096), "unfinished download"),
+        (b"\xff" * 64, "no safetensors file"),
+        ((1 << 62).to_bytes(8, "little") + b'{"a":' + bytes(50), "no safetensors file"),
+        ((3).to_bytes(8, "little") + b"{]}", "no JSON"),
+        ((40).to_bytes(8, "little") + b'{"__metadata__":{"a":1}}                ', "metadata must be strings"),
+        ((16).to_bytes(8, "little") + b'{"a":[1,2,3,4] }', "cannot be read"),
+        ((60_000).to_bytes(8, "little") + b"{" + b'"a":[' * 11_999 + b"    ", "no JSON"),
+        (
+            (64).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}'.ljust(64),
+            "cannot be read",
+        ),
+    ],
+)
+def test_other_files_are_called_by_their_kind(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "downloaded.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(LoraError, match=words) as raised:
+        read_header(path)
+    assert "downloaded.safetensors" in str(raised.value)
+
+
+def test_pytorch_files_and_archives_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2)}, tmp_path / "new.pt")
+    torch.save({"a": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    with zipfile.ZipFile(tmp_path / "lora.zip", "w") as archive:
+        archive.writestr("lora.safetensors", b"")
+    for name, kind in (("new.pt", "zip archive or a PyTorch"), ("old.pt", "pickle"), ("lora.zip", "zip archive")):
+        with pytest.raises(LoraError, match=kind):
+            read_header(tmp_path / name)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(LoraError, match="There is no file"):
+        read_header(tmp_path / "none.safetensors")
+    with pytest.raises(LoraError, match="is a folder"):
+        read_header(tmp_path)
+
+
+def test_large_files_are_copied_in_flat_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    size = 200 << 20
+    header = json.dumps({"a": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
+    tracemalloc.start()
+    write_recipe(path, RECIPE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+    assert path.stat().st_size > size
+    assert read_recipe(path) == RECIPE
+    path.unlink()
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lora(tmp_path / "a.safetensors")
+    content = path.read_bytes()
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_recipe(path, RECIPE)
+    assert path.read_bytes() == content
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target = lora(tmp_path / "real.safetensors")
+    link = tmp_path / "link.safetensors"
+    try:
+        link.symlink_to(target)
+    except OSError:
+        pytest.skip("this system allows no links here")
+    write_recipe(link, RECIPE)
+    assert link.is_symlink()
+    assert read_recipe(target) == RECIPE
+
+
+# --- where recipes are found ----------------------------------------------------------------------------------------
+
+
+def test_the_files_own_recipe_goes_first(tmp_path: Path) -> None:
+    path = lora(tmp_path / "film-storyboard.safetensors")
+    (tmp_path / "film-storyboard.incontext.json").write_text(json.dumps(replace(RECIPE, name="beside").to_json()))
+    assert find_recipe(path)[0] == replace(RECIPE, name="beside")
+    write_recipe(path, RECIPE)
+    recipe, source = find_recipe(path)
+    assert (recipe, source) == (RECIPE, "the file itself")
+
+
+def test_both_sidecars_in_order(tmp_path: Path) -> None:
+    path = lora(tmp_path / "mine.v2.safetensors")
+    assert find_recipe(path)[0] is None
+    (tmp_path / "mine.v2.json").write_text(json.dumps(replace(RECIPE, name="plain").to_json()), encoding="utf-8-sig")
+    recipe, source = find_recipe(path)
+    assert recipe is not None
+    assert (recipe.name, source) == ("plain", "mine.v2.json beside it")
+    (tmp_path / "mine.v2.incontext.json").write_text(json.dumps({METADATA_KEY: RECIPE.to_json()}))
+    assert find_recipe(path)[0] == RECIPE
+
+
+def test_other_programs_sidecars_are_passed_over(tmp_path: Path) -> None:
+    path = lora(tmp_path / "film-storyboard.safetensors")
+    for content in (
+        '{"activation text": "a girl", "preferred weight": 0.8}',
+        "[1, 2]",
+        "no json",
+        '{"layout": "grid"}',
+    ):
+        (tmp_path / "film-storyboard.json").write_text(content)
+        recipe, source = find_recipe(path)
+        assert recipe == tasks.recipe("film-storyboard")
+        assert source == "the table of published LoRAs (film-storyboard)"
+
+
+def test_a_recipe_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path) -> None:
+    path = lora(tmp_path / "a.safetensors", {METADATA_KEY: '{"version": 1, "name": "broken"'})
+    with pytest.raises(UnreadableRecipe):
+        read_recipe(path)
+    (tmp_path / "a.incontext.json").write_text('{"layout": {"width": 0}}')
+    recipe, source = find_recipe(path)
+    assert recipe is None
+    assert "inside a.safetensors is no JSON" in source
+    assert "a.incontext.json cannot be read" in source
+
+
+@given(
+    st.recursive(
+        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
+def test_newer_recipes_are_read_as_far_as_understood(news: object) -> None:
+    data = {**RECIPE.to_json(), "version": 99, "something new": news}
+    data["sampling"] = {**data["sampling"], "something new": news}
+    with tempfile.TemporaryDirectory() as folder:
+        path = lora(Path(folder) / "a.safetensors", {METADATA_KEY: json.dumps(data)})
+        assert find_recipe(path)[0] == RECIPE
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: (
+            st.lists(inner)
+            | st.dictionaries(
+                st.sampled_from(["layout", "width", "height", "panels", "box", "name", "markers", "sampling"]), inner
+            )
+        ),
+    )
+)
+def test_nonsense_in_place_of_a_recipe_never_stops_the_file(nonsense: object) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = lora(Path(folder) / "a.safetensors", {METADATA_KEY: json.dumps(nonsense)})
+        recipe, source = find_recipe(path)
+        assert (recipe is None) == source.startswith("no recipe")
+
+
+# --- saving ---------------------------------------------------------------------------------------------------------
+
+
+def test_saving_counts_up_and_overwrites_nothing(tmp_path: Path) -> None:
+    first = save_new(tmp_path, "set/rooms", {"a.lora_up.weight": torch.ones(2, 2)}, RECIPE)
+    content = first.read_bytes()
+    second = save_new(
+        tmp_path, "set\\rooms.safetensors", {"a.lora_up.weight": torch.zeros(2, 2)}, RECIPE, {"more": "x"}
+    )
+    assert [path.relative_to(tmp_path).as_posix() for path in (first, second)] == [
+        "set/rooms.safetensors",
+        "set/rooms_00002.safetensors",
+    ]
+    assert first.read_bytes() == content
+    assert read_recipe(second) == RECIPE
+    assert read_metadata(second)["more"] == "x"
+    assert len(list((tmp_path / "set").iterdir())) == 2
+
+
+def test_saving_takes_tensors_that_share_memory_or_are_not_contiguous(tmp_path: Path) -> None:
+    whole = torch.arange(16.0).reshape(4, 4)
+    with torch.inference_mode():
+        inference = torch.ones(3)
+    tensors = {"a": whole, "b": whole, "c": whole[:2], "d": whole.T, "e": torch.nn.Parameter(whole), "f": inference}
+    loaded = load_file(str(save_new(tmp_path, "x", tensors, None)))
+    assert loaded.keys() == tensors.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
+
+
+def test_saving_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError("this file system has no links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    for expected in ("x.safetensors", "x_00002.safetensors", "x_00003.safetensors"):
+        assert save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE).name == expected
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "",
+            " ",
+            "/",
+            "/etc/x",
+            "..",
+            "../x",
+            "..\\x",
+            "a/../../x",
+            "a/..",
+            "a/",
+            "a//b",
+            "C:\\x",
+            "c:x",
+            ".hidden",
+            "x.",
+        ),
+        *("nul", "COM1.v2", "a\0b", "a\nb", "a?b", "x" * 300, ".safetensors"),
+    ],
+)
+def test_names_that_escape_or_cannot_be_stored_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(LoraError, match="cannot be the name"):
+        save_new(tmp_path / "loras", name, {"a": torch.ones(1)}, RECIPE)
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@given(st.text(max_size=30))
+def test_accepted_names_stay_inside(name: str) -> None:
+    try:
+        accepted = checked_name(name)
+    except LoraError:
+        return
+    root = Path("/loras")
+    assert Path(os.path.normpath(root / f"{accepted}.safetensors")) == root / f"{accepted}.safetensors"
+    assert checked_name(accepted) == accepted
+
+
+def test_a_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    loras, elsewhere = tmp_path / "loras", tmp_path / "elsewhere"
+    loras.mkdir()
+    elsewhere.mkdir()
+    try:
+        (loras / "link").symlink_to(elsewhere)
+    except OSError:
+        pytest.skip("this system allows no links here")
+    with pytest.raises(LoraError, match="leaves the folder"):
+        save_new(loras, "link/x", {"a": torch.ones(1)}, RECIPE)
+    assert not list(elsewhere.iterdir())
+
+
+def test_saving_nothing_or_no_tensors_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LoraError, match="holds no tensors"):
+        save_new(tmp_path, "x", {}, RECIPE)
+    with pytest.raises(LoraError, match="'a' is no tensor"):
+        save_new(tmp_path, "x", {"a": [1.0]}, RECIPE)  # type: ignore[dict-item]
+
+
+def test_the_real_reader_sees_the_recipe(tmp_path: Path) -> None:
+    path = save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE)
+    with safe_open(str(path), "pt") as file:
+        assert Recipe.from_json(json.loads(file.metadata()[METADATA_KEY])) == RECIPE

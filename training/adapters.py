@@ -1,0 +1,210 @@
+"""LoRA layers beside a model's linear layers: attached by forward hooks, taken off without a trace.
+
+A hook adds ``up(down(x)) · alpha / rank`` to a layer's output, so the model's own weights are neither copied nor
+merged, whatever their precision and wherever ComfyUI keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..incontext.errors import TrainingError
+from .settings import Targets
+
+# layers of a block, by the names that the DiTs of ComfyUI use for them
+_ATTENTION = re.compile(
+    r"(attn|attention|qkv|to_q|to_k|to_v|to_out|q_proj|k_proj|v_proj|o_proj|out_proj|add_[qkv]_proj|linear1|linear2)"
+)
+_MLP = re.compile(r"(mlp|ffn?\b|feed_forward|\.ff\.|ff_context|fc1|fc2|w1\b|w2\b|w3\b|linear1|linear2)")
+_NEVER = re.compile(
+    r"(adaln|modulation|\bmod\b|img_mod|txt_mod|embed|norm|final_layer|time_|timestep|vector_in|guidance)", re.I
+)
+_IN_BLOCK = re.compile(r"\.\d+\.")
+
+
+class LoraLayer(nn.Module):
+    """One low-rank pair, float32: ``down`` [rank, in] starts random, ``up`` [out, rank] at zero."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, alpha: float, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)  # the customary Kaiming initialisation with a = √5
+        self.lora_down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
+        self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
+        self.alpha = alpha
+
+    @property
+    def rank(self) -> int:
+        return self.lora_down.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.alpha / self.rank
+        return nn.functional.linear(nn.functional.linear(x, self.lora_down), self.lora_up * scale)
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The LoRA layers of a model by the module they belong to."""
+
+    layers: Mapping[str, LoraLayer]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for layer in self.layers.values() for parameter in layer.parameters()]
+
+    def to(self, device: torch.device) -> Adapters:
+        for layer in self.layers.values():
+            layer.to(device)
+        return self
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Within the context the model computes with the LoRA; afterwards it is as before."""
+        handles = []
+        try:
+            for name, layer in self.layers.items():
+
+                def hook(_module: nn.Module, inputs: tuple, output: Tensor, layer: LoraLayer = layer) -> Tensor:
+                    x = inputs[0]
+                    if not torch.is_autocast_enabled(x.device.type):
+                        x = x.to(layer.lora_down.dtype)
+                    return output + layer(x).to(output.dtype)
+
+                handles.append(model.get_submodule(name).register_forward_hook(hook))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def state_dict(self, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
+        """The LoRA as ComfyUI's own trainer writes it: ``<module>.lora_up.weight``, ``.lora_down.weight``, …"""
+        state: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            state[f"{prefix}{name}.lora_up.weight"] = layer.lora_up.detach().cpu().clone()
+            state[f"{prefix}{name}.lora_down.weight"] = layer.lora_down.detach().cpu().clone()
+            state[f"{prefix}{name}.alpha"] = torch.tensor(float(layer.alpha))
+        return state
+
+
+@dataclass(frozen=True)
+class Delta:
+    """An existing LoRA's change of one weight: ``up @ down · scale`` at rows ``start`` … of the weight."""
+
+    up: Tensor
+    down: Tensor
+    scale: float
+    start: int = 0
+
+
+def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, int]]:
+    """Names of the linear layers to train and their (inputs, outputs), in the model's order.
+
+    Raises:
+        TrainingError: where the model has none, that is, it is no transformer that this trainer knows.
+    """
+    found = {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and _is_target(name, targets)
+    }
+    if not found:
+        raise TrainingError(
+            f"{type(model).__name__} has no {targets.value} layers that can be trained. "
+            "Use a diffusion transformer such as FLUX or SD3, or other target layers."
+        )
+    return found
+
+
+def _is_target(name: str, targets: Targets) -> bool:
+    if not _IN_BLOCK.search(f".{name}.") or _NEVER.search(name):
+        return False
+    attention, mlp = bool(_ATTENTION.search(name)), bool(_MLP.search(name))
+    return {Targets.ATTENTION: attention, Targets.MLP: mlp, Targets.ATTENTION_MLP: attention or mlp}[targets]
+
+
+def new_adapters(
+    modules: Mapping[str, tuple[int, int]], rank: int, alpha: float, generator: torch.Generator
+) -> Adapters:
+    return Adapters(
+        {
+            name: LoraLayer(inputs, outputs, min(rank, inputs, outputs), alpha, generator)
+            for name, (inputs, outputs) in modules.items()
+        }
+    )
+
+
+def continued_adapters(
+    modules: Mapping[str, tuple[int, int]], deltas: Mapping[str, Sequence[Delta]], generator: torch.Generator
+) -> Adapters:
+    """LoRA layers that start as an existing LoRA; rank and strength are taken from it.
+
+    Several deltas of one weight (a LoRA that keeps query, key and value apart where the model has them as one) become
+    one pair of their summed rank, exactly.
+
+    Raises:
+        TrainingError: where the LoRA changes none of these modules, or one whose shape differs.
+    """
+    layers: dict[str, LoraLayer] = {}
+    for name, parts in deltas.items():
+        if name not in modules:
+            raise TrainingError(
+                f"The LoRA to continue changes {name}, which is not among the layers that are trained. "
+                "Choose other target layers, or start a new LoRA."
+            )
+        inputs, outputs = modules[name]
+        rank = sum(part.down.shape[0] for part in parts)
+        layer = LoraLayer(inputs, outputs, rank, float(rank), generator)
+        up = torch.zeros(outputs, rank)
+        column = 0
+        for part in parts:
+            if part.down.shape[1] != inputs or part.start + part.up.shape[0] > outputs:
+                raise TrainingError(
+                    f"The LoRA to continue has {tuple(part.up.shape)} and {tuple(part.down.shape)} for {name}, the "
+                    f"model {outputs}×{inputs}. It was made for another model."
+                )
+            columns = slice(column, column + part.down.shape[0])
+            up[part.start : part.start + part.up.shape[0], columns] = part.up.float() * part.scale
+            layer.lora_down.data[columns] = part.down.float()
+            column = columns.stop
+        layer.lora_up.data.copy_(up)
+        layers[name] = layer
+    if not layers:
+        raise TrainingError(
+            "The LoRA to continue changes none of the model's trained layers. It was made for another model."
+        )
+    return Adapters(layers)
+
+
+class MovingAverage:
+    """Exponential moving average of the LoRA's weights, kept beside them."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self._parameters = list(parameters)
+        self._decay = decay
+        self._average = [parameter.detach().clone() for parameter in parameters]
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
+        torch._foreach_lerp_(self._average, [p.detach() for p in self._parameters], 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the context the parameters hold the average."""
+        raw = [parameter.detach().clone() for parameter in self._parameters]
+        with torch.no_grad():
+            for parameter, average in zip(self._parameters, self._average, strict=True):
+                parameter.copy_(average)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self._parameters, raw, strict=True):
+                    parameter.copy_(value)

@@ -1,0 +1,77 @@
+"""The arithmetic of flow-matching training: noise levels, mixing, clean references, the loss. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .settings import Timesteps
+
+
+def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], generator: torch.Generator) -> Tensor:
+    """Noise levels float32 [count] in (0, 1): 0 is clean, 1 is noise.
+
+    Args:
+        shift: the model's own map from an even position in its schedule to a noise level, e.g. ``3u / (1 + 2u)`` for
+            SD3; not used for `Timesteps.SIGMOID`.
+    """
+    if kind is Timesteps.UNIFORM:
+        positions = torch.rand(count, generator=generator)
+    else:
+        positions = torch.sigmoid(torch.randn(count, generator=generator))
+    if kind is Timesteps.SIGMOID:
+        return positions
+    return torch.tensor([shift(position) for position in positions.tolist()])
+
+
+def draw_references(
+    panel_count: int, fixed: Sequence[int], share: float, generator: torch.Generator
+) -> tuple[int, ...]:
+    """The panels of one sample that enter without noise; none in ``1 - share`` of the samples.
+
+    Args:
+        fixed: indices that always are the references; where empty, 1 … panel_count - 1 panels are drawn at random.
+    """
+    if float(torch.rand((), generator=generator)) >= share:
+        return ()
+    if fixed:
+        return tuple(fixed)
+    if panel_count < 2:
+        return ()
+    count = int(torch.randint(1, panel_count, (), generator=generator))
+    return tuple(sorted(torch.randperm(panel_count, generator=generator)[:count].tolist()))
+
+
+def mix(clean: Tensor, noise: Tensor, sigmas: Tensor, reference: Tensor | None = None) -> Tensor:
+    """Noisy latents ``(1 - sigma) clean + sigma noise``, clean where ``reference`` is True.
+
+    Args:
+        clean, noise: [batch, channels, (frames,) height, width].
+        sigmas: [batch].
+        reference: bool, broadcastable to the latents.
+    """
+    noisy = torch.lerp(clean, noise, per_sample(sigmas, clean))
+    return noisy if reference is None else torch.where(reference, clean, noisy)
+
+
+def velocity(noisy: Tensor, denoised: Tensor, sigmas: Tensor) -> Tensor:
+    """The velocity ``noise - clean`` that a denoised prediction stands for."""
+    return (noisy - denoised) / per_sample(sigmas, noisy)
+
+
+def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
+    """Weighted mean square of ``predicted - (noise - clean)``; positions of weight 0 do not count.
+
+    Args:
+        weight: [batch, 1, (1,) height, width], 0…1.
+    """
+    error = (predicted.float() - (noise - clean)).square()
+    weight = weight.expand_as(error)
+    return (error * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """[batch] → [batch, 1, …] with as many dimensions as ``like``."""
+    return values.reshape(-1, *[1] * (like.ndim - 1)).to(like)
