@@ -88,7 +88,9 @@ import os, sys
 sys.path.insert(0, os.getcwd())
 from pathlib import Path
 from demo.models import write_models
-write_models(Path(sys.argv[1]))
+from demo.sets import write_inputs
+write_models(Path(sys.argv[1]) / "models")
+write_inputs(Path(sys.argv[1]) / "input")
 """
 _MISSING = "import importlib.util, sys; print(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
 
@@ -661,7 +663,8 @@ def demo_fingerprint(checkout: Path) -> str:
     """Changes with everything that the demo models are written from."""
     digest = hashlib.sha256()
     demo = checkout / "demo"
-    for path in [demo / "models.py", *sorted((demo / "weights").glob("*"))]:
+    code = [demo / f"{name}.py" for name in ("models", "sets", "world")]
+    for path in [*code, *sorted((demo / "weights").glob("*"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
@@ -678,12 +681,10 @@ def prepare_work(host: Host, cache: Path, progress: Progress) -> Path:
         except (OSError, ValueError, KeyError, TypeError):
             fresh = False
         if not fresh:
-            # so that the next look at a missing file does not trust an older stamp
-            (base / "models" / "incontext-demo.json").unlink(missing_ok=True)
             log = new_log(cache, "models")
-            command = [host.python, "-c", _WRITE_MODELS, base / "models"]
+            command = [host.python, "-c", _WRITE_MODELS, base]
             logged_step("Writing the demo models", command, log, progress, cwd=ROOT)
-            files = [path.relative_to(base / "models").as_posix() for path in base.glob("models/*/incontext-demo-*")]
+            files = [path.relative_to(base / "models").as_posix() for path in base.glob("models/*/incontext-demo*")]
             write_whole(stamp, json.dumps({"from": wanted, "files": sorted(files)}) + "\n")
     return base
 

@@ -8,9 +8,8 @@ on unchanged. ComfyUI reads the results with *Load Diffusion Model*, *Load CLIP*
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +21,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 TRANSFORMER_FILE = "incontext-demo-transformer.safetensors"
 TEXT_ENCODER_FILE = "incontext-demo-text-encoder.safetensors"
 AUTOENCODER_FILE = "incontext-demo-autoencoder.safetensors"
+LORA_FILE = "incontext-demo.safetensors"
 
 DEPTH = 3
 WIDTH = 64 * DEPTH  # ComfyUI derives an SD3 transformer's depth and heads from its width
@@ -132,23 +132,8 @@ def text_encoder() -> dict[str, torch.Tensor]:
     return {name: tensor.half().contiguous() for name, tensor in state.items()}
 
 
-def _fingerprint() -> str:
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    for path in sorted(WEIGHTS.glob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def write_models(models: Path) -> None:
-    """Write the three files below a ComfyUI ``models`` folder, unless they are there already.
-
-    Each file appears whole or not at all, and a stamp written last says from which weights they were made.
-    """
-    stamp = models / "incontext-demo.json"
-    fingerprint = _fingerprint()
-    if stamp.exists() and json.loads(stamp.read_text()).get("made_from") == fingerprint:
-        return
-    stamp.unlink(missing_ok=True)
+    """Write the demo's files below a ComfyUI ``models`` folder; each appears whole or not at all."""
     files = {
         f"diffusion_models/{TRANSFORMER_FILE}": lambda: unpack(load_file(WEIGHTS / "transformer.safetensors")),
         f"text_encoders/{TEXT_ENCODER_FILE}": text_encoder,
@@ -157,7 +142,9 @@ def write_models(models: Path) -> None:
     for name, make in files.items():
         path = models / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         save_file(make(), unfinished)
-        unfinished.replace(path)
-    stamp.write_text(json.dumps({"made_from": fingerprint}) + "\n")
+        os.replace(unfinished, path)
+    if (WEIGHTS / LORA_FILE).exists():
+        (models / "loras").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(WEIGHTS / LORA_FILE, models / "loras" / LORA_FILE)  # as it is, with the recipe in its header

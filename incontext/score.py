@@ -249,8 +249,9 @@ def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: S
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(24), ImageFont.load_default(18)
-    labels = [_fitted(name, small, 180) for name in names]
-    headings = [*(_fitted(name, small, _CELL - 6) for name in names), *(["caption"] if captions else [])]
+    written = [_drawable(name, number) for number, name in enumerate(names, 1)]
+    labels = [_fitted(name, small, 180) for name in written]
+    headings = [*(_fitted(name, small, _CELL - 6) for name in written), *(["caption"] if captions else [])]
     count = len(names)
     left = _MARGIN + math.ceil(max(small.getlength(label) for label in labels)) + 12
     top = _MARGIN + 32 + 32
@@ -270,10 +271,15 @@ def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: S
         for x, value in zip(lefts, values, strict=True):
             colour = (225, 225, 225) if value is None else _shade(value)
             draw.rectangle((x, y, x + _CELL - 3, y + _CELL - 3), fill=colour)
-            text = "–" if value is None else f"{value:.2f}"
+            text = "-" if value is None else f"{value:.2f}"
             ink = _PAPER if sum(colour) < 384 else _INK
             draw.text((x + _CELL / 2 - 1, y + _CELL / 2 - 1), text, font=font, fill=ink, anchor="mm")
     return torch.from_numpy(numpy.asarray(picture).astype("float32") / 255)[None]
+
+
+def _drawable(name: str, number: int) -> str:
+    """The name, or the panel's number where Pillow's built-in font, which is Latin only, would draw empty boxes."""
+    return name if all(ord(character) < 0x180 for character in name) else f"panel {number}"
 
 
 def _shade(value: float) -> tuple[int, int, int]:

@@ -103,7 +103,7 @@ class InContextLoadLora(io.ComfyNode):
         send_text(cls.hidden.unique_id, applied.splitlines()[0])
         if found is None:
             missing = ExecutionBlocker(
-                f"{path.name} has no recipe ({source}), so its panels are not known. Connect a Task or Layout to "
+                f"{path.name} has {source}, so its panels are not known. Connect the recipe of a Task to "
                 "'recipe if missing'."
             )
             return io.NodeOutput(model, missing, missing, missing, missing, report)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
-
 from incontext_lora.incontext.layout import rows
 from incontext_lora.incontext.recipe import Recipe
+from PIL import Image
 
 RECIPE = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
 PANEL = (128, 64)
@@ -28,7 +27,7 @@ def folder_set(root: Path, number: int, *, name: str = "", size: tuple[int, int]
     folder = root / (name or f"set-{number}")
     folder.mkdir(parents=True)
     for panel in range(images):
-        picture(100 * number + panel, size).save(folder / f"{panel + 1}.png")
+        picture(100 * number + panel, size).save(folder / f"{panel + 1}.png", compress_level=1)
     (folder / "caption.txt").write_text(joint(number), encoding="utf-8")
     return folder
 

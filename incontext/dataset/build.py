@@ -19,7 +19,7 @@ from . import manifest, sheet
 from .files import LOCK, TEMPORARY, exclusive, make_folder, remove_quietly, write_atomic
 from .item import Counters, Job, Ledger, add_set
 from .manifest import BuildOptions, Dataset
-from .report import Finding, Level, Report, grouped
+from .report import Finding, Level, Report, grouped, printable
 from .scan import Scan, scan
 
 FEWEST, MOST = 20, 100  # sets; the range for which the method is described
@@ -104,7 +104,14 @@ def checked_name(name: str) -> str:
         DatasetError: where it is not.
     """
     reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
-    if not name or name != name.strip() or re.search(r'[<>:"/\\|?*\x00-\x1f]', name) or name[0] == "." or reserved:
+    if (
+        not name
+        or name != name.strip()
+        or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
+        or name[0] == "."
+        or reserved
+        or not name.isprintable()
+    ):
         raise DatasetError(
             f"The dataset cannot be called {name!r}. Use letters, digits, spaces and - or _, for example 'my-shots'."
         )
@@ -128,7 +135,7 @@ def _write(dataset: Dataset, before: Dataset | None) -> None:
 
 
 def _json(data: object) -> bytes:
-    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode()
+    return (json.dumps(data, ensure_ascii=False, indent=1) + "\n").encode("utf-8", manifest.ODD_NAMES)
 
 
 def _remove_stale(dataset: Dataset) -> None:
@@ -245,4 +252,4 @@ def _with_findings(text: str, findings: Sequence[Finding]) -> str:
     shown = [f"- {line}" for line in lines[:_SHOWN]]
     if len(lines) > _SHOWN:
         shown.append(f"- and {len(lines) - _SHOWN} more")
-    return "\n".join([text, *shown])
+    return printable("\n".join([text, *shown]))

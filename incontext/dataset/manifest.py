@@ -37,6 +37,7 @@ MASKS = "masks"
 CONTACT_SHEET = "contact-sheet.jpg"
 REPORT_TEXT = "report.txt"
 REPORT_JSON = "report.json"
+ODD_NAMES = "surrogatepass"  # how names of files that are no text are kept
 ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -281,7 +282,7 @@ class Dataset:
         """As `load`, without asking whether the items' files are there."""
         path = folder / MANIFEST
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = _read_json(path)
         except FileNotFoundError:
             raise DatasetError(
                 f"{folder} holds no dataset: there is no {MANIFEST}. Build one with Build Dataset."
@@ -312,7 +313,7 @@ class Dataset:
 def is_dataset(folder: Path) -> bool:
     """Whether the folder was written by `build`, by this version or another."""
     try:
-        data = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        data = _read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(data, dict) and data.get("kind") == KIND
@@ -356,6 +357,10 @@ def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[in
             f"All {len(layout)} panels are references, so nothing is left to learn. Leave out those to be generated."
         )
     return tuple(sorted(set(references)))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8", errors=ODD_NAMES))
 
 
 def _colour(values: Sequence[float]) -> Colour:

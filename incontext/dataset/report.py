@@ -104,7 +104,7 @@ class Report:
             findings = self.of_level(level)
             if findings:
                 lines += ["", title, *(f"- {line}" for line in grouped(findings))]
-        return "\n".join(lines) + "\n"
+        return printable("\n".join(lines) + "\n")
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -132,6 +132,11 @@ class Report:
             removed=data["removed"],
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
         )
+
+
+def printable(text: str) -> str:
+    """Text that every encoder takes: file names may hold bytes that are no letters."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def grouped(findings: Iterable[Finding]) -> list[str]:

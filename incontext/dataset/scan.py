@@ -147,7 +147,7 @@ def fingerprint(source: Path) -> str:
             with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            digest.update(f"{folder} {type(error).__name__}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{folder} {type(error).__name__}\n".encode("utf-8", "surrogatepass"))
             continue
         for entry in entries:
             if _is_litter(entry.name):
@@ -158,7 +158,7 @@ def fingerprint(source: Path) -> str:
             except OSError:
                 continue
             stamp = "" if is_folder else f"{status.st_size} {status.st_mtime_ns}"
-            digest.update(f"{entry.path}\0{stamp}\n".encode("utf-8", "surrogateescape"))
+            digest.update(f"{entry.path}\0{stamp}\n".encode("utf-8", "surrogatepass"))
             if is_folder and depth < 3:
                 pending.append((Path(entry.path), depth + 1))
     return digest.hexdigest()

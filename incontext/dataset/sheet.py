@@ -12,6 +12,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .report import printable
+
 LARGEST = (2048, 4096)  # width and height
 _CELL, _SMALLEST = 256, 64  # the longer side of a thumbnail
 _GAP, _LABEL = 8, 16
@@ -28,13 +30,12 @@ def contact_sheet(thumbnails: Iterable[tuple[str, Path]], count: int, proportion
         proportions: width by height of the images.
     """
     width, height, columns, rows = _grid(count, proportions)
-    shown = min(count, columns * rows)
-    used_rows = math.ceil((shown + (shown < count)) / columns)
+    room = columns * rows
+    shown = count if count <= room else room - 1  # the last cell says how many are missing
+    used_rows = math.ceil(min(count, room) / columns)
     size = (_GAP + columns * (width + _GAP), _GAP + used_rows * (height + _LABEL + _GAP))
     sheet = Image.new("RGB", size, _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    if shown < count:
-        shown -= shown == columns * rows  # the last cell says how many are missing
     for number, (label, path) in enumerate(thumbnails):
         left = _GAP + number % columns * (width + _GAP)
         top = _GAP + number // columns * (height + _LABEL + _GAP)
@@ -44,7 +45,7 @@ def contact_sheet(thumbnails: Iterable[tuple[str, Path]], count: int, proportion
         with Image.open(path) as image:
             image.thumbnail((width, height))
             sheet.paste(image, (left, top))
-        _write(draw, (left, top + height + 1), f"{number + 1}  {label}", width, font)
+        _write(draw, (left, top + height + 1), printable(f"{number + 1}  {label}"), width, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()

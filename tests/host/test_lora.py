@@ -347,6 +347,32 @@ def test_without_a_recipe_the_model_loads_and_the_rest_is_blocked_with_a_reason(
     assert "recipe if missing" in report
 
 
+def test_comfyui_runs_what_needs_no_recipe_and_says_what_is_missing(host: Any, sd3: Tiny) -> None:
+    import execution
+
+    models = host.base / "models" / "diffusion_models"
+    models.mkdir(parents=True, exist_ok=True)
+    save_file(sd3.weights, str(models / "tiny.safetensors"))
+    name = put(host, "unknown.safetensors", make_lora(sd3, "core"))
+    host.node("PreviewAny")  # loads ComfyUI's extra nodes
+    prompt = {
+        "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "tiny.safetensors", "weight_dtype": "default"}},
+        "2": {"class_type": "InContextLoadLora", "inputs": {"model": ["1", 0], "lora_name": name, "strength": 1.0}},
+        "report": {"class_type": "PreviewAny", "inputs": {"source": ["2", 5]}},
+        "width": {"class_type": "PreviewAny", "inputs": {"source": ["2", 3]}},
+        "model": {"class_type": "PreviewAny", "inputs": {"source": ["2", 0]}},
+    }
+    host.sent()
+    host.prompt_server.last_node_id = None
+    executor = execution.PromptExecutor(host.prompt_server, cache_args={"lru": 0, "ram": 0})
+    wanted = ["report", "width", "model"]
+    host.loop.run_until_complete(executor.execute_async(prompt, "prompt", {"client_id": "browser"}, wanted))
+    errors = [data["exception_message"] for event, data in host.sent() if event == "execution_error"]
+    assert executor.history_result["outputs"].keys() == {"report", "model"}
+    assert len(errors) == 1
+    assert "unknown.safetensors has no recipe" in errors[0]
+
+
 def test_bad_files_are_refused(host: Any, sd3: Tiny) -> None:
     folder = loras_folder(host)
     put(host, "cut.safetensors", make_lora(sd3, "core"))

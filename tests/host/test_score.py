@@ -177,8 +177,9 @@ def test_panels_are_scored_against_their_own_texts(host: Any, vision: Any, clip:
 def test_the_text_encoder_is_left_as_it_was(host: Any, vision: Any, clip: Any) -> None:
     def pooled() -> Tensor:
         with torch.inference_mode():
-            return clip.encode_from_tokens(clip.tokenize("a plain red picture"), return_pooled=True)[1][:, :24]
+            return clip.cond_stage_model.encode_token_weights(clip.tokenize("a plain red picture"))[1][:, :24]
 
+    clip.cond_stage_model.reset_clip_options()
     before = pooled()
     host.call(
         "InContextScoreSet",

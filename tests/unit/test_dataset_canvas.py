@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from incontext_lora.incontext.dataset import BuildOptions, Composite, read_references
 from incontext_lora.incontext.dataset.canvas import cuts, from_composite, from_panels, mask
 from incontext_lora.incontext.dataset.images import Picture
@@ -14,7 +13,9 @@ from incontext_lora.incontext.stitch import Fit
 from incontext_lora.tests.dataset_sets import RECIPE, picture
 
 LAYOUT = RECIPE.layout
-LAYOUTS = st.sampled_from([rows(1024, 1536, 3), columns(2048, 1024, 2), grid(1344, 1728, 2, 2), nested(960, 640, [1, 2, 3])])
+LAYOUTS = st.sampled_from(
+    [rows(1024, 1536, 3), columns(2048, 1024, 2), grid(1344, 1728, 2, 2), nested(960, 640, [1, 2, 3])]
+)
 
 
 def loaded(seed: int, size: tuple[int, int]) -> Picture:
@@ -70,7 +71,10 @@ def test_the_seams_of_a_composite_fall_on_the_seams_of_the_layout() -> None:
 def test_small_images_and_large_cuts_are_reported_once_an_image() -> None:
     small, tall = loaded(1, (40, 20)), loaded(2, (300, 600))
     remarks = from_panels(LAYOUT, [small, tall, loaded(3, (128, 64))], BuildOptions()).remarks
-    assert [(remark.image, remark.problem.split(" was ")[1][:8]) for remark in remarks] == [(0, "enlarged"), (1, "cut away")]
+    assert [(remark.image, remark.problem.split(" was ")[1][:8]) for remark in remarks] == [
+        (0, "enlarged"),
+        (1, "cut away"),
+    ]
     assert len(from_composite(LAYOUT, loaded(4, (40, 60)), BuildOptions()).remarks) == 1
 
 
@@ -88,7 +92,15 @@ def test_the_mask_is_white_on_what_is_learned() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", ()), ("1", (0,)), ("3, 1", (0, 2)), ("scene-2", (1,)), ("[SCENE-3]", (2,)), ("1 SCENE-2", (0, 1)), ("1;1", (0,))],
+    [
+        ("", ()),
+        ("1", (0,)),
+        ("3, 1", (0, 2)),
+        ("scene-2", (1,)),
+        ("[SCENE-3]", (2,)),
+        ("1 SCENE-2", (0, 1)),
+        ("1;1", (0,)),
+    ],
 )
 def test_references_by_number_and_name(text: str, expected: tuple[int, ...]) -> None:
     assert read_references(text, LAYOUT) == expected

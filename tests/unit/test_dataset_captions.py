@@ -4,7 +4,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from incontext_lora.incontext.dataset import Level, SetFiles, Shape
 from incontext_lora.incontext.dataset.captions import Composed, compose, measure
 from incontext_lora.tests.dataset_sets import RECIPE, joint
@@ -65,7 +64,9 @@ def test_one_text_of_all_panels_under_the_first_image_is_the_joint_caption(tmp_p
     assert composed(written(tmp_path, _1=joint(1))) == Composed(joint(1))
 
 
-@pytest.mark.parametrize("texts", [{}, {"joint": " \n"}, {"_1": "one", "_3": "three"}, {"_1": "one", "_2": "", "_3": "a"}])
+@pytest.mark.parametrize(
+    "texts", [{}, {"joint": " \n"}, {"_1": "one", "_3": "three"}, {"_1": "one", "_2": "", "_3": "a"}]
+)
 def test_missing_and_empty_captions_leave_the_set_out(tmp_path: Path, texts: dict[str, str]) -> None:
     result = composed(written(tmp_path, **texts))
     assert result.caption is None

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from incontext_lora.incontext.dataset import Level
 from incontext_lora.incontext.dataset.texts import decode, one_line, read
 

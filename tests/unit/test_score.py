@@ -136,3 +136,8 @@ def test_picture_makes_room_for_captions_and_long_names() -> None:
     with_captions = matrix_picture(torch.eye(2), names, "t", [0.3, None])
     assert with_captions.shape[2] > bare.shape[2]
     assert bare.shape[2] < 2 * 96 + 260
+
+
+def test_names_in_other_scripts_are_numbered_in_the_picture() -> None:
+    chinese = matrix_picture(torch.eye(2), ["上", "下"], "t")
+    torch.testing.assert_close(chinese, matrix_picture(torch.eye(2), ["panel 1", "panel 2"], "t"))

@@ -1,0 +1,161 @@
+"""The main job of the demo: sets → dataset → LoRA → new sets, in a real ComfyUI, judged by an exact checker.
+
+    python run.py demo [--out DIR]
+
+It trains a LoRA on 40 sets whose panels share a colour that no caption mentions, then generates held-out captions with
+and without it, and again with one panel given. Pictures, the LoRA and report.json are written to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from . import judge, world
+from . import sets as demo_sets
+from .job import Generated, Job
+from .picture import before_after
+from .server import ComfyServer
+
+HELD_OUT = 48
+SHOWN = 6
+
+
+class Line:
+    """One progress line that replaces itself on a terminal, and appears now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = 0.0
+        self._width = 0
+
+    def phase(self, text: str) -> None:
+        self._clear()
+        print(f"[{time.monotonic() - self._started:4.0f} s] {text}", flush=True)
+
+    def update(self, text: str) -> None:
+        now = time.monotonic()
+        terminal = sys.stdout.isatty()
+        if now - self._shown < (0.2 if terminal else 15):
+            return
+        self._shown = now
+        line = f"[{now - self._started:4.0f} s]   {text}"
+        if not terminal:
+            print(line, flush=True)
+            return
+        line = line[: shutil.get_terminal_size().columns - 1]
+        print("\r" + line.ljust(self._width), end="", flush=True)
+        self._width = len(line)
+
+    def _clear(self) -> None:
+        if self._width:
+            print("\r" + " " * self._width + "\r", end="")
+            self._width = 0
+
+
+def figures(plain: Generated, clean: Generated, noised: Generated) -> dict[str, float]:
+    """One side of the report: the three figures of the table, and the reference re-noised beside the clean one."""
+    return {
+        "set_agreement": judge.set_agreement(plain.judged),
+        "reference_agreement": judge.reference_agreement(clean.judged),
+        "caption_accuracy": judge.caption_accuracy(plain.judged),
+        "reference_agreement_noised": judge.reference_agreement(noised.judged),
+        "reference_caption_accuracy": judge.caption_accuracy(clean.judged),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="run.py demo", description="Run the main job on the bundled small model.")
+    parser.add_argument("--out", type=Path, required=True, help="where pictures and report.json go")
+    parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--setup-seconds", type=float, default=0.0, help=argparse.SUPPRESS)
+    parser.add_argument("--sets", type=int, default=demo_sets.SETS, help="sets in the dataset (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="training steps (default: those of the workflow)")
+    parser.add_argument("--held-out", type=int, default=HELD_OUT, help="captions to judge on (default: %(default)s)")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    line = Line()
+    started = time.monotonic()
+    line.phase("starting ComfyUI")
+    with ComfyServer(args.base, args.comfyui) as server:
+        job = Job(server, args.base, line.update)
+        asked = list(world.held_out_sets(args.held_out, seed=0))
+        line.phase(f"training a LoRA on {args.sets} sets whose panels share a colour that no caption mentions")
+        trained = job.train(args.sets, steps=args.steps, seed=demo_sets.SEED)
+        generation = time.monotonic()
+        results: dict[str, dict[str, Generated]] = {}
+        for side, strength in (("base", 0.0), ("lora", 1.0)):
+            name = "without the LoRA" if side == "base" else "with the LoRA"
+            line.phase(f"generating {len(asked)} held-out captions {name}, then with one panel given")
+            options = {"lora": trained.lora, "strength": strength}
+            results[side] = {
+                "plain": job.generate(asked, **options, what=name),
+                "clean": job.generate_from_reference(asked, **options, what=f"{name}, one panel given", clean=True),
+                "noised": job.generate_from_reference(
+                    asked, **options, what=f"{name}, one panel given and re-noised", clean=False
+                ),
+            }
+        generated = time.monotonic()
+    line.phase("writing pictures and report")
+    sides = {side: figures(one["plain"], one["clean"], one["noised"]) for side, one in results.items()}
+    captions = [world.caption(drawn, prefix=world.PREFIX) for drawn in asked[:SHOWN]]
+    before_after(
+        captions,
+        [
+            ("base model", results["base"]["plain"].pictures[:SHOWN]),
+            ("with the In-Context LoRA", results["lora"]["plain"].pictures[:SHOWN]),
+        ],
+        args.out / "before-after.png",
+    )
+    before_after(
+        [f"{caption}   (panel {number % world.PANELS + 1} is given)" for number, caption in enumerate(captions)],
+        [
+            ("base model", results["base"]["clean"].pictures[:SHOWN]),
+            ("with the In-Context LoRA", results["lora"]["clean"].pictures[:SHOWN]),
+        ],
+        args.out / "reference.png",
+    )
+    lora = args.base / "output" / "loras" / trained.lora
+    shutil.copyfile(lora, args.out / trained.lora)
+    report = {
+        **sides,
+        "sets": args.sets,
+        "steps": trained.steps,
+        "held_out": len(asked),
+        "lora_file": trained.lora,
+        "loss": {"first": trained.losses[0], "last": trained.losses[-1]},
+        "seconds": {
+            "setup": round(args.setup_seconds, 1),
+            "build": round(trained.build_seconds, 1),
+            "train": round(trained.seconds, 1),
+            "generate": round(generated - generation, 1),
+            "total": round(time.monotonic() - started, 1),
+        },
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()},
+    }
+    (args.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print_table(sides)
+    print(f"\n{args.out / 'before-after.png'}\n{args.out / 'reference.png'}\n{args.out / 'report.json'}")
+
+
+def print_table(sides: dict[str, dict[str, float]]) -> None:
+    rows = {
+        "sets whose panels all agree": "set_agreement",
+        "agreement with a given panel, kept clean": "reference_agreement",
+        "agreement with a given panel, re-noised": "reference_agreement_noised",
+        "panels that show what their caption says": "caption_accuracy",
+    }
+    print(f"\n{'':44}{'base':>8}{'LoRA':>8}")
+    for title, key in rows.items():
+        print(f"{title:44}{sides['base'][key]:8.2f}{sides['lora'][key]:8.2f}")
+
+
+if __name__ == "__main__":
+    main()
