@@ -113,6 +113,8 @@ class PanelLayout:
             object.__setattr__(self, "names", default_names(self.boxes))
         if len(self.names) != len(self.boxes):
             raise LayoutError(f"{len(self.boxes)} panels have {len(self.names)} names; give one name a panel.")
+        if not all(name.strip() for name in self.names):
+            raise LayoutError(f"Panel names are {list(self.names)}; none may be empty. Name all panels, or none.")
         repeated = {name for name in self.names if self.names.count(name) > 1}
         if repeated:
             raise LayoutError(f"Panel names must differ; used more than once: {', '.join(sorted(repeated))}.")
@@ -365,7 +367,7 @@ def default_names(boxes: Sequence[Box]) -> tuple[str, ...]:
         return ("LEFT", "RIGHT") if boxes[0].left < boxes[1].left else ("RIGHT", "LEFT")
     if len(boxes) == 2 and len(lefts) == 1:
         return ("TOP", "BOTTOM") if boxes[0].top < boxes[1].top else ("BOTTOM", "TOP")
-    if len(boxes) == 4 and len(tops) == 2 and len(lefts) == 2:
+    if len(boxes) == 4 and len(tops) == 2 and len(lefts) == 2 and len({(box.top, box.left) for box in boxes}) == 4:
         return tuple(
             f"{('TOP', 'BOTTOM')[tops.index(box.top)]}-{('LEFT', 'RIGHT')[lefts.index(box.left)]}" for box in boxes
         )

@@ -6,6 +6,7 @@ to be generated: ComfyUI's IMAGE and MASK.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -220,8 +221,9 @@ def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list
             continue
         panel, _, words = line.partition(":")
         index = panel_index(layout, panel)
-        for word in (part.strip().lower() for part in words.replace("contain, extend", "contain; extend").split(",")):
-            word = word.replace(";", ",")
+        # the one fit with a comma in its name
+        joined = re.sub(r"contain\s*,\s*extend", "contain; extend", words.lower())
+        for word in (part.strip().replace(";", ",") for part in joined.split(",")):
             if word in {fit.value for fit in Fit}:
                 settings[index] = replace(settings[index], fit=Fit(word))
             elif word in {align.value for align in Align}:
@@ -239,7 +241,7 @@ def panel_index(layout: PanelLayout, text: str) -> int:
         PanelError: where the layout has no such panel.
     """
     written = text.strip().strip("[]")
-    if written.isdigit() and 1 <= int(written) <= len(layout):
+    if written.isdecimal() and 1 <= int(written) <= len(layout):
         return int(written) - 1
     names = [name.lower() for name in layout.names]
     if written.lower() in names:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ..incontext.caption import escape
 from ..incontext.errors import TrainingError
 from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
@@ -79,8 +80,9 @@ class HostModel:
 
     @torch.no_grad()
     def encode_caption(self, clip: Any, caption: str, guidance: float, latent: Tensor) -> Condition:
-        """Encode a caption; ``latent`` stands for the size that the model will be asked for."""
-        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(caption), add_dict={"guidance": guidance})
+        """Encode a caption, its parentheses as text; ``latent`` stands for the size that the model will be asked for."""
+        tokens = clip.tokenize(escape(caption))
+        conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": guidance})
         converted = comfy.sampler_helpers.convert_cond(conditioning)
         (encoded,) = comfy.samplers.encode_model_conds(
             self.model.extra_conds, converted, latent[None], torch.device("cpu"), "positive"

@@ -11,10 +11,12 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..incontext.dataset import Dataset
 from ..incontext.errors import TrainingError
+from ..incontext.lora_file import save_new
 from ..incontext.recipe import Recipe, References, Sampling
 from ..training import loop, run_folder
 from ..training.adapters import Adapters, continued_adapters, new_adapters, target_modules
@@ -354,8 +356,6 @@ def make_adapters(model: HostModel, settings: TrainSettings, continue_from: str 
     modules = target_modules(model.transformer, settings.targets)
     if continue_from is None:
         return new_adapters(modules, settings.rank, settings.alpha, generator)
-    from safetensors.torch import load_file
-
     return continued_adapters(modules, model.deltas(load_file(host.lora_path(continue_from))), generator)
 
 
@@ -371,10 +371,7 @@ def sample_picture(
 
 def publish(writer: RunWriter, recipe: Recipe) -> tuple[str, Mapping[str, Tensor]]:
     """Put the last checkpoint into output/loras under the run's name; returns that file's name and its tensors."""
-    from safetensors.torch import load_file
-
     lora = load_file(writer.run.checkpoints[-1])
-    path = host.loras_output_folder() / f"{writer.run.name}.safetensors"
-    run_folder.save_lora(path, lora, recipe)
+    path = save_new(host.loras_output_folder(), writer.run.name, lora, recipe)
     writer.log(f"the LoRA is {path}")
     return path.name, lora

@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from ..incontext.errors import TrainingError
-from ..incontext.lora_file import METADATA_KEY
+from ..incontext.lora_file import save_new
 from ..incontext.recipe import Recipe
 
 RUN_VERSION = 1
@@ -124,8 +123,7 @@ class RunWriter:
 
     def checkpoint(self, step: int, lora: Mapping[str, torch.Tensor], recipe: Recipe) -> Path:
         """Save a LoRA with its recipe; the file appears whole or not at all."""
-        path = self.run.folder / "checkpoints" / f"{self.run.name}-step{step:06d}.safetensors"
-        save_lora(path, lora, recipe)
+        path = save_new(self.run.folder / "checkpoints", f"{self.run.name}-step{step:06d}", lora, recipe)
         self.event(CHECKPOINT, step=step, file=path.name)
         self.log(f"saved {path.name}")
         return path
@@ -133,17 +131,6 @@ class RunWriter:
     def close(self) -> None:
         self._events.close()
         self._log.close()
-
-
-def save_lora(path: Path, lora: Mapping[str, torch.Tensor], recipe: Recipe) -> None:
-    """Write a LoRA with its recipe in the header, by an atomic rename."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        tensors = {name: tensor.contiguous() for name, tensor in lora.items()}
-        save_file(tensors, unfinished, metadata={METADATA_KEY: json.dumps(recipe.to_json())})
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def safe_name(name: str) -> str:

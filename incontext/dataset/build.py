@@ -104,14 +104,8 @@ def checked_name(name: str) -> str:
         DatasetError: where it is not.
     """
     reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
-    if (
-        not name
-        or name != name.strip()
-        or re.search(r'[<>:"/\\|?*\x00-\x1f]', name)
-        or name[0] == "."
-        or reserved
-        or not name.isprintable()
-    ):
+    unfit = re.search(r'[<>:"/\\|?*]', name) or not name.isprintable()
+    if not name or name != name.strip() or name[0] == "." or reserved or unfit:
         raise DatasetError(
             f"The dataset cannot be called {name!r}. Use letters, digits, spaces and - or _, for example 'my-shots'."
         )
@@ -205,8 +199,8 @@ def _of_the_whole(ledger: Ledger) -> list[Finding]:
         findings.append(
             Finding(
                 Level.WARNING,
-                f"The dataset has {count} sets; {FEWEST} to {MOST} are intended. With so few, a LoRA memorises these "
-                "sets rather than learning how the panels belong together.",
+                f"The dataset has {count} set{'s' * (count != 1)}; {FEWEST} to {MOST} are intended. With so few, a LoRA "
+                "memorises these sets rather than learning how the panels belong together.",
                 "Add sets, or train for fewer steps and look at the samples.",
             )
         )

@@ -104,6 +104,12 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
     listing, inner = _root(source, recipe, shape)
     findings = list(listing.findings)
     folder_sets = [files for files in inner if files.images]
+    if shape is None and not folder_sets and _is_numbered_set(listing, recipe):
+        only = _folder_set(listing.folder, _Listing(listing.folder.parent), source, set(), recipe)
+        problem = "The folder was read as a single set, since it holds the numbered images of one."
+        remedy = "Give the folder above it, which holds all sets."
+        findings.append(Finding(Level.WARNING, problem, remedy, set=only.name))
+        return Scan(listing.folder, Shape.FOLDERS, (only,), tuple(findings))
     if shape is None:
         flat = len(listing.images) / max(1, len(recipe.layout))
         shape = Shape.FOLDERS if folder_sets and len(folder_sets) >= flat else _flat_shape(listing, recipe)
@@ -291,6 +297,12 @@ def _is_one_set(listing: _Listing, recipe: Recipe) -> bool:
     if 2 * len(captioned) < len(listing.images):
         return True
     return len(listing.images) == len(recipe.layout) and not _have_markers(captioned, listing, recipe)
+
+
+def _is_numbered_set(listing: _Listing, recipe: Recipe) -> bool:
+    """Whether a folder holds 1.png, 2.png … of one set and nothing else."""
+    numbered = all(path.stem.isdecimal() for path in listing.images)
+    return numbered and len(listing.images) == len(recipe.layout) and _is_one_set(listing, recipe)
 
 
 # --- flat files -----------------------------------------------------------------------------------------------------

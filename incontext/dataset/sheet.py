@@ -43,8 +43,8 @@ def contact_sheet(thumbnails: Iterable[tuple[str, Path]], count: int, proportion
             _write(draw, (left, top), f"+ {count - shown}", width, font)
             break
         with Image.open(path) as image:
-            image.thumbnail((width, height))
-            sheet.paste(image, (left, top))
+            small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
+            sheet.paste(small, (left, top))
         _write(draw, (left, top + height + 1), printable(f"{number + 1}  {label}"), width, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=88)

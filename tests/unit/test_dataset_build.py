@@ -592,7 +592,8 @@ def test_memory_does_not_grow_with_the_number_of_sets(tmp_path: Path, out: Path)
         return int(output) / 1024
 
     few, many = peak(10), peak(60)
-    assert many - few < 12, f"{few:.0f} MB for 10 sets, {many:.0f} MB for 60"  # 50 more sets hold 127 MB of pixels
+    # the contact sheet grows up to 25 MB and no further; 50 more sets hold 127 MB of pixels
+    assert many - few < 32, f"{few:.0f} MB for 10 sets, {many:.0f} MB for 60"
 
 
 def test_another_layout_is_another_dataset(sets: Path, out: Path) -> None:

@@ -165,6 +165,26 @@ def test_an_only_folder_that_is_a_set_is_not_entered(tmp_path: Path) -> None:
     assert scan(tmp_path, RECIPE).shape is Shape.FOLDERS
 
 
+@pytest.mark.parametrize("texts", ["joint", "each"])
+def test_a_set_that_is_given_instead_of_the_folder_of_sets(tmp_path: Path, texts: str) -> None:
+    folder = folder_set(tmp_path, 1)
+    if texts == "each":
+        (folder / "caption.txt").unlink()
+        for number in (1, 2, 3):
+            (folder / f"{number}.txt").write_text("text")
+    found = scan(folder, RECIPE)
+    assert (found.shape, len(found.sets), len(found.sets[0].images)) == (Shape.FOLDERS, 1, 3)
+    assert "single set" in found.findings[0].problem
+
+
+def test_composites_with_bare_numbers(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        composite(tmp_path, number)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(path.name.removeprefix("shot_")))
+    assert scan(tmp_path, RECIPE).shape is Shape.COMPOSITES
+
+
 def test_extensions_in_any_case(tmp_path: Path) -> None:
     folder = folder_set(tmp_path, 1)
     for path in list(folder.iterdir()):

@@ -1,0 +1,377 @@
+"""The bundled workflows in the real ComfyUI, over its HTTP and websocket API, with the demo's real models."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from incontext_lora.demo import models, sets, world
+from incontext_lora.demo.server import ComfyServer, ExecutionFailed, ExecutionInterrupted, PromptRefused
+from incontext_lora.demo.workflow import WORKFLOWS, Prompt, find_node, load, set_value, to_prompt
+from incontext_lora.incontext import layout as layouts
+from incontext_lora.incontext import tasks
+from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.lora_file import read_recipe, save_new
+from incontext_lora.training.run_folder import Run
+from PIL import Image
+
+PACK = "incontext-lora"
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+STORYBOARD_LORA = "film-storyboard.safetensors"
+TRAIN = "InContextTrainLoraInHost"
+
+
+@dataclass
+class Ran:
+    """What the server told of a prompt while it ran, and what it saved."""
+
+    prompt: Prompt
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+    def of(self, event: str, node: str) -> list[dict[str, Any]]:
+        """The data of all such events of a node, in order."""
+        node_id = find_node(self.prompt, node)
+        return [data for name, data in self.events if name == event and data.get("node") == node_id]
+
+    def text(self, node: str) -> str:
+        return self.outputs[find_node(self.prompt, node)]["text"][0]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The server with everything in its input folder that the workflows ask for."""
+
+    server: ComfyServer
+    info: Mapping[str, Any]
+
+    def prompt(self, name: str) -> Prompt:
+        return to_prompt(load(name), self.info)
+
+    def run(self, prompt: Prompt) -> Ran:
+        ran = Ran(prompt)
+        history = self.server.run(prompt, lambda name, data: ran.events.append((name, data)))
+        return replace(ran, outputs=history["outputs"])
+
+    def pictures(self, ran: Ran, node: str) -> list[np.ndarray]:
+        """What a node saved, uint8 [H, W, 3] each."""
+        files = ran.outputs[find_node(ran.prompt, node)]["images"]
+        return [decode(self.server.fetch_image(file["filename"], file["subfolder"], file["type"])) for file in files]
+
+
+def decode(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def host_server(server: ComfyServer, demo_models: Path | None) -> Host:
+    if demo_models is None:
+        pytest.skip("INCONTEXT_LORA_BASE is not set; `python run.py test` writes the demo models and sets it.")
+    sets.write_inputs(server.base / "input")
+    write_storyboard_stand_in(server.base / "models" / "loras")
+    return Host(server, server.object_info())
+
+
+def write_storyboard_stand_in(folder: Path) -> None:
+    """A stand-in for the published film-storyboard LoRA, which is made for a model of 24 GB.
+
+    It fits the demo model and changes it slightly. Its recipe is the published one on a canvas of an eighth of the size.
+    """
+    generator = torch.Generator().manual_seed(1)
+    module = "diffusion_model.joint_blocks.0.x_block.attn.proj"
+    tensors = {
+        f"{module}.lora_down.weight": 0.1 * torch.randn(2, models.WIDTH, generator=generator),
+        f"{module}.lora_up.weight": 0.1 * torch.randn(models.WIDTH, 2, generator=generator),
+        f"{module}.alpha": torch.tensor(2.0),
+    }
+    published = tasks.recipe("film-storyboard")
+    small = layouts.rows(published.layout.width // 8, published.layout.height // 8, len(published.layout))
+    save_new(folder, STORYBOARD_LORA.removesuffix(".safetensors"), tensors, published.with_layout(small))
+
+
+def with_stand_ins(prompt: Prompt) -> Prompt:
+    """storyboard-flux on the demo's model instead of FLUX.1-dev; every node but the loaders is as bundled."""
+    set_value(prompt, "UNETLoader", "unet_name", models.TRANSFORMER_FILE)
+    set_value(prompt, "VAELoader", "vae_name", models.AUTOENCODER_FILE)
+    text_encoder = {"clip_name": models.TEXT_ENCODER_FILE, "type": "sd3", "device": "default"}
+    prompt[find_node(prompt, "DualCLIPLoader")] = {"class_type": "CLIPLoader", "inputs": text_encoder}
+    return prompt
+
+
+def declared_files(workflow: Mapping[str, Any]) -> set[str]:
+    """Model files that a workflow says where to download."""
+    return {model["name"] for node in workflow["nodes"] for model in node["properties"].get("models", [])}
+
+
+def specs(info: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+
+
+def choices(spec: Sequence[Any]) -> list[Any] | None:
+    if isinstance(spec[0], list):
+        return spec[0]
+    return spec[1].get("options") if spec[0] == "COMBO" else None
+
+
+# --- every workflow -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_node_is_missing_and_no_input_is_red(host_server: Host, name: str) -> None:
+    workflow = load(name)
+    prompt = to_prompt(workflow, host_server.info)
+    to_download = declared_files(workflow)
+    for node_id, node in prompt.items():
+        info = host_server.info[node["class_type"]]
+        missing = [key for key in info["input"].get("required", {}) if key not in node["inputs"]]
+        assert not missing, f"{name}: node {node_id} ({node['class_type']}) lacks {missing}"
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                given = host_server.info[prompt[value[0]]["class_type"]]["output"][value[1]]
+                wanted = specs(info)[key][0]
+                assert wanted in (given, "*"), (
+                    f"{name}: {given} is connected to {key} of {node_id}, which takes {wanted}"
+                )
+                continue
+            options = choices(specs(info)[key])
+            if options is not None and value not in to_download:
+                assert value in options, f"{name}: {key} of node {node_id} ({node['class_type']}) is {value!r}"
+
+
+def test_workflows_are_offered_as_templates_with_thumbnails(host_server: Host) -> None:
+    listed = host_server.server.get_json("/workflow_templates")
+    assert sorted(listed[PACK]) == NAMES
+    assert {"quickstart", "reference-panel", "storyboard-flux", "build-dataset", "train-in-host"} <= set(NAMES)
+    for name in NAMES:
+        address = f"{host_server.server.url}/api/workflow_templates/{PACK}/{name}"
+        served = json.loads(fetch(f"{address}.json"))
+        assert served == load(name)
+        height, width, _ = decode(fetch(f"{address}.jpg")).shape
+        assert min(height, width) >= 200, f"the thumbnail of {name} is {width}×{height}"
+
+
+def fetch(address: str) -> bytes:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # never ask a proxy for loopback
+    with opener.open(address, timeout=60) as answer:
+        return answer.read()
+
+
+def test_every_input_and_output_of_our_nodes_is_explained(host_server: Host) -> None:
+    ours = {name: info for name, info in host_server.info.items() if info["python_module"].endswith(PACK)}
+    assert len(ours) >= 11
+    for name, info in ours.items():
+        assert name.startswith("InContext")
+        assert info["description"], name
+        for key, spec in specs(info).items():
+            assert spec[1:], f"{name}.{key} has no tooltip"
+            assert spec[1].get("tooltip"), f"{name}.{key} has no tooltip"
+        explained = [bool(tooltip) for tooltip in info["output_tooltips"]]
+        assert explained == [True] * len(info["output"]), f"{name} has outputs without a tooltip"
+
+
+# --- quickstart -----------------------------------------------------------------------------------------------------
+
+
+def test_quickstart_saves_the_set_and_its_panels(host_server: Host) -> None:
+    ran = host_server.run(host_server.prompt("quickstart"))
+    (canvas,) = host_server.pictures(ran, "Save whole set")
+    panels = host_server.pictures(ran, "Save panels")
+    assert canvas.shape == (world.PANEL, world.PANELS * world.PANEL, 3)
+    assert [panel.shape for panel in panels] == [(world.PANEL, world.PANEL, 3)] * world.PANELS
+    assert np.array_equal(np.concatenate(panels, axis=1), canvas)
+    assert canvas.std() > 10, "an empty picture was saved"
+    assert "clip_l" in ran.text("Caption report")
+    steps = [data["value"] for data in ran.of("progress", "KSampler")]
+    assert steps == list(range(1, ran.prompt[find_node(ran.prompt, "KSampler")]["inputs"]["steps"] + 1))
+    (told,) = ran.of("progress_text", "InContextLoadLora")
+    assert "modules matched" in told["text"]
+
+
+def test_quickstart_follows_its_inputs(host_server: Host) -> None:
+    def canvas(**changes: Any) -> np.ndarray:
+        prompt = host_server.prompt("quickstart")
+        set_value(prompt, "KSampler", "steps", 4)
+        for place, value in changes.items():
+            node, name = place.split("__")
+            set_value(prompt, node, name, value)
+        (picture,) = host_server.pictures(host_server.run(prompt), "Save whole set")
+        return picture
+
+    first = canvas()
+    assert not np.array_equal(canvas(KSampler__seed=2), first)
+    assert not np.array_equal(canvas(InContextJointCaption__panel_2="a cross"), first)
+    assert not np.array_equal(canvas(InContextLoadLora__strength=0.0), first)
+    assert np.array_equal(canvas(InContextSplitPanels__original_size=True), first)
+
+
+# --- reference-panel ------------------------------------------------------------------------------------------------
+
+
+def test_reference_panel_keeps_the_given_panel_and_saves_the_others(host_server: Host) -> None:
+    ran = host_server.run(host_server.prompt("reference-panel"))
+    (canvas,) = host_server.pictures(ran, "Save whole set")
+    painted = host_server.pictures(ran, "Save painted panels")
+    assert canvas.shape == (world.PANEL, world.PANELS * world.PANEL, 3)
+    assert len(painted) == world.PANELS - 1
+    assert np.array_equal(np.concatenate(painted, axis=1), canvas[:, world.PANEL :])
+    # the given panel has been through the autoencoder, and through nothing else
+    given = world.read_panel(canvas[:, : world.PANEL])
+    assert (given.shape, given.colour) == ("star", "gold")
+
+
+# --- storyboard-flux ------------------------------------------------------------------------------------------------
+
+
+def test_storyboard_flux_runs_on_stand_ins_for_its_large_models(host_server: Host) -> None:
+    """FLUX.1-dev cannot be had here: its loaders load the demo's models, its LoRA is `write_storyboard_stand_in`."""
+    prompt = with_stand_ins(host_server.prompt("storyboard-flux"))
+    ran = host_server.run(prompt)
+    (canvas,) = host_server.pictures(ran, "Save whole set")
+    shots = host_server.pictures(ran, "Save panels")
+    assert canvas.shape == (192, 128, 3)
+    assert [shot.shape for shot in shots] == [(64, 128, 3)] * 3
+    assert np.array_equal(np.concatenate(shots, axis=0), canvas)
+    steps = [data["value"] for data in ran.of("progress", "SamplerCustomAdvanced")]
+    assert steps == list(range(1, 21))
+
+
+def test_storyboard_flux_has_the_published_settings(host_server: Host) -> None:
+    prompt = host_server.prompt("storyboard-flux")
+    settings = {
+        "UNETLoader": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"},
+        "DualCLIPLoader": {"type": "flux"},
+        "VAELoader": {"vae_name": "ae.safetensors"},
+        "InContextLoadLora": {"lora_name": STORYBOARD_LORA, "strength": 1.0},
+        "FluxGuidance": {"guidance": 3.5},
+        "ModelSamplingFlux": {"max_shift": 1.15, "base_shift": 0.5},
+        "BasicScheduler": {"scheduler": "simple", "steps": 20, "denoise": 1.0},
+        "KSamplerSelect": {"sampler_name": "euler"},
+        "EmptySD3LatentImage": {"batch_size": 1},
+    }
+    for node, expected in settings.items():
+        inputs = prompt[find_node(prompt, node)]["inputs"]
+        assert {name: inputs[name] for name in expected} == expected
+    lora = find_node(prompt, "InContextLoadLora")
+    for node in ("EmptySD3LatentImage", "ModelSamplingFlux"):
+        inputs = prompt[find_node(prompt, node)]["inputs"]
+        assert (inputs["width"], inputs["height"]) == ([lora, 3], [lora, 4])
+    wanted = {"flux1-dev.safetensors", "t5xxl_fp16.safetensors", "clip_l.safetensors", "ae.safetensors"}
+    assert declared_files(load("storyboard-flux")) == {*wanted, STORYBOARD_LORA}
+
+
+# --- build-dataset --------------------------------------------------------------------------------------------------
+
+
+def test_build_dataset_makes_all_sets(host_server: Host) -> None:
+    ran = host_server.run(host_server.prompt("build-dataset"))
+    assert f"{sets.SETS} of {sets.SETS} sets" in ran.text("Dataset report")
+    (sheet,) = host_server.pictures(ran, "Contact sheet")
+    assert sheet.std() > 10, "the contact sheet is empty"
+    dataset = Dataset.load(host_server.server.base / "output" / "incontext_datasets" / sets.FOLDER)
+    assert len(dataset) == sets.SETS
+    assert (dataset.layout.width, dataset.layout.height) == (192, 64)
+    drawn = next(world.relation_sets(1, sets.SEED))
+    expected = world.caption(drawn, prefix=world.PREFIX)
+    assert expected in {dataset.text(item).read_text(encoding="utf-8").strip() for item in dataset.items}
+
+
+def test_an_error_in_a_node_reaches_the_client_readable(host_server: Host) -> None:
+    prompt = host_server.prompt("build-dataset")
+    set_value(prompt, "InContextBuildDataset", "folder", "no-such-sets")
+    with pytest.raises(ExecutionFailed) as failure:
+        host_server.run(prompt)
+    assert failure.value.node_type == "InContextBuildDataset"
+    assert "no-such-sets" in failure.value.message
+    assert "Write its whole path" in failure.value.message
+
+
+def test_a_value_out_of_range_is_refused_before_anything_runs(host_server: Host) -> None:
+    prompt = host_server.prompt("train-in-host")
+    set_value(prompt, TRAIN, "steps", 0)
+    with pytest.raises(PromptRefused, match=rf"(?s){TRAIN}.*steps"):
+        host_server.run(prompt)
+
+
+# --- train-in-host --------------------------------------------------------------------------------------------------
+
+
+def short_training(host: Host, name: str, **changes: Any) -> Prompt:
+    """The workflow on six of the sets, so that a test takes seconds."""
+    folder = f"{sets.FOLDER}-few"
+    if not (host.server.base / "input" / folder).exists():
+        sets.write_sets(host.server.base / "input" / folder, 6)
+    prompt = host.prompt("train-in-host")
+    set_value(prompt, "InContextBuildDataset", "folder", folder)
+    for key, value in {"name": name, "batch_size": 2, **changes}.items():
+        set_value(prompt, TRAIN, key, value)
+    return prompt
+
+
+def test_train_in_host_leaves_a_whole_run_and_a_lora_that_paints(host_server: Host) -> None:
+    output = host_server.server.base / "output"
+    ran = host_server.run(short_training(host_server, "e2e-story", steps=4, save_every=2, sample_every=2))
+    assert ran.text("Name of the LoRA") == "e2e-story.safetensors"
+
+    run = Run(output / "incontext_runs" / "e2e-story")
+    assert run.state == "finished"
+    assert len(run.losses()) == 4
+    assert [path.name for path in run.checkpoints] == [f"e2e-story-step{n:06d}.safetensors" for n in (2, 4)]
+    assert [path.name for path in run.samples] == ["step000002.png", "step000004.png"]
+    assert run.about["settings"]["steps"] == 4
+    assert (run.folder / "log.txt").stat().st_size
+
+    (sample,) = host_server.pictures(ran, "Last sample")
+    kept = decode(run.samples[-1].read_bytes())
+    # the run rounds where Preview Image cuts off
+    assert np.abs(sample.astype(int) - kept).max() <= 1
+    (graph,) = host_server.pictures(ran, "LossGraphNode")
+    assert min(graph.shape[:2]) >= 200
+
+    recipe = read_recipe(output / "loras" / "e2e-story.safetensors")
+    assert recipe is not None
+    assert (recipe.prefix, len(recipe.layout)) == (world.PREFIX, world.PANELS)
+    assert recipe.references.clean
+
+    steps = [data["value"] for data in ran.of("progress", TRAIN) if data["max"] == 4]
+    assert steps == [1, 2, 3, 4]
+    lines = [data["text"] for data in ran.of("progress_text", TRAIN)]
+    assert any(line.startswith("step 4 of 4, loss ") for line in lines)
+    assert lines[-1].startswith("finished: e2e-story.safetensors")
+
+    prompt = host_server.prompt("quickstart")
+    set_value(prompt, "InContextLoadLora", "lora_name", "e2e-story.safetensors")
+    set_value(prompt, "KSampler", "steps", 2)
+    assert len(host_server.pictures(host_server.run(prompt), "Save panels")) == world.PANELS
+
+
+def test_cancelling_a_training_keeps_its_last_checkpoint(host_server: Host) -> None:
+    prompt = short_training(host_server, "e2e-cancelled", steps=5_000, save_every=2, sample_every=0)
+    train = find_node(prompt, TRAIN)
+    reached: list[int] = []
+
+    def cancel_at_step_three(event: str, data: dict[str, Any]) -> None:
+        if event == "progress" and data.get("node") == train and data["max"] == 5_000:
+            reached.append(data["value"])
+            if data["value"] == 3:
+                host_server.server.interrupt()
+
+    with pytest.raises(ExecutionInterrupted):
+        host_server.server.run(prompt, cancel_at_step_three)
+    assert 3 <= reached[-1] < 5_000
+    run = Run(host_server.server.base / "output" / "incontext_runs" / "e2e-cancelled")
+    assert run.state == "cancelled"
+    assert len(run.losses()) >= 3
+    assert run.checkpoints
+    assert read_recipe(run.checkpoints[-1]) is not None
+
+    # and the server goes on working
+    assert host_server.run(host_server.prompt("build-dataset")).text("Dataset report")
