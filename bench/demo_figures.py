@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from demo import judge, world
-from demo.job import Job
+from demo.job import Job, Mode
 from demo.server import ComfyServer
 
 from .figure import Figure
@@ -33,15 +33,12 @@ def demo_table(base: Path, say: Callable[[str], None]) -> list[Figure]:
         job = Job(server, base, say)
         trained = job.train(40, name="bench-shape-story", save_every=min(STEP_COUNTS))
         for side, strength in (("base", 0.0), ("lora", 1.0)):
-            options = {"lora": trained.lora, "strength": strength, "what": side}
-            plain = job.generate(asked, **options)
-            clean = job.generate_from_reference(asked, **options, clean=True)
-            noised = job.generate_from_reference(asked, **options, clean=False)
+            generated = job.generate(asked, lora=trained.lora, strength=strength, what=side, modes=list(Mode))
             for name, value in {
-                "set_agreement": judge.set_agreement(plain.judged),
-                "caption_accuracy": judge.caption_accuracy(plain.judged),
-                "reference_agreement": judge.reference_agreement(clean.judged),
-                "reference_agreement_noised": judge.reference_agreement(noised.judged),
+                "set_agreement": judge.set_agreement(generated[Mode.PLAIN].judged),
+                "caption_accuracy": judge.caption_accuracy(generated[Mode.PLAIN].judged),
+                "reference_agreement": judge.reference_agreement(generated[Mode.CLEAN].judged),
+                "reference_agreement_noised": judge.reference_agreement(generated[Mode.NOISED].judged),
             }.items():
                 bound = _BOUNDS.get((side, name), "")
                 found.append(Figure.of(f"demo.{side}_{name}", [value], "share", bound, f"{HELD_OUT} held-out captions"))
@@ -50,8 +47,7 @@ def demo_table(base: Path, say: Callable[[str], None]) -> list[Figure]:
             (checkpoint,) = trained.run.glob(f"checkpoints/*step{steps:06d}.safetensors")
             name = f"bench-shape-story-steps-{steps}.safetensors"
             shutil.copyfile(checkpoint, base / "output" / "loras" / name)
-            plain = job.generate(asked, lora=name, strength=1.0, what=f"after {steps} steps")
-            value = judge.set_agreement(plain.judged)
+            value = _agreement(job, asked, name, f"after {steps} steps")
             found.append(Figure.of(f"demo.steps_{steps}", [value], "share", "", "agreement with the LoRA, 40 sets"))
     return found
 
@@ -64,7 +60,11 @@ def set_count_curve(base: Path, say: Callable[[str], None]) -> list[Figure]:
         job = Job(server, base, say)
         for count in SET_COUNTS:
             trained = job.train(count, name=f"bench-sets-{count}")
-            plain = job.generate(asked, lora=trained.lora, strength=1.0, what=f"{count} sets")
-            value = judge.set_agreement(plain.judged)
+            value = _agreement(job, asked, trained.lora, f"{count} sets")
             found.append(Figure.of(f"demo.sets_{count}", [value], "share", "", f"{trained.steps} steps"))
     return found
+
+
+def _agreement(job: Job, asked: Sequence[world.Set], lora: str, what: str) -> float:
+    generated = job.generate(asked, lora=lora, strength=1.0, what=what)
+    return judge.set_agreement(generated[Mode.PLAIN].judged)

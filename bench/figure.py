@@ -31,7 +31,8 @@ class Figure:
 
     @staticmethod
     def of(name: str, values: Sequence[float], unit: str, bound: str = "", detail: str = "") -> Figure:
-        return Figure(name, *(round(f(values), 5) for f in (median, min, max)), unit, bound, detail)
+        middle, lowest, highest = (round(f(values), 5) for f in (median, min, max))
+        return Figure(name, middle, lowest, highest, unit, bound, detail)
 
     @property
     def holds(self) -> bool | None:

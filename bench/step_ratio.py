@@ -6,6 +6,7 @@ Run by `bench.in_host` as a process of its own, since it imports ComfyUI.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import os
 import sys
@@ -54,7 +55,7 @@ def load_comfyui(base: Path) -> Any:
     import server
     import utils.install_util  # noqa: F401 - ComfyUI's own "utils", before others of that name
 
-    import nodes
+    nodes = importlib.import_module("nodes")  # ComfyUI's, not this pack's folder
 
     server.PromptServer(asyncio.new_event_loop())
     asyncio.run(nodes.load_custom_node(str(base / "custom_nodes" / "incontext-lora")))
@@ -62,8 +63,8 @@ def load_comfyui(base: Path) -> Any:
     return nodes
 
 
-def call(nodes: Any, name: str, **inputs: Any) -> tuple:
-    node = nodes.NODE_CLASS_MAPPINGS[name]
+def call(nodes: Any, node_id: str, /, **inputs: Any) -> tuple:
+    node = nodes.NODE_CLASS_MAPPINGS[node_id]
     if hasattr(node, "EXECUTE_NORMALIZED"):
         return node.PREPARE_CLASS_CLONE(None).EXECUTE_NORMALIZED(**inputs).result
     return getattr(node(), node.FUNCTION)(**inputs)

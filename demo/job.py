@@ -4,11 +4,13 @@ the bundled workflows; the demo and the benchmarks only change their values.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,7 @@ from . import sets as demo_sets
 from . import world
 from .judge import Judged, judge
 from .server import ComfyServer
-from .workflow import set_value, to_prompt
-
-WORKFLOWS = Path(__file__).parent.parent / "workflows"
+from .workflow import find_node, load, set_value, to_prompt
 
 Say = Callable[[str], None]
 
@@ -38,13 +38,20 @@ class Trained:
     run: Path
 
 
+class Mode(Enum):
+    """How a set is generated; the values of references are those of Condition Panels."""
+
+    PLAIN = "from the caption alone"
+    CLEAN = "keep clean"
+    NOISED = "re-noise"
+
+
 @dataclass(frozen=True)
 class Generated:
     """Generated pictures, uint8 [PANEL, PANEL * panels, 3] each, and what the checker says of them."""
 
     pictures: tuple[np.ndarray, ...]
     judged: tuple[Judged, ...]
-    seconds: float
 
 
 class Job:
@@ -65,8 +72,7 @@ class Job:
 
     def prompt(self, name: str) -> dict[str, Any]:
         """A bundled workflow, as the interface would send it."""
-        workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
-        return to_prompt(workflow, self._info)
+        return to_prompt(load(name), self._info)
 
     def train(
         self,
@@ -88,7 +94,7 @@ class Job:
         for key, value in (("steps", steps), ("save_every", save_every)):
             if value is not None:
                 set_value(prompt, "InContextTrainLoraInHost", key, value)
-        training = next(node for node, one in prompt.items() if one["class_type"] == "InContextTrainLoraInHost")
+        training = find_node(prompt, "InContextTrainLoraInHost")
         began: list[float] = []
 
         def watch(event: str, data: dict[str, Any]) -> None:
@@ -107,58 +113,57 @@ class Job:
         lora = next(event["lora"] for event in events if event["event"] == "finished")
         return Trained(lora, len(losses), finished - training_began, training_began - started, losses, folder_of_run)
 
-    def generate(self, asked: Sequence[world.Set], *, lora: str, strength: float, what: str) -> Generated:
-        """One picture for each held-out set, by the quickstart workflow."""
-        prompt = self.prompt("quickstart")
-        return self._generate(prompt, asked, lora, strength, what, references=[None] * len(asked))
-
-    def generate_from_reference(
-        self, asked: Sequence[world.Set], *, lora: str, strength: float, what: str, clean: bool
-    ) -> Generated:
-        """The same with one panel given, first, second and third in turn, by the reference-panel workflow."""
-        prompt = self.prompt("reference-panel")
-        mode = "keep clean" if clean else "re-noise"
-        set_value(prompt, "InContextConditionPanels", "given_panels", mode)
-        places = [number % world.PANELS for number in range(len(asked))]
-        return self._generate(prompt, asked, lora, strength, what, references=places)
-
-    def _generate(
+    def generate(
         self,
-        prompt: dict[str, Any],
         asked: Sequence[world.Set],
+        *,
         lora: str,
         strength: float,
         what: str,
-        references: Sequence[int | None],
-    ) -> Generated:
-        started = time.monotonic()
+        modes: Sequence[Mode] = (Mode.PLAIN,),
+    ) -> dict[Mode, Generated]:
+        """Pictures for held-out sets, in each of the modes.
+
+        A set's modes follow each other, so that ComfyUI encodes its caption once.
+        """
+        prompts = {mode: self._prompt_for(mode, lora, strength) for mode in modes}
+        pictures: dict[Mode, list[np.ndarray]] = {mode: [] for mode in modes}
+        judged: dict[Mode, list[Judged]] = {mode: [] for mode in modes}
+        for number, drawn in enumerate(asked):
+            self._say(f"{what}: set {number + 1} of {len(asked)}")
+            for mode, prompt in prompts.items():
+                reference = None if mode is Mode.PLAIN else number % world.PANELS
+                picture = self._picture(self._server.run(self._asking_for(prompt, drawn, reference, seed=number)))
+                pictures[mode].append(picture)
+                judged[mode].append(judge(drawn, picture, reference))
+        return {mode: Generated(tuple(pictures[mode]), tuple(judged[mode])) for mode in modes}
+
+    def _prompt_for(self, mode: Mode, lora: str, strength: float) -> dict[str, Any]:
+        prompt = self.prompt("quickstart" if mode is Mode.PLAIN else "reference-panel")
         set_value(prompt, "InContextLoadLora", "lora_name", lora)
         set_value(prompt, "InContextLoadLora", "strength", strength)
-        pictures: list[np.ndarray] = []
-        judged: list[Judged] = []
-        for number, (drawn, place) in enumerate(zip(asked, references, strict=True), 1):
-            self._say(f"{what}: set {number} of {len(asked)}")
-            for panel_number, panel in enumerate(drawn.panels, 1):
-                text = world.panel_text(panel, name_colour=False)
-                set_value(prompt, "InContextJointCaption", f"panel_{panel_number}", text)
-            set_value(prompt, "InContextJointCaption", "summary", world.OPENING)
-            set_value(prompt, "KSampler", "seed", number)
-            if place is not None:
-                self._give(prompt, drawn.panels[place], place)
-            history = self._server.run(prompt)
-            picture = self._picture(history)
-            pictures.append(picture)
-            judged.append(judge(drawn, picture, place))
-        return Generated(tuple(pictures), tuple(judged), time.monotonic() - started)
+        set_value(prompt, "InContextJointCaption", "summary", world.OPENING)
+        if mode is not Mode.PLAIN:
+            set_value(prompt, "InContextConditionPanels", "given_panels", mode.value)
+        return prompt
+
+    def _asking_for(self, prompt: dict[str, Any], drawn: world.Set, reference: int | None, seed: int) -> dict[str, Any]:
+        prompt = copy.deepcopy(prompt)
+        for number, panel in enumerate(drawn.panels, 1):
+            set_value(prompt, "InContextJointCaption", f"panel_{number}", world.panel_text(panel, name_colour=False))
+        set_value(prompt, "KSampler", "seed", seed)
+        if reference is not None:
+            self._give(prompt, drawn.panels[reference], reference)
+        return prompt
 
     def _give(self, prompt: dict[str, Any], panel: world.Panel, place: int) -> None:
         """Let the panel at ``place`` be the reference, and no other."""
         name = f"incontext-demo-given-{panel.shape}-{panel.colour}-{place}.png"
         Image.fromarray(world.draw_panel(panel)).save(self._input / name)
         set_value(prompt, "LoadImage", "image", name)
-        stitch = next(one for one in prompt.values() if one["class_type"] == "InContextStitchPanels")
-        image = next(stitch["inputs"].pop(key) for key in list(stitch["inputs"]) if key.startswith("panel_"))
-        stitch["inputs"][f"panel_{place + 1}"] = image
+        inputs = prompt[find_node(prompt, "InContextStitchPanels")]["inputs"]
+        (given,) = (key for key in inputs if key.startswith("panel_"))
+        inputs[f"panel_{place + 1}"] = inputs.pop(given)
 
     def _picture(self, history: dict[str, Any]) -> np.ndarray:
         """The whole canvas among what the workflow saved."""

@@ -15,11 +15,12 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from . import judge, world
 from . import sets as demo_sets
-from .job import Generated, Job
+from .job import Generated, Job, Mode
 from .picture import before_after
 from .server import ComfyServer
 
@@ -59,14 +60,15 @@ class Line:
             self._width = 0
 
 
-def figures(plain: Generated, clean: Generated, noised: Generated) -> dict[str, float]:
+def figures(generated: Mapping[Mode, Generated]) -> dict[str, float]:
     """One side of the report: the three figures of the table, and the reference re-noised beside the clean one."""
+    plain, clean, noised = (generated[mode].judged for mode in (Mode.PLAIN, Mode.CLEAN, Mode.NOISED))
     return {
-        "set_agreement": judge.set_agreement(plain.judged),
-        "reference_agreement": judge.reference_agreement(clean.judged),
-        "caption_accuracy": judge.caption_accuracy(plain.judged),
-        "reference_agreement_noised": judge.reference_agreement(noised.judged),
-        "reference_caption_accuracy": judge.caption_accuracy(clean.judged),
+        "set_agreement": judge.set_agreement(plain),
+        "reference_agreement": judge.reference_agreement(clean),
+        "caption_accuracy": judge.caption_accuracy(plain),
+        "reference_agreement_noised": judge.reference_agreement(noised),
+        "reference_caption_accuracy": judge.caption_accuracy(clean),
     }
 
 
@@ -90,35 +92,27 @@ def main() -> None:
         line.phase(f"training a LoRA on {args.sets} sets whose panels share a colour that no caption mentions")
         trained = job.train(args.sets, steps=args.steps, seed=demo_sets.SEED)
         generation = time.monotonic()
-        results: dict[str, dict[str, Generated]] = {}
-        for side, strength in (("base", 0.0), ("lora", 1.0)):
-            name = "without the LoRA" if side == "base" else "with the LoRA"
-            line.phase(f"generating {len(asked)} held-out captions {name}, then with one panel given")
-            options = {"lora": trained.lora, "strength": strength}
-            results[side] = {
-                "plain": job.generate(asked, **options, what=name),
-                "clean": job.generate_from_reference(asked, **options, what=f"{name}, one panel given", clean=True),
-                "noised": job.generate_from_reference(
-                    asked, **options, what=f"{name}, one panel given and re-noised", clean=False
-                ),
-            }
+        results: dict[str, dict[Mode, Generated]] = {}
+        for side, strength, name in (("base", 0.0, "without the LoRA"), ("lora", 1.0, "with the LoRA")):
+            line.phase(f"generating {len(asked)} held-out captions {name}, also with one panel given")
+            results[side] = job.generate(asked, lora=trained.lora, strength=strength, what=name, modes=list(Mode))
         generated = time.monotonic()
     line.phase("writing pictures and report")
-    sides = {side: figures(one["plain"], one["clean"], one["noised"]) for side, one in results.items()}
+    sides = {side: figures(one) for side, one in results.items()}
     captions = [world.caption(drawn, prefix=world.PREFIX) for drawn in asked[:SHOWN]]
     before_after(
         captions,
         [
-            ("base model", results["base"]["plain"].pictures[:SHOWN]),
-            ("with the In-Context LoRA", results["lora"]["plain"].pictures[:SHOWN]),
+            ("base model", results["base"][Mode.PLAIN].pictures[:SHOWN]),
+            ("with the In-Context LoRA", results["lora"][Mode.PLAIN].pictures[:SHOWN]),
         ],
         args.out / "before-after.png",
     )
     before_after(
         [f"{caption}   (panel {number % world.PANELS + 1} is given)" for number, caption in enumerate(captions)],
         [
-            ("base model", results["base"]["clean"].pictures[:SHOWN]),
-            ("with the In-Context LoRA", results["lora"]["clean"].pictures[:SHOWN]),
+            ("base model", results["base"][Mode.CLEAN].pictures[:SHOWN]),
+            ("with the In-Context LoRA", results["lora"][Mode.CLEAN].pictures[:SHOWN]),
         ],
         args.out / "reference.png",
     )

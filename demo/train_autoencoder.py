@@ -94,10 +94,8 @@ def main() -> None:
         print(f"step {step}/{args.steps} loss {loss:.4f} l1 {l1:.4f} variance {variance:.2f}", flush=True)
 
     model = train(args.steps, args.seed, report)
-    with torch.no_grad():
-        model.vae_scale.fill_(SD3_SCALE)
-        model.vae_shift.fill_(SD3_SHIFT)
     weights = {name: tensor.detach().half().contiguous() for name, tensor in model.state_dict().items()}
+    weights |= {"vae_scale": torch.tensor(SD3_SCALE).half(), "vae_shift": torch.tensor(SD3_SHIFT).half()}
     save_file(weights, args.out / "autoencoder.safetensors")
     seconds = round(time.monotonic() - started)
     record = {"seed": args.seed, "steps": args.steps, "batch": BATCH, "seconds": seconds, "curve": curve}

@@ -169,7 +169,8 @@ class Average:
     def update(self, step: int) -> None:
         decay = min(self.decay, (1 + step) / (10 + step))
         pairs = [(self.shadow[name], p) for name, p in self.model.named_parameters()]
-        torch._foreach_lerp_([shadow for shadow, _ in pairs], [p.detach() for _, p in pairs], 1 - decay)
+        for shadow, parameter in pairs:
+            shadow.lerp_(parameter.detach(), 1 - decay)
 
 
 def full_state(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -207,7 +207,7 @@ def held_out_sets(count: int, seed: int) -> Iterator[Set]:
 
 
 def _ink(pixels: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(pixels.astype(np.float32) - np.float32(PAPER), axis=-1) > _INK_DISTANCE
+    return np.linalg.norm(pixels.astype(np.float32) - np.asarray(PAPER, np.float32), axis=-1) > _INK_DISTANCE
 
 
 def _normalised(mask: np.ndarray) -> np.ndarray:
@@ -241,7 +241,7 @@ def read_panel(pixels: np.ndarray) -> Reading:
     }
     shape = max(overlaps, key=lambda name: overlaps[name])
     ink = np.median(pixels[mask].astype(np.float32), axis=0)
-    distances = {name: float(np.linalg.norm(ink - np.float32(rgb))) for name, rgb in PALETTE.items()}
+    distances = {name: float(np.linalg.norm(ink - np.asarray(rgb, np.float32))) for name, rgb in PALETTE.items()}
     colour = min(distances, key=lambda name: distances[name])
     return Reading(
         shape if overlaps[shape] >= _SHAPE_IOU else None,

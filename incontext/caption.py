@@ -69,24 +69,19 @@ def build(
         )
     texts = [_one_line(text) for text in [*panels, *[""] * (len(recipe.markers) - len(panels))]]
     texts = [_without_marker(text, marker, recipe.markers) for text, marker in zip(texts, recipe.markers, strict=True)]
-    opening = _one_line(summary) or _one_line(recipe.opening)
-    if recipe.prefix and opening.startswith(recipe.prefix):
-        opening = opening[len(recipe.prefix) :].lstrip()
-    stray = [marker for marker in recipe.markers if marker in opening]
+    opening = _without_prefix(recipe, _one_line(summary)) or recipe.opening
+    stray = _any_of(recipe.markers).search(opening)
     if stray:
         raise CaptionError(
             f"The summary holds the panel marker {stray[0]}. Move what follows it to that panel's text; "
             "markers are added by themselves."
         )
-    parts = [opening, *texts]
-    parts = [mark_names(part, names, recipe.name_format) for part in parts]
-    if escape_parentheses:
-        parts = [escape(part) for part in parts]
-    opening, *texts = parts
+    opening, *texts = (mark_names(part, names, recipe.name_format) for part in (opening, *texts))
     pieces = [recipe.prefix, opening]
     for marker, text in zip(recipe.markers, texts, strict=True):
         pieces += [marker, text]
-    return " ".join(piece for piece in pieces if piece)
+    line = " ".join(piece for piece in pieces if piece)
+    return escape(line) if escape_parentheses else line
 
 
 def parse(recipe: Recipe, caption: str) -> JointCaption:
@@ -95,28 +90,26 @@ def parse(recipe: Recipe, caption: str) -> JointCaption:
     Raises:
         CaptionError: where a marker is missing, repeated or out of order.
     """
-    line = _one_line(caption)
-    found = [(marker, line.count(marker)) for marker in recipe.markers]
-    missing = [marker for marker, count in found if count == 0]
+    line = _with_plain_marks(recipe, _one_line(caption))
+    found = list(_any_of(recipe.markers).finditer(line))
+    order = [match[0] for match in found]
+    missing = [marker for marker in recipe.markers if marker not in order]
     if missing:
         raise CaptionError(
             f"The caption lacks {', '.join(missing)}; {recipe.name} needs {' '.join(recipe.markers)} in this order."
         )
-    repeated = [marker for marker, count in found if count > 1]
+    repeated = [marker for marker in recipe.markers if order.count(marker) > 1]
     if repeated:
-        raise CaptionError(f"The caption has {', '.join(repeated)} more than once; each marker may stand once.")
-    starts = [line.index(marker) for marker in recipe.markers]
-    if starts != sorted(starts):
-        order = " ".join(marker for _, marker in sorted(zip(starts, recipe.markers, strict=True)))
-        raise CaptionError(f"The caption has its markers in the order {order}; expected {' '.join(recipe.markers)}.")
-    ends = [*starts[1:], len(line)]
-    summary = line[: starts[0]].strip()
-    if recipe.prefix and summary.startswith(recipe.prefix):
-        summary = summary[len(recipe.prefix) :].strip()
-    texts = tuple(
-        line[start + len(marker) : end].strip() for marker, start, end in zip(recipe.markers, starts, ends, strict=True)
-    )
-    return JointCaption(summary, texts)
+        raise CaptionError(
+            f"The caption has {', '.join(repeated)} more than once; each marker may stand once. Remove the others."
+        )
+    if order != list(recipe.markers):
+        raise CaptionError(
+            f"The caption has its markers in the order {' '.join(order)}; expected {' '.join(recipe.markers)}."
+        )
+    ends = [*(match.start() for match in found[1:]), len(line)]
+    texts = tuple(line[match.end() : end].strip() for match, end in zip(found, ends, strict=True))
+    return JointCaption(_without_prefix(recipe, line[: found[0].start()].strip()), texts)
 
 
 def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
@@ -125,7 +118,7 @@ def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
     if "\n" in caption.strip() or "\r" in caption.strip():
         found.append("The caption has line breaks; trainers read the first line only. Write it as one line.")
     line = _one_line(caption)
-    if recipe.prefix and not line.startswith(recipe.prefix):
+    if recipe.prefix and not re.match(_whole(recipe.prefix), _with_plain_marks(recipe, line)):
         found.append(f"The caption does not begin with the prefix {recipe.prefix}, which triggers the LoRA.")
     try:
         parts = parse(recipe, line)
@@ -163,10 +156,11 @@ def escape(text: str) -> str:
 
 def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
     """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts."""
-    wanted = sorted({_one_line(name) for name in names} - {""}, key=len, reverse=True)
+    before, _, after = name_format.partition("{}")
+    bare = {_one_line(name).removeprefix(before).removesuffix(after) for name in names}
+    wanted = sorted(bare - {""}, key=len, reverse=True)
     if not wanted:
         return text
-    before, _, after = name_format.partition("{}")
     any_name = "|".join(re.escape(name) for name in wanted)
     written = f"(?:{re.escape(before)}(?:{any_name}){re.escape(after)})"
     pattern = re.compile(rf"{written}|(?<!\w)(?P<bare>{any_name})(?!\w)")
@@ -220,15 +214,43 @@ def _cut(caption: str, count: Callable[[str], int], limit: int) -> int:
 
 
 def _without_marker(text: str, marker: str, markers: Sequence[str]) -> str:
-    if text.startswith(marker):
-        text = text[len(marker) :].lstrip()
-    stray = [other for other in markers if other in text]
+    anywhere = _any_of(markers)
+    first = anywhere.match(text)
+    if first and first[0] == marker:
+        text = text[first.end() :].lstrip()
+    stray = anywhere.search(text)
     if stray:
         raise CaptionError(
             f"The text of panel {marker} holds the marker {stray[0]}. Give each panel its own text; "
             "markers are added by themselves."
         )
     return text
+
+
+def _without_prefix(recipe: Recipe, summary: str) -> str:
+    if not recipe.prefix:
+        return summary
+    written = re.match(rf"(?:{_whole(recipe.prefix)}\s*)*", summary)
+    return summary[written.end() :] if written else summary
+
+
+def _with_plain_marks(recipe: Recipe, line: str) -> str:
+    """The line with prefix and markers as the recipe has them, also where their parentheses were escaped."""
+    for mark in (recipe.prefix, *recipe.markers):
+        line = line.replace(escape(mark), mark)
+    return line
+
+
+def _any_of(markers: Sequence[str]) -> re.Pattern[str]:
+    """Any of the markers; a marker that begins another one is no match within that."""
+    return re.compile("|".join(_whole(marker) for marker in sorted(markers, key=len, reverse=True)))
+
+
+def _whole(mark: str) -> str:
+    """Pattern of a prefix or marker that is no part of a longer word."""
+    before = r"(?<!\w)" if re.match(r"\w", mark) else ""
+    after = r"(?!\w)" if re.search(r"\w$", mark) else ""
+    return before + re.escape(mark) + after
 
 
 def _one_line(text: str) -> str:

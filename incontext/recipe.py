@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from .errors import RecipeError
+from .errors import InContextError, RecipeError
 from .layout import PanelLayout
 
 VERSION = 1
@@ -41,7 +41,7 @@ class References:
     panels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "panels", tuple(self.panels))
+        object.__setattr__(self, "panels", tuple(int(panel) for panel in self.panels))
         if not 0 <= self.share <= 1:
             raise RecipeError(f"The share of samples with references is {self.share}; it must lie between 0 and 1.")
 
@@ -84,13 +84,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", self.layout.unplaced())
-        object.__setattr__(self, "markers", tuple(self.markers) or tuple(f"[{name}]" for name in self.layout.names))
+        markers = self.markers or [f"[{name}]" for name in self.layout.names]
+        object.__setattr__(self, "markers", tuple(_one_line(marker) for marker in markers))
+        object.__setattr__(self, "prefix", _one_line(self.prefix))
+        object.__setattr__(self, "opening", _one_line(self.opening))
         object.__setattr__(self, "lineage", tuple(self.lineage))
         if len(self.markers) != len(self.layout):
             raise RecipeError(
                 f"Recipe {self.name!r} has {len(self.layout)} panels and {len(self.markers)} markers; give one a panel."
             )
-        if len(set(self.markers)) != len(self.markers) or not all(marker.strip() for marker in self.markers):
+        if len(set(self.markers)) != len(self.markers) or not all(self.markers):
             raise RecipeError(
                 f"Recipe {self.name!r} has the markers {list(self.markers)}; each must differ, none empty."
             )
@@ -112,6 +115,7 @@ class Recipe:
 
         Raises:
             RecipeError: where there is no layout or a known field has the wrong form.
+            LayoutError: where the layout cannot be read.
         """
         if not isinstance(data, Mapping) or "layout" not in data:
             raise RecipeError("This is no recipe: it has no layout.")
@@ -123,10 +127,29 @@ class Recipe:
                 "references": References(**_known(References, data.get("references") or {})),
             }
             return Recipe(**{"name": "unnamed", **known})
-        except TypeError as error:
+        except InContextError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
             raise RecipeError(f"This recipe cannot be read: {error}.") from error
 
 
-def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in fields(kind)}
-    return {name: value for name, value in data.items() if name in names}
+def _known(kind: type, data: Any) -> dict[str, Any]:
+    """Those entries that are fields of ``kind``, each of the kind of its default."""
+    if not isinstance(data, Mapping):
+        raise RecipeError(f"This recipe cannot be read: its {kind.__name__.lower()} is {data!r}, no JSON object.")
+    defaults = {f.name: f.default for f in fields(kind)}
+    known = {name: value for name, value in data.items() if name in defaults}
+    for name, value in known.items():
+        expected = _JSON_TYPES.get(type(defaults[name]))
+        if expected and not isinstance(value, expected):
+            raise RecipeError(
+                f"This recipe cannot be read: {name!r} is {value!r}; expected {defaults[name]!r} or alike."
+            )
+    return known
+
+
+_JSON_TYPES = {str: str, bool: bool, int: int, float: (int, float), tuple: (list, tuple)}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

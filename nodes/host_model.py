@@ -60,6 +60,10 @@ class HostModel:
         self.model = patcher.model
         self.device: torch.device = patcher.load_device
 
+    def load(self) -> None:
+        """Bring the model to its device, where it is not there already."""
+        comfy.model_management.load_models_gpu([self.patcher])
+
     @property
     def transformer(self) -> nn.Module:
         return self.model.diffusion_model
@@ -111,7 +115,7 @@ class HostModel:
     @contextmanager
     def prepared(self, *, gradient_checkpointing: bool) -> Iterator[None]:
         """Within the context the model is on its device and can be trained on; afterwards it is as before."""
-        comfy.model_management.load_models_gpu([self.patcher])
+        self.load()
         with ExitStack() as undo:
             trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
             undo.callback(
@@ -168,8 +172,8 @@ class HostModel:
                 raise TrainingError(
                     f"{weight} is changed by {type(adapter).__name__}; only plain LoRA can be continued."
                 )
-            up, down, alpha, mid, *_ = adapter.weights
-            if mid is not None or (offset is not None and offset[0] != 0):
+            up, down, alpha, *others = adapter.weights  # others: of Tucker, DoRA and reshaped LoRAs
+            if any(other is not None for other in others) or (offset is not None and offset[0] != 0):
                 raise TrainingError(f"The LoRA's form for {weight} cannot be continued; only plain LoRA pairs can.")
             scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
             name = weight.removeprefix(PREFIX).removesuffix(".weight")
@@ -204,11 +208,12 @@ def _usable(value: Any, device: torch.device) -> Any:
 def _leave_inference_mode(module: nn.Module) -> None:
     """Remake the tensors that were made in inference mode: autograd cannot keep those for its backward pass."""
     for part in module.modules():
-        for tensors in (part._parameters, part._buffers):
-            for name, tensor in tensors.items():
-                if tensor is not None and tensor.is_inference():
-                    remade = tensor.detach().clone()
-                    tensors[name] = nn.Parameter(remade, requires_grad=False) if tensors is part._parameters else remade
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.is_inference():
+                part._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.is_inference():
+                part._buffers[name] = buffer.detach().clone()
 
 
 def _computes_bf16(device: torch.device) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 
 from comfy_api.latest import io
@@ -114,7 +115,10 @@ class InContextLayout(io.ComfyNode):
                     "prefix",
                     default="",
                     optional=True,
-                    tooltip="What every caption begins with: the word that triggers your LoRA, such as [MY-STORY].",
+                    tooltip=(
+                        "What every caption begins with: the word that triggers your LoRA, such as [MY-STORY]. "
+                        "Empty: that of the connected recipe."
+                    ),
                 ),
                 types.Recipe.Input(
                     "recipe",
@@ -160,6 +164,8 @@ class InContextLayout(io.ComfyNode):
         written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
         if written:
             layout = layout.named(written)
-        if recipe is not None:
-            return io.NodeOutput(*outputs_of(recipe.with_layout(layout)))
-        return io.NodeOutput(*outputs_of(Recipe(name="custom", title="Custom layout", layout=layout, prefix=prefix)))
+        if recipe is None:
+            recipe = Recipe(name="custom", title="Custom layout", layout=layout)
+        if prefix.strip():
+            recipe = replace(recipe, prefix=prefix)
+        return io.NodeOutput(*outputs_of(recipe.with_layout(layout)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..incontext.colours import parse_colour
@@ -142,11 +145,14 @@ class InContextSplitPanels(io.ComfyNode):
                 io.Image.Output(
                     display_name="generated",
                     is_output_list=True,
-                    tooltip="Only the panels that were not given when stitching; all of them without a stitched layout.",
+                    tooltip=(
+                        "Only the panels that were not given when stitching; all of them without a stitched layout. Where "
+                        "all were given, the nodes behind this output are skipped."
+                    ),
                 ),
                 io.Image.Output(
                     display_name="batch",
-                    tooltip="Every panel in one batch, where all have the same size; else the first panel alone.",
+                    tooltip="Every panel in one batch, where all have the same size; else this output stops with a message.",
                 ),
             ],
         )
@@ -154,6 +160,11 @@ class InContextSplitPanels(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
         panels = split(image, layout, original_size=original_size)
-        same_size = len({panel.shape[1:] for panel in panels}) == 1
-        batch = torch.cat(panels) if same_size else panels[0]
-        return io.NodeOutput(panels, generated(panels, layout), batch)
+        sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
+        batch = torch.cat(panels) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
+        # an empty list would crash the nodes behind it; a blocked one skips them
+        return io.NodeOutput(panels, generated(panels, layout) or [ExecutionBlocker(None)], batch)
+
+
+def no_batch(sizes: Iterable[str]) -> str:
+    return f"The panels have different sizes ({', '.join(sizes)}), so they make no batch. Use the list 'panels'."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,15 +16,15 @@ from torch import Tensor
 
 from ..incontext.dataset import Dataset
 from ..incontext.errors import TrainingError
-from ..incontext.lora_file import save_new
+from ..incontext.lora_file import find_recipe, save_new
 from ..incontext.recipe import Recipe, References, Sampling
 from ..training import loop, run_folder
-from ..training.adapters import Adapters, continued_adapters, new_adapters, target_modules
+from ..training.adapters import Adapters, continued_adapters, linear_modules, new_adapters, target_modules
 from ..training.items import latent_masks, read_mask, read_picture
 from ..training.run_folder import RunWriter
 from ..training.settings import Precision, Schedule, Targets, Timesteps, TrainSettings
 from . import host, types
-from .host_model import HostModel
+from .host_model import Condition, HostModel
 
 CATEGORY = "in-context lora/training"
 NO_LORA = "none"
@@ -42,6 +42,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 "finished LoRA is in output/loras with its recipe inside; cancelling keeps what was learned so far."
             ),
             not_idempotent=True,
+            is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion transformer to train on; it is not changed."),
@@ -151,7 +152,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     options=[NO_LORA, *host.lora_names()],
                     default=NO_LORA,
                     optional=True,
-                    tooltip="Train an existing LoRA further; its rank and strength are kept.",
+                    tooltip="Train an existing LoRA further; its layers, rank and strength are kept.",
                 ),
                 types.Recipe.Input(
                     "recipe", optional=True, tooltip="Settings for samples; by default the dataset's own recipe."
@@ -191,7 +192,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     settings,
                     name=name,
                     guidance=guidance,
-                    recipe=recipe or dataset.recipe,
+                    sampling=(recipe or dataset.recipe).sampling,
                     continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
                     node_id=cls.hidden.unique_id or "",
                 )
@@ -207,7 +208,7 @@ def train_in_host(
     *,
     name: str,
     guidance: float,
-    recipe: Recipe,
+    sampling: Sampling,
     continue_from: str | None,
     node_id: str,
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
@@ -217,7 +218,7 @@ def train_in_host(
             f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
             "Hold fewer out, or build a larger dataset."
         )
-    trained = trained_recipe(recipe, dataset, settings, model.name, continue_from)
+    trained = trained_recipe(dataset, settings, sampling, model.name, continue_from)
     adapters = make_adapters(model, settings, continue_from)
     writer = RunWriter.create(
         host.runs_folder(),
@@ -272,10 +273,13 @@ def _run(
         encoding.update(number)
     empty = model.encode_caption(clip, "", guidance, items[0].latent)
     held_out = len(items) - settings.validation_sets
-    shown = items[held_out] if settings.validation_sets else items[0]
+    shown = held_out if settings.validation_sets else 0
     samples: list[Tensor] = []
     bar = host.progress(node_id, settings.steps)
-    sampling = replace(recipe.sampling)
+    sampling = recipe.sampling
+    # FLUX's guidance is 1 in training and another in sampling
+    latent = items[shown].latent
+    prompt = model.encode_caption(clip, dataset.items[shown].caption, sampling.guidance, latent)
 
     def on_step(progress: loop.Progress) -> None:
         writer.event(
@@ -299,7 +303,8 @@ def _run(
         writer.checkpoint(step, adapters.state_dict(), recipe)
 
     def on_sample(step: int) -> None:
-        picture = sample_picture(model, vae, shown, empty, settings.seed, sampling)
+        picture = sample_picture(model, vae, prompt, empty, latent.shape, settings.seed, sampling)
+        model.load()  # the sampler or the autoencoder may have pushed it out
         path = writer.run.folder / "samples" / f"step{step:06d}.png"
         Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
         writer.event(run_folder.SAMPLE, step=step, file=path.name)
@@ -339,32 +344,42 @@ def status_line(progress: loop.Progress) -> str:
 
 
 def trained_recipe(
-    recipe: Recipe, dataset: Dataset, settings: TrainSettings, base: str, continue_from: str | None
+    dataset: Dataset, settings: TrainSettings, sampling: Sampling, base: str, continue_from: str | None
 ) -> Recipe:
     """What the LoRA will say of itself."""
     references = References(
         clean=settings.reference_share > 0, share=settings.reference_share, panels=tuple(dataset.references)
     )
-    lineage = (*recipe.lineage, continue_from) if continue_from else recipe.lineage
+    lineage: tuple[str, ...] = ()
+    if continue_from:
+        before, _ = find_recipe(host.lora_path(continue_from))
+        lineage = (*(before.lineage if before else ()), continue_from)
     return replace(
-        recipe, layout=dataset.layout, base=recipe.base or base, references=references, lineage=lineage, lora=""
+        dataset.recipe,
+        base=dataset.recipe.base or base,
+        sampling=sampling,
+        references=references,
+        lineage=lineage,
+        lora="",
+        source="",
     )
 
 
 def make_adapters(model: HostModel, settings: TrainSettings, continue_from: str | None) -> Adapters:
     generator = torch.Generator().manual_seed(settings.seed)
-    modules = target_modules(model.transformer, settings.targets)
     if continue_from is None:
+        modules = target_modules(model.transformer, settings.targets)
         return new_adapters(modules, settings.rank, settings.alpha, generator)
-    return continued_adapters(modules, model.deltas(load_file(host.lora_path(continue_from))), generator)
+    deltas = model.deltas(load_file(host.lora_path(continue_from)))
+    return continued_adapters(linear_modules(model.transformer), deltas, generator)
 
 
 def sample_picture(
-    model: HostModel, vae: Any, item: loop.TrainItem, empty: Any, seed: int, sampling: Sampling
+    model: HostModel, vae: Any, prompt: Condition, empty: Condition, shape: Sequence[int], seed: int, sampling: Sampling
 ) -> Tensor:
-    """A set from noise under an item's caption, [1, H, W, 3]."""
+    """A set from noise under a caption, [1, H, W, 3]."""
     with torch.no_grad():
-        latent = model.sample(item.condition, empty, item.latent.shape, seed, sampling)
+        latent = model.sample(prompt, empty, shape, seed, sampling)
         picture = vae.decode(latent)
     return picture.reshape(-1, *picture.shape[-3:])
 

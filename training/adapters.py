@@ -107,17 +107,22 @@ def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, i
     Raises:
         TrainingError: where the model has none, that is, it is no transformer that this trainer knows.
     """
-    found = {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and _is_target(name, targets)
-    }
+    found = {name: shape for name, shape in linear_modules(model).items() if _is_target(name, targets)}
     if not found:
         raise TrainingError(
             f"{type(model).__name__} has no {targets.value} layers that can be trained. "
             "Use a diffusion transformer such as FLUX or SD3, or other target layers."
         )
     return found
+
+
+def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Names of all linear layers and their (inputs, outputs): what an existing LoRA may change."""
+    return {
+        name: (module.in_features, module.out_features)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
+    }
 
 
 def _is_target(name: str, targets: Targets) -> bool:
@@ -141,7 +146,7 @@ def new_adapters(
 def continued_adapters(
     modules: Mapping[str, tuple[int, int]], deltas: Mapping[str, Sequence[Delta]], generator: torch.Generator
 ) -> Adapters:
-    """LoRA layers that start as an existing LoRA; rank and strength are taken from it.
+    """LoRA layers that start as an existing LoRA; layers, rank and strength are taken from it.
 
     Several deltas of one weight (a LoRA that keeps query, key and value apart where the model has them as one) become
     one pair of their summed rank, exactly.
@@ -153,8 +158,8 @@ def continued_adapters(
     for name, parts in deltas.items():
         if name not in modules:
             raise TrainingError(
-                f"The LoRA to continue changes {name}, which is not among the layers that are trained. "
-                "Choose other target layers, or start a new LoRA."
+                f"The LoRA to continue changes {name}, which is no linear layer of the model. It was made for another "
+                "model, or is of a kind that cannot be continued; start a new LoRA."
             )
         inputs, outputs = modules[name]
         rank = sum(part.down.shape[0] for part in parts)
@@ -193,7 +198,8 @@ class MovingAverage:
     def update(self) -> None:
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
-        torch._foreach_lerp_(self._average, [p.detach() for p in self._parameters], 1 - decay)
+        for average, parameter in zip(self._average, self._parameters, strict=True):
+            average.lerp_(parameter, 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

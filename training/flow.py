@@ -18,7 +18,7 @@ def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], ge
             SD3; not used for `Timesteps.SIGMOID`.
     """
     if kind is Timesteps.UNIFORM:
-        positions = torch.rand(count, generator=generator)
+        positions = torch.rand(count, generator=generator).clamp(min=1e-4)  # a velocity at 0 would divide by it
     else:
         positions = torch.sigmoid(torch.randn(count, generator=generator))
     if kind is Timesteps.SIGMOID:

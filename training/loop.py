@@ -67,7 +67,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, with the weights in place that would be saved; ``step`` may raise to cancel."""
+    """What the loop calls, with the weights in place that would be saved; ``step`` and ``sample`` may raise to cancel."""
 
     step: Callable[[Progress], None]
     validation: Callable[[int, float], None]
@@ -156,7 +156,7 @@ def train(
             )
         if settings.max_grad_norm:
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        rate = schedule.get_last_lr()[0]
+        rate = float(schedule.get_last_lr()[0])
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         schedule.step()
@@ -165,22 +165,22 @@ def train(
         losses.append(total)
         smoothed = total if smoothed is None else 0.95 * smoothed + 0.05 * total
         seconds = (time.monotonic() - started - paused) / step
+        last = step == settings.steps
+        pause = time.monotonic()
         try:
             hooks.step(Progress(step, settings.steps, total, smoothed, rate, seconds))
+            if validation and settings.validate_every and (last or step % settings.validate_every == 0):
+                validate(step)
+            if settings.sample_every and (last or step % settings.sample_every == 0):
+                with saved_weights():
+                    hooks.sample(step)
         except BaseException:  # cancelled: what was learned so far is kept
             with saved_weights():
                 hooks.checkpoint(step)
             raise
-        pause = time.monotonic()
-        last = step == settings.steps
-        if validation and settings.validate_every and (last or step % settings.validate_every == 0):
-            validate(step)
         if last or (settings.save_every and step % settings.save_every == 0):
             with saved_weights():
                 hooks.checkpoint(step)
-        if settings.sample_every and (last or step % settings.sample_every == 0):
-            with saved_weights():
-                hooks.sample(step)
         paused += time.monotonic() - pause
     return losses
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..incontext.errors import TrainingError
-from ..incontext.lora_file import save_new
+from ..incontext.lora_file import checked_name, save_new
 from ..incontext.recipe import Recipe
 
 RUN_VERSION = 1
@@ -134,15 +134,16 @@ class RunWriter:
 
 
 def safe_name(name: str) -> str:
-    """A name as one file name that leads nowhere else.
+    """A name as one file name that leads nowhere else, also for the LoRA that comes of it.
 
     Raises:
         TrainingError: where nothing is left of it.
+        LoraError: where the system keeps the name for itself.
     """
     cleaned = re.sub(r"[^\w.\- ]+", "-", name.strip()).strip(". ")
     if not cleaned:
         raise TrainingError(f"The name {name!r} cannot be a file name; use letters, digits, '-' or '_'.")
-    return cleaned[:100]
+    return checked_name(cleaned.encode()[:100].decode(errors="ignore").rstrip(". "))
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -1,0 +1,15 @@
+"""Training with kohya-ss/sd-scripts: a process of its own, in an environment of its own, never in ComfyUI's.
+
+environment    where the trainer is installed, and the steps that install it; standard library only
+probe          run by the trainer's interpreter: versions, options of the real parser, buckets
+architectures  what each model family needs, as a table
+presets        settings by memory of the graphics card
+settings       what determines a training, checked when made
+preflight      which model file is which, by its header only
+data           the dataset as the trainer reads it, named by its content
+job            settings → job.toml, dataset.toml, prompts.json: pure values
+runner         run by the trainer's interpreter: the checkout's trainer, watched and steered
+supervise      starts the trainer's process, finds it again, stops it
+outcome        what became of a run, in words
+session        from a dataset to a LoRA: start, watch, settle, resume, continue
+"""

@@ -1,0 +1,230 @@
+"""What each model family needs of the trainer: a table, checked against the real parsers by `run.py trainer check`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...incontext.errors import TrainingError
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A file that the trainer reads.
+
+    Attributes:
+        role: what it is, as `preflight` recognises it by its header.
+        option: under which the trainer takes it.
+        title: for people.
+    """
+
+    role: str
+    option: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A model family.
+
+    Attributes:
+        name: in files and on the command line.
+        title: for people.
+        script, trainer: the checkout's module and its class.
+        model: role of the diffusion model's file.
+        files: the other files: text encoders and autoencoder.
+        network: the LoRA's module.
+        options: mandatory and recommended options.
+        timesteps, shift: names of the options for the noise levels' shift; empty where there is none.
+        size_step: sides of a picture must be a multiple of it.
+        most_swapped: blocks that can wait in the computer's memory.
+        tokens: encoder → tokens of a caption that are read.
+        tokenizers: the hub's name → ComfyUI's folder with the same files.
+        fetched: what is fetched from the hub at the first training.
+        converter: the checkout's module that renames the LoRA for ComfyUI; empty where none is needed.
+        prefixes: how the names in a LoRA begin.
+        fp8: whether the model can be kept in 8 bits, and by which option.
+        sampling: settings of the sample pictures.
+        base: what the recipe in the LoRA names as its model.
+    """
+
+    name: str
+    title: str
+    script: str
+    trainer: str
+    model: str
+    files: tuple[ModelFile, ...]
+    network: str
+    base: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    network_options: tuple[str, ...] = ()
+    size_step: int = 64
+    most_swapped: int = 0
+    tokens: Mapping[str, int] = field(default_factory=dict)
+    tokenizers: Mapping[str, str] = field(default_factory=dict)
+    fetched: str = ""
+    converter: str = ""
+    prefixes: tuple[str, ...] = ("lora_unet_",)
+    fp8: str = "fp8_base"
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    model_option: str = "pretrained_model_name_or_path"
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        return (self.model, *(file.role for file in self.files))
+
+
+_CLIP_TOKENIZER, _T5_TOKENIZER = "comfy/sd1_tokenizer", "comfy/text_encoders/t5_tokenizer"
+_CLIP_L = ModelFile("clip_l", "clip_l", "CLIP-L text encoder")
+_CLIP_G = ModelFile("clip_g", "clip_g", "CLIP-G text encoder")
+_T5 = ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder")
+_FLUX_AE = ModelFile("flux_ae", "ae", "FLUX autoencoder (ae.safetensors)")
+_FLUX_TOKENIZERS = {"openai/clip-vit-large-patch14": _CLIP_TOKENIZER, "google/t5-v1_1-xxl": _T5_TOKENIZER}
+
+FLUX = Architecture(
+    name="flux",
+    title="FLUX.1",
+    script="flux_train_network",
+    trainer="FluxNetworkTrainer",
+    model="flux",
+    files=(_CLIP_L, _T5, _FLUX_AE),
+    network="networks.lora_flux",
+    base="FLUX.1-dev",
+    # the trainer's own defaults for these make bad LoRAs
+    options={
+        "model_type": "flux",
+        "timestep_sampling": "sigmoid",
+        "sigmoid_scale": 1.0,
+        "model_prediction_type": "raw",
+        "guidance_scale": 1.0,
+        "discrete_flow_shift": 3.1582,
+    },
+    network_options=("split_qkv=True",),
+    most_swapped=35,
+    tokens={"clip_l": 77, "t5xxl": 512},
+    tokenizers=_FLUX_TOKENIZERS,
+    sampling={"sample_steps": 20, "scale": 3.5},
+)
+CHROMA = Architecture(
+    name="chroma",
+    title="Chroma",
+    script="flux_train_network",
+    trainer="FluxNetworkTrainer",
+    model="chroma",
+    files=(_T5, _FLUX_AE),
+    network="networks.lora_flux",
+    base="Chroma1-HD",
+    options={
+        "model_type": "chroma",
+        "apply_t5_attn_mask": True,
+        "timestep_sampling": "sigmoid",
+        "sigmoid_scale": 1.0,
+        "model_prediction_type": "raw",
+        "guidance_scale": 0.0,
+        "discrete_flow_shift": 1.0,
+    },
+    most_swapped=35,
+    tokens={"t5xxl": 512},
+    tokenizers=_FLUX_TOKENIZERS,  # the trainer loads CLIP's tokenizer here too
+    # classifier-free guidance, as Chroma wants it; the embedded one is 0
+    sampling={"sample_steps": 26, "scale": 0.0, "guidance_scale": 4.0, "negative_prompt": ""},
+)
+SD3 = Architecture(
+    name="sd3",
+    title="Stable Diffusion 3 and 3.5",
+    script="sd3_train_network",
+    trainer="Sd3NetworkTrainer",
+    model="sd3",
+    files=(_CLIP_L, _CLIP_G, _T5, ModelFile("sd3_vae", "vae", "SD3 VAE")),
+    network="networks.lora_sd3",
+    base="SD3.5",
+    options={"weighting_scheme": "logit_normal", "logit_mean": 0.0, "logit_std": 1.0, "training_shift": 3.0},
+    size_step=32,
+    most_swapped=22,
+    tokens={"clip_l": 77, "clip_g": 77, "t5xxl": 256},
+    tokenizers={**_FLUX_TOKENIZERS, "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": _CLIP_TOKENIZER},
+    sampling={"sample_steps": 28, "scale": 5.0},
+)
+LUMINA = Architecture(
+    name="lumina2",
+    title="Lumina-Image 2.0",
+    script="lumina_train_network",
+    trainer="LuminaNetworkTrainer",
+    model="lumina2",
+    files=(ModelFile("gemma2", "gemma2", "Gemma 2 text encoder"), _FLUX_AE),
+    network="networks.lora_lumina",
+    base="Lumina-Image-2.0",
+    options={
+        "timestep_sampling": "nextdit_shift",
+        "discrete_flow_shift": 6.0,
+        "model_prediction_type": "raw",
+        "system_prompt": (
+            "You are an assistant designed to generate superior images with the superior degree of image-text alignment "
+            "based on textual prompts or user prompts."
+        ),
+    },
+    most_swapped=24,
+    tokens={"gemma2": 256},
+    fetched="the tokenizer of google/gemma-2-2b, which asks for a Hugging Face account that accepted its licence",
+    sampling={"sample_steps": 36, "scale": 4.0},
+)
+HUNYUAN_IMAGE = Architecture(
+    name="hunyuan-image",
+    title="HunyuanImage 2.1",
+    script="hunyuan_image_train_network",
+    trainer="HunyuanImageNetworkTrainer",
+    model="hunyuan_image",
+    files=(
+        ModelFile("qwen2_5_vl", "text_encoder", "Qwen2.5-VL text encoder (bf16)"),
+        ModelFile("byt5", "byt5", "ByT5 text encoder"),
+        ModelFile("hunyuan_vae", "vae", "HunyuanImage VAE"),
+    ),
+    network="networks.lora_hunyuan_image",
+    base="HunyuanImage-2.1",
+    options={"discrete_flow_shift": 5.0, "model_prediction_type": "raw", "timestep_sampling": "sigma"},
+    most_swapped=35,
+    fetched="the tokenizers of Qwen/Qwen2.5-VL-7B-Instruct and google/byt5-small",
+    converter="networks/convert_hunyuan_image_lora_to_comfy.py",
+    fp8="fp8_scaled",
+    sampling={"sample_steps": 20, "scale": 3.5},
+)
+ANIMA = Architecture(
+    name="anima",
+    title="Anima",
+    script="anima_train_network",
+    trainer="AnimaNetworkTrainer",
+    model="anima",
+    files=(
+        ModelFile("qwen3", "qwen3", "Qwen3 0.6B text encoder"),
+        ModelFile("qwen_image_vae", "vae", "Qwen-Image VAE"),
+    ),
+    network="networks.lora_anima",
+    base="Anima",
+    options={"discrete_flow_shift": 3.0, "timestep_sampling": "sigmoid"},
+    size_step=16,
+    most_swapped=26,
+    tokens={"qwen3": 512},
+    converter="networks/convert_anima_lora_to_comfy.py",
+    prefixes=("lora_unet_", "diffusion_model."),
+    fp8="",
+    sampling={"sample_steps": 28, "scale": 4.0},
+)
+
+ARCHITECTURES: dict[str, Architecture] = {
+    each.name: each for each in (FLUX, CHROMA, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
+}
+
+
+def architecture(name: str) -> Architecture:
+    """
+    Raises:
+        TrainingError: naming those there are.
+    """
+    try:
+        return ARCHITECTURES[name]
+    except KeyError:
+        raise TrainingError(
+            f"There is no architecture {name!r}; sd-scripts trains {', '.join(ARCHITECTURES)}. Use Train In-Context LoRA "
+            "(in ComfyUI) for other models."
+        ) from None

@@ -1,0 +1,320 @@
+"""Where the trainer is installed, and the steps that install it.
+
+Standard library only, and without imports from the rest of the pack: `run.py trainer` uses it before there is any
+environment. Nothing is run here; the steps are values that `run.py` runs with a log.
+
+    <user's data folder>/incontext-lora/trainer/
+        trainer.json          which interpreter and which checkout are used; written last
+        <key>-<random>/venv, <key>-<random>/sd-scripts
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+SOURCE = "https://github.com/kohya-ss/sd-scripts.git"
+COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1
+OLDEST, NEWEST = (3, 10), (3, 12)
+TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot be had
+
+# what training needs of the checkout; the rest are other programs, documents and libraries for Windows
+NEEDED = ("library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py")
+# tokenizers of one architecture; a mirror may lack such large files
+OPTIONAL = ("configs",)
+
+GIGABYTE = 1_000_000_000
+# download, installed; measured with CUDA libraries, estimated without
+SIZE_CUDA, SIZE_CPU = (4 * GIGABYTE, 9 * GIGABYTE), (1 * GIGABYTE, 3 * GIGABYTE)
+
+_TORCH_OF_HOST = """
+import json, torch
+try:
+    import torchvision
+    vision = torchvision.__version__
+except ImportError:
+    vision = ""
+print(json.dumps({"torch": torch.__version__, "torchvision": vision, "cuda": torch.version.cuda or "",
+                  "gpu": torch.cuda.is_available()}))
+"""
+
+
+class TrainerNotInstalled(Exception):
+    """The message is a sentence for the user, with the remedy."""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """An installed trainer.
+
+    Attributes:
+        python: its interpreter.
+        checkout: its sd-scripts.
+        commit: of the checkout; empty where it is unknown.
+        adopted: an environment of the user's own, which is never changed or removed.
+        left_out: requirement → why it was not installed.
+    """
+
+    python: Path
+    checkout: Path
+    commit: str = ""
+    adopted: bool = False
+    left_out: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """Which torch fits the machine.
+
+    Attributes:
+        requirements: for pip.
+        index: where they are found; pip's own index when empty.
+        gpu: whether an NVIDIA card is used.
+    """
+
+    requirements: tuple[str, ...]
+    index: str = ""
+    gpu: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Bytes to download, and bytes on the disk."""
+        return SIZE_CUDA if self.gpu or (sys.platform == "linux" and not self.index) else SIZE_CPU
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the installation; an optional one may fail, and then ``reason`` says what is missing."""
+
+    title: str
+    command: tuple[str, ...]
+    folder: Path
+    optional: bool = False
+    reason: str = ""
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+def data_folder(environment: Mapping[str, str] = os.environ, system: str = sys.platform) -> Path:
+    """The user's data folder for the pack."""
+    if environment.get("INCONTEXT_LORA_DATA"):
+        return Path(environment["INCONTEXT_LORA_DATA"]).expanduser().resolve()
+    home = Path.home()
+    if system == "win32":
+        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / "incontext-lora"
+    if system == "darwin":
+        return home / "Library" / "Application Support" / "incontext-lora"
+    return Path(environment.get("XDG_DATA_HOME") or home / ".local" / "share") / "incontext-lora"
+
+
+def trainer_folder() -> Path:
+    return data_folder() / "trainer"
+
+
+def find(folder: Path | None = None) -> Trainer:
+    """The trainer that is installed.
+
+    Raises:
+        TrainerNotInstalled: with the command that installs one.
+    """
+    path = (folder or trainer_folder()) / "trainer.json"
+    remedy = "Install it once with `python run.py trainer install` in the pack's folder."
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        trainer = Trainer(
+            Path(data["python"]), Path(data["checkout"]), data["commit"], data["adopted"], data["left_out"]
+        )
+    except FileNotFoundError:
+        raise TrainerNotInstalled(f"The sd-scripts trainer is not installed. {remedy}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise TrainerNotInstalled(f"{path} cannot be read ({error!r}). {remedy}") from error
+    for part in (trainer.python, trainer.checkout / "train_network.py"):
+        if not part.exists():
+            raise TrainerNotInstalled(f"The sd-scripts trainer is no longer whole: {part} is missing. {remedy}")
+    return trainer
+
+
+def remember(trainer: Trainer, folder: Path | None = None) -> None:
+    """Make a trainer the one that is used."""
+    folder = folder or trainer_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    data = {**asdict(trainer), "python": str(trainer.python), "checkout": str(trainer.checkout)}
+    unfinished = folder / f".trainer.json.{os.getpid()}"
+    unfinished.write_text(json.dumps({**data, "left_out": trainer.left_out or {}}, indent=1) + "\n", encoding="utf-8")
+    os.replace(unfinished, folder / "trainer.json")
+
+
+def python_of(venv: Path) -> Path:
+    return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+# --- what fits this machine -----------------------------------------------------------------------------------------
+
+
+def interpreter(
+    version: Sequence[int] = sys.version_info, which: Callable[[str], str | None] = shutil.which
+) -> str:
+    """An interpreter that the trainer's requirements support: the running one, or another that is found.
+
+    Raises:
+        TrainerNotInstalled: where there is none.
+    """
+    if OLDEST <= tuple(version[:2]) <= NEWEST:
+        return str(getattr(sys, "_base_executable", sys.executable))
+    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
+        found = which(f"python3.{minor}")
+        if found:
+            return found
+    raise TrainerNotInstalled(
+        f"The trainer's packages support Python 3.10 to 3.12, this is {version[0]}.{version[1]}. Install Python 3.12 "
+        "beside it, or run `python3.12 run.py trainer install`."
+    )
+
+
+def host_probe(python: Path) -> tuple[str, ...]:
+    """The command that asks ComfyUI's interpreter which torch it has."""
+    return (str(python), "-c", _TORCH_OF_HOST)
+
+
+def flavour(host: Mapping[str, object] | None, has_driver: bool) -> Flavour:
+    """The torch to install.
+
+    Args:
+        host: what `host_probe` printed; None where no ComfyUI was found.
+        has_driver: whether an NVIDIA driver is there.
+    """
+    if host is None:
+        cuda = "https://download.pytorch.org/whl/cu128"
+        return Flavour(TORCH, cuda, True) if has_driver else Flavour(TORCH)
+    torch, vision, cuda = (str(host.get(name) or "") for name in ("torch", "torchvision", "cuda"))
+    if not cuda or not host.get("gpu"):
+        return Flavour(TORCH)
+    # the very build that runs ComfyUI on this card: its version, and its CUDA
+    requirements = [f"torch=={torch}", *([f"torchvision=={vision}"] if vision else [])]
+    return Flavour(tuple(requirements), f"https://download.pytorch.org/whl/cu{cuda.replace('.', '')}", True)
+
+
+def requirements(text: str, gpu: bool) -> tuple[list[str], dict[str, str]]:
+    """The checkout's own requirements, and what is left out of them with the reason."""
+    wanted: list[str] = []
+    left_out: dict[str, str] = {}
+    for line in (line.split("#")[0].strip() for line in text.splitlines()):
+        name = re.split(r"[\[=<>~! ]", line)[0].lower()
+        if not line:
+            continue
+        if line.startswith("-e"):
+            left_out[line] = "not needed: the runner puts the checkout on the path"
+        elif name == "bitsandbytes" and not gpu:
+            left_out[name] = "its 8-bit optimisers need an NVIDIA card; plain AdamW is used"
+        else:
+            wanted.append(line)
+    return wanted, left_out
+
+
+# --- the steps ------------------------------------------------------------------------------------------------------
+
+
+def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
+    """Fetch a commit and unpack what training needs; a local repository is only read."""
+    target, archive = folder / "sd-scripts", folder / "sd-scripts.tar"
+    git = ("git", "-c", "core.longpaths=true")
+    local = git_folder(source)
+    steps = []
+    if local is None:
+        fetched = folder / "sd-scripts.git"
+        local = fetched
+        steps += [
+            Step("Preparing the checkout", (*git, "init", "--quiet", "--bare", str(fetched)), folder),
+            Step(
+                f"Fetching sd-scripts {commit[:8]}",
+                (*git, f"--git-dir={fetched}", "fetch", "--depth=1", "--progress", source, commit),
+                folder,
+            ),
+        ]
+    archived = (*git, f"--git-dir={local}", "archive", "--format=tar", f"--output={archive}", commit)
+    unpack = (sys.executable, "-c", _UNPACK, str(archive), str(target))
+    return [
+        *steps,
+        Step("Taking what training needs", (*archived, "--", *(f":(glob){path}" if "*" in path else path for path in NEEDED)), folder),
+        Step("Unpacking it", unpack, folder),
+        Step(
+            "Taking the tokenizers of Anima",
+            (*archived, "--", *OPTIONAL),
+            folder,
+            optional=True,
+            reason="the source lacks its large files; only Anima needs them",
+        ),
+        Step("Unpacking them", unpack, folder, optional=True),
+    ]
+
+
+_UNPACK = """
+import sys, tarfile, os
+with tarfile.open(sys.argv[1]) as archive:
+    for member in archive:
+        if member.isfile() and ".." not in member.name.split("/") and not member.name.startswith("/"):
+            path = os.path.join(sys.argv[2], member.name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as file:
+                file.write(archive.extractfile(member).read())
+os.remove(sys.argv[1])
+"""
+
+
+def git_folder(source: str) -> Path | None:
+    """The git directory of a local repository, bare or not; None where the source is none."""
+    folder = Path(source).expanduser()
+    for candidate in (folder / ".git", folder):
+        if (candidate / "objects").is_dir() and (candidate / "HEAD").is_file():
+            return candidate.resolve()
+    return None
+
+
+def environment_steps(python: str, torch: Flavour, folder: Path) -> list[Step]:
+    """A virtual environment with torch; the checkout's requirements follow when it is there to be read."""
+    venv = folder / "venv"
+    index = ("--index-url", torch.index) if torch.index else ()
+    return [
+        Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder),
+        Step(
+            f"Installing {' and '.join(torch.requirements)}",
+            (*pip(venv), "install", *torch.requirements, *index),
+            folder,
+        ),
+    ]
+
+
+def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> list[Step]:
+    # torch is named again so that no requirement can move it
+    index = ("--extra-index-url", torch.index) if torch.index else ()
+    return [
+        Step(
+            "Installing the trainer's requirements",
+            (*pip(folder / "venv"), "install", *torch.requirements, *wanted, *index),
+            folder,
+        )
+    ]
+
+
+def pip(venv: Path) -> tuple[str, ...]:
+    return (str(python_of(venv)), "-m", "pip", "--no-input", "--disable-pip-version-check")
+
+
+def space_problem(folder: Path, torch: Flavour, free: int | None = None) -> str:
+    """A sentence where the disk is too small; empty where it is not."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    free = shutil.disk_usage(existing).free if free is None else free
+    needed = torch.size[1]
+    if free >= needed:
+        return ""
+    return (
+        f"The trainer needs about {needed / GIGABYTE:.0f} GB in {folder}, {free / GIGABYTE:.1f} GB are free. Free some "
+        "space, or set INCONTEXT_LORA_DATA to a folder on another disk."
+    )

@@ -1,0 +1,129 @@
+"""The settings of a training with sd-scripts, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from typing import Any
+
+from ...incontext.errors import TrainingError
+
+
+class Optimiser(Enum):
+    ADAMW_8BIT = "AdamW8bit"  # needs an NVIDIA card
+    ADAMW = "AdamW"
+    ADAFACTOR = "Adafactor"  # the least memory
+
+
+class Schedule(Enum):
+    CONSTANT = "constant"
+    COSINE = "cosine"
+
+
+class Sizes(Enum):
+    """In which sizes each composite is seen; the proportions are always kept exactly."""
+
+    LADDER = "from 512 px up to the full size"
+    FULL = "the full size only"
+
+
+class Precision(Enum):
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP32 = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class SdSettings:
+    """What determines a training besides model and dataset.
+
+    Attributes:
+        steps: optimiser steps, those of earlier segments of the run included.
+        batch_size: sets a forward pass; gradient_accumulation: forward passes a step.
+        learning_rate, schedule, warmup_steps, optimiser, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
+        rank, alpha: of the LoRA; its strength is alpha / rank.
+        ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
+        caption_dropout: share of samples that are trained on the empty caption.
+        reference_share: share of samples in which some panels enter without noise and carry no loss.
+        sizes: in which sizes composites are seen.
+        validation_sets: sets that are held out from training to measure the loss on.
+        validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
+        samples: how many captions of the dataset are sampled.
+        keep: checkpoints that stay on the disk; 0 for all.
+        precision: in what the model computes.
+        fp8: keep the model in 8 bits.
+        swapped: share of the blocks that may wait in the computer's memory.
+        gradient_checkpointing: less memory, about a third more time.
+        public_metadata: write the trainer's metadata into the LoRA, with folder names and words of the captions.
+        seed: of everything random.
+    """
+
+    steps: int = 5000
+    batch_size: int = 4
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-4
+    schedule: Schedule = Schedule.CONSTANT
+    warmup_steps: int = 0
+    optimiser: Optimiser = Optimiser.ADAMW_8BIT
+    max_grad_norm: float = 1.0
+    rank: int = 16
+    alpha: float = 16.0
+    ema: float = 0.99
+    caption_dropout: float = 0.05
+    reference_share: float = 0.5
+    sizes: Sizes = Sizes.LADDER
+    validation_sets: int = 0
+    validate_every: int = 250
+    save_every: int = 250
+    sample_every: int = 250
+    samples: int = 1
+    keep: int = 4
+    precision: Precision = Precision.BF16
+    fp8: bool = True
+    swapped: float = 0.0
+    gradient_checkpointing: bool = True
+    public_metadata: bool = False
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warmup_steps", "validation_sets", "validate_every", "save_every", "sample_every", "samples", "keep"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("learning_rate", "alpha"):
+            self._require(name, getattr(self, name) > 0, "more than 0")
+        self._require("max_grad_norm", self.max_grad_norm >= 0, "0 or more")
+        for name in ("caption_dropout", "reference_share", "swapped"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._require("ema", 0 <= self.ema < 1, "at least 0 and below 1")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise TrainingError(
+                f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)}; it must be {expected}."
+            )
+
+    def on_cpu(self) -> SdSettings:
+        """As a machine without a graphics card can compute them."""
+        return replace(self, optimiser=Optimiser.ADAMW, precision=Precision.FP32, fp8=False, swapped=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(self).items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> SdSettings:
+        try:
+            return SdSettings(**{name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()})
+        except (TypeError, ValueError) as error:
+            if isinstance(error, TrainingError):
+                raise
+            raise TrainingError(f"These settings cannot be read: {error}.") from error
+
+
+_KINDS: dict[str, type[Enum]] = {
+    "schedule": Schedule,
+    "optimiser": Optimiser,
+    "sizes": Sizes,
+    "precision": Precision,
+}
