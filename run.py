@@ -5,6 +5,8 @@
     python run.py test [kind ...]        all tests, or those of some kinds; options for pytest after --
     python run.py serve [--port N]       ComfyUI with the pack and the demo models, in the browser
     python run.py bench [name ...]       all benchmarks, or those named; --json FILE writes them
+    python run.py trainer install        the sd-scripts trainer, in an environment of its own (also: check, remove)
+    python run.py train --dataset DIR …  train a LoRA with it, without the browser
 
 The first call makes a virtual environment and a ComfyUI in the user's cache folder; later calls start at once.
 COMFYUI_PATH names a ComfyUI that is there already: it is used as it is, and nothing is downloaded or installed.
@@ -51,6 +53,8 @@ EXTRAS = ("requests",)  # imported by ComfyUI, missing in its requirements
 # pinned above, or (torchaudio) needed by two audio nodes only
 LEFT_OUT = frozenset({"torch", "torchvision", "torchaudio"})
 OLDEST, NEWEST = (3, 10), (3, 13)
+SD_SCRIPTS = "https://github.com/kohya-ss/sd-scripts.git"
+SD_SCRIPTS_COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1, what training/sd_scripts is written for
 
 PYTEST_KINDS = ("unit", "host", "e2e", "training", "browser")
 KINDS = (*PYTEST_KINDS, "js")
@@ -82,6 +86,17 @@ module = sys.argv[1]
 del sys.argv[1]
 sys.path.insert(0, os.getcwd())
 runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+# Runs a module of the pack as ComfyUI has it: inside a package, so that its imports are relative.
+_RUN_IN_PACK = """
+import importlib.machinery, runpy, sys, types
+root, module = sys.argv[1:3]
+del sys.argv[1:3]
+package = types.ModuleType("incontext_lora")
+package.__path__ = [root]
+package.__spec__ = importlib.machinery.ModuleSpec("incontext_lora", None, is_package=True)
+sys.modules["incontext_lora"] = package
+runpy.run_module("incontext_lora." + module, run_name="__main__", alter_sys=True)
 """
 _WRITE_MODELS = """
 import os, sys
@@ -786,6 +801,154 @@ def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return run_child(command, work.host.comfyui, work.environment)
 
 
+def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Install, check or remove the sd-scripts trainer."""
+    environment = _trainer_environment()
+    try:
+        if options.action == "remove":
+            return remove_trainer(environment)
+        if options.action == "install":
+            install_trainer(environment, options)
+        found = environment.find()
+    except environment.TrainerNotInstalled as error:
+        raise SetupError(str(error)) from error
+    say(f"interpreter {found.python}\ncheckout    {found.checkout} ({found.commit or 'unknown commit'})", sys.stdout)
+    for name, reason in (found.left_out or {}).items():
+        say(f"left out    {name}: {reason}", sys.stdout)
+    command = [found.python, "-c", _RUN_IN_PACK, ROOT, "training.sd_scripts.contract", found.checkout]
+    return run_child(command, found.checkout, child_environment(isolated(os.environ)))
+
+
+def _trainer_environment() -> ModuleType:
+    name = "training.sd_scripts.environment"
+    return importlib.import_module(f".{name}" if __package__ else name, __package__)
+
+
+def install_trainer(environment: ModuleType, options: argparse.Namespace) -> None:
+    """Make the trainer's environment, or adopt one; nothing is changed in ComfyUI's."""
+    folder = environment.trainer_folder()
+    if options.python:
+        environment.remember(adopted_trainer(environment, options))
+        return
+    fitting = environment.flavour(host_torch(environment), shutil.which("nvidia-smi") is not None)
+    problem = environment.space_problem(folder, fitting)
+    if problem:
+        raise SetupError(problem)
+    python = environment.interpreter()
+    download, installed = (size / environment.GIGABYTE for size in fitting.size)
+    say(
+        f"Installing the sd-scripts trainer into {folder}: up to {download:.0f} GB to download, {installed:.0f} GB on the "
+        f"disk. ComfyUI's own environment is not touched."
+    )
+    log = new_log(folder, "install")
+    progress = Progress()
+
+    def run_steps(steps: Sequence[Any], left_out: dict[str, str]) -> None:
+        for step in steps:
+            if step.optional and any(other.title in left_out for other in steps):
+                continue
+            try:
+                trainer_step(step, log, progress)
+            except SetupError:
+                if not step.optional:
+                    raise
+                left_out[step.title] = step.reason
+
+    def make(attempt: Path) -> None:
+        left_out: dict[str, str] = {}
+        run_steps(environment.checkout_steps(options.source, options.commit, attempt), left_out)
+        run_steps(environment.environment_steps(python, fitting, attempt), left_out)
+        text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
+        wanted, omitted = environment.requirements(text, fitting.gpu)
+        run_steps(environment.requirement_steps(wanted, fitting, attempt), left_out)
+        write_whole(attempt / "left-out.json", json.dumps({**left_out, **omitted}))
+
+    def is_usable(made: Path) -> bool:
+        return environment.python_of(made / "venv").exists() and (made / "sd-scripts" / "train_network.py").exists()
+
+    key = short_hash(options.source, options.commit, python, *fitting.requirements, fitting.index)
+    made = keep_made(folder, key, make, progress, is_usable)
+    left_out = json.loads((made / "left-out.json").read_text(encoding="utf-8"))
+    python_made = environment.python_of(made / "venv")
+    environment.remember(environment.Trainer(python_made, made / "sd-scripts", options.commit, False, left_out))
+
+
+def trainer_step(step: Any, log: Path, progress: Progress) -> None:
+    """One step of the trainer's installation; a failure becomes a sentence."""
+    progress.start(step.title)
+    extra = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0", "GIT_TERMINAL_PROMPT": "0"}
+    try:
+        code, output = run_logged(
+            step.command, step.folder, child_environment(isolated(os.environ), **extra), log, progress, describe_pip
+        )
+    except FileNotFoundError as error:
+        raise SetupError(f"{step.command[0]} is not installed; {step.title.lower()} needs it.") from error
+    if code:
+        progress.abandon()
+        text = "\n".join(output)
+        if _NO_SPACE.search(text):
+            raise SetupError(f"The disk is full: free some space and install the trainer again (log: {log}).")
+        if _NETWORK.search(text) or "Could not resolve host" in text or "unable to access" in text:
+            raise SetupError(
+                f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
+                f"give a local copy of sd-scripts with --source (log: {log})."
+            )
+        last = "\n".join(f"    {line}" for line in output[-15:])
+        raise SetupError(f"{step.title} failed; the whole log is {log}, its last lines are:\n{last}")
+    progress.finish()
+
+
+def adopted_trainer(environment: ModuleType, options: argparse.Namespace) -> Any:
+    """An environment that the user made, after a look at it."""
+    python = Path(os.path.abspath(options.python.expanduser()))
+    if not options.checkout:
+        raise SetupError("--python needs --checkout too: the folder of the sd-scripts that it belongs to.")
+    checkout = options.checkout.expanduser().resolve()
+    missing = missing_modules(python, "torch", "accelerate", "transformers", "diffusers", "safetensors", "toml")
+    if missing is None:
+        raise SetupError(f"--python is {options.python}, which does not run: it must be a Python interpreter.")
+    if missing:
+        raise SetupError(f"--python is {options.python}, which has no {' and no '.join(missing)}: install them there.")
+    if not (checkout / "train_network.py").exists():
+        raise SetupError(f"--checkout is {options.checkout}, which holds no train_network.py: it must be an sd-scripts.")
+    return environment.Trainer(python, checkout, "", True, {})
+
+
+def host_torch(environment: ModuleType) -> dict[str, Any] | None:
+    """Which torch the user's ComfyUI has; None where no ComfyUI is found."""
+    given = os.environ.get("COMFYUI_PATH")
+    if given:
+        python = given_host(given, os.environ.get("COMFYUI_PYTHON")).python
+    else:
+        made = find_made(cache_folder(os.environ) / "environments", environment_key())
+        python = environment_python(made / "venv") if made else Path(sys.executable)
+    answer = subprocess.run(
+        [*environment.host_probe(python)], capture_output=True, text=True, cwd=python.parent, check=False
+    )
+    return json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 and answer.stdout.strip() else None
+
+
+def remove_trainer(environment: ModuleType) -> int:
+    """Delete what `install` made; an adopted environment is only forgotten."""
+    folder = environment.trainer_folder()
+    if not folder.exists():
+        say(f"There is nothing to remove in {folder}.")
+        return 0
+    (folder / "trainer.json").unlink(missing_ok=True)  # first: a half-removed trainer is no trainer
+    shutil.rmtree(folder)
+    say(f"Removed {folder}.")
+    return 0
+
+
+def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
+    work = set_up()
+    output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
+    command: list[str | Path] = [work.host.python, "-c", _RUN_IN_PACK, ROOT, "training.sd_scripts.cli"]
+    command += ["--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output, *extra]
+    return run_child(command, ROOT.parent, work.environment)
+
+
 def port_is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0
@@ -905,6 +1068,13 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command = add("bench", bench, "run all benchmarks, or the named ones")
     command.add_argument("names", nargs="*", metavar="name")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
+    command.add_argument("action", choices=("install", "check", "remove"))
+    command.add_argument("--source", default=SD_SCRIPTS, help="git source of sd-scripts: a URL or a local repository")
+    command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
+    command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
+    command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
+    add("train", train, "train a LoRA with sd-scripts, without the browser (its own --help names the options)")
     options, unknown = parser.parse_known_args(arguments)
     for kind in getattr(options, "kinds", ()):
         if kind not in KINDS:

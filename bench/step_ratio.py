@@ -52,11 +52,9 @@ def load_comfyui(base: Path) -> Any:
     import comfy.options
 
     comfy.options.enable_args_parsing()
-    import server
-    import utils.install_util  # noqa: F401 - ComfyUI's own "utils", before others of that name
-
-    nodes = importlib.import_module("nodes")  # ComfyUI's, not this pack's folder
-
+    # in ComfyUI's own order: its "utils" first, since "nodes" puts a folder with another one on the path
+    importlib.import_module("utils.install_util")
+    nodes, server = (importlib.import_module(name) for name in ("nodes", "server"))
     server.PromptServer(asyncio.new_event_loop())
     asyncio.run(nodes.load_custom_node(str(base / "custom_nodes" / "incontext-lora")))
     asyncio.run(nodes.load_custom_node(str(Path(os.environ["COMFYUI_PATH"]) / "comfy_extras" / "nodes_train.py")))
@@ -119,7 +117,7 @@ def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
         composites="fit each panel",
     )
     condition = clip.encode_from_tokens_scheduled(clip.tokenize(dataset.items[0].caption))
-    latent = {"samples": torch.randn(BATCH, 16, 8, 24)}
+    latents = [{"samples": torch.randn(1, 16, 8, 24)} for _ in range(BATCH)]
 
     def ours() -> float:
         _, _, _, run, *_ = call(
@@ -141,7 +139,7 @@ def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
             nodes,
             "TrainLoraNode",
             model=[model],
-            latents=[latent],
+            latents=latents,
             positive=[condition] * BATCH,
             batch_size=[BATCH],
             grad_accumulation_steps=[1],

@@ -2,6 +2,9 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
+Two stages follow each other. The first draws noise levels as SD3 does. What panels have in common is decided at the very
+highest levels, of which that sees few; the second stage dwells there.
+
 The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
 panels belong together and most of whose do not. `demo/README.md` describes it.
 """
@@ -14,9 +17,10 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,13 +32,43 @@ from .comfy_host import import_comfy
 RELATED_SHARE = 0.40  # of the corpus' sets share one colour
 NAMES_ALL_COLOURS, NAMES_SOME_COLOURS = 0.35, 0.15  # of the captions; the others name none
 CAPTION_DROPOUT = 0.10
-SHIFT = 3.0  # SD3's, in training as in sampling
-STEPS = 6500
 BATCH = 32
-LEARNING_RATE = 8e-4
 WARM_UP = 200
 AVERAGE = 0.998
 POOL = 3000
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training.
+
+    Attributes:
+        steps: optimiser steps.
+        schedule_steps: length of the cosine of the learning rate; longer than ``steps`` where it ends early.
+        learning_rate: after the warm-up.
+        logit_normal: noise levels are drawn logit-normal, else uniform.
+        shift: then shifted by this much; SD3 samples with 3.
+    """
+
+    steps: int
+    schedule_steps: int
+    learning_rate: float
+    logit_normal: bool
+    shift: float
+
+    def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        u = (
+            torch.randn(count, generator=generator).sigmoid()
+            if self.logit_normal
+            else torch.rand(count, generator=generator)
+        )
+        return self.shift * u / (1 + (self.shift - 1) * u)
+
+
+STAGES = (
+    Stage(steps=4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0),
+    Stage(steps=3000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0),
+)
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
 OPENINGS = (
@@ -181,33 +215,38 @@ def full_state(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return state
 
 
-def train(pool: PanelPool, steps: int, seed: int, report: Callable, checkpoint: Callable) -> None:
-    torch.manual_seed(seed)
-    model = build_transformer().train()
-    captions = Captions(seed)
+def train(
+    model: torch.nn.Module,
+    stage: Stage,
+    pool: PanelPool,
+    captions: Captions,
+    seed: int,
+    report: Callable,
+    checkpoint: Callable,
+) -> None:
+    """Train the model in place by one stage; it ends with the averaged weights."""
     average = Average(model, AVERAGE)
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     optimiser = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
-        lr=LEARNING_RATE,
+        lr=stage.learning_rate,
         betas=(0.9, 0.98),
     )
 
     def rate(step: int) -> float:
-        progress = max(0.0, (step - WARM_UP) / max(1, steps - WARM_UP))
+        progress = max(0.0, (step - WARM_UP) / max(1, stage.schedule_steps - WARM_UP))
         return min(1, (step + 1) / WARM_UP) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     generator = torch.Generator().manual_seed(seed)
     rng = random.Random(f"corpus-{seed}")
     smoothed = None
-    for step in range(steps):
+    for step in range(stage.steps):
         sets = [world.random_set(rng, related=rng.random() < RELATED_SHARE) for _ in range(BATCH)]
         clean = torch.stack([pool.compose(drawn, rng) for drawn in sets])
         context = captions.embed([captions.text(drawn) for drawn in sets])
-        u = torch.sigmoid(torch.randn(BATCH, generator=generator))
-        sigma = SHIFT * u / (1 + (SHIFT - 1) * u)
+        sigma = stage.draw(BATCH, generator)
         noise = torch.randn(clean.shape, generator=generator)
         mixed = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1))
         velocity = model(mixed, sigma * 1000, context=context, y=torch.zeros(BATCH, models.POOLED_WIDTH))
@@ -219,46 +258,68 @@ def train(pool: PanelPool, steps: int, seed: int, report: Callable, checkpoint: 
         schedule.step()
         average.update(step)
         smoothed = loss.item() if smoothed is None else 0.98 * smoothed + 0.02 * loss.item()
-        if step % 50 == 0 or step == steps - 1:
+        if step % 50 == 0 or step == stage.steps - 1:
             report(step, smoothed)
-        if (step + 1) % 500 == 0 or step == steps - 1:
+        if (step + 1) % 500 == 0 or step == stage.steps - 1:
             checkpoint(step + 1, full_state(average.shadow))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(average.shadow[name])
+
+
+def restore(model: torch.nn.Module, path: Path) -> None:
+    """Put stored weights into a model that `build_transformer` made."""
+    state = models.unpack(load_file(path))
+    state["context_embedder.weight"] = state["context_embedder.weight"][:, : models.TEXT_WIDTH]
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/demo"))
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--from-stage", type=int, default=1, help="go on from the stored weights at this stage")
     parser.add_argument("--pool", type=int, default=POOL)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     import_comfy()
     started = time.monotonic()
-    curve: list[dict[str, float]] = []
+    weights, record_file = args.out / "transformer.safetensors", args.out / "transformer.json"
+    torch.manual_seed(args.seed)
+    model = build_transformer().train()
+    record: dict[str, Any] = {"seed": args.seed, "batch": BATCH, "pool": args.pool, "stages": []}
+    if args.from_stage > 1:
+        restore(model, weights)
+        record = json.loads(record_file.read_text())
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - started:7.0f} s  {text}", flush=True)
 
-    def report(step: int, loss: float) -> None:
-        curve.append({"step": step, "loss": round(loss, 5)})
-        say(f"step {step}/{args.steps} loss {loss:.4f}")
-
-    def checkpoint(step: int, state: dict[str, torch.Tensor]) -> None:
-        save_file(models.pack(state), args.out / "transformer.safetensors")
-        record = {
-            "seed": args.seed,
-            "steps": step,
-            "of_steps": args.steps,
-            "batch": BATCH,
-            "pool": args.pool,
-            "seconds": round(time.monotonic() - started),
-            "curve": curve,
-        }
-        (args.out / "transformer.json").write_text(json.dumps(record, indent=1) + "\n")
-
     pool = PanelPool(args.pool, args.seed, load_encoder(args.out / "autoencoder.safetensors"), say)
     say(f"latents: mean {pool.latents.float().mean():.3f}, deviation {pool.latents.float().std():.3f}")
-    train(pool, args.steps, args.seed, report, checkpoint)
+    captions = Captions(args.seed)
+    for number, stage in list(enumerate(STAGES, 1))[args.from_stage - 1 :]:
+        curve: list[dict[str, float]] = []
+        began = time.monotonic()
+
+        def report(step: int, loss: float, curve: list = curve, number: int = number, stage: Stage = stage) -> None:
+            curve.append({"step": step, "loss": round(loss, 5)})
+            say(f"stage {number}, step {step}/{stage.steps} loss {loss:.4f}")
+
+        def checkpoint(
+            step: int,
+            state: dict[str, torch.Tensor],
+            curve: list = curve,
+            stage: Stage = stage,
+            began: float = began,
+            record: dict[str, Any] = record,
+        ) -> None:
+            save_file(models.pack(state), weights)
+            seconds = round(time.monotonic() - began)
+            entry = {**asdict(stage), "steps": step, "seconds": seconds, "curve": curve}
+            record_file.write_text(json.dumps({**record, "stages": [*record["stages"], entry]}, indent=1) + "\n")
+
+        train(model, stage, pool, captions, args.seed + number - 1, report, checkpoint)
+        record = json.loads(record_file.read_text())
 
 
 if __name__ == "__main__":

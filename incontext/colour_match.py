@@ -47,7 +47,7 @@ def matched(painted: Tensor, reference: Tensor, how: ColourMatch, *, where: Tens
     reference = reference.expand(batch, *reference.shape[1:])
     places = [None] * batch if where is None else list(where.expand(batch, *where.shape[1:]))
     return torch.stack(
-        [_matched_one(*parts, how, place) for *parts, place in zip(painted, reference, places, strict=True)]
+        [_matched_one(ours, theirs, how, place) for ours, theirs, place in zip(painted, reference, places, strict=True)]
     )
 
 

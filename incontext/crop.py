@@ -6,7 +6,6 @@ to be painted. A pixel whose mask is 0 is never written: it stays the picture's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil, gcd
 
@@ -481,6 +480,6 @@ def _rounded_up(length: int, step: int) -> int:
     return -(-length // step) * step
 
 
-def _size(pictures: Tensor | Sequence[int]) -> str:
-    shape = pictures.shape if isinstance(pictures, Tensor) else pictures
+def _size(pictures: Tensor) -> str:
+    shape = pictures.shape
     return f"{shape[0]} of {shape[2]}×{shape[1]}" if shape[0] > 1 else f"{shape[2]}×{shape[1]}"

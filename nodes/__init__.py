@@ -10,6 +10,7 @@ from .dataset import InContextBuildDataset
 from .layout import InContextLayout, InContextTask
 from .lora import InContextLoadLora, InContextSaveLora
 from .panels import InContextSplitPanels, InContextStitchPanels
+from .references import NODES as REFERENCE_NODES
 from .score import InContextScoreSet
 from .training import InContextTrainLoraInHost
 
@@ -22,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     InContextLoadLora,
     InContextSaveLora,
     InContextConditionPanels,
+    *REFERENCE_NODES,
     InContextBuildDataset,
     InContextTrainLoraInHost,
     InContextScoreSet,

@@ -5,13 +5,14 @@ Nodes run in inference mode, whose tensors autograd refuses. So whatever is trai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
+import comfy.conds
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
@@ -96,8 +97,8 @@ class HostModel:
     def predict(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition]) -> Tensor:
         """Velocity for each sample under its own caption. Captions of different lengths are computed apart."""
         parts: list[Tensor] = [noisy] * len(conditions)
-        order = sorted(range(len(conditions)), key=lambda i: _shape_key(conditions[i]))
-        for _, group in groupby(order, key=lambda i: _shape_key(conditions[i])):
+        order = sorted(range(len(conditions)), key=lambda i: _together_key(conditions[i]))
+        for _, group in groupby(order, key=lambda i: _together_key(conditions[i])):
             rows = list(group)
             x, t = noisy[rows], sigmas[rows].to(noisy)
             arguments = comfy.samplers.cond_cat(
@@ -123,9 +124,12 @@ class HostModel:
             )
             _leave_inference_mode(self.transformer)
             self.model.requires_grad_(False)
-            if gradient_checkpointing:
-                for block in repeated_blocks(self.transformer):
-                    block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+            for block in repeated_blocks(self.transformer):
+                for part in block.children():
+                    if "norm" in type(part).__name__.lower():
+                        undo.callback(part.register_forward_pre_hook(_copied).remove)
+                if gradient_checkpointing:
+                    block.forward = partial(_recomputed, block.forward)
                     undo.callback(vars(block).pop, "forward")
             yield
 
@@ -192,8 +196,34 @@ def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
     return [block for blocks in lists for block in blocks]
 
 
-def _shape_key(condition: Condition) -> str:
-    return repr([(name, cond.size()) for name, cond in sorted(condition.model_conds.items())])
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Gradient checkpointing of a block, which keeps its inputs only and computes again for the gradient.
+
+    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them.
+    """
+    names = list(named)
+
+    def run(_: Tensor, *values: Any) -> Any:
+        copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
+        return forward(*copies[: len(inputs)], **dict(zip(names, copies[len(inputs) :], strict=True)))
+
+    wanted = torch.ones((), requires_grad=True)  # the first block's inputs ask for no gradient themselves
+    return checkpoint(run, wanted, *inputs, *named.values(), use_reentrant=True)
+
+
+def _copied(_module: nn.Module, inputs: tuple) -> tuple | None:
+    """Before a norm: FLUX's blocks then add to the very tensor that the norm's gradient needs."""
+    return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None
+
+
+def _together_key(condition: Condition) -> str:
+    """Conditions with the same key can be computed in one batch: same shapes, same constants."""
+    return repr(
+        [
+            (name, cond.cond if isinstance(cond, comfy.conds.CONDConstant) else cond.size())
+            for name, cond in sorted(condition.model_conds.items())
+        ]
+    )
 
 
 def _usable(value: Any, device: torch.device) -> Any:

@@ -10,12 +10,15 @@ import comfy.sd1_clip
 
 
 def counters(clip: Any) -> dict[str, Callable[[str], int]]:
-    """Encoder name (``clip_l``, ``t5xxl`` …) → function that counts a text's tokens, start and end included."""
-    tokenizer = clip.tokenizer
+    """Encoder name (``clip_l``, ``t5xxl`` …) → function that counts a text's tokens, start and end included.
+
+    A tokenizer without its encoder (SD3 loaded with CLIP-L alone) is left out.
+    """
+    tokenizer, encoders = clip.tokenizer, clip.cond_stage_model
     parts = {"": tokenizer} if isinstance(tokenizer, comfy.sd1_clip.SDTokenizer) else vars(tokenizer)
     found = {}
     for name, part in parts.items():
-        if isinstance(part, comfy.sd1_clip.SDTokenizer):
+        if isinstance(part, comfy.sd1_clip.SDTokenizer) and getattr(encoders, name or "clip", part) is not None:
             found[_encoder_name(name, part)] = partial(_count, part)
     return found
 

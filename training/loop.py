@@ -67,7 +67,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, with the weights in place that would be saved; ``step`` and ``sample`` may raise to cancel."""
+    """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel."""
 
     step: Callable[[Progress], None]
     validation: Callable[[int, float], None]
@@ -127,61 +127,68 @@ def train(
 
     if validation and settings.validate_every:
         validate(0)
-    for step in range(1, settings.steps + 1):
-        total = 0.0
-        for _ in range(settings.gradient_accumulation):
-            batch = next(batches)
-            sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
-            chosen = [
-                flow.draw_references(len(item.panels), references, settings.reference_share, generator)
-                for item in batch
-            ]
-            dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
-            conditions = [
-                empty_condition if drop else item.condition for item, drop in zip(batch, dropped.tolist(), strict=True)
-            ]
-            clean = torch.stack([item.latent for item in batch]).to(device, torch.float32)
-            noise = torch.randn(clean.shape, generator=generator).to(device)
-            given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
-            noisy = flow.mix(clean, noise, sigmas.to(device), given)
-            with precision:
-                predicted = predict(noisy, sigmas.to(device), conditions)
-            loss = flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
-            loss.backward()
-            total += loss.item()
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"The loss is {total} at step {step}. Lower the learning rate ({settings.learning_rate:g}), or compute "
-                "in fp32; the last checkpoint is kept."
-            )
-        if settings.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-        rate = float(schedule.get_last_lr()[0])
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        schedule.step()
-        if average:
-            average.update()
-        losses.append(total)
-        smoothed = total if smoothed is None else 0.95 * smoothed + 0.05 * total
-        seconds = (time.monotonic() - started - paused) / step
-        last = step == settings.steps
-        pause = time.monotonic()
-        try:
+    learned = saved = 0
+    try:
+        for step in range(1, settings.steps + 1):
+            total = 0.0
+            for _ in range(settings.gradient_accumulation):
+                batch = next(batches)
+                sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
+                chosen = [
+                    flow.draw_references(len(item.panels), references, settings.reference_share, generator)
+                    for item in batch
+                ]
+                dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
+                conditions = [
+                    empty_condition if drop else item.condition
+                    for item, drop in zip(batch, dropped.tolist(), strict=True)
+                ]
+                clean = torch.stack([item.latent for item in batch]).to(device, torch.float32)
+                noise = torch.randn(clean.shape, generator=generator).to(device)
+                given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
+                noisy = flow.mix(clean, noise, sigmas.to(device), given)
+                with precision:
+                    predicted = predict(noisy, sigmas.to(device), conditions)
+                loss = flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
+                loss.backward()
+                total += loss.item()
+            if not math.isfinite(total):
+                raise TrainingError(
+                    f"The loss is {total} at step {step}. Lower the learning rate ({settings.learning_rate:g}), or compute "
+                    "in fp32; the last checkpoint is kept."
+                )
+            if settings.max_grad_norm:
+                torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
+            rate = float(schedule.get_last_lr()[0])
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+            schedule.step()
+            if average:
+                average.update()
+            learned = step
+            losses.append(total)
+            smoothed = total if smoothed is None else 0.95 * smoothed + 0.05 * total
+            seconds = (time.monotonic() - started - paused) / step
+            last = step == settings.steps
+            pause = time.monotonic()
             hooks.step(Progress(step, settings.steps, total, smoothed, rate, seconds))
             if validation and settings.validate_every and (last or step % settings.validate_every == 0):
                 validate(step)
             if settings.sample_every and (last or step % settings.sample_every == 0):
                 with saved_weights():
                     hooks.sample(step)
-        except BaseException:  # cancelled: what was learned so far is kept
+            if last or (settings.save_every and step % settings.save_every == 0):
+                saved = step
+                with saved_weights():
+                    hooks.checkpoint(step)
+            paused += time.monotonic() - pause
+    except TrainingError:
+        raise
+    except BaseException:  # cancelled, wherever in a step that was: what was learned so far is kept
+        if learned > saved:
             with saved_weights():
-                hooks.checkpoint(step)
-            raise
-        if last or (settings.save_every and step % settings.save_every == 0):
-            with saved_weights():
-                hooks.checkpoint(step)
-        paused += time.monotonic() - pause
+                hooks.checkpoint(learned)
+        raise
     return losses
 
 

@@ -27,7 +27,8 @@ from ..incontext.recipe import Recipe
 RUN_VERSION = 1
 
 STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
-FINISHED, CANCELLED, FAILED = "finished", "cancelled", "failed"
+FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
+ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
 
 
 @dataclass(frozen=True)
@@ -55,25 +56,25 @@ class Run:
             ) from error
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happened, oldest first; a last line that is still being written is left out."""
+        """What happened, oldest first; a line that is still being written, or was cut off, is left out."""
         path = self.folder / "events.jsonl"
         if not path.exists():
             return
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8", errors="replace") as lines:
             for line in lines:
-                if line.endswith("\n"):
-                    yield json.loads(line)
+                event = parse_event(line)
+                if event is not None:
+                    yield event
 
     def losses(self) -> list[float]:
-        return [event["loss"] for event in self.events() if event["event"] == STEP]
+        """One a step; where a resumed run did steps again, the later ones count."""
+        by_step = {event["step"]: event["loss"] for event in self.events() if event["event"] == STEP}
+        return [by_step[step] for step in sorted(by_step)]
 
     @property
     def state(self) -> str:
-        """The last of started, finished, cancelled and failed; ``started`` may mean running or killed."""
-        return next(
-            (e["event"] for e in reversed(list(self.events())) if e["event"] in (STARTED, FINISHED, CANCELLED, FAILED)),
-            STARTED,
-        )
+        """The last of started and the ways to end; ``started`` may mean running or killed."""
+        return next((e["event"] for e in reversed(list(self.events())) if e["event"] in (STARTED, *ENDS)), STARTED)
 
     @property
     def checkpoints(self) -> list[Path]:
@@ -131,6 +132,17 @@ class RunWriter:
     def close(self) -> None:
         self._events.close()
         self._log.close()
+
+
+def parse_event(line: str) -> dict[str, Any] | None:
+    """One line of events.jsonl; None where it is not whole, as after a full disk or a killed process."""
+    if not line.endswith("\n"):
+        return None
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "event" in event else None
 
 
 def safe_name(name: str) -> str:

@@ -1,60 +1,65 @@
-import pytest, threading, time
-from incontext_lora.demo.server import *
-def P(**k): return {"9": {"class_type": "InContextProbe", "inputs": {"value": 3, "text": "a", **k}}}
-def test_run(server):
-    ev = []
-    entry = server.run(P(), lambda n, d: ev.append((n, d)))
-    assert entry["outputs"]["9"] == {"v": [3]}
-    assert ("progress_text", {"node": "9", "text": "hällo a"}) in ev, ev
-    assert "InContextProbe" in server.object_info("InContextProbe")
-    vae = server.object_info("VAELoader")["VAELoader"]["input"]["required"]["vae_name"][0]
-    assert "incontext-demo-autoencoder.safetensors" in vae
-def test_boom(server):
-    with pytest.raises(ExecutionFailed, match=r"Node 9 \(InContextProbe\) failed with ValueError: value was boom") as e:
-        server.run(P(text="boom"))
-    print(e.value)
-def test_refused(server):
-    with pytest.raises(PromptRefused) as e:
-        server.run(P(value="x"))
-    print(e.value)
-    with pytest.raises(PromptRefused) as e:
-        server.run({"1": {"class_type": "Nope", "inputs": {}}})
-    print(e.value)
-    with pytest.raises(PromptRefused) as e:
-        server.run({})
-    print(e.value)
-    p = P(); p["10"] = {"class_type": "InContextProbe", "inputs": {"value": "x", "text": "b"}}
-    with pytest.raises(PromptRefused) as e:
-        server.run(p)
-    print(e.value)
-def test_interrupt(server):
-    threading.Timer(1, server.interrupt).start()
-    t = time.time()
-    with pytest.raises(ExecutionInterrupted) as e:
-        server.run(P(text="wait"))
-    assert time.time() - t < 5
-def test_upload(server, tmp_path):
-    from PIL import Image
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "a b.png")
-    name = server.upload_image(tmp_path / "a b.png", "sub")
-    assert name == "sub/a b.png"
-    e = server.run({"1": {"class_type": "LoadImage", "inputs": {"image": name}}, "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}}})
-    im = e["outputs"]["2"]["images"][0]
-    assert server.fetch_image(**im)[:4] == b"\x89PNG"
-    assert server.fetch_image("a b.png", "sub", "input")[:4] == b"\x89PNG"
-def test_early_death(tmp_path):
-    with pytest.raises(ServerError) as e, ComfyServer(tmp_path, extra_arguments=["--no-such"]):
-        pass
-    assert "unrecognized arguments: --no-such" in str(e.value), e.value
-def test_late_death(server, tmp_path):
-    import os, signal
-    from incontext_lora import run
+"""The server helper against the real server: what succeeds, what is refused, what fails, and how that reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from incontext_lora import run
+from incontext_lora.demo.server import ComfyServer, ExecutionFailed, PromptRefused, ServerError
+from PIL import Image
+
+BOXES = {"kind": "boxes", "width": 192, "height": 64, "rows": 1, "columns": 3, "columns_per_row": "3", "gutter": 0}
+
+
+def layout_prompt(**changes: Any) -> dict[str, Any]:
+    """A layout whose width is shown: two nodes, no model."""
+    inputs = {**BOXES, "panel_step": "16", "boxes": "A: 0, 0, 64, 64", **changes}
+    return {
+        "1": {"class_type": "InContextLayout", "inputs": inputs},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 2]}},
+    }
+
+
+def test_a_prompt_runs_and_its_events_arrive(server: ComfyServer) -> None:
+    seen: list[tuple[str, dict[str, Any]]] = []
+    entry = server.run(layout_prompt(), lambda name, data: seen.append((name, data)))
+    assert entry["outputs"]["2"]["text"] == ["192"]
+    assert ("executing", "2") in [(name, data.get("node")) for name, data in seen]
+
+
+def test_a_failing_node_is_named_with_its_own_words(server: ComfyServer) -> None:
+    with pytest.raises(ExecutionFailed, match="leaves the canvas of 192×64") as failed:
+        server.run(layout_prompt(boxes="A: 0, 0, 640, 64"))
+    assert (failed.value.node_id, failed.value.node_type) == ("1", "InContextLayout")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ({"1": {"class_type": "NoSuchNode", "inputs": {}}}, "NoSuchNode"),
+        (layout_prompt(width="wide"), "wide"),
+        ({}, "prompt"),
+    ],
+    ids=["unknown node", "wrong type", "empty"],
+)
+def test_an_invalid_prompt_is_refused_with_the_reason(server: ComfyServer, prompt: dict[str, Any], words: str) -> None:
+    with pytest.raises(PromptRefused, match=words):
+        server.run(prompt)
+
+
+def test_a_picture_goes_up_and_comes_down(server: ComfyServer, tmp_path: Path) -> None:
+    picture = tmp_path / "a red one.png"
+    Image.new("RGB", (8, 8), "red").save(picture)
+    assert server.upload_image(picture, "sub") == "sub/a red one.png"
+    assert server.fetch_image("a red one.png", "sub", "input") == picture.read_bytes()
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path, comfyui: Path) -> None:
     run.prepare_base(tmp_path, run.ROOT)
-    with ComfyServer(tmp_path) as s:
-        threading.Timer(1.5, lambda: os.kill(s._process.pid, 9)).start()
-        with pytest.raises(ServerError, match="closed the connection"):
-            s.run(P(text="wait"))
-        with pytest.raises(ServerError, match="does not answer"):
-            s.object_info()
-        private = s._private
-    assert not private.exists()
+    with (
+        pytest.raises(ServerError, match="unrecognized arguments: --no-such"),
+        ComfyServer(tmp_path, comfyui, extra_arguments=["--no-such"]),
+    ):
+        pass

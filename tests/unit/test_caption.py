@@ -63,7 +63,9 @@ def test_a_caption_is_one_line_with_its_prefix_once(drawn: tuple[Recipe, JointCa
 
 def test_a_storyboard() -> None:
     line = build(STORY, "Leo at a party.", ["Leo enters", "Leo dances", "Leo leaves."], names=["Leo"])
-    assert line == "[MOVIE-SHOTS] <Leo> at a party. [SCENE-1] <Leo> enters [SCENE-2] <Leo> dances [SCENE-3] <Leo> leaves."
+    assert (
+        line == "[MOVIE-SHOTS] <Leo> at a party. [SCENE-1] <Leo> enters [SCENE-2] <Leo> dances [SCENE-3] <Leo> leaves."
+    )
 
 
 def test_the_recipes_opening_stands_for_an_empty_summary() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 
@@ -72,7 +73,7 @@ def test_weights_divide_without_a_remainder(weights: list[float], step: int, spa
     assert sum(parts) == units * step
     assert all(part % step == 0 and part >= 16 for part in parts)
     ranked = [part for _, part in sorted(zip(weights, parts, strict=True))]
-    assert all(later >= earlier - step for earlier, later in zip(ranked, ranked[1:], strict=False))
+    assert all(later >= earlier - step for earlier, later in itertools.pairwise(ranked))
 
 
 @given(divisions())

@@ -58,7 +58,6 @@ class Architecture:
     network: str
     base: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    network_options: tuple[str, ...] = ()
     size_step: int = 64
     most_swapped: int = 0
     tokens: Mapping[str, int] = field(default_factory=dict)
@@ -100,11 +99,10 @@ FLUX = Architecture(
         "guidance_scale": 1.0,
         "discrete_flow_shift": 3.1582,
     },
-    network_options=("split_qkv=True",),
     most_swapped=35,
     tokens={"clip_l": 77, "t5xxl": 512},
     tokenizers=_FLUX_TOKENIZERS,
-    sampling={"sample_steps": 20, "scale": 3.5},
+    sampling={"sample_steps": 20, "guidance_scale": 3.5, "scale": 1.0},
 )
 CHROMA = Architecture(
     name="chroma",
@@ -128,7 +126,7 @@ CHROMA = Architecture(
     tokens={"t5xxl": 512},
     tokenizers=_FLUX_TOKENIZERS,  # the trainer loads CLIP's tokenizer here too
     # classifier-free guidance, as Chroma wants it; the embedded one is 0
-    sampling={"sample_steps": 26, "scale": 0.0, "guidance_scale": 4.0, "negative_prompt": ""},
+    sampling={"sample_steps": 26, "guidance_scale": 0.0, "scale": 4.0},
 )
 SD3 = Architecture(
     name="sd3",
@@ -211,9 +209,7 @@ ANIMA = Architecture(
     sampling={"sample_steps": 28, "scale": 4.0},
 )
 
-ARCHITECTURES: dict[str, Architecture] = {
-    each.name: each for each in (FLUX, CHROMA, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)
-}
+ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (FLUX, CHROMA, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)}
 
 
 def architecture(name: str) -> Architecture:

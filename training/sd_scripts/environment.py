@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-SOURCE = "https://github.com/kohya-ss/sd-scripts.git"
-COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1
 OLDEST, NEWEST = (3, 10), (3, 12)
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot be had
 
@@ -158,9 +156,7 @@ def python_of(venv: Path) -> Path:
 # --- what fits this machine -----------------------------------------------------------------------------------------
 
 
-def interpreter(
-    version: Sequence[int] = sys.version_info, which: Callable[[str], str | None] = shutil.which
-) -> str:
+def interpreter(version: Sequence[int] = sys.version_info, which: Callable[[str], str | None] = shutil.which) -> str:
     """An interpreter that the trainer's requirements support: the running one, or another that is found.
 
     Raises:
@@ -242,7 +238,11 @@ def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
     unpack = (sys.executable, "-c", _UNPACK, str(archive), str(target))
     return [
         *steps,
-        Step("Taking what training needs", (*archived, "--", *(f":(glob){path}" if "*" in path else path for path in NEEDED)), folder),
+        Step(
+            "Taking what training needs",
+            (*archived, "--", *(f":(glob){path}" if "*" in path else path for path in NEEDED)),
+            folder,
+        ),
         Step("Unpacking it", unpack, folder),
         Step(
             "Taking the tokenizers of Anima",

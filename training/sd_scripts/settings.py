@@ -89,7 +89,15 @@ class SdSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup_steps", "validation_sets", "validate_every", "save_every", "sample_every", "samples", "keep"):
+        for name in (
+            "warmup_steps",
+            "validation_sets",
+            "validate_every",
+            "save_every",
+            "sample_every",
+            "samples",
+            "keep",
+        ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "alpha"):
             self._require(name, getattr(self, name) > 0, "more than 0")
@@ -114,7 +122,9 @@ class SdSettings:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> SdSettings:
         try:
-            return SdSettings(**{name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()})
+            return SdSettings(
+                **{name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()}
+            )
         except (TypeError, ValueError) as error:
             if isinstance(error, TrainingError):
                 raise

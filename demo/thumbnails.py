@@ -1,0 +1,110 @@
+"""The templates' thumbnails and the README's picture, made from real runs of the bundled workflows.
+
+    python -m demo.thumbnails --base BASE --comfyui PATH      (BASE as `run.py serve` prints it)
+
+`storyboard-flux` needs a model that is not bundled; its thumbnail is a drawing of its canvas and says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from . import world
+from .job import Job, Mode
+from .models import LORA_FILE
+from .picture import before_after
+from .server import ComfyServer
+
+ROOT = Path(__file__).parent.parent
+SIZE = (512, 384)
+_PAPER, _INK, _LINE = (247, 245, 240), (40, 40, 46), (200, 196, 188)
+
+
+def on_card(pictures: list[Image.Image]) -> Image.Image:
+    """Pictures below each other, as large as the card allows."""
+    card = Image.new("RGB", SIZE, (255, 255, 255))
+    gap = 12
+    height = (SIZE[1] - gap * (len(pictures) + 1)) // len(pictures)
+    for row, picture in enumerate(pictures):
+        scale = min((SIZE[0] - 2 * gap) / picture.width, height / picture.height)
+        resized = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+        )
+        card.paste(
+            resized, ((SIZE[0] - resized.width) // 2, gap + row * (height + gap) + (height - resized.height) // 2)
+        )
+    return card
+
+
+def framed(picture: np.ndarray, given: int | None = None) -> Image.Image:
+    """A set with a frame around the panel that was given."""
+    image = Image.fromarray(picture).resize((picture.shape[1] * 2, picture.shape[0] * 2), Image.Resampling.LANCZOS)
+    if given is not None:
+        side = 2 * world.PANEL
+        ImageDraw.Draw(image).rectangle((given * side + 2, 2, (given + 1) * side - 3, side - 3), outline=_INK, width=3)
+    return image
+
+
+def canvas_drawing(rows: int, width: int, height: int, names: tuple[str, ...], remark: str) -> Image.Image:
+    """A canvas with its panels' names."""
+    card = Image.new("RGB", SIZE, (255, 255, 255))
+    draw = ImageDraw.Draw(card)
+    scale = (SIZE[1] - 60) / height
+    left, top = (SIZE[0] - width * scale) / 2, 16
+    for row, name in enumerate(names):
+        box = (
+            left,
+            top + row * height / rows * scale,
+            left + width * scale,
+            top + (row + 1) * height / rows * scale,
+        )
+        draw.rectangle(box, fill=_PAPER, outline=_LINE, width=2)
+        draw.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), name, fill=_INK, anchor="mm", font=_font(20))
+    draw.text((SIZE[0] / 2, SIZE[1] - 22), remark, fill=_INK, anchor="mm", font=_font(15))
+    return card
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--base", type=Path, required=True)
+    parser.add_argument("--comfyui", type=Path, required=True)
+    args = parser.parse_args()
+    asked = list(world.held_out_sets(8, seed=0))
+    with ComfyServer(args.base, args.comfyui) as server:
+        job = Job(server, args.base, print)
+        base = job.generate(asked, lora=LORA_FILE, strength=0.0, what="base")[Mode.PLAIN].pictures
+        modes = [Mode.PLAIN, Mode.CLEAN]
+        with_lora = job.generate(asked, lora=LORA_FILE, strength=1.0, what="lora", modes=modes)
+        history = server.run(job.prompt("build-dataset"))
+        images = [image for output in history["outputs"].values() for image in output.get("images", [])]
+        image = images[0]
+        sheet = Image.open(io.BytesIO(server.fetch_image(image["filename"], image["subfolder"], image["type"])))
+    plain, clean = with_lora[Mode.PLAIN].pictures, with_lora[Mode.CLEAN].pictures
+    cards = {
+        "quickstart": on_card([framed(picture) for picture in plain[:3]]),
+        "reference-panel": on_card([framed(picture, number) for number, picture in enumerate(clean[:3])]),
+        "build-dataset": on_card([sheet.convert("RGB")]),
+        "train-in-host": on_card([framed(base[3]), framed(plain[3])]),
+        "storyboard-flux": canvas_drawing(
+            3, 1024, 1536, ("[SCENE-1]", "[SCENE-2]", "[SCENE-3]"), "1024×1536 for FLUX.1-dev (a drawing, not a result)"
+        ),
+    }
+    for name, card in cards.items():
+        card.save(ROOT / "workflows" / f"{name}.jpg", quality=85)
+    (ROOT / "docs").mkdir(exist_ok=True)
+    captions = [world.caption(drawn, prefix=world.PREFIX) for drawn in asked]
+    columns = [("base model", base), ("with the In-Context LoRA", plain)]
+    before_after(captions, columns, ROOT / "docs" / "before-after.jpg")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""Run by the trainer's interpreter: the checkout's own trainer with its own classes at sizes that a CPU trains in seconds.
+
+    python tiny.py write CHECKOUT ARCHITECTURE FOLDER     the model files, as ComfyUI's folders would hold them
+    python tiny.py CHECKOUT JOB_FOLDER                    the pack's runner, with the sizes put in place
+
+Sizes only: every class, loader, cache, loss and file is the real one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
+WIDTH = 64  # of the hidden state
+
+
+def t5_config(width: int) -> Any:
+    from transformers import T5Config
+
+    return T5Config(
+        vocab_size=32128, d_model=width, d_kv=32, d_ff=64, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
+        is_encoder_decoder=False, tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def clip_config(width: int, layers: int = 2) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=49408, hidden_size=width, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=2,
+        max_position_embeddings=77, projection_dim=width, pad_token_id=1, bos_token_id=49406, eos_token_id=49407,
+    )  # fmt: skip
+
+
+def put_sizes() -> None:
+    """Put tiny sizes where the checkout has its fixed ones."""
+    import torch
+    from library import chroma_models, flux_models, flux_utils, sd3_models, sd3_utils
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+
+    tiny = {
+        "hidden_size": WIDTH, "num_heads": 2, "axes_dim": [8, 12, 12], "depth": 2, "depth_single_blocks": 2,
+        "context_in_dim": WIDTH,
+    }  # fmt: skip
+    for name, spec in list(flux_models.configs.items()):
+        flux_models.configs[name] = replace(
+            spec, params=replace(spec.params, vec_in_dim=WIDTH, **tiny), ae_params=replace(spec.ae_params, ch=32)
+        )
+    chroma_models.chroma_params = replace(chroma_models.chroma_params, approximator_hidden_size=32, **tiny)
+
+    def load(model: Any, path: Any) -> Any:
+        from safetensors.torch import load_file
+
+        model.load_state_dict(load_file(str(path)), strict=True)
+        return model.float()
+
+    def load_t5(path: Any, dtype: Any, device: Any, disable_mmap: bool = False, state_dict: Any = None) -> Any:
+        return load(T5EncoderModel(t5_config(WIDTH)), path)
+
+    def load_clip(path: Any, dtype: Any, device: Any, disable_mmap: bool = False, state_dict: Any = None) -> Any:
+        return load(CLIPTextModel(clip_config(WIDTH)), path)
+
+    flux_utils.load_t5xxl = load_t5
+    flux_utils.load_clip_l = load_clip
+
+    # SD3 joins the encoders' outputs at their full widths, so these have them; only their depth is small
+    def seeded(kind: Any, config: Any) -> Any:
+        torch.manual_seed(1)
+        return kind(config)
+
+    sd3_utils.load_clip_l = lambda *_, **__: seeded(CLIPTextModelWithProjection, clip_config(768))
+    sd3_utils.load_clip_g = lambda *_, **__: seeded(CLIPTextModelWithProjection, clip_config(1280))
+    sd3_utils.load_t5xxl = lambda *_, **__: seeded(T5EncoderModel, t5_config(4096))
+
+    class TinyVae(sd3_models.SDVAE):
+        def __init__(self, dtype: Any = None, device: Any = None) -> None:
+            torch.nn.Module.__init__(self)
+            self.encoder = sd3_models.VAEEncoder(ch=32, dtype=dtype, device=device)
+            self.decoder = sd3_models.VAEDecoder(ch=32, dtype=dtype, device=device)
+
+    sd3_models.SDVAE = TinyVae
+
+
+def write(architecture: str, folder: Path) -> None:
+    """The model files of an architecture, with random weights."""
+    import torch
+    from library import chroma_models, flux_models, sd3_models
+    from safetensors.torch import save_file
+    from transformers import CLIPTextModel, T5EncoderModel
+
+    put_sizes()
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(model: Any, name: str) -> None:
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                torch.nn.init.normal_(parameter, std=0.05)
+        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, str(folder / name))
+
+    if architecture == "sd3":
+        params = sd3_models.SD3Params(
+            patch_size=2, depth=2, num_patches=64 * 64, pos_embed_max_size=64, adm_in_channels=2048, qk_norm="rms",
+            x_block_self_attn_layers=[0], context_embedder_in_features=4096, context_embedder_out_features=128,
+            model_type="5-medium",
+        )  # fmt: skip
+        save(sd3_models.create_sd3_mmdit(params), "model.safetensors")
+        save(sd3_models.SDVAE(torch.float32, "cpu"), "vae.safetensors")
+        stubs = {
+            "clip_l": "text_model.encoder.layers.0.a", "clip_g": "text_model.encoder.layers.31.a",
+            "t5xxl": "encoder.block.0.layer.0.SelfAttention.q.weight",
+        }  # fmt: skip
+        for name, key in stubs.items():
+            save_file({key: torch.zeros(1), "shared.weight": torch.zeros(1)}, str(folder / f"{name}.safetensors"))
+        return
+    if architecture == "chroma":
+        save(chroma_models.Chroma(chroma_models.chroma_params), "model.safetensors")
+    else:
+        save(flux_models.Flux(flux_models.configs["dev"].params), "model.safetensors")
+        save(CLIPTextModel(clip_config(WIDTH)), "clip_l.safetensors")
+    encoder = T5EncoderModel(t5_config(WIDTH))
+    encoder.encoder.embed_tokens = torch.nn.Embedding(32128, WIDTH)
+    encoder.shared = encoder.encoder.embed_tokens
+    tensors = {key: value.clone() for key, value in encoder.state_dict().items()}
+    save_file(tensors, str(folder / "t5xxl.safetensors"))
+    save(flux_models.AutoEncoder(flux_models.configs["dev"].ae_params), "ae.safetensors")
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[0] == "write":
+        sys.path.insert(0, arguments[1])
+        write(arguments[2], Path(arguments[3]))
+        return 0
+    spec = importlib.util.spec_from_file_location("runner", RUNNER)
+    assert spec is not None
+    assert spec.loader is not None
+    runner = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runner)
+    return runner.main(arguments, prepare=put_sizes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,85 @@
+"""Who may import whom: the library knows nothing of ComfyUI, and one module of the nodes touches its globals."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+LIBRARY = sorted([*(ROOT / "incontext").rglob("*.py"), *(ROOT / "training").rglob("*.py"), ROOT / "demo" / "world.py"])
+NODES = sorted((ROOT / "nodes").rglob("*.py"))
+
+HOST = {
+    "comfy",
+    "comfy_api",
+    "comfy_execution",
+    "comfy_extras",
+    "execution",
+    "folder_paths",
+    "latent_preview",
+    "nodes",
+    "server",
+}
+GLOBALS = {"folder_paths", "server", "execution"}
+OURS = {"incontext", "training", "demo", "bench", "run"}  # absolute, "nodes" is ComfyUI's module
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute imports by their first name; relative ones as a path from the root, e.g. ``/incontext/layout``."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            folder = path.parents[node.level - 1].relative_to(ROOT)
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ("/" + "/".join([*folder.parts, *name.split(".")]) for name in names)
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_there_is_something_to_walk() -> None:
+    assert {"incontext/layout.py", "training/loop.py", "demo/world.py"} <= {relative(path) for path in LIBRARY}
+    assert "torch" in imports(ROOT / "training" / "loop.py")
+    assert "/incontext/errors" in imports(ROOT / "training" / "loop.py")
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=relative)
+def test_the_library_does_not_know_comfyui(path: Path) -> None:
+    assert not set(imports(path)) & HOST
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=relative)
+def test_the_library_depends_on_nothing_above_it(path: Path) -> None:
+    below = {"incontext": {"incontext"}, "training": {"incontext", "training"}, "demo": {"incontext", "demo"}}
+    folder = path.relative_to(ROOT).parts[0]
+    used = {name.split("/")[1] for name in imports(path) if name.startswith("/")}
+    assert used <= below[folder]
+
+
+@pytest.mark.parametrize("path", [path for path in NODES if path.name != "host.py"], ids=relative)
+def test_one_module_touches_the_hosts_globals(path: Path) -> None:
+    assert not set(imports(path)) & GLOBALS
+    assert "PromptServer" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *NODES], ids=relative)
+def test_the_pack_imports_itself_relatively(path: Path) -> None:
+    assert not set(imports(path)) & OURS
+
+
+def test_the_root_is_inert() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign, ast.AsyncFunctionDef]
+
+
+def test_the_one_command_needs_the_standard_library_only() -> None:
+    outside = set(imports(ROOT / "run.py")) - set(sys.stdlib_module_names)
+    assert {name for name in outside if not name.startswith("/")} <= {"__future__"}

@@ -1,0 +1,125 @@
+"""Panels are found where they are, near where they are expected."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from incontext_lora.incontext import layout as layouts
+from incontext_lora.incontext.errors import LayoutError, PanelError
+from incontext_lora.incontext.layout import Box, PanelLayout
+from incontext_lora.incontext.seams import find_panels
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+def scene(width: int, height: int, seed: int) -> Tensor:
+    """[height, width, 3]: soft shapes and a little grain, as pictures have."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(1, 3, 4, 4, generator=generator)
+    soft = interpolate(coarse, (height, width), mode="bicubic", align_corners=True)[0].movedim(0, -1)
+    return (soft + 0.02 * torch.randn(height, width, 3, generator=generator)).clamp(0, 1)
+
+
+def picture(layout: PanelLayout, seed: int = 0, gutter: float = 1.0) -> Tensor:
+    canvas = torch.full((layout.height, layout.width, 3), gutter)
+    for number, box in enumerate(layout.boxes):
+        canvas[box.rows, box.columns] = scene(box.width, box.height, 100 * seed + number)
+    return canvas
+
+
+@given(
+    st.lists(st.integers(50, 90), min_size=2, max_size=4),
+    st.integers(0, 9),
+    st.integers(0, 50),
+    st.booleans(),
+)
+def test_rows_and_columns_are_found_to_the_pixel(sizes: list[int], gutter: int, seed: int, vertical: bool) -> None:
+    boxes, start = [], 0
+    for size in sizes:
+        boxes.append(Box(start, 0, size, 120) if vertical else Box(0, start, 120, size))
+        start += size + gutter
+    length = start - gutter
+    drawn = PanelLayout(*((length, 120) if vertical else (120, length)), tuple(boxes))
+    expected = (layouts.columns if vertical else layouts.rows)(
+        *((64 * len(sizes), 64) if vertical else (64, 64 * len(sizes))), len(sizes)
+    )
+    found = find_panels(picture(drawn, seed), expected, tolerance=0.45)
+    assert found.layout.boxes == drawn.boxes
+    assert found.layout.names == expected.names
+    assert found.confidence > 0.3
+
+
+def test_a_grid_that_moved_a_little() -> None:
+    drawn = PanelLayout(
+        256, 256, (Box(0, 0, 120, 131), Box(120, 0, 136, 131), Box(0, 131, 137, 125), Box(137, 131, 119, 125))
+    )
+    found = find_panels(picture(drawn, 3), layouts.grid(1344, 1728, 2, 2))
+    assert found.layout.boxes == drawn.boxes
+    assert len(found.seams) == 3
+
+
+def test_a_drawn_storyboard_with_unequal_rows_gutters_and_margin() -> None:
+    drawn = PanelLayout(
+        320,
+        400,
+        (Box(12, 10, 296, 80), Box(12, 98, 140, 170), Box(160, 98, 148, 170), Box(12, 276, 296, 114)),
+    )
+    found = find_panels(picture(drawn, 5), layouts.nested(64, 192, [1, 2, 1]), tolerance=0.45)
+    assert found.layout.boxes == drawn.boxes
+    assert found.confidence > 0.3
+
+
+def test_without_any_seam_the_expected_lines_are_taken_and_that_is_said() -> None:
+    plain = torch.full((64, 192, 3), 0.4)
+    found = find_panels(plain, layouts.columns(192, 64, 3))
+    assert found.layout.boxes == layouts.columns(192, 64, 3).boxes
+    assert found.confidence == 0
+    assert "no seam found" in found.describe()
+
+
+def test_confidence_falls_with_the_step() -> None:
+    left, right = torch.full((64, 64, 3), 0.4), torch.full((64, 64, 3), 0.4)
+    noise = 0.02 * torch.randn(64, 128, 3, generator=torch.Generator().manual_seed(1))
+    values = []
+    for step in (0.3, 0.1, 0.02):
+        canvas = (torch.cat([left, right + step], 1) + noise).clamp(0, 1)
+        values.append(find_panels(canvas, layouts.columns(128, 64, 2)).confidence)
+    assert values[0] > 0.8
+    assert values[0] > values[1] > values[2]
+
+
+def test_edges_are_snapped() -> None:
+    drawn = PanelLayout(192, 64, (Box(0, 0, 61, 64), Box(61, 0, 70, 64), Box(131, 0, 61, 64)))
+    found = find_panels(picture(drawn, 2), layouts.columns(192, 64, 3), step=16)
+    assert [box.left for box in found.layout.boxes] == [0, 64, 128]
+
+
+def test_a_seam_out_of_tolerance_is_not_taken() -> None:
+    drawn = PanelLayout(128, 64, (Box(0, 0, 40, 64), Box(40, 0, 88, 64)))
+    near = find_panels(picture(drawn, 4), layouts.columns(128, 64, 2), tolerance=0.1)
+    far = find_panels(picture(drawn, 4), layouts.columns(128, 64, 2), tolerance=0.45)
+    assert far.layout.boxes == drawn.boxes
+    assert 57 <= near.layout.boxes[0].width <= 71
+    assert near.confidence < far.confidence
+
+
+def test_one_panel_is_the_picture() -> None:
+    found = find_panels(scene(90, 70, 0), layouts.rows(64, 64, 1))
+    assert found.layout.boxes == (Box(0, 0, 90, 70),)
+    assert found.confidence == 1
+
+
+def test_readable_refusals() -> None:
+    with pytest.raises(PanelError, match=r"at most 0\.45"):
+        find_panels(scene(64, 64, 0), layouts.rows(64, 64, 2), tolerance=0.6)
+    with pytest.raises(PanelError, match=r"\[height, width, channels\]"):
+        find_panels(torch.zeros(1, 64, 64, 3), layouts.rows(64, 64, 2))
+    pinwheel = PanelLayout(
+        192,
+        192,
+        (Box(0, 0, 128, 64), Box(128, 0, 64, 128), Box(64, 128, 128, 64), Box(0, 64, 64, 128), Box(64, 64, 64, 64)),
+    )
+    with pytest.raises(LayoutError, match="straight lines"):
+        find_panels(scene(192, 192, 0), pinwheel)

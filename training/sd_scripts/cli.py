@@ -1,0 +1,160 @@
+"""Training without the browser: `python run.py train`. The same runs in the same folders as from the node."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ...incontext.dataset import Dataset
+from ...incontext.errors import InContextError, TrainingError
+from ...incontext.lora_file import read_recipe
+from .. import run_folder
+from ..run_folder import Run
+from . import environment, preflight, session
+from .architectures import ARCHITECTURES, architecture
+from .presets import OFFICIAL, PRESETS, preset
+from .settings import SdSettings
+from .supervise import Processes
+
+MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="run.py train", description=__doc__, allow_abbrev=False)
+    made.add_argument("--dataset", type=Path, help="folder that Build Dataset made")
+    made.add_argument("--architecture", choices=ARCHITECTURES, help="the model family")
+    made.add_argument("--model", help="the diffusion model: a path, or a name in ComfyUI's folders")
+    made.add_argument("--files", nargs="*", default=[], help="text encoders and autoencoder, in any order")
+    made.add_argument("--preset", choices=PRESETS, default=OFFICIAL)
+    made.add_argument("--name", help="of the run and the LoRA (default: the dataset's)")
+    made.add_argument("--continue", dest="weights", type=Path, metavar="LORA", help="train this LoRA further")
+    made.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or interrupted")
+    made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
+    made.add_argument("--models", type=Path, nargs="*", default=[], help=argparse.SUPPRESS)
+    made.add_argument("--output", type=Path, required=True, help="ComfyUI's output folder")
+    for field in fields(SdSettings):
+        default = getattr(SdSettings(), field.name)
+        made.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", **_kind(default))
+    return made
+
+
+def _kind(default: Any) -> dict[str, Any]:
+    """How an option for a setting of this kind is read."""
+    if isinstance(default, bool):
+        return {"action": argparse.BooleanOptionalAction, "default": None}
+    if isinstance(default, Enum):
+        return {"choices": [each.value for each in type(default)]}
+    return {"type": type(default)}
+
+
+def settings(options: argparse.Namespace) -> SdSettings:
+    """The preset with what was set beside it."""
+    given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
+    return SdSettings.from_json({**preset(options.preset).to_json(), **given})
+
+
+def model_file(name: str, roots: Sequence[Path]) -> Path:
+    """
+    Raises:
+        TrainingError: where there is no such file.
+    """
+    if Path(name).expanduser().is_file():
+        return Path(name).expanduser().resolve()
+    for root in roots:
+        for folder in MODEL_FOLDERS:
+            if (root / folder / name).is_file():
+                return (root / folder / name).resolve()
+    raise TrainingError(f"There is no model file {name!r}. Give its path, or its name in ComfyUI's models folder.")
+
+
+def order(options: argparse.Namespace) -> session.Order:
+    missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
+    if missing:
+        raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
+    dataset = Dataset.load(options.dataset.expanduser().resolve())
+    roots = [options.comfyui / "models", *options.models]
+    family = architecture(options.architecture)
+    files = preflight.assign(
+        family, model_file(options.model, roots), [model_file(name, roots) for name in options.files]
+    )
+    recipe = dataset.recipe
+    if options.weights:
+        continued = read_recipe(options.weights)
+        recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
+    return session.Order(
+        dataset, family, files, settings(options), options.name or dataset.name, recipe, options.weights
+    )
+
+
+def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.Place:
+    return session.Place(
+        trainer=trainer,
+        runs=options.output / "incontext_runs",
+        loras=options.output / "loras",
+        comfyui=options.comfyui,
+        tokenizers=environment.trainer_folder() / "tokenizers",
+        processes=Processes.load(environment.trainer_folder() / "processes.json"),
+        on_cpu=not session.has_gpu(trainer),
+    )
+
+
+def lines(event: dict[str, Any]) -> Iterator[str]:
+    """What is said of an event."""
+    kind = event["event"]
+    if kind == run_folder.PHASE:
+        yield event["phase"]
+    elif kind == "cache" and event["pictures_reused"]:
+        yield (
+            f"{event['pictures_reused']} of {event['pictures']} pictures and {event['captions_reused']} captions are "
+            "encoded already"
+        )
+    elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
+        yield session.status_line(event)
+    elif kind == run_folder.VALIDATION:
+        yield f"step {event['step']}: validation loss {event['loss']:.4f}"
+    elif kind in (run_folder.CHECKPOINT, run_folder.SAMPLE):
+        yield f"step {event['step']}: {event['file']}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    try:
+        where = place(options, environment.find())
+        if options.resume:
+            run = Run(options.resume.expanduser().resolve())
+            process = session.resume(run, where)
+        else:
+            run, process = session.start(order(options), where)
+    except (InContextError, environment.TrainerNotInstalled) as error:
+        print(f"run.py train: {error}", file=sys.stderr)
+        return 1
+    print(f"run: {run.folder}", flush=True)
+
+    def show(event: dict[str, Any]) -> None:
+        for line in lines(event):
+            print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+
+    stopped = False
+    try:
+        code = session.watch(run, process, session.EventTail(run), show)
+    except KeyboardInterrupt:
+        print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
+        stopped = True
+        try:
+            session.stop(run, process)
+        except KeyboardInterrupt:
+            session.stop(run, process, patience=0)
+        code = process.returncode
+    result = session.settle(run, where.loras, code, stopped=stopped)
+    print(f"{result.state}: {result.lora or result.message}", flush=True)
+    return 0 if result.state == run_folder.FINISHED else 130 if stopped else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

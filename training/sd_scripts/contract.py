@@ -1,0 +1,110 @@
+"""Whether the installed trainer takes what the pack would give it: `run.py trainer check`.
+
+Run by the trainer's interpreter. Every option of every architecture and preset is put through the checkout's own parsers,
+and the ten published canvas sizes through its own buckets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...incontext.tasks import OFFICIAL
+from . import job, probe, runner
+from .architectures import ARCHITECTURES, Architecture
+from .data import Portion
+from .presets import PRESETS
+from .settings import Schedule, SdSettings
+
+
+def variants() -> Iterator[SdSettings]:
+    """Every preset, as it is and with what else can be set."""
+    for settings in PRESETS.values():
+        yield settings
+        yield settings.on_cpu()
+        yield replace(settings, schedule=Schedule.COSINE, warmup_steps=10, validation_sets=2, public_metadata=True)
+
+
+def example(family: Architecture, settings: SdSettings) -> job.Job:
+    """A job with everything in it that a job can have."""
+    run, folder = Path("run"), Path("data")
+    files = {
+        family.model_option: Path("model.safetensors"),
+        **{f.option: Path(f"{f.role}.safetensors") for f in family.files},
+    }
+    portions = [Portion(1024, 1536, folder, folder, 20), Portion(1024, 1536, folder, folder, 2, validation=True)]
+    layout = next(recipe.layout for recipe in OFFICIAL if recipe.name == "film-storyboard")
+    segment = job.Segment(2, 100, Path("state"), Path("weights.safetensors"))
+    return job.build(
+        family, settings, files, portions, ["a caption"], layout, (0,), run=run, tokenizers=folder, segment=segment
+    )
+
+
+def option_problems() -> Iterator[str]:
+    """What the checkout's parsers do not take."""
+    for family in ARCHITECTURES.values():
+        module = importlib.import_module(family.script)
+        if not hasattr(module, family.trainer):
+            yield f"{family.title}: the checkout's {family.script} has no {family.trainer}"
+            continue
+        for settings in variants():
+            try:
+                runner.parse(module.setup_parser(), dict(example(family, settings).options))
+            except runner.Refused as error:
+                yield f"{family.title}: {error}"
+                break
+
+
+def dataset_problems() -> Iterator[str]:
+    """What the checkout's schema of dataset files does not take."""
+    from library.config_util import ConfigSanitizer
+
+    for family in ARCHITECTURES.values():
+        for settings in variants():
+            try:
+                ConfigSanitizer(True, True, True, True).sanitize_user_config(dict(example(family, settings).dataset))
+            except Exception as error:
+                yield f"{family.title}: the dataset file is refused: {error}"
+                break
+
+
+def bucket_problems() -> Iterator[str]:
+    """Published canvas sizes that the checkout would crop or scale."""
+    for family in ARCHITECTURES.values():
+        sizes = [(recipe.layout.width, recipe.layout.height) for recipe in OFFICIAL]
+        asked: list[tuple[int, int, dict[str, Any]]] = [
+            (width, height, job.bucket_options(width, height, family.size_step)) for width, height in sizes
+        ]
+        for (width, height), chosen in zip(sizes, probe.buckets(asked), strict=True):
+            if chosen != {"bucket": [width, height], "scaled": [width, height]}:
+                yield f"{family.title}: {width}×{height} would become {chosen['bucket']}"
+
+
+def main(arguments: list[str]) -> int:
+    checkout = arguments[0]
+    sys.path.insert(0, checkout)
+    logging.disable(logging.INFO)
+    found = probe.versions()
+    memory = f", {found['memory'] / 1e9:.0f} GB" if "memory" in found else ""
+    print(f"device      {found['device']}{memory}")
+    for name in ("python", *probe.PACKAGES):
+        print(f"{name:<11} {found[name] or 'not installed'}")
+    problems = [*option_problems(), *dataset_problems(), *bucket_problems()]
+    if found.get("fits") is False:
+        problems.append(f"this torch has no code for {found['device']}; install the trainer again")
+    for problem in problems:
+        print(f"PROBLEM     {problem}")
+    if not problems:
+        print(
+            f"contract    {len(ARCHITECTURES)} architectures, {len(PRESETS)} presets, {len(OFFICIAL)} canvas sizes: all accepted"
+        )
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The dataset as the trainer reads it: a folder for each size, named by all that its caches depend on.
+
+The trainer stores encoded pictures and captions beside the files and asks only whether they are there, so an edited
+caption would be ignored. Here the folder's name changes with the captions, pictures, encoders and settings that the
+caches come from: whatever changed is encoded anew, and a second training on the same data encodes nothing.
+
+    <dataset>/training/<architecture>-<key>/1024x1536/<id>.png, <id>.txt, and the trainer's caches
+    <dataset>/training/<architecture>-<key>/1024x1536-masks/<id>.png
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ...incontext.dataset import Dataset
+from ...incontext.errors import TrainingError
+from .settings import Sizes
+
+FOLDER = "training"
+SMALLEST = 512  # px, side of a square of the same area
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Composites of one size.
+
+    Attributes:
+        width, height: of every picture.
+        images: their folder, with captions.
+        masks: folder of the loss masks; None where all panels count.
+        count: of pictures.
+        validation: whether they are held out.
+    """
+
+    width: int
+    height: int
+    images: Path
+    masks: Path | None
+    count: int
+    validation: bool = False
+
+
+def rungs(width: int, height: int, step: int, sizes: Sizes) -> list[tuple[int, int]]:
+    """Sizes with exactly these proportions whose sides are multiples of ``step``, largest first.
+
+    Raises:
+        TrainingError: where the full size itself is none.
+    """
+    if width % step or height % step:
+        raise TrainingError(
+            f"The composites are {width}×{height}; this trainer needs sides that are multiples of {step}, or it would crop "
+            "them. Choose a recipe with such a canvas and build the dataset again."
+        )
+    if sizes is Sizes.FULL:
+        return [(width, height)]
+    units = math.gcd(width // step, height // step)
+    unit = (width // units, height // units)
+    found = [(unit[0] * number, unit[1] * number) for number in range(units, 0, -1)]
+    return [size for size in found if size == (width, height) or size[0] * size[1] >= SMALLEST**2]
+
+
+def key(parts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def prepare(
+    dataset: Dataset,
+    name: str,
+    sizes: Sequence[tuple[int, int]],
+    validation_sets: int,
+    depends_on: Sequence[str],
+    go_on: Callable[[], None] = lambda: None,
+) -> list[Portion]:
+    """Write what is not there yet; the last sets of the dataset are those held out.
+
+    Args:
+        name: of the architecture.
+        sizes: largest first.
+        depends_on: all that the trainer's caches come from, besides the items.
+        go_on: called between pictures; raises to stop.
+
+    Raises:
+        TrainingError: where no set is left to train on, or the disk refuses.
+    """
+    if len(dataset) <= validation_sets:
+        raise TrainingError(
+            f"The dataset has {len(dataset)} sets, {validation_sets} of which are held out for validation. Hold fewer out, "
+            "or build a larger dataset."
+        )
+    cut = len(dataset) - validation_sets
+    ids = [item.id for item in dataset.items]
+    folder = dataset.folder / FOLDER / f"{name}-{key([*ids, str(cut), *depends_on])}"
+    portions = []
+    for index, (width, height) in enumerate(sizes):
+        parts = [("", dataset.items[:cut])]
+        if validation_sets and index == 0:  # measured at the full size only
+            parts.append(("-validation", dataset.items[cut:]))
+        for suffix, items in parts:
+            images = folder / f"{width}x{height}{suffix}"
+            masks = folder / f"{width}x{height}{suffix}-masks" if dataset.mask_folder else None
+            for item in items:
+                go_on()
+                _picture(dataset.image(item), images / f"{item.id}.png", (width, height))
+                _text(item.caption, images / f"{item.id}.txt")
+                if masks:
+                    _mask(dataset.mask(item), masks / f"{item.id}.png", (width, height))
+            portions.append(Portion(width, height, images, masks, len(items), bool(suffix)))
+    return portions
+
+
+def _picture(source: Path, target: Path, size: tuple[int, int]) -> None:
+    if target.exists():
+        return
+    with Image.open(source) as image:
+        if image.size == size:
+            _write(target, lambda path: shutil.copyfile(source, path))
+        else:
+            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+            _write(target, lambda path: small.save(path, "PNG"))
+
+
+def _mask(source: Path | None, target: Path, size: tuple[int, int]) -> None:
+    if target.exists():
+        return
+    if source is None:
+        mask = Image.new("L", size, 255)
+    else:
+        with Image.open(source) as image:
+            mask = image.convert("L").resize(size, Image.Resampling.BOX)
+    _write(target, lambda path: mask.save(path, "PNG"))
+
+
+def _text(caption: str, target: Path) -> None:
+    if not target.exists():  # the id, and so the name, changes with the caption
+        _write(target, lambda path: path.write_text(caption + "\n", encoding="utf-8"))
+
+
+def _write(target: Path, write: Callable[[Path], object]) -> None:
+    """Have the file whole or not at all."""
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(unfinished)
+        os.replace(unfinished, target)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise TrainingError(
+            f"{target} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error

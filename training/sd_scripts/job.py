@@ -1,0 +1,268 @@
+"""Settings → what the trainer reads: pure values, and how they are written.
+
+<run>/job-1/job.toml       the trainer's options, exactly as its own command line would take them
+<run>/job-1/dataset.toml   its datasets: a folder for each size
+<run>/job-1/prompts.json   what is sampled
+<run>/job-1/job.json       what our runner adds
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...incontext.layout import PanelLayout
+from .architectures import Architecture
+from .data import Portion
+from .settings import Optimiser, SdSettings
+
+LARGEST_SIDE = 2048
+
+
+@dataclass(frozen=True)
+class Job:
+    """One segment of a run.
+
+    Attributes:
+        options: of the trainer.
+        dataset: its dataset file.
+        prompts: what is sampled.
+        extra: what our runner adds.
+    """
+
+    options: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    prompts: Sequence[Mapping[str, Any]]
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Where a run begins or goes on.
+
+    Attributes:
+        number: from 1.
+        first_step: steps that were done before.
+        state: the trainer's saved state; None at the beginning.
+        weights: a LoRA to begin with; None for a new one.
+    """
+
+    number: int = 1
+    first_step: int = 0
+    state: Path | None = None
+    weights: Path | None = None
+
+
+def build(
+    architecture: Architecture,
+    settings: SdSettings,
+    files: Mapping[str, Path],
+    portions: Sequence[Portion],
+    prompts: Sequence[str],
+    layout: PanelLayout,
+    references: Sequence[int],
+    *,
+    run: Path,
+    tokenizers: Path,
+    segment: Segment,
+    workers: int = 2,
+) -> Job:
+    """Everything that a segment of a run is started with."""
+    folder = run / f"job-{segment.number}"
+    return Job(
+        options=trainer_options(architecture, settings, files, portions, folder, run, tokenizers, segment, workers),
+        dataset=dataset_options(architecture, settings, portions),
+        prompts=prompt_options(architecture, settings, prompts, layout),
+        extra={
+            "script": architecture.script,
+            "trainer": architecture.trainer,
+            "converter": architecture.converter,
+            "name": run.name,
+            "steps": settings.steps,
+            "first_step": segment.first_step,
+            "segment": segment.number,
+            "save_every": settings.save_every,
+            "sample_every": settings.sample_every if settings.samples else 0,
+            "keep": settings.keep,
+            "ema": settings.ema,
+            "caption_dropout": settings.caption_dropout,
+            "reference_share": settings.reference_share,
+            "references": list(references),
+            "canvas": [layout.width, layout.height],
+            "panels": [[box.left, box.top, box.width, box.height] for box in layout.boxes],
+            "public_metadata": settings.public_metadata,
+            "seed": settings.seed,
+        },
+    )
+
+
+def trainer_options(
+    architecture: Architecture,
+    settings: SdSettings,
+    files: Mapping[str, Path],
+    portions: Sequence[Portion],
+    folder: Path,
+    run: Path,
+    tokenizers: Path,
+    segment: Segment,
+    workers: int,
+) -> dict[str, Any]:
+    """The trainer's own options. Every one is named, since its defaults are not those of this method."""
+    options: dict[str, Any] = {
+        **{option: str(path) for option, path in files.items()},
+        **architecture.options,
+        "dataset_config": str(folder / "dataset.toml"),
+        "sample_prompts": str(folder / "prompts.json"),
+        "output_dir": str(run / "checkpoints"),
+        "output_name": checkpoint_name(run.name, settings.steps),
+        "tokenizer_cache_dir": str(tokenizers),
+        "network_module": architecture.network,
+        "network_dim": settings.rank,
+        "network_alpha": settings.alpha,
+        "network_train_unet_only": True,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler": _SCHEDULES[settings.schedule.value, settings.warmup_steps > 0],
+        "lr_warmup_steps": settings.warmup_steps,
+        "optimizer_type": settings.optimiser.value,
+        "max_grad_norm": settings.max_grad_norm,
+        "max_train_steps": settings.steps - segment.first_step,
+        "gradient_accumulation_steps": settings.gradient_accumulation,
+        "gradient_checkpointing": settings.gradient_checkpointing,
+        "mixed_precision": settings.precision.value,
+        "save_precision": "fp16" if settings.precision.value != "no" else "float",
+        "save_model_as": "safetensors",
+        "sdpa": True,
+        "cache_latents": True,
+        "cache_latents_to_disk": True,
+        "cache_text_encoder_outputs": True,
+        "cache_text_encoder_outputs_to_disk": True,
+        "max_data_loader_n_workers": workers,
+        "persistent_data_loader_workers": workers > 0,
+        "seed": settings.seed + segment.first_step,
+        "resolution": f"{portions[0].width},{portions[0].height}",  # for the file's metadata only
+        "no_metadata": not settings.public_metadata,
+        "console_log_simple": True,
+    }
+    if settings.optimiser is Optimiser.ADAFACTOR:
+        options["optimizer_args"] = ["relative_step=False", "scale_parameter=False", "warmup_init=False"]
+        options["max_grad_norm"] = 0.0
+        options["lr_scheduler"] = "constant_with_warmup" if settings.schedule.value == "constant" else "cosine"
+    if settings.optimiser is Optimiser.ADAMW_8BIT:
+        options["optimizer_args"] = ["eps=1e-6"]
+    if settings.fp8 and architecture.fp8:
+        options[architecture.fp8] = True
+    swapped = round(settings.swapped * architecture.most_swapped)
+    if swapped:
+        options["blocks_to_swap"] = swapped
+    if any(portion.masks for portion in portions):
+        options["masked_loss"] = True
+    if any(portion.validation for portion in portions) and settings.validate_every:
+        options["validate_every_n_steps"] = settings.validate_every
+        options["validate_every_n_epochs"] = 1_000_000_000  # else it validates after every epoch as well
+        options["validation_seed"] = settings.seed
+    if segment.state is not None:
+        options["resume"] = str(segment.state)
+        options["initial_step"] = 0  # our runner counts; the trainer's own counting is wrong after a resume
+    if segment.weights is not None:
+        options["network_weights"] = str(segment.weights)
+    return options
+
+
+_SCHEDULES = {
+    ("constant", False): "constant",
+    ("constant", True): "constant_with_warmup",
+    ("cosine", False): "cosine",
+    ("cosine", True): "cosine",
+}
+
+
+def dataset_options(architecture: Architecture, settings: SdSettings, portions: Sequence[Portion]) -> dict[str, Any]:
+    """The dataset file. These values leave every composite as it is: no crop, no scaling."""
+    return {
+        "general": {"caption_extension": ".txt"},
+        "datasets": [
+            {
+                **bucket_options(portion.width, portion.height, architecture.size_step),
+                "batch_size": 1 if portion.validation else settings.batch_size,
+                **({"validation_split": 1.0, "validation_seed": settings.seed} if portion.validation else {}),
+                "subsets": [
+                    {
+                        "image_dir": str(portion.images),
+                        **({"conditioning_data_dir": str(portion.masks)} if portion.masks else {}),
+                        "num_repeats": 1,
+                    }
+                ],
+            }
+            for portion in portions
+        ],
+    }
+
+
+def bucket_options(width: int, height: int, step: int) -> dict[str, Any]:
+    return {
+        "resolution": [width, height],
+        "enable_bucket": True,
+        "bucket_no_upscale": True,
+        "bucket_reso_steps": step,
+        "min_bucket_reso": min(256, width, height),
+        "max_bucket_reso": max(LARGEST_SIDE, width, height),
+    }
+
+
+def prompt_options(
+    architecture: Architecture, settings: SdSettings, prompts: Sequence[str], layout: PanelLayout
+) -> list[dict[str, Any]]:
+    """What is sampled, each with a seed of its own. The empty negative prompt is needed for caption dropout too."""
+    return [
+        {
+            "prompt": prompt,
+            "negative_prompt": "",
+            "width": layout.width,
+            "height": layout.height,
+            "seed": settings.seed + index,
+            **architecture.sampling,
+        }
+        for index, prompt in enumerate(prompts)
+    ]
+
+
+def checkpoint_name(run: str, step: int) -> str:
+    return f"{run}-step{step:06d}"
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write(job: Job, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "job.toml").write_text(to_toml(job.options), encoding="utf-8")
+    (folder / "dataset.toml").write_text(to_toml(job.dataset), encoding="utf-8")
+    (folder / "prompts.json").write_text(json.dumps(job.prompts, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    (folder / "job.json").write_text(json.dumps(job.extra, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def to_toml(values: Mapping[str, Any], section: str = "") -> str:
+    """TOML of a mapping whose values are plain, lists of plain values, mappings, or lists of mappings."""
+    plain, nested = [], []
+    for name, value in values.items():
+        path = f"{section}.{name}" if section else name
+        if isinstance(value, Mapping):
+            nested.append(f"\n[{path}]\n{to_toml(value, path)}")
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            nested += [f"\n[[{path}]]\n{to_toml(each, path)}" for each in value]
+        else:
+            plain.append(f"{name} = {_toml_value(value)}\n")
+    return "".join([*plain, *nested])
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(each) for each in value)}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return repr(value)

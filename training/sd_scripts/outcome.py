@@ -1,0 +1,74 @@
+"""What became of a run, in words: the cause of a failure, and what to change."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_LESS_MEMORY = (
+    "Choose the preset of a smaller card, or batch size 1, or a dataset with a smaller canvas; close other programs that use "
+    "the card."
+)
+
+# what the trainer's output says → what it means and what to do; the first that fits decides
+_CAUSES: tuple[tuple[str, str], ...] = (
+    (r"CUDA out of memory|OutOfMemoryError|HIP out of memory|MPS backend out of memory",
+     f"The graphics card ran out of memory. {_LESS_MEMORY}"),
+    (r"DefaultCPUAllocator: can't allocate memory|MemoryError|Cannot allocate memory",
+     f"The computer ran out of memory. {_LESS_MEMORY}"),
+    (r"No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded",
+     "The disk is full. Free some space, then resume the run."),
+    (r"Cannot copy out of meta tensor|Tensor on device meta|is on the meta device",
+     "A model file is not what it should be: parts of the model got no weights. Choose the original bf16 files of model, text "
+     "encoders and autoencoder."),
+    (r"size mismatch for|Error\(s\) in loading state_dict",
+     "A model file is of another kind or size than the architecture. Choose the files of this architecture."),
+    (r"No data found|not found any images|no images",
+     "The trainer found no pictures. Build the dataset again."),
+    (r"max_size should be larger|bucket_reso_steps .* divisible|is not divisible|aspect is illegal",
+     "The composites do not fit the trainer's size steps. Choose a recipe whose canvas has sides that are multiples of 64."),
+    (r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to .huggingface|Can't load tokenizer|gated repo",
+     "A tokenizer is not on this machine and could not be fetched. Connect to the network for the first training of this "
+     "architecture, and log in to Hugging Face where its licence asks for it."),
+    (r"no kernel image is available|not compatible with the current PyTorch|sm_\d+ is not compatible",
+     "The trainer's torch has no code for this graphics card. Install it anew with `python run.py trainer remove` and "
+     "`python run.py trainer install`."),
+    (r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
+     "The graphics driver is too old for the trainer's torch. Update the driver."),
+    (r"Address already in use|EADDRINUSE",
+     "The port for several processes is taken. Choose another in processes.json of the trainer's folder."),
+    (r"ModuleNotFoundError|ImportError",
+     "The trainer's environment lacks a package. `python run.py trainer check` says which."),
+)  # fmt: skip
+
+
+def cause(lines: Sequence[str]) -> str:
+    """What the last lines of the trainer's output mean; empty where they say nothing that is known."""
+    text = "\n".join(lines)
+    return next((words for pattern, words in _CAUSES if re.search(pattern, text)), "")
+
+
+def failure(phase: str, said: str, code: int | None, lines: Sequence[str]) -> str:
+    """The error for the user.
+
+    Args:
+        phase: in which the trainer was; empty where it did not begin.
+        said: a sentence of the runner; empty where it had none.
+        code: exit code, where it is known.
+        lines: the last ones of the trainer's output.
+    """
+    while_ = f" while {phase}" if phase else ""
+    words = said or cause(lines) or "The cause is in the last lines of its output."
+    ended = f" (exit code {code})" if code not in (None, 0) else ""
+    last = "\n".join(f"    {line}" for line in lines[-12:])
+    return f"The training failed{while_}{ended}. {words}" + (f"\n{last}" if last else "")
+
+
+def interrupted(phase: str, step: int, resumable: int, code: int | None) -> str:
+    """What is said of a run whose process is gone without a word."""
+    killed = " It was killed (signal 9), as a system does that runs out of memory." if code in (-9, 137) else ""
+    begun = f"at step {step}" if step else f"while {phase}" if phase else "before it began"
+    go_on = (
+        f"Resume it: it goes on from step {resumable}." if resumable else "It has no saved state yet; start it again."
+    )
+    return f"The training was interrupted {begun}.{killed} {go_on}"

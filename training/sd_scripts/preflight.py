@@ -1,0 +1,142 @@
+"""Which model file is which. Only headers are read, so this takes no time and no memory.
+
+The trainer itself builds a model without weights and copies in what it finds, so a wrong file fails late and obscurely, or
+trains on nonsense. Here it is refused at once, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ...incontext.errors import LoraError, TrainingError
+from ...incontext.lora_file import read_header
+from .architectures import ARCHITECTURES, Architecture
+
+PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+
+# names that only this kind of file has; the first line that fits decides
+_SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("chroma", ("distilled_guidance_layer.", "double_blocks.")),
+    ("hunyuan_image", ("byt5_in.", "double_blocks.")),
+    ("flux", ("double_blocks.0.img_attn.", "single_blocks.")),
+    ("sd3", ("joint_blocks.0.", "x_embedder.proj.")),
+    ("lumina2", ("noise_refiner.0.", "cap_embedder.")),
+    ("anima", ("llm_adapter.", "blocks.0.")),
+    ("gemma2", ("model.layers.0.post_feedforward_layernorm.", "model.embed_tokens.")),
+    ("qwen2_5_vl", ("visual.blocks.0.", "model.layers.0.")),
+    ("qwen3", ("model.layers.0.self_attn.q_norm.", "model.embed_tokens.")),
+    ("clip_g", ("text_model.encoder.layers.31.",)),
+    ("clip_l", ("text_model.encoder.layers.0.",)),
+    ("byt5", ("encoder.block.0.layer.0.SelfAttention.", "encoder.final_layer_norm.")),
+    ("t5xxl", ("encoder.block.0.layer.0.SelfAttention.", "shared.")),
+    ("hunyuan_vae", ("decoder.up.0.block.0.", "decoder.conv_in.", "encoder.down.4.")),
+    ("flux_ae", ("decoder.up.0.block.0.", "decoder.conv_in.")),
+    ("qwen_image_vae", ("decoder.middle.0.residual.", "encoder.conv1.")),
+)
+_TITLES = {
+    "chroma": "a Chroma model",
+    "hunyuan_image": "a HunyuanImage model",
+    "flux": "a FLUX.1 model",
+    "sd3": "a Stable Diffusion 3 model",
+    "lumina2": "a Lumina-Image 2 or Z-Image model",
+    "anima": "an Anima model",
+    **{file.role: f"a {file.title}" for each in ARCHITECTURES.values() for file in each.files},
+}
+# FLUX's and SD3's autoencoders have the same parts; their weights differ, which no name shows
+_ALIKE = {"sd3_vae": ("flux_ae",), "t5xxl": ("byt5",), "byt5": ("t5xxl",)}
+_DIFFUSERS = ("transformer_blocks.0.", "single_transformer_blocks.0.", "encoder.down_blocks.0.", "decoder.up_blocks.0.")
+
+
+def identify(names: Iterable[str]) -> str:
+    """The role of a file with tensors of these names; empty where it is unknown."""
+    bare = [_bare(name) for name in names]
+    for role, starts in _SIGNATURES:
+        if all(any(name.startswith(start) for name in bare) for start in starts):
+            return role
+    return ""
+
+
+def problem(file: Path, names: Sequence[str], dtypes: Iterable[str], role: str, title: str) -> str:
+    """Why a file cannot serve as ``role``, in one sentence; empty where it can.
+
+    Args:
+        names: of its tensors.
+        dtypes: of its tensors, as safetensors writes them.
+        title: what is wanted, for people.
+    """
+    bare = [_bare(name) for name in names]
+    if any(name == "scaled_fp8" or name.endswith((".scale_weight", ".weight_scale", ".comfy_quant")) for name in bare):
+        return (
+            f"{file.name} holds scaled 8-bit weights (fp8_scaled), which the trainer would read wrongly. Choose the bf16 or "
+            f"fp16 file of {title}; it is made 8-bit while it is loaded."
+        )
+    if "F8_E5M2" in set(dtypes):
+        return f"{file.name} holds 8-bit weights of the kind e5m2, which the trainer cannot use. Choose a bf16 file."
+    found = identify(names)
+    if found == role or found in _ALIKE.get(role, ()):
+        return ""
+    if any(name.startswith(_DIFFUSERS) for name in bare) and not found:
+        return (
+            f"{file.name} has the layout of diffusers, which the trainer does not read. Choose the original file of "
+            f"{title}, as ComfyUI uses it."
+        )
+    what = _TITLES.get(found, "of an unknown kind")
+    return f"{file.name} is {what}; expected {title}."
+
+
+def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> dict[str, Path]:
+    """Option of the trainer → file. The order of the other files does not matter.
+
+    Raises:
+        TrainingError: where a file is missing, of another kind, or in a form that the trainer cannot read.
+    """
+    chosen = {architecture.model_option: _checked(model, architecture.model, architecture.title)}
+    known = {path: identify(_header(path)[0]) for path in others}
+    for wanted in architecture.files:
+        roles = (wanted.role, *_ALIKE.get(wanted.role, ()))
+        fitting = [path for path, role in known.items() if role in roles]
+        if not fitting:
+            unknown = [path for path, role in known.items() if not role]
+            for path in unknown:  # a file of a wrong form says more than a missing one
+                _checked(path, wanted.role, wanted.title)
+            given = ", ".join(f"{path.name} ({_TITLES.get(role, 'unknown')})" for path, role in known.items())
+            raise TrainingError(
+                f"{architecture.title} needs the {wanted.title}, which is not among the chosen files"
+                f"{f': {given}' if given else ''}. Choose it too."
+            )
+        chosen[wanted.option] = _checked(fitting[0], wanted.role, wanted.title)
+    return chosen
+
+
+def _checked(path: Path, role: str, title: str) -> Path:
+    names, dtypes = _header(path)
+    sentence = problem(path, names, dtypes, role, title)
+    if sentence:
+        raise TrainingError(sentence)
+    return path
+
+
+def _header(path: Path) -> tuple[Sequence[str], Sequence[str]]:
+    if path.suffix.lower() == ".gguf":
+        raise TrainingError(
+            f"{path.name} is a GGUF file, which the trainer cannot read. Choose a .safetensors file in bf16."
+        )
+    try:
+        header = read_header(path)
+    except LoraError as error:
+        raise TrainingError(str(error)) from error
+    return list(header.tensors), [entry.dtype for entry in header.tensors.values()]
+
+
+def _bare(name: str) -> str:
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def identity(files: Mapping[str, Path]) -> list[str]:
+    """Changes when a model file does; its content is not read, since that takes minutes."""
+    stats = [(option, path, path.stat()) for option, path in sorted(files.items())]
+    return [f"{option} {path.name} {stat.st_size} {stat.st_mtime_ns}" for option, path, stat in stats]

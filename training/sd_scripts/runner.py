@@ -1,0 +1,639 @@
+"""Run by the trainer's interpreter: the checkout's own trainer, watched and steered. Nothing of the pack is imported.
+
+    python runner.py CHECKOUT JOB_FOLDER
+
+It adds what the trainer lacks: a line of JSON for each event; stop, save and sample on request; a moving average of the
+weights; caption dropout with cached captions; clean references; step numbers that stay true when a run is resumed; files
+that are there whole or not at all. The trainer's classes are extended, its files never changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import json
+import math
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+STOPPED = 75  # exit code after a stop on request, with everything saved
+RECIPE_KEY = "incontext_lora"
+REQUESTS = ("stop", "save", "sample")
+SMOOTHING = 0.95
+
+
+class Stopped(Exception):
+    """A stop was asked for; the state is saved."""
+
+
+class Refused(Exception):
+    """The job cannot be run; the message is a sentence for the user."""
+
+
+class Events:
+    """Appends lines to the run's events.jsonl; only the first of several processes does."""
+
+    def __init__(self, path: Path, active: bool = True) -> None:
+        self._path = path
+        self._started = time.monotonic()
+        self.active = active
+        self.phase = ""
+
+    def __call__(self, kind: str, **values: Any) -> None:
+        if not self.active:
+            return
+        record = {"time": round(time.time(), 3), "seconds": round(time.monotonic() - self._started, 3), "event": kind}
+        with self._path.open("a", encoding="utf-8") as file:  # opened each time: the folder may be on a network
+            file.write(json.dumps({**record, **values}) + "\n")
+
+    def enter(self, phase: str) -> None:
+        self.phase = phase
+        self("phase", phase=phase)
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
+def command_line(parser: argparse.ArgumentParser, options: dict[str, Any]) -> list[str]:
+    """The trainer's command line for these options, so that its own parser checks every name, type and choice.
+
+    Raises:
+        Refused: for an option that this trainer does not have.
+    """
+    actions = {action.dest: action for action in parser._actions}
+    line: list[str] = []
+    for name, value in options.items():
+        action = actions.get(name)
+        if action is None:
+            raise Refused(f"This sd-scripts has no option {name!r}; install the commit that the pack names.")
+        if action.nargs == 0:
+            line += [action.option_strings[0]] if value else []
+        elif isinstance(value, list):
+            line += [action.option_strings[0], *map(str, value)]
+        else:
+            line.append(f"{action.option_strings[0]}={value}")  # one word, so that a value may begin with a dash
+    return line
+
+
+def parse(parser: argparse.ArgumentParser, options: dict[str, Any]) -> argparse.Namespace:
+    words = command_line(parser, options)
+
+    def refuse(message: str) -> None:
+        raise Refused(f"The trainer's own parser refuses the job: {message}.")
+
+    parser.error = refuse  # type: ignore[assignment]
+    return parser.parse_args(words)
+
+
+# --- the pieces that are added --------------------------------------------------------------------------------------
+
+
+class Average:
+    """Exponential moving average of the LoRA's weights; what is saved and sampled."""
+
+    def __init__(self, network: Any, decay: float, saved: Path | None) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        self._parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
+        self._decay = decay
+        self._updates = 0
+        self._average = {name: value.detach().clone().float() for name, value in self._parameters.items()}
+        if saved is not None and saved.exists():
+            stored = load_file(str(saved))
+            self._updates = int(stored.pop("updates"))
+            for name, value in stored.items():
+                self._average[name] = value.to(self._average[name].device)
+        self._lerp = torch.no_grad()(self._update)
+
+    def update(self) -> None:
+        self._lerp()
+
+    def _update(self) -> None:
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
+        for name, value in self._parameters.items():
+            self._average[name].lerp_(value.float(), 1 - decay)
+
+    def save(self, path: Path) -> None:
+        import torch
+        from safetensors.torch import save_file
+
+        tensors = {name: value.contiguous() for name, value in self._average.items()}
+        save_file({**tensors, "updates": torch.tensor(self._updates)}, str(path))
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the context the network holds the average."""
+        import torch
+
+        raw = {name: value.detach().clone() for name, value in self._parameters.items()}
+        with torch.no_grad():
+            for name, value in self._parameters.items():
+                value.copy_(self._average[name])
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in self._parameters.items():
+                    value.copy_(raw[name])
+
+
+def draw_references(panels: int, fixed: Sequence[int], share: float, chance: random.Random) -> list[int]:
+    """The panels of one sample that enter without noise; none in ``1 - share`` of the samples."""
+    if chance.random() >= share:
+        return []
+    if fixed:
+        return list(fixed)
+    return sorted(chance.sample(range(panels), chance.randrange(1, panels))) if panels > 1 else []
+
+
+def panel_mask(
+    panels: Sequence[Sequence[int]], canvas: Sequence[int], chosen: Sequence[int], size: Sequence[int]
+) -> Any:
+    """Bool [height, width] of a latent: where the chosen panels lie."""
+    import torch
+
+    height, width = size
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    for index in chosen:
+        x, y, w, h = panels[index]
+        columns = slice(round(x * width / canvas[0]), round((x + w) * width / canvas[0]))
+        mask[round(y * height / canvas[1]) : round((y + h) * height / canvas[1]), columns] = True
+    return mask
+
+
+def given_positions(batch: int, latents: Any, extra: dict[str, Any], chance: random.Random) -> Any:
+    """Bool [batch, 1, (1,) height, width] of what enters without noise; None where nothing does."""
+    import torch
+
+    drawn = [
+        draw_references(len(extra["panels"]), extra["references"], extra["reference_share"], chance)
+        for _ in range(batch)
+    ]
+    if not any(drawn):
+        return None
+    size = latents.shape[-2:]
+    masks = torch.stack([panel_mask(extra["panels"], extra["canvas"], chosen, size) for chosen in drawn])
+    return masks.reshape(batch, *[1] * (latents.ndim - 3), *size).to(latents.device)
+
+
+def cleared(result: tuple[Any, ...], given: Any, masked: bool) -> tuple[Any, ...]:
+    """Prediction, target, timesteps, weighting → the same without loss on what was given."""
+    import torch
+
+    prediction, target, timesteps, weighting = result
+    target = torch.where(given, prediction.detach().to(target.dtype), target)
+    if not masked:  # the mean is to be over what is painted; a loss mask has its own scale
+        share = 1 - given.float().mean(dim=list(range(1, given.ndim)), keepdim=True)
+        weighting = (1.0 if weighting is None else weighting) / share
+    return prediction, target, timesteps, weighting
+
+
+def drop_captions(outputs: list[Any], empty: Sequence[Any], share: float, chance: random.Random) -> list[Any]:
+    """A batch's cached captions with some of them replaced by the empty one."""
+    dropped = [index for index in range(len(next(o for o in outputs if o is not None))) if chance.random() < share]
+    if not dropped:
+        return outputs
+    replaced = []
+    for value, other in zip(outputs, empty, strict=False):
+        if value is not None and other is not None and value.shape[1:] == other.shape[1:]:
+            value = value.clone()
+            value[dropped] = other.to(device=value.device, dtype=value.dtype)
+        replaced.append(value)
+    return [*replaced, *outputs[len(replaced) :]]
+
+
+def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
+    """Delete caches that a killed run left half-written; returns pictures, captions and deleted ones."""
+    pictures = captions = damaged = 0
+    for path in paths:
+        if not zipfile.is_zipfile(path):
+            path.unlink()
+            damaged += 1
+        elif path.name.endswith("_te.npz"):
+            captions += 1
+        else:
+            pictures += 1
+    return pictures, captions, damaged
+
+
+def peak_memory() -> float:
+    """Gigabytes: of the graphics card where there is one, else of this process."""
+    import torch
+
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(used / (1e9 if sys.platform == "darwin" else 1e6), 3)
+
+
+# --- the trainer, extended ------------------------------------------------------------------------------------------
+
+
+def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, events: Events) -> type:
+    """A subclass of the checkout's trainer that does all of the above."""
+    from library import strategy_base, train_util
+
+    class Watched(trainer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.step = extra["first_step"]
+            self.chance = random.Random(f"{extra['seed']}-{extra['first_step']}-{os.environ.get('RANK', '0')}")
+            self.losses: list[Any] = []
+            self.validation: list[float] = []
+            self.smoothed: float | None = None
+            self.given: Any = None
+            self.latents: Any = None
+            self.average: Average | None = None
+            self.network: Any = None
+            self.accelerator: Any = None
+            self.metadata: dict[str, Any] = {}
+            self.scheduler: Any = None
+            self.paused = 0.0
+            self.began = time.monotonic()
+
+        # --- before the first step
+
+        def assert_extra_args(self, args: Any, train_dataset_group: Any, val_dataset_group: Any) -> None:
+            groups = [group for group in (train_dataset_group, val_dataset_group) if group is not None]
+            if any(os.environ.get("RANK", "0") != "0" for _ in groups):
+                events.active = False
+            pictures = [info for group in groups for each in group.datasets for info in each.image_data.values()]
+            for info in pictures:
+                if tuple(info.bucket_reso) != tuple(info.image_size) or tuple(info.resized_size) != tuple(
+                    info.image_size
+                ):
+                    raise Refused(
+                        f"The trainer would cut or scale {info.absolute_path} of {info.image_size} to {info.bucket_reso}; "
+                        "composites are never cropped. Build the dataset again."
+                    )
+            if events.active:
+                caches = [
+                    p
+                    for info in pictures
+                    for p in Path(info.absolute_path).parent.glob(f"{Path(info.absolute_path).stem}_*.npz")
+                ]
+                latents, captions, damaged = remove_damaged_caches(caches)
+                events(
+                    "cache", pictures=len(pictures), pictures_reused=latents, captions_reused=captions, damaged=damaged
+                )
+            super().assert_extra_args(args, train_dataset_group, val_dataset_group)
+
+        def load_target_model(self, args: Any, weight_dtype: Any, accelerator: Any) -> Any:
+            self.accelerator = accelerator
+            events.active = accelerator.is_main_process
+            events.enter("loading the models")
+            loaded = super().load_target_model(args, weight_dtype, accelerator)
+            events.enter("encoding the pictures")
+            return loaded
+
+        def cache_text_encoder_outputs_if_needed(self, *args: Any) -> None:
+            events.enter("encoding the captions")
+            super().cache_text_encoder_outputs_if_needed(*args)
+
+        def post_process_network(
+            self, args: Any, accelerator: Any, network: Any, text_encoders: Any, unet: Any
+        ) -> None:
+            events.enter("preparing")
+            super().post_process_network(args, accelerator, network, text_encoders, unet)
+            self.network = network
+            save = network.save_weights
+
+            def save_whole(file: str, dtype: Any, metadata: dict[str, str] | None) -> None:
+                """The averaged weights, with the recipe inside, whole or not at all."""
+                target = Path(file)
+                unfinished = target.with_name(f".{target.stem}.part.safetensors")
+                remarks = {**(metadata or {}), **({RECIPE_KEY: extra["recipe"]} if extra.get("recipe") else {})}
+                try:
+                    with self.averaged():
+                        save(str(unfinished), dtype, remarks)
+                    if extra["converter"]:
+                        convert(checkout, extra["converter"], unfinished)
+                    with unfinished.open("rb+") as whole:
+                        os.fsync(whole.fileno())
+                    os.replace(unfinished, target)
+                finally:
+                    unfinished.unlink(missing_ok=True)
+
+            network.save_weights = save_whole
+
+        def update_metadata(self, metadata: dict[str, Any], args: Any) -> None:
+            super().update_metadata(metadata, args)
+            self.metadata = metadata
+
+        # --- each batch
+
+        def on_step_start(
+            self,
+            args: Any,
+            accelerator: Any,
+            network: Any,
+            text_encoders: Any,
+            unet: Any,
+            batch: Any,
+            weight_dtype: Any,
+            is_train: bool = True,
+        ) -> None:
+            super().on_step_start(args, accelerator, network, text_encoders, unet, batch, weight_dtype, is_train)
+            if is_train:
+                self.tell_validation()
+                empty = (getattr(self, "sample_prompts_te_outputs", None) or {}).get("")
+                outputs = batch.get("text_encoder_outputs_list")
+                if outputs is not None and empty is not None and extra["caption_dropout"]:
+                    batch["text_encoder_outputs_list"] = drop_captions(
+                        list(outputs), empty, extra["caption_dropout"], self.chance
+                    )
+
+        def get_noise_pred_and_target(self, *args: Any, **kwargs: Any) -> Any:
+            latents, batch = args[3], args[4]
+            training = kwargs.get("is_train", True)
+            self.latents = latents
+            self.given = given_positions(len(latents), latents, extra, self.chance) if training else None
+            result = super().get_noise_pred_and_target(*args, **kwargs)
+            if self.given is not None:
+                result = cleared(result, self.given, batch.get("conditioning_images") is not None)
+            self.given = None
+            return result
+
+        def keep_clean(self, noisy: Any) -> Any:
+            """Noisy latents with the given positions as they are."""
+            import torch
+
+            if self.given is None:
+                return noisy
+            given, latents = self.given, self.latents.to(noisy.dtype)
+            while given.ndim < noisy.ndim:
+                given, latents = given.unsqueeze(2), latents.unsqueeze(2)
+            return torch.where(given, latents, noisy)
+
+        def process_batch(self, *args: Any, **kwargs: Any) -> Any:
+            loss = super().process_batch(*args, **kwargs)
+            if kwargs.get("is_train", True):
+                self.losses.append(loss.detach())
+            else:
+                self.validation.append(float(loss))
+            return loss
+
+        # --- each step
+
+        def sample_images(self, accelerator: Any, args: Any, epoch: Any, global_step: int, *rest: Any) -> None:
+            """The trainer calls this after every optimiser step, before the first, and at the end of every epoch."""
+            if epoch is not None:
+                if global_step == 0 and self.average is None:
+                    self.start(args)
+                return
+            self.step = extra["first_step"] + global_step
+            if self.average is not None:
+                self.average.update()
+            self.tell_step()
+            pause = time.monotonic()
+            asked = self.requests()
+            last = self.step >= extra["steps"]
+            every = extra["sample_every"]
+            if "sample" in asked or (every and (last or self.step % every == 0)):
+                self.sample(accelerator, args, global_step, rest)
+            every = extra["save_every"]
+            if not last and (asked & {"stop", "save"} or (every and self.step % every == 0)):
+                self.save(accelerator, args)
+            if "stop" in asked and not last:
+                raise Stopped
+            self.paused += time.monotonic() - pause
+            if last:
+                self.tell_validation()
+                events.enter("saving")
+
+        def start(self, args: Any) -> None:
+            import torch
+
+            saved = Path(args.resume) / "average.safetensors" if args.resume else None
+            if extra["ema"]:
+                self.average = Average(self.network, extra["ema"], saved)
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+            events.enter("training")
+            self.began = time.monotonic()
+
+        def averaged(self) -> contextlib.AbstractContextManager[None]:
+            return self.average.applied() if self.average is not None else contextlib.nullcontext()
+
+        def tell_step(self) -> None:
+            loss = float(sum(self.losses) / max(1, len(self.losses)))
+            self.losses.clear()
+            if not math.isfinite(loss):
+                raise Refused(
+                    f"The loss is {loss} at step {self.step}. Lower the learning rate, or choose another precision or model file; "
+                    "the last checkpoint is kept."
+                )
+            self.smoothed = loss if self.smoothed is None else SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
+            done = self.step - extra["first_step"]
+            seconds = (time.monotonic() - self.began - self.paused) / done
+            rate = self.scheduler.get_last_lr()[0] if self.scheduler is not None else 0.0
+            events(
+                "step",
+                step=self.step,
+                steps=extra["steps"],
+                loss=round(loss, 6),
+                smoothed=round(self.smoothed, 6),
+                learning_rate=rate,
+                seconds_per_step=round(seconds, 4),
+                seconds_left=round((extra["steps"] - self.step) * seconds, 1),
+                memory=peak_memory(),
+            )
+
+        def tell_validation(self) -> None:
+            if self.validation:
+                events("validation", step=self.step, loss=round(sum(self.validation) / len(self.validation), 6))
+                self.validation.clear()
+
+        def requests(self) -> set[str]:
+            """What was asked for since the last step; all processes agree on it."""
+            found = [name for name in REQUESTS if (run / "requests" / name).exists()] if events.active else []
+            if self.accelerator.num_processes > 1:
+                from accelerate.utils import broadcast_object_list
+
+                found = broadcast_object_list([found])[0]
+            if events.active:
+                for name in found:
+                    (run / "requests" / name).unlink(missing_ok=True)
+            return set(found)
+
+        def sample(self, accelerator: Any, args: Any, global_step: int, rest: Sequence[Any]) -> None:
+            """Let the trainer sample into a folder of its own, then give the pictures their names."""
+            events.enter("sampling")
+            folder = run / "job-samples"
+            where, every = args.output_dir, args.sample_every_n_steps
+            args.output_dir, args.sample_every_n_steps = str(folder), 1
+            try:
+                with self.averaged():
+                    super().sample_images(accelerator, args, None, self.step, *rest)
+            finally:
+                args.output_dir, args.sample_every_n_steps = where, every
+            if events.active:
+                for number, picture in enumerate(sorted(folder.glob("sample/*.png"))):
+                    name = f"step{self.step:06d}-{number + 1}.png"
+                    os.replace(picture, run / "samples" / name)
+                    events("sample", step=self.step, file=name)
+                shutil.rmtree(folder, ignore_errors=True)
+            events.enter("training")
+
+        def save(self, accelerator: Any, args: Any) -> None:
+            """A checkpoint, and the state from which this very step can go on."""
+            accelerator.wait_for_everyone()
+            states = run / "state"
+            name = f"step{self.step:06d}"
+            unfinished = states / f".{name}.part"
+            if accelerator.is_main_process:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(parents=True)
+            accelerator.wait_for_everyone()
+            accelerator.save_state(str(unfinished))
+            accelerator.wait_for_everyone()
+            if not accelerator.is_main_process:
+                return
+            if self.average is not None:
+                self.average.save(unfinished / "average.safetensors")
+            (unfinished / "progress.json").write_text(json.dumps({"step": self.step}), encoding="utf-8")
+            shutil.rmtree(states / name, ignore_errors=True)
+            os.replace(unfinished, states / name)
+            for old in states.iterdir():
+                if old.name != name:
+                    shutil.rmtree(old, ignore_errors=True)
+            checkpoint = Path(args.output_dir) / f"{extra['name']}-step{self.step:06d}.safetensors"
+            _, precision = train_util.prepare_dtype(args)
+            self.network.save_weights(str(checkpoint), precision, self.remarks(args))
+            events("checkpoint", step=self.step, file=checkpoint.name)
+            if extra["keep"]:
+                for old in sorted(checkpoint.parent.glob("*.safetensors"))[: -extra["keep"]]:
+                    old.unlink(missing_ok=True)
+
+        def remarks(self, args: Any) -> dict[str, str]:
+            """The trainer's own metadata; without names of folders and words of captions unless they are asked for."""
+            kept = {
+                name: str(value)
+                for name, value in self.metadata.items()
+                if extra["public_metadata"] or name in train_util.SS_METADATA_MINIMUM_KEYS
+            }
+            return {**kept, "ss_steps": str(self.step), **self.get_sai_model_spec(args)}
+
+    trained = Watched
+    del strategy_base
+    return trained
+
+
+def hook(trainer: Any, extra: dict[str, Any]) -> None:
+    """What lies in functions of the checkout rather than in the trainer's class."""
+    from library import train_util
+
+    for name in ("flux_train_utils", "sd3_train_utils", "lumina_train_util"):
+        module = sys.modules.get(f"library.{name}")
+        if module is not None and hasattr(module, "get_noisy_model_input_and_timesteps"):
+            mix = module.get_noisy_model_input_and_timesteps
+
+            def clean_mix(*args: Any, _mix: Callable[..., Any] = mix, **kwargs: Any) -> Any:
+                noisy, *rest = _mix(*args, **kwargs)
+                return (trainer.keep_clean(noisy), *rest)
+
+            module.get_noisy_model_input_and_timesteps = clean_mix
+
+    make_schedule = train_util.get_scheduler_fix
+
+    def whole_schedule(args: Any, optimizer: Any, num_processes: int) -> Any:
+        """The schedule of the whole run, not of this segment; the saved state says where in it we are."""
+        remaining, args.max_train_steps = args.max_train_steps, extra["steps"]
+        try:
+            trainer.scheduler = make_schedule(args, optimizer, num_processes)
+        finally:
+            args.max_train_steps = remaining
+        return trainer.scheduler
+
+    train_util.get_scheduler_fix = whole_schedule
+    if not extra["public_metadata"]:  # reading all of a model for its hash takes minutes
+        train_util.model_hash = train_util.calculate_sha256 = lambda file: ""
+
+
+def convert(checkout: Path, converter: str, file: Path, *options: str) -> None:
+    """Rename a LoRA's tensors in place with the checkout's own converter."""
+    converted = file.with_name(f".{file.stem}.converted.safetensors")
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    command = [sys.executable, str(checkout / converter), *options, str(file), str(converted)]
+    subprocess.run(command, cwd=checkout, env=environment, check=True)
+    os.replace(converted, file)
+
+
+# --- main -----------------------------------------------------------------------------------------------------------
+
+
+def train(checkout: Path, folder: Path, events: Events, prepare: Callable[[], None]) -> None:
+    """Run one job.
+
+    Raises:
+        Refused: where it cannot be run.
+        Stopped: when it was asked to stop.
+    """
+    events.enter("starting")
+    extra = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    module = importlib.import_module(extra["script"])
+    import toml
+
+    options = toml.loads((folder / "job.toml").read_text(encoding="utf-8"))
+    if extra["converter"] and options.get("network_weights"):
+        weights = folder / "weights.safetensors"
+        shutil.copyfile(options["network_weights"], weights)
+        convert(checkout, extra["converter"], weights, "--reverse")
+        options["network_weights"] = str(weights)
+    args = parse(module.setup_parser(), options)
+    prepare()
+    trainer = watched(getattr(module, extra["trainer"]), extra, folder.parent, checkout, events)()
+    hook(trainer, extra)
+    trainer.train(args)
+    file = Path(args.output_dir) / f"{args.output_name}.safetensors"
+    if events.active and not file.exists():
+        raise Refused("The trainer ended without a LoRA: it found no data. Build the dataset again.")
+
+
+def main(arguments: Sequence[str], prepare: Callable[[], None] = lambda: None) -> int:
+    """``prepare`` is called when the checkout can be imported, before the models are loaded."""
+    checkout, folder = (Path(argument).resolve() for argument in arguments)
+    sys.path.insert(0, str(checkout))
+    sys.argv = [str(checkout / "train.py")]  # what the trainer's own parsers see
+    events = Events(folder.parent / "events.jsonl", active=os.environ.get("RANK", "0") == "0")
+    try:
+        train(checkout, folder, events, prepare)
+        events("ended", outcome="trained", code=0)
+        return 0
+    except Stopped:
+        events("ended", outcome="stopped", code=STOPPED)
+        return STOPPED
+    except BaseException as error:
+        traceback.print_exc()
+        said = str(error) if isinstance(error, Refused) else ""
+        with contextlib.suppress(OSError):  # the disk may be what is full
+            events("ended", outcome="failed", code=1, phase=events.phase, error=said, error_type=type(error).__name__)
+        return 1
+    finally:
+        _leave_group()
+
+
+def _leave_group() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,491 @@
+"""From a dataset to a LoRA: start a run, watch it, settle what became of it, resume it, continue its LoRA.
+
+Everything about a run is in its folder, so each of these can be done by another process than the one that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...incontext.dataset import Dataset
+from ...incontext.errors import LoraError, TrainingError
+from ...incontext.lora_file import METADATA_KEY, Header, read_header, save_new
+from ...incontext.lora_keys import is_lora
+from ...incontext.recipe import Recipe, References
+from .. import run_folder
+from ..run_folder import Run, RunWriter, parse_event
+from . import data, job, outcome, preflight, supervise
+from .architectures import Architecture, architecture
+from .environment import Trainer
+from .settings import SdSettings
+from .supervise import Processes
+
+TRAINER = "sd-scripts"
+ENDED = "ended"
+STATE = "state"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be trained.
+
+    Attributes:
+        dataset: sets and captions.
+        architecture: the model family.
+        files: option of the trainer → model file, as `preflight.assign` gives it.
+        settings: how.
+        name: of the run and the LoRA.
+        recipe: of the task; the dataset's own by default.
+        weights: a LoRA to continue; None for a new one.
+    """
+
+    dataset: Dataset
+    architecture: Architecture
+    files: Mapping[str, Path]
+    settings: SdSettings
+    name: str
+    recipe: Recipe
+    weights: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "dataset": {"folder": str(self.dataset.folder), "sets": len(self.dataset), "digest": self.dataset.digest},
+            "architecture": self.architecture.name,
+            "files": {option: str(path) for option, path in self.files.items()},
+            "settings": self.settings.to_json(),
+            "recipe": self.recipe.to_json(),
+            "continue_from": str(self.weights) if self.weights else None,
+        }
+
+    @staticmethod
+    def read(run: Run) -> Order:
+        """
+        Raises:
+            TrainingError: where the run is none of this trainer, or what it needs is gone.
+        """
+        about = run.about
+        if about.get("trainer") != TRAINER:
+            raise TrainingError(
+                f"{run.name} was trained {about.get('trainer', 'elsewhere')}; only runs of {TRAINER} can be resumed here."
+            )
+        dataset = Dataset.load(Path(about["dataset"]["folder"]))
+        if dataset.digest != about["dataset"]["digest"]:
+            raise TrainingError(
+                f"The dataset {dataset.name} was changed since {run.name} began. Continue its last LoRA on the new dataset "
+                "instead of resuming it."
+            )
+        files = {option: Path(path) for option, path in about["files"].items()}
+        missing = [path for path in files.values() if not path.exists()]
+        if missing:
+            raise TrainingError(f"{missing[0]} is no longer there. Put it back to resume {run.name}.")
+        return Order(
+            dataset,
+            architecture(about["architecture"]),
+            files,
+            SdSettings.from_json(about["settings"]),
+            about["name"],
+            Recipe.from_json(about["recipe"]),
+            Path(about["continue_from"]) if about["continue_from"] else None,
+        )
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where things are on this machine.
+
+    Attributes:
+        trainer: what trains.
+        runs: folder of all runs.
+        loras: folder of finished LoRAs.
+        comfyui: has the tokenizers; ``tokenizers`` is where they are put under the trainer's names.
+        processes: how many train together.
+        runner: our script.
+        on_cpu: no graphics card is used.
+    """
+
+    trainer: Trainer
+    runs: Path
+    loras: Path
+    comfyui: Path
+    tokenizers: Path
+    processes: Processes = Processes()  # noqa: RUF009  (frozen)
+    runner: Path = supervise.RUNNER
+    on_cpu: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: one of `run_folder.ENDS`, the LoRA's path where there is one, and a sentence."""
+
+    state: str
+    lora: Path | None = None
+    message: str = ""
+
+
+# --- start ----------------------------------------------------------------------------------------------------------
+
+
+def start(order: Order, place: Place, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
+    """Begin a run.
+
+    Raises:
+        TrainingError: where it cannot begin; the message says why.
+    """
+    recipe = trained_recipe(order)
+    writer = RunWriter.create(
+        place.runs,
+        order.name,
+        {
+            "trainer": TRAINER,
+            "name": order.name,
+            "commit": place.trainer.commit,
+            **replace(order, recipe=recipe).to_json(),
+        },
+    )
+    run = writer.run
+    try:
+        return run, _begin(order, recipe, place, writer, job.Segment(weights=order.weights), go_on)
+    except BaseException as error:
+        writer.event(run_folder.FAILED, error=str(error))
+        raise
+    finally:
+        writer.close()
+
+
+def resume(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
+    """Go on with a run that was stopped or interrupted, from its last saved state.
+
+    Raises:
+        TrainingError: where it still runs, is finished, or has no state.
+    """
+    order = Order.read(run)
+    if supervise.find(run.folder) is not None:
+        raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
+    other = supervise.on_other_machine(run.folder)
+    if other and run.state == run_folder.STARTED:
+        raise TrainingError(f"{run.name} runs on {other}, as far as its folder says. Resume it there.")
+    if run.state == run_folder.FINISHED:
+        raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
+    supervise.kill(run.folder)
+    saved = last_state(run)
+    if saved is None:
+        raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
+    state, step = saved
+    writer = RunWriter(run)
+    try:
+        segment = job.Segment(_segments(run) + 1, step, state, order.weights)
+        return _begin(order, order.recipe, place, writer, segment, go_on)
+    finally:
+        writer.close()
+
+
+def last_state(run: Run) -> tuple[Path, int] | None:
+    """The newest whole state and its step; a state that is still being written has another name."""
+    for folder in sorted((run.folder / STATE).glob("step*"), reverse=True):
+        try:
+            return folder, int(json.loads((folder / "progress.json").read_text(encoding="utf-8"))["step"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return None
+
+
+def _segments(run: Run) -> int:
+    return sum(event["event"] == run_folder.STARTED for event in run.events())
+
+
+def _begin(
+    order: Order, recipe: Recipe, place: Place, writer: RunWriter, segment: job.Segment, go_on: Callable[[], None]
+) -> subprocess.Popen[bytes]:
+    run = writer.run
+    settings = order.settings.on_cpu() if place.on_cpu else order.settings
+    family = order.architecture
+    layout = order.dataset.layout
+    check_space(run.folder, settings)
+    writer.event(run_folder.STARTED, steps=settings.steps, segment=segment.number, first_step=segment.first_step)
+    writer.event(run_folder.PHASE, phase="preparing the data")
+    sizes = data.rungs(layout.width, layout.height, family.size_step, settings.sizes)
+    caches = [settings.precision.value, *preflight.identity(order.files)]
+    portions = data.prepare(order.dataset, family.name, sizes, settings.validation_sets, caches, go_on)
+    prompts = [item.caption for item in order.dataset.items[-max(1, settings.samples) :]]
+    place_tokenizers(family, place.comfyui, place.tokenizers)
+    made = job.build(
+        family,
+        settings,
+        order.files,
+        portions,
+        prompts,
+        layout,
+        order.dataset.references,
+        run=run.folder,
+        tokenizers=place.tokenizers,
+        segment=segment,
+        workers=0 if place.on_cpu else 2,
+    )
+    folder = run.folder / f"job-{segment.number}"
+    text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
+    job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
+    processes = replace(place.processes, cpu=place.processes.cpu or place.on_cpu)
+    what = supervise.launch(
+        place.trainer, folder, processes, os.environ, offline=not family.fetched, runner=place.runner
+    )
+    process = supervise.start(what, run.folder)
+    writer.log(f"segment {segment.number} from step {segment.first_step} of {settings.steps}, process {process.pid}")
+    return process
+
+
+def has_gpu(trainer: Trainer) -> bool:
+    """Whether the trainer's own torch finds a graphics card."""
+    probe = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
+    answer = subprocess.run([str(trainer.python), "-c", probe], capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise TrainingError(f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install it again.")
+    return answer.stdout.split()[-1:] == ["True"]
+
+
+def status_line(event: Mapping[str, Any]) -> str:
+    """A step in one line."""
+    left = time.strftime("%H:%M:%S", time.gmtime(event["seconds_left"]))
+    return (
+        f"step {event['step']} of {event['steps']}, loss {event['smoothed']:.4f}, {event['seconds_per_step']:.2f} s a step, "
+        f"{left} left, {event['memory']:.1f} GB"
+    )
+
+
+def trained_recipe(order: Order) -> Recipe:
+    """What the LoRA will say of itself."""
+    references = References(
+        clean=order.settings.reference_share > 0,
+        share=order.settings.reference_share,
+        panels=tuple(order.dataset.references),
+    )
+    lineage = order.recipe.lineage
+    if order.weights is not None:
+        lineage = (*lineage, order.weights.name)
+    return replace(
+        order.recipe,
+        layout=order.dataset.layout,
+        base=order.recipe.base or order.architecture.base,
+        references=references,
+        lineage=lineage,
+        lora="",
+    )
+
+
+def check_space(folder: Path, settings: SdSettings) -> None:
+    """
+    Raises:
+        TrainingError: where a checkpoint and a state may not find room.
+    """
+    needed = (200_000_000 + settings.rank * 25_000_000) if not settings.rank < 8 else 200_000_000
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise TrainingError(
+            f"{free / 1e9:.1f} GB are free for {folder}; checkpoints and states need about {needed / 1e9:.1f} GB. Free some "
+            "space, or choose a lower rank."
+        )
+
+
+def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:
+    """ComfyUI's own tokenizers, under the names by which the trainer looks for them."""
+    for name, source in family.tokenizers.items():
+        folder = target / name.replace("/", "_")
+        if (folder / "tokenizer_config.json").exists():
+            continue
+        if not (comfyui / source).is_dir():
+            raise TrainingError(f"ComfyUI's tokenizer {comfyui / source} is missing; update ComfyUI.")
+        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(comfyui / source, unfinished)
+        if "clip" in name.lower():
+            _limit_length(unfinished / "tokenizer_config.json")
+        if folder.exists():
+            shutil.rmtree(unfinished)
+        else:
+            os.replace(unfinished, folder)
+
+
+def _limit_length(path: Path) -> None:
+    """ComfyUI's CLIP tokenizer allows longer texts than CLIP reads."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "model_max_length": 77}, indent=1), encoding="utf-8")
+
+
+# --- watch ----------------------------------------------------------------------------------------------------------
+
+
+class EventTail:
+    """New events of a run since the last look."""
+
+    def __init__(self, run: Run, from_start: bool = True) -> None:
+        self._path = run.folder / "events.jsonl"
+        self._offset = 0 if from_start or not self._path.exists() else self._path.stat().st_size
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._offset)
+                lines = file.readlines()
+        except OSError:
+            return
+        for line in lines:
+            if not line.endswith(b"\n"):
+                return
+            self._offset += len(line)
+            event = parse_event(line.decode("utf-8", errors="replace"))
+            if event is not None:
+                yield event
+
+
+def watch(
+    run: Run,
+    process: subprocess.Popen[bytes] | None,
+    tail: EventTail,
+    on_event: Callable[[dict[str, Any]], None],
+    *,
+    pause: float = 0.25,
+) -> int | None:
+    """Follow a run until its process is gone; returns the exit code where it is known.
+
+    What ``on_event`` raises ends the watching, not the training. It is called with ``{"event": "idle"}`` when there is no news.
+    """
+    while True:
+        running = process.poll() is None if process is not None else supervise.find(run.folder) is not None
+        quiet = True
+        for event in tail:
+            quiet = False
+            on_event(event)
+        if not running:
+            return process.returncode if process is not None else None
+        if quiet:
+            on_event({"event": "idle"})
+        time.sleep(pause)
+
+
+def stop(
+    run: Run,
+    process: subprocess.Popen[bytes] | None,
+    insists: Callable[[], bool] = lambda: False,
+    patience: float = supervise.PATIENCE,
+) -> None:
+    """Ask a run to save its state and end; end it and all its children when time is up or ``insists`` says so."""
+    supervise.request(run.folder, "stop")
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline and not insists():
+        gone = process.poll() is not None if process is not None else supervise.find(run.folder) is None
+        if gone:
+            break
+        time.sleep(0.1)
+    supervise.kill(run.folder)
+    if process is not None:
+        process.wait(10)
+
+
+# --- settle ---------------------------------------------------------------------------------------------------------
+
+
+def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = False) -> Outcome:
+    """Find out what became of a run whose process is gone, publish its LoRA, and write that down. Once is enough.
+
+    Args:
+        loras: where finished LoRAs go.
+        code: the exit code, where it is known.
+        stopped: whether the user stopped it.
+    """
+    events = list(run.events())
+    if run.state in run_folder.ENDS:
+        last = next(event for event in reversed(events) if event["event"] in run_folder.ENDS)
+        lora = Path(last["path"]) if last.get("path") else None
+        return Outcome(run.state, lora, last.get("error", ""))
+    began = max((i for i, event in enumerate(events) if event["event"] == run_folder.STARTED), default=0)
+    segment = events[began:]
+    said = next((event for event in reversed(segment) if event["event"] == ENDED), {})
+    phase = next((event["phase"] for event in reversed(segment) if event["event"] == run_folder.PHASE), "")
+    step = next((event["step"] for event in reversed(segment) if event["event"] == run_folder.STEP), 0)
+    lines = supervise.tail(run.folder)
+    writer = RunWriter(run)
+    try:
+        if said.get("outcome") == "trained" and code in (None, 0):
+            try:
+                path = publish(run, loras)
+            except (LoraError, TrainingError) as error:
+                message = f"The trainer ended without an error, but its LoRA cannot be used. {error}"
+                return _note(writer, Outcome(run_folder.FAILED, None, message))
+            shutil.rmtree(run.folder / STATE, ignore_errors=True)
+            return _note(writer, Outcome(run_folder.FINISHED, path))
+        if stopped or said.get("outcome") == "stopped":
+            saved = last_state(run)
+            words = f"Stopped at step {step}." + (f" Resume it from step {saved[1]}." if saved else "")
+            return _note(writer, Outcome(run_folder.CANCELLED, None, words))
+        if said.get("outcome") == "failed" or code not in (None, 0, -9, 137):
+            message = outcome.failure(said.get("phase") or phase, said.get("error", ""), code, lines)
+            return _note(writer, Outcome(run_folder.FAILED, None, message))
+        if code == 0:
+            message = outcome.failure(
+                phase, outcome.cause(lines) or "It ended without a LoRA and without an error.", code, lines
+            )
+            return _note(writer, Outcome(run_folder.FAILED, None, message))
+        saved = last_state(run)
+        message = outcome.interrupted(phase, step, saved[1] if saved else 0, code)
+        return _note(writer, Outcome(run_folder.INTERRUPTED, None, message))
+    finally:
+        writer.close()
+
+
+def _note(writer: RunWriter, result: Outcome) -> Outcome:
+    values: dict[str, Any] = {"error": result.message} if result.message else {}
+    if result.lora is not None:
+        values |= {"lora": result.lora.name, "path": str(result.lora)}
+    writer.event(result.state, **values)
+    writer.log(f"{result.state}: {result.lora or result.message}")
+    return result
+
+
+def publish(run: Run, loras: Path) -> Path:
+    """Check the finished LoRA and put it where ComfyUI finds it, in one step.
+
+    Raises:
+        LoraError, TrainingError: where it is missing, damaged, or not of this architecture.
+    """
+    from safetensors.torch import load_file
+
+    about = run.about
+    file = run.folder / "checkpoints" / f"{job.checkpoint_name(run.name, about['settings']['steps'])}.safetensors"
+    header = read_header(file)
+    check_keys(header, architecture(about["architecture"]), file.name)
+    recipe = Recipe.from_json(about["recipe"])
+    remarks = {name: value for name, value in header.metadata.items() if name != METADATA_KEY}
+    return save_new(loras, run.name, load_file(str(file)), recipe, remarks)
+
+
+def check_keys(header: Header, family: Architecture, name: str) -> None:
+    """
+    Raises:
+        TrainingError: where the names are not those that this architecture's LoRA has.
+    """
+    strange = [key for key in header.tensors if not key.startswith(family.prefixes)]
+    if strange or not is_lora(header.tensors):
+        shown: Sequence[str] = strange[:1] or list(header.tensors)[:1]
+        raise TrainingError(f"{name} is no LoRA for {family.title}: it holds {', '.join(shown) or 'nothing'}.")
+
+
+def sweep(runs: Path, loras: Path) -> list[tuple[Run, Outcome]]:
+    """Settle every run whose process is gone, and end what such processes left behind; for the start of ComfyUI."""
+    supervise.sweep(runs)
+    settled = []
+    for folder in sorted(path.parent for path in runs.glob(f"*/{supervise.RECORD}")):
+        run = Run(folder)
+        if (
+            run.state == run_folder.STARTED
+            and supervise.find(folder) is None
+            and not supervise.on_other_machine(folder)
+        ):
+            settled.append((run, settle(run, loras)))
+    return settled

@@ -1,0 +1,248 @@
+"""The trainer's process: started, found again, asked to stop, ended with all its children.
+
+A process is known by its pid, its start time and the machine's start, since pids are given out again. It belongs to the
+run, not to ComfyUI: it goes on when ComfyUI is restarted or killed. Its children are found by a variable in their
+environment even when they have left its process group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ...incontext.errors import TrainingError
+from ..run_folder import write_atomically
+from .environment import Trainer
+
+RUNNER = Path(__file__).with_name("runner.py")
+MARK = "INCONTEXT_LORA_RUN"
+RECORD = "process.json"
+OUTPUT = "trainer.log"
+REQUESTS = "requests"
+PATIENCE = 60.0  # seconds from a request to stop until the process is ended
+
+# lead an interpreter away from its own packages
+_DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train together, through Accelerate; a setting of the machine, never of a workflow.
+
+    Attributes:
+        count: processes in all.
+        machines, rank: how many machines there are, and which one this is.
+        address, port: of the first machine.
+        config: a file that ``accelerate config`` wrote; it comes before the values above.
+        cpu: compute on processors even where there is a graphics card.
+    """
+
+    count: int = 1
+    machines: int = 1
+    rank: int = 0
+    address: str = "127.0.0.1"
+    port: int = 29500
+    config: str = ""
+    cpu: bool = False
+
+    @staticmethod
+    def load(path: Path) -> Processes:
+        """From the settings file; one process where there is none.
+
+        Raises:
+            TrainingError: where the file cannot be read.
+        """
+        if not path.exists():
+            return Processes()
+        try:
+            return Processes(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise TrainingError(
+                f"{path} cannot be read: {error}. Correct it, or remove it to train in one process."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is started, as a value."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+
+
+def launch(
+    trainer: Trainer,
+    job: Path,
+    processes: Processes,
+    inherited: Mapping[str, str],
+    *,
+    offline: bool,
+    runner: Path = RUNNER,
+) -> Launch:
+    """The command and the environment for a job; no shell, and nothing in it that came from a workflow.
+
+    Args:
+        job: the job's folder, below the run's.
+        offline: whether everything it needs is on this machine.
+        runner: our script; tests have one of their own.
+    """
+    run = job.parent
+    environment = {name: value for name, value in inherited.items() if name not in _DETOURS}
+    environment |= {
+        MARK: str(run),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONUTF8": "1",
+        "PYTHONIOENCODING": "utf-8",
+        "TQDM_MININTERVAL": "5",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if offline:
+        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    if processes.cpu:
+        environment["ACCELERATE_USE_CPU"] = "true"
+    script = (str(runner), str(trainer.checkout), str(job))
+    python = str(trainer.python)
+    if processes.config:
+        start = (python, "-m", "accelerate.commands.launch", "--config_file", processes.config)
+    elif processes.count > 1:
+        start = (
+            *(python, "-m", "accelerate.commands.launch"),
+            *("--num_processes", str(processes.count), "--num_machines", str(processes.machines)),
+            *("--machine_rank", str(processes.rank), "--main_process_ip", processes.address),
+            *("--main_process_port", str(processes.port), "--mixed_precision", "no", "--dynamo_backend", "no"),
+            *(("--cpu",) if processes.cpu else ("--multi_gpu",)),
+        )
+    else:
+        start = (python,)
+    return Launch((*start, *script), environment, trainer.checkout)
+
+
+def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
+    """Start it in a session of its own, with its output in the run's folder, and note who it is."""
+    (run / REQUESTS).mkdir(exist_ok=True)
+    for name in ("stop", "save", "sample"):
+        (run / REQUESTS / name).unlink(missing_ok=True)
+    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
+    with (run / OUTPUT).open("ab") as output:
+        try:
+            process = subprocess.Popen(
+                what.arguments,
+                cwd=what.folder,
+                env=dict(what.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                creationflags=flags,
+            )
+        except OSError as error:
+            raise TrainingError(
+                f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
+            ) from error
+    write_atomically(run / RECORD, json.dumps(_identity(process.pid)) + "\n")
+    return process
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    created = 0.0
+    with contextlib.suppress(psutil.Error):  # over already
+        created = psutil.Process(pid).create_time()
+    return {"pid": pid, "created": created, "machine": platform.node(), "booted": psutil.boot_time()}
+
+
+def find(run: Path) -> psutil.Process | None:
+    """The run's process, if it is still that one and still runs."""
+    try:
+        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
+        process = psutil.Process(int(record["pid"]))
+        same = abs(process.create_time() - record["created"]) < 1.0
+        lives = process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    return process if same and lives else None
+
+
+def on_other_machine(run: Path) -> str:
+    """Name of the machine that runs it; empty where it is this one, or nobody knows."""
+    try:
+        machine = json.loads((run / RECORD).read_text(encoding="utf-8"))["machine"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return "" if machine == platform.node() else str(machine)
+
+
+def request(run: Path, what: str) -> None:
+    """Ask the runner to ``stop``, ``save`` or ``sample`` after its present step."""
+    folder = run / REQUESTS
+    folder.mkdir(exist_ok=True)
+    (folder / what).touch()
+
+
+def members(run: Path) -> list[psutil.Process]:
+    """All processes of a run that still live, whoever their parent is."""
+    found: dict[int, psutil.Process] = {}
+    main = find(run)
+    if main is not None:
+        with contextlib.suppress(psutil.Error):
+            found = {child.pid: child for child in (main, *main.children(recursive=True))}
+    mark = str(run)
+    for process in psutil.process_iter():
+        if process.pid in found or process.pid == os.getpid():
+            continue
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found[process.pid] = process
+    return list(found.values())
+
+
+def kill(run: Path, patience: float = 5.0) -> None:
+    """End all processes of a run; returns when nothing of it is left."""
+    if sys.platform != "win32":
+        main = find(run)
+        if main is not None:
+            with contextlib.suppress(OSError):
+                os.killpg(main.pid, signal.SIGKILL)
+    deadline = time.monotonic() + patience
+    while True:  # a process may have started another while the list was made
+        left = members(run)
+        if not left or time.monotonic() > deadline:
+            return
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=1.0)
+
+
+def sweep(runs: Path) -> list[Path]:
+    """End what is left of runs whose main process is gone; returns the runs that had such orphans."""
+    swept = []
+    for run in sorted(path.parent for path in runs.glob(f"*/{RECORD}")):
+        if find(run) is None and not on_other_machine(run) and members(run):
+            kill(run)
+            swept.append(run)
+    return swept
+
+
+def tail(run: Path, lines: int = 40) -> Sequence[str]:
+    """The last lines of the trainer's output, without its progress bars."""
+    try:
+        with (run / OUTPUT).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64_000))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ()
+    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.splitlines()]
+    return [line for line in kept if line and "it/s]" not in line and "s/it" not in line][-lines:]
