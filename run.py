@@ -910,7 +910,9 @@ def adopted_trainer(environment: ModuleType, options: argparse.Namespace) -> Any
     if missing:
         raise SetupError(f"--python is {options.python}, which has no {' and no '.join(missing)}: install them there.")
     if not (checkout / "train_network.py").exists():
-        raise SetupError(f"--checkout is {options.checkout}, which holds no train_network.py: it must be an sd-scripts.")
+        raise SetupError(
+            f"--checkout is {options.checkout}, which holds no train_network.py: it must be an sd-scripts."
+        )
     return environment.Trainer(python, checkout, "", True, {})
 
 

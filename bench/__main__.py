@@ -12,6 +12,7 @@ from pathlib import Path
 from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
 from .in_host import step_figures
+from .references import reference_figures
 from .start import added_milliseconds
 
 Say = Callable[[str], None]
@@ -21,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "train_in_host": lambda base, say: step_figures(base),
     "demo": demo_table,
     "demo.sets": set_count_curve,
+    "references": reference_figures,
 }
 
 

@@ -336,7 +336,7 @@ def paste(
         masked = resize_mask(masks[:, crop.rows, crop.columns], content.width, content.height)
         visible = matched(visible, given, colours, where=masked == 0)
     written = pictures.expand(batch, *pictures.shape[1:]).clone()
-    weight = inward(masks, feather)[:, crop.rows, crop.columns]
+    weight = _weights(masks, feather)[:, crop.rows, crop.columns]
     weight = weight * _spread(changed, crop.width, crop.height).to(weight)
     back = resize(visible, crop.width, crop.height)
     target = written[:, crop.rows, crop.columns, :3]
@@ -439,6 +439,19 @@ def _content(placement: Placement, panel: Box, painted: Tensor) -> Box:
             f"{panel.width}×{panel.height}. Connect the panel as it was split off."
         )
     return placement.content.scaled(width, panel.width)
+
+
+def _weights(masks: Tensor, feather: int) -> Tensor:
+    """`inward`, computed only where something is masked: pictures are large, and masked places often are not."""
+    box = masked_box(masks.amax(0))
+    if box is None or feather <= 0:
+        return masks
+    # one pixel more on every side that the picture has, so that the mask's edge is seen there
+    left, top = max(box.left - 1, 0), max(box.top - 1, 0)
+    right, bottom = min(box.right + 1, masks.shape[2]), min(box.bottom + 1, masks.shape[1])
+    weights = torch.zeros_like(masks)
+    weights[:, top:bottom, left:right] = inward(masks[:, top:bottom, left:right], feather)
+    return weights
 
 
 def _spread(changed: Tensor, width: int, height: int) -> Tensor:

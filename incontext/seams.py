@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
@@ -20,7 +21,9 @@ _FLAT = 0.02  # spread of colour along a line of a gutter
 _STEP = 0.1  # a step of colour that counts in full
 _EDGE = 0.5  # share of a line that must show a step to end a band of one colour
 _CLEAR = 0.25  # share of a line that must show a step for full confidence
+_GUTTER = 0.1  # how much a band between two steps is preferred to one of its edges
 _FAINT = 0.06  # below, there is no seam
+_UNCLEAR = 0.2  # confidence below which a step is taken for the edge of something in a picture
 _PULL = 0.05  # how much the expected line is preferred to the edge of the search
 _WIDEST_GUTTER = 0.25  # of the smaller neighbour
 
@@ -33,7 +36,7 @@ class Seam:
         vertical: whether it separates left from right.
         start, end: where the panel before ends and the next begins; equal without a gutter.
         expected: where its middle was expected.
-        confidence: 0 … 1; 0 where none was found and the expected line was taken.
+        confidence: 0 … 1; 0 where none was clear and the expected line was taken.
     """
 
     vertical: bool
@@ -95,6 +98,19 @@ def find_panels(picture: Tensor, expected: PanelLayout, *, tolerance: float = 0.
     return FoundPanels(PanelLayout(width, height, boxes, expected.names), tuple(search.seams))
 
 
+@dataclass(frozen=True)
+class _Profiles:
+    """Per line of a region: whether it has one colour, and what share is a step from the line before.
+
+    ``at_ends`` is that share within an eighth at the line's ends, the larger of both. Index 0 and the last of both are
+    the region's own edges, which are no steps.
+    """
+
+    flat: list[bool]
+    cover: list[float]
+    at_ends: list[float]
+
+
 class _Search:
     def __init__(self, picture: Tensor, tolerance: float, step: int) -> None:
         self._picture = picture
@@ -125,7 +141,8 @@ class _Search:
         """The region without a plain border around it."""
         edges = {}
         for vertical in (False, True):
-            flat, cover, length = self._profiles(region, vertical)
+            profiles = self._profiles(region, vertical)
+            flat, cover, length = profiles.flat, profiles.cover, len(profiles.flat)
             most = length // 8
             first = next((i for i in range(length) if not flat[i]), 0)
             last = next((i for i in range(length) if not flat[length - 1 - i]), 0)
@@ -146,13 +163,13 @@ class _Search:
         own_begin, own_length = (region.left, region.width) if vertical else (region.top, region.height)
         scale = own_length / length
         spans = [(box.left, box.right) if vertical else (box.top, box.bottom) for box in hulls]
-        flat, cover, _ = self._profiles(region, vertical)
+        profiles = self._profiles(region, vertical)
         cuts: list[tuple[int, int]] = []
         for before, after in pairwise(spans):
             smaller = min(before[1] - before[0], after[1] - after[0]) * scale
             middle = ((before[1] + after[0]) / 2 - begin) * scale
             gutter = (after[0] - before[1]) * scale
-            start, end, confidence = _seam(flat, cover, middle, gutter, smaller, self._tolerance)
+            start, end, confidence = _seam(profiles, middle, gutter, smaller, self._tolerance)
             start, end = (self._snapped(own_begin + edge) - own_begin for edge in (start, end))
             self.seams.append(Seam(vertical, own_begin + start, own_begin + end, own_begin + middle, confidence))
             cuts.append((start, end))
@@ -170,8 +187,7 @@ class _Search:
     def _snapped(self, edge: int) -> int:
         return round(edge / self._step) * self._step
 
-    def _profiles(self, region: Box, vertical: bool) -> tuple[list[bool], list[float], int]:
-        """Per line of the region: whether it has one colour, and what share of it is a step from the line before."""
+    def _profiles(self, region: Box, vertical: bool) -> _Profiles:
         part = self._picture[region.rows, region.columns]
         lines = part.transpose(0, 1) if vertical else part  # [lines, along, channels]
         flat = (lines.std(1, correction=0) < _FLAT).all(-1)
@@ -180,14 +196,17 @@ class _Search:
         near = avg_pool1d(steps.T, 13, stride=1, padding=6, count_include_pad=False) * 13
         core = avg_pool1d(steps.T, 5, stride=1, padding=2, count_include_pad=False) * 5
         usual = ((near - core) / 8).clamp(min=0).T
-        strength = ((steps - 2 * usual) / _STEP).clamp(0, 1).mean(1)
-        return flat.tolist(), [0.0, *strength.tolist(), 0.0], len(lines)
+        strength = ((steps - 2 * usual) / _STEP).clamp(0, 1)
+        ends = max(1, strength.shape[1] // 8)
+        at_ends = torch.maximum(strength[:, :ends].mean(1), strength[:, -ends:].mean(1))
+        return _Profiles(flat.tolist(), [0.0, *strength.mean(1).tolist(), 0.0], [0.0, *at_ends.tolist(), 0.0])
 
 
 def _seam(
-    flat: Sequence[bool], cover: Sequence[float], middle: float, gutter: float, smaller: float, tolerance: float
+    profiles: _Profiles, middle: float, gutter: float, smaller: float, tolerance: float
 ) -> tuple[int, int, float]:
     """Start, end and confidence of the best seam near ``middle``; all in lines of the region."""
+    flat, cover = profiles.flat, profiles.cover
     reach = max(2.0, tolerance * smaller)
     low, high = max(1, round(middle - reach)), min(len(flat) - 1, round(middle + reach))
     widest = max(2.0, gutter * 2, _WIDEST_GUTTER * smaller)
@@ -207,7 +226,8 @@ def _seam(
             weaker, stronger = sorted((cover[start], cover[end]))
             # a picture may meet the gutter in much the same colour, but hardly along the whole line
             clear = stronger if weaker > _FAINT else (weaker + stronger) / 2
-            candidates.append((0.1 + clear, start, end))
+            if stronger >= _CLEAR:  # else it is a plain place of a picture
+                candidates.append((_GUTTER + clear, start, end))
         line = end
 
     def value(candidate: tuple[float, int, int]) -> float:
@@ -216,14 +236,17 @@ def _seam(
 
     best = max(candidates, key=value, default=(0.0, 0, 0))
     score, start, end = best
-    if score < _FAINT:
-        half = gutter / 2
-        return round(middle - half), round(middle + half), 0.0
     others = [
         candidate[0] for candidate in candidates if candidate[2] < start - 3 or candidate[1] > end + 3
     ]  # the steps at a gutter's two edges belong to it
-    runner_up = max(others, default=0.0)
-    return start, end, round(min(1.0, score / _CLEAR) * max(0.0, 1 - runner_up / score), 3)
+    if score >= _FAINT:
+        # a seam runs to the end of its line, on one side at least; the edge of a thing in a picture ends before
+        runs = min(1.0, max(profiles.at_ends[start], profiles.at_ends[end]) / _CLEAR)
+        confidence = min(1.0, score / _CLEAR) * max(0.0, 1 - max(others, default=0.0) / score) * (0.1 + 0.9 * runs)
+        if confidence >= _UNCLEAR:
+            return start, end, round(confidence, 3)
+    half = gutter / 2
+    return round(middle - half), round(middle + half), 0.0
 
 
 def _groups(boxes: Sequence[Box], indices: Sequence[int], vertical: bool) -> list[list[int]]:

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import comfy.model_base
+import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
@@ -178,7 +179,7 @@ class InContextConditionPanels(io.ComfyNode):
                 report.append(f"{len(parts)} reference latent{'s' * (len(parts) != 1)}")
                 if layout is None:
                     report.append("The whole canvas is one reference; connect the layout to tell its panels apart.")
-            latent = with_noise_mask(vae.encode(canvas), mask)
+            latent = with_noise_mask(encoded(vae, canvas), mask)
             report.append(f"given panels are {'kept clean' if clean else 're-noised'} at every step")
         if clean:
             model = model.clone()
@@ -250,7 +251,8 @@ def extra_channels(base: Any) -> int:
     weight = getattr(getattr(transformer, "img_in", None), "weight", None)
     if weight is None:
         return 0
-    return weight.shape[1] // transformer.patch_size**2 - latent_channels(base)
+    # Chroma counts its output channels with those of the patch; it has no others
+    return max(0, weight.shape[1] // transformer.patch_size**2 - latent_channels(base))
 
 
 def latent_channels(base: Any) -> int:
@@ -300,7 +302,7 @@ def referenced(positive: list, negative: list | None, vae: Any, parts: Sequence[
 
     prepared = [positive, positive if negative is None else negative]
     for part in parts:
-        latent = {"samples": vae.encode(part)}
+        latent = {"samples": encoded(vae, part)}
         prepared = [ReferenceLatent.execute(one, latent).args[0] for one in prepared]
     return prepared[0], prepared[1]
 
@@ -313,6 +315,13 @@ def differential_diffusion(model: Any) -> Any:
     from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 
     return DifferentialDiffusion.execute(model).args[0]
+
+
+def encoded(vae: Any, pictures: Tensor) -> Tensor:
+    """Latents of a batch of pictures, which an autoencoder for video (Qwen-Image's) would take for one moving picture."""
+    if getattr(vae, "latent_dim", 2) == 3 and len(pictures) > 1:
+        return torch.cat([vae.encode(picture[None]) for picture in pictures])
+    return vae.encode(pictures)
 
 
 def given_or_blocked(conditioning: list | None) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 import comfy.model_management
 import comfy.utils
 import folder_paths
+from PIL import Image
 
 from ..incontext.errors import InContextError
 
@@ -83,9 +84,19 @@ class progress:
         self._bar = comfy.utils.ProgressBar(total, node_id=node_id)
         self._total = total
 
-    def update(self, done: int) -> None:
+    def update(self, done: int, preview: Path | None = None) -> None:
+        """Move the bar; ``preview`` is a picture to show on the node."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self._bar.update_absolute(done, self._total)
+        if preview is None:
+            self._bar.update_absolute(done, self._total)
+            return
+        with Image.open(preview) as image:
+            self._bar.update_absolute(done, self._total, ("JPEG", image.convert("RGB"), 1024))
+
+
+def comfyui_folder() -> Path:
+    """Where ComfyUI's own files are."""
+    return Path(folder_paths.__file__).resolve().parent
 
 
 def _output(name: str) -> Path:

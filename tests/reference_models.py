@@ -78,6 +78,26 @@ def flux(in_channels: int = 16, *, size: dict[str, Any] = TINY, dtype: torch.dty
     return patcher(config.get_model({}))
 
 
+def chroma() -> Any:
+    import comfy.supported_models
+
+    flux_only = ("out_channels", "vec_in_dim", "guidance_embed")
+    config = comfy.supported_models.Chroma(
+        {
+            **{name: value for name, value in TINY.items() if name not in flux_only},
+            "image_model": "chroma",
+            "in_channels": 64,
+            "out_channels": 64,
+            "in_dim": 64,
+            "out_dim": 32,
+            "hidden_dim": 48,
+            "n_layers": 2,
+        }
+    )
+    config.set_inference_dtype(torch.float32, None)
+    return patcher(config.get_model({}))
+
+
 def sd3() -> Any:
     import comfy.supported_models
 

@@ -91,6 +91,7 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._started = time.monotonic()
+        _end_last_line(run.folder / "events.jsonl")
         self._events = (run.folder / "events.jsonl").open("a", encoding="utf-8")
         self._log = (run.folder / "log.txt").open("a", encoding="utf-8")
 
@@ -143,6 +144,13 @@ def parse_event(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return event if isinstance(event, dict) and "event" in event else None
+
+
+def _end_last_line(path: Path) -> None:
+    """A line that was cut off must not swallow the next one."""
+    if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def safe_name(name: str) -> str:

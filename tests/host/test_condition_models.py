@@ -17,6 +17,7 @@ from incontext_lora.incontext.stitch import stitch
 from incontext_lora.tests.reference_models import (
     LAYOUT,
     TRUE_WIDTH,
+    chroma,
     columns_of,
     conditioning,
     demo_vae,
@@ -43,7 +44,7 @@ def vae(host: HostPack) -> Any:
 # --- plain transformers ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [flux, sd3])
+@pytest.mark.parametrize("make", [flux, chroma, sd3])
 @pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)])
 def test_a_plain_transformer_sees_given_panels_clean_at_every_step(
     host: HostPack, vae: Any, make: Any, places: tuple[int, ...]
@@ -220,6 +221,24 @@ def test_kontext_gets_each_given_panel_as_a_reference_latent(host: HostPack, vae
     assert torch.allclose(result[..., columns_of(0)], outputs[1]["samples"][..., columns_of(0)], atol=1e-4)
 
 
+def test_kontext_of_true_width(host: HostPack, vae: Any) -> None:
+    """One block of each kind of FLUX.1-Kontext, 3072 wide, with one panel given and one partly given."""
+    model = flux(size=TRUE_WIDTH, dtype=torch.bfloat16)
+    hole = torch.zeros(1, 64, 64)
+    hole[:, 16:40, 24:48] = 1
+    part = stitch(LAYOUT, [torch.rand(1, 64, 64, 3), torch.rand(1, 64, 64, 3)], masks=[None, hole])
+    panels = {"canvas": part.canvas, "mask": part.mask, "layout": part.layout}
+    positive = conditioning(4096, 768)
+    outputs = host.call(NODE, model=model, vae=vae, model_kind="edit model", positive=positive, **panels)
+    counts, handle = tokens_in_block(model, "double_blocks", "img")
+    result, seen = sample(host, outputs, outputs[2])
+    handle.remove()
+    assert seen[0].x.shape == (1, 16, 8, 24)
+    assert [tuple(one.shape) for one in seen[0].arguments["ref_latents"]] == [(1, 16, 8, 8)] * 2
+    assert counts == [4 * 12 + 2 * 4 * 4] * 2
+    assert torch.allclose(result[..., columns_of(0)], outputs[1]["samples"][..., columns_of(0)], atol=1e-4)
+
+
 def test_edit_models_are_recognised_by_recipe_and_by_caption(host: HostPack, vae: Any) -> None:
     panels = stitched(0)
     recipe = Recipe(name="mine", layout=LAYOUT, base="FLUX.1-Kontext-dev")
@@ -253,6 +272,18 @@ def test_qwen_image_edit_gets_reference_latents(host: HostPack) -> None:
     assert counts == [4 * 12 + 2 * 4 * 4] * 2
     assert torch.allclose(result[..., columns_of(1)], outputs[1]["samples"][..., columns_of(1)], atol=1e-4)
     assert not torch.allclose(result[..., columns_of(2)], outputs[1]["samples"][..., columns_of(2)], atol=1e-2)
+
+
+def test_a_batch_of_canvases_is_no_video(host: HostPack) -> None:
+    panels, vae = stitched(0), wan_vae()
+    other = 1 - panels["canvas"]
+    both = {**panels, "canvas": torch.cat([panels["canvas"], other])}
+    outputs = host.call(NODE, model=qwen(), vae=vae, model_kind="edit model", positive=conditioning(), **both)
+    (reference,) = outputs[2][0][1]["reference_latents"]
+    assert reference.shape == (2, 16, 1, 8, 8)
+    assert outputs[1]["samples"].shape == (2, 16, 1, 8, 24)
+    with torch.inference_mode():
+        assert torch.allclose(outputs[1]["samples"][1:], vae.encode(other), atol=1e-5)
 
 
 # --- readable refusals ----------------------------------------------------------------------------------------------

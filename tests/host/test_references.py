@@ -12,6 +12,7 @@ from incontext_lora.incontext.layout import Box, PanelLayout
 from incontext_lora.incontext.stitch import split
 from incontext_lora.tests.reference_models import (
     LAYOUT,
+    chroma,
     conditioning,
     demo_vae,
     flux,
@@ -217,14 +218,14 @@ def plain(host: HostPack, vae: Any, model: Any, canvas_seed: int = 0) -> Tensor:
     return sample(host, outputs, conditioning())[0]
 
 
-@pytest.mark.parametrize("make", [flux, sd3])
+@pytest.mark.parametrize("make", [flux, chroma, sd3])
 def test_attention_is_neutral_at_one_to_the_bit(host: HostPack, vae: Any, make: Any) -> None:
     model = make()
     assert torch.equal(attended(host, vae, model, 1.0), plain(host, vae, model))
     assert not torch.equal(attended(host, vae, model, 1.5), plain(host, vae, model))
 
 
-@pytest.mark.parametrize("make", [flux, sd3])
+@pytest.mark.parametrize("make", [flux, chroma, sd3])
 def test_at_zero_painted_panels_see_nothing_of_the_reference(host: HostPack, vae: Any, make: Any) -> None:
     """Next to nothing: what the caption's tokens saw of it is all that is left."""
     model = make()
@@ -291,3 +292,35 @@ def test_other_models_are_refused(host: HostPack) -> None:
 
     with pytest.raises(PanelError, match="QwenImage is not supported"):
         host.call("InContextReferenceAttention", model=qwen(), mask=torch.ones(1, 64, 192), strength=1.3)
+
+
+def test_redux_reaches_a_fill_model_with_all_of_the_picture(host: HostPack, vae: Any) -> None:
+    """ComfyUI's own Redux nodes in front, by attention bias, together with the strength of reference attention."""
+    import comfy.clip_vision
+    import comfy.ldm.flux.redux
+    import comfy.sd
+
+    model, panels = flux(96), stitched(0)
+    style = comfy.sd.StyleModel(comfy.ldm.flux.redux.ReduxImageEncoder(redux_dim=6, txt_in_features=12))
+    with torch.no_grad():
+        for parameter in style.model.parameters():
+            parameter.copy_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    vision = comfy.clip_vision.Output()
+    vision.last_hidden_state = torch.randn(1, 9, 6, generator=torch.Generator().manual_seed(2))
+    (caption,) = host.call(
+        "StyleModelApply",
+        conditioning=conditioning(),
+        style_model=style,
+        clip_vision_output=vision,
+        strength=0.2,
+        strength_type="attn_bias",
+    )
+    outputs = host.call("InContextConditionPanels", model=model, vae=vae, positive=caption, noise_mask=False, **panels)
+    (attending,) = host.call("InContextReferenceAttention", model=outputs[0], mask=panels["mask"], strength=2.0)
+    result, seen = sample(host, (attending, outputs[1]), outputs[2])
+    assert seen[0].x.shape == (1, 96, 8, 24)
+    assert seen[0].arguments["context"].shape == (1, 5 + 9, 12)
+    assert seen[0].arguments["attention_mask"].shape[-1] == 5 + 9 + 4 * 12
+    assert torch.isfinite(result).all()
+    without, _ = sample(host, outputs, outputs[2])
+    assert not torch.equal(result, without)

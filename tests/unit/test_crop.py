@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from incontext_lora.incontext.colour_match import ColourMatch, matched
 from incontext_lora.incontext.crop import (
@@ -21,7 +21,7 @@ from incontext_lora.incontext.crop import (
     window_around,
 )
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import Box, columns
+from incontext_lora.incontext.layout import Box, Placement, columns
 from incontext_lora.incontext.stitch import Align, Fit, PanelSettings, resize, split, stitch
 from torch import Tensor
 
@@ -84,6 +84,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
+@settings(max_examples=50)
 @given(cases(), st.integers(0, 6), st.sampled_from(ColourMatch))
 def test_an_unpainted_crop_pastes_back_as_nothing(case: Case, feather: int, colours: ColourMatch) -> None:
     cropped = case.crop()
@@ -91,6 +92,7 @@ def test_an_unpainted_crop_pastes_back_as_nothing(case: Case, feather: int, colo
     assert torch.equal(result, case.pictures)
 
 
+@settings(max_examples=50)
 @given(cases(), st.integers(0, 6), st.sampled_from(ColourMatch))
 def test_no_pixel_outside_the_mask_is_written(case: Case, feather: int, colours: ColourMatch) -> None:
     cropped = case.crop()
@@ -102,6 +104,7 @@ def test_no_pixel_outside_the_mask_is_written(case: Case, feather: int, colours:
     assert torch.equal(result[..., 3:], case.pictures[..., 3:])
 
 
+@settings(max_examples=50)
 @given(cases())
 def test_everything_inside_the_mask_is_written(case: Case) -> None:
     case = case._replace(masks=(case.masks > 0).float())
@@ -112,6 +115,7 @@ def test_everything_inside_the_mask_is_written(case: Case) -> None:
     assert torch.allclose(inside, torch.full_like(inside, 0.123), atol=1e-5)
 
 
+@settings(max_examples=50)
 @given(cases())
 def test_crops_have_the_panel_s_size_and_hold_the_whole_mask(case: Case) -> None:
     cropped = case.crop()
@@ -135,6 +139,7 @@ def test_crops_have_the_panel_s_size_and_hold_the_whole_mask(case: Case) -> None
         assert all((region.window.width, region.window.height) == size for region in windows.regions)
 
 
+@settings(max_examples=50)
 @given(cases())
 def test_a_window_leaves_the_picture_only_if_it_must(case: Case) -> None:
     windows = case.crop().windows
@@ -250,6 +255,15 @@ def test_feathering_only_lowers_and_reaches_the_full_value(feather: int, seed: i
     assert float(soft.max()) == 1
     if feather == 0:
         assert torch.equal(soft, mask)
+
+
+def test_feathering_in_paste_is_that_of_the_whole_mask() -> None:
+    picture, mask = torch.zeros(1, 40, 50, 3), torch.zeros(1, 40, 50)
+    mask[:, 12:31, 30:] = 1
+    mask[:, 20:23, 5:35] = 1
+    whole = Box(0, 0, 50, 40)
+    result = paste(picture, torch.ones_like(picture), Placement(50, 40, whole, whole), whole, mask, feather=5)
+    assert torch.allclose(result[..., 0], inward(mask, 5))
 
 
 def test_the_picture_s_border_is_no_edge() -> None:

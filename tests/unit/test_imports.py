@@ -75,6 +75,15 @@ def test_the_pack_imports_itself_relatively(path: Path) -> None:
     assert not set(imports(path)) & OURS
 
 
+@pytest.mark.parametrize("path", [*LIBRARY, *NODES], ids=relative)
+def test_nothing_is_imported_that_comfyui_does_not_bring(path: Path) -> None:
+    brought = {"torch", "numpy", "PIL", "einops", "safetensors"}
+    absolute = {name for name in imports(path) if not name.startswith("/")}
+    if path.is_relative_to(ROOT / "training" / "sd_scripts"):
+        return  # a process and an environment of its own
+    assert absolute - HOST - set(sys.stdlib_module_names) <= brought
+
+
 def test_the_root_is_inert() -> None:
     tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
     assert [type(node) for node in tree.body] == [ast.Expr, ast.Assign, ast.AsyncFunctionDef]

@@ -28,8 +28,8 @@ def test_a_run_is_read_while_it_is_written(writer: RunWriter) -> None:
     assert run.about == {"version": run_folder.RUN_VERSION, "settings": {"steps": 2}}
     assert run.state == run_folder.STARTED
     writer.event(run_folder.STARTED)
-    writer.event(run_folder.STEP, loss=0.5)
-    writer.event(run_folder.STEP, loss=0.25)
+    writer.event(run_folder.STEP, step=1, loss=0.5)
+    writer.event(run_folder.STEP, step=2, loss=0.25)
     assert run.losses() == [0.5, 0.25]
     assert [event["event"] for event in run.events()] == ["started", "step", "step"]
     writer.event(run_folder.CANCELLED)
@@ -39,7 +39,7 @@ def test_a_run_is_read_while_it_is_written(writer: RunWriter) -> None:
 
 
 def test_an_event_that_was_cut_off_is_left_out(writer: RunWriter) -> None:
-    writer.event(run_folder.STEP, loss=0.5)
+    writer.event(run_folder.STEP, step=1, loss=0.5)
     with (writer.run.folder / "events.jsonl").open("a") as file:
         file.write('{"event": "step", "lo')
     assert writer.run.losses() == [0.5]

@@ -245,13 +245,13 @@ def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
         ),
         Step("Unpacking it", unpack, folder),
         Step(
-            "Taking the tokenizers of Anima",
+            "Tokenizers of Anima",
             (*archived, "--", *OPTIONAL),
             folder,
             optional=True,
             reason="the source lacks its large files; only Anima needs them",
         ),
-        Step("Unpacking them", unpack, folder, optional=True),
+        Step("Unpacking the tokenizers", unpack, folder, optional=True),
     ]
 
 

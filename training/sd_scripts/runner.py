@@ -247,7 +247,7 @@ def peak_memory() -> float:
 
 def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, events: Events) -> type:
     """A subclass of the checkout's trainer that does all of the above."""
-    from library import strategy_base, train_util
+    from library import train_util
 
     class Watched(trainer):
         def __init__(self) -> None:
@@ -271,8 +271,6 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
 
         def assert_extra_args(self, args: Any, train_dataset_group: Any, val_dataset_group: Any) -> None:
             groups = [group for group in (train_dataset_group, val_dataset_group) if group is not None]
-            if any(os.environ.get("RANK", "0") != "0" for _ in groups):
-                events.active = False
             pictures = [info for group in groups for each in group.datasets for info in each.image_data.values()]
             for info in pictures:
                 if tuple(info.bucket_reso) != tuple(info.image_size) or tuple(info.resized_size) != tuple(
@@ -318,7 +316,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
                 """The averaged weights, with the recipe inside, whole or not at all."""
                 target = Path(file)
                 unfinished = target.with_name(f".{target.stem}.part.safetensors")
-                remarks = {**(metadata or {}), **({RECIPE_KEY: extra["recipe"]} if extra.get("recipe") else {})}
+                remarks = {**(metadata or {}), "ss_steps": str(self.step), RECIPE_KEY: extra["recipe"]}
                 try:
                     with self.averaged():
                         save(str(unfinished), dtype, remarks)
@@ -436,8 +434,8 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.losses.clear()
             if not math.isfinite(loss):
                 raise Refused(
-                    f"The loss is {loss} at step {self.step}. Lower the learning rate, or choose another precision or model file; "
-                    "the last checkpoint is kept."
+                    f"The loss is {loss} at step {self.step}. Lower the learning rate, or choose another precision or model "
+                    "file; the last checkpoint is kept."
                 )
             self.smoothed = loss if self.smoothed is None else SMOOTHING * self.smoothed + (1 - SMOOTHING) * loss
             done = self.step - extra["first_step"]
@@ -528,11 +526,9 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
                 for name, value in self.metadata.items()
                 if extra["public_metadata"] or name in train_util.SS_METADATA_MINIMUM_KEYS
             }
-            return {**kept, "ss_steps": str(self.step), **self.get_sai_model_spec(args)}
+            return {**kept, **self.get_sai_model_spec(args)}
 
-    trained = Watched
-    del strategy_base
-    return trained
+    return Watched
 
 
 def hook(trainer: Any, extra: dict[str, Any]) -> None:

@@ -399,6 +399,8 @@ def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = Fa
         code: the exit code, where it is known.
         stopped: whether the user stopped it.
     """
+    if not run.folder.is_dir():
+        return Outcome(run_folder.FAILED, None, f"The run's folder {run.folder} is gone, and with it what was trained.")
     events = list(run.events())
     if run.state in run_folder.ENDS:
         last = next(event for event in reversed(events) if event["event"] in run_folder.ENDS)

@@ -1,0 +1,221 @@
+"""The real trainer of the pinned commit, at sizes that a CPU trains in seconds: from a dataset to a LoRA that loads."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.lora_file import read_header, read_recipe
+from incontext_lora.incontext.lora_keys import match
+from incontext_lora.training import run_folder
+from incontext_lora.training.run_folder import Run
+from incontext_lora.training.sd_scripts import session, supervise
+from safetensors.torch import load_file
+
+Make = Callable[..., session.Order]
+
+
+def follow(run: Run, process: Any, act: Callable[[dict[str, Any]], None] = lambda event: None) -> int | None:
+    def on_event(event: dict[str, Any]) -> None:
+        act(event)
+
+    return session.watch(run, process, session.EventTail(run), on_event, pause=0.05)
+
+
+def steps(run: Run) -> list[int]:
+    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
+
+
+def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["event"] == kind]
+
+
+@pytest.fixture(scope="module", params=["flux", "chroma", "sd3"])
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: session.Place) -> None:
+    """Stop after step 3, resume, finish: true step numbers, one LoRA, the recipe inside, every key matched by ComfyUI."""
+    run, process = session.start(order(family), place)
+    code = follow(run, process, lambda event: event.get("step") == 2 and supervise.request(run.folder, "stop"))
+    stopped = session.settle(run, place.loras, code)
+    assert (stopped.state, code) == (run_folder.CANCELLED, 75), stopped.message
+    done = steps(run)[-1]
+    assert 2 <= done < 6
+    saved = session.last_state(run)
+    assert saved is not None
+    assert saved[1] == done
+    assert not place.loras.exists()
+
+    process = session.resume(run, place)
+    assert follow(run, process) == 0, supervise.tail(run.folder)
+    result = session.settle(run, place.loras, process.returncode)
+    assert result.state == run_folder.FINISHED, result.message
+    assert steps(run) == [1, 2, 3, 4, 5, 6]
+    assert len(run.losses()) == 6
+    assert result.lora == place.loras / f"{family}.safetensors"
+    reused = of_kind(run, "cache")
+    assert [(event["pictures_reused"], event["captions_reused"]) for event in reused] == [(0, 0), (20, 20)]
+
+    recipe = read_recipe(result.lora)
+    assert recipe is not None
+    assert recipe.references.share == 0.5
+    header = read_header(result.lora)
+    assert header.metadata["ss_steps"] == "6"
+    assert "caption" not in " ".join(header.metadata).lower()
+    assert "ss_tag_frequency" not in header.metadata
+    assert (
+        float(sum(np.abs(t.float().numpy()).sum() for key, t in load_file(str(result.lora)).items() if "up" in key)) > 0
+    )
+    report = match({key: entry.shape for key, entry in header.tensors.items()}, *comfy_names(family))
+    assert (report.unmatched, report.misfits) == ((), ())
+    assert len(report.matched) == report.modules > 0
+
+
+def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """ComfyUI's own names for the parts of a model of this family at the tiny size, and their sizes."""
+    import comfy.lora
+    import comfy.model_base
+    import comfy.supported_models
+    import torch
+
+    flux = {
+        "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": 64, "hidden_size": 64, "mlp_ratio": 4.0,
+        "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2,
+        "qkv_bias": True, "guidance_embed": True,
+    }  # fmt: skip
+    chroma = {
+        **{name: value for name, value in flux.items() if name not in ("vec_in_dim", "guidance_embed")},
+        "in_dim": 64, "out_dim": 64, "hidden_dim": 32, "n_layers": 5,
+    }  # fmt: skip
+    sd3 = {
+        "in_channels": 16, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": 2048, "num_patches": 4096,
+        "pos_embed_max_size": 64, "pos_embed_scaling_factor": None, "qk_norm": "rms", "x_block_self_attn_layers": [0],
+        "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}},
+    }  # fmt: skip
+    kinds = {
+        "flux": (comfy.supported_models.Flux, {"image_model": "flux", **flux}),
+        "chroma": (comfy.supported_models.Chroma, {"image_model": "chroma", **chroma}),
+        "sd3": (comfy.supported_models.SD3, sd3),
+    }
+    kind, config = kinds[family]
+    made = kind(config)
+    made.set_inference_dtype(torch.float32, None)
+    model = made.get_model({}, device=torch.device("cpu"))
+    weights = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    return comfy.lora.model_lora_keys_unet(model), weights
+
+
+@pytest.fixture(autouse=True)
+def _comfyui_importable(host: Any) -> None:
+    """ComfyUI itself says which names it matches."""
+
+
+def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: session.Place) -> None:
+    """kill -9: nothing half-written, at most one save interval lost, step numbers true."""
+    run, process = session.start(order("flux", steps=8), place)
+    found: list[bool] = []
+
+    def kill(event: dict[str, Any]) -> None:
+        if event["event"] == run_folder.STEP and event["step"] == 5:
+            found.append(supervise.find(run.folder) is not None)
+            process.send_signal(signal.SIGKILL)
+
+    code = follow(run, process, kill)
+    assert found == [True]
+    assert supervise.find(run.folder) is None
+    ((swept, result),) = session.sweep(place.runs, place.loras)
+    assert (swept, code) == (run, -9)
+    assert result.state == run.state == run_folder.INTERRUPTED
+    assert "Resume" in result.message
+    process = session.resume(run, place)
+    assert follow(run, process) == 0, supervise.tail(run.folder)
+    assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+    second = [
+        event["step"]
+        for event in list(run.events())[[e["event"] for e in run.events()].index("interrupted") :]
+        if event["event"] == "step"
+    ]
+    assert second[0] in (5, 6)
+    assert second == list(range(second[0], 9))
+    assert len(run.losses()) == 8
+
+
+def test_everything_on_request(order: Make, place: session.Place, referenced: Dataset) -> None:
+    """Masks, validation, samples, a save and a sample on request, a shortage of nothing."""
+    wanted = order("flux", referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
+    run, process = session.start(replace(wanted, name="a / name"), place)
+
+    def ask(event: dict[str, Any]) -> None:
+        if event.get("event") == run_folder.STEP and event["step"] == 1:
+            supervise.request(run.folder, "save")
+            supervise.request(run.folder, "sample")
+
+    assert follow(run, process, ask) == 0, supervise.tail(run.folder)
+    result = session.settle(run, place.loras, 0)
+    assert result.state == run_folder.FINISHED, result.message
+    assert result.lora is not None
+    assert result.lora.parent == place.loras
+    asked = of_kind(run, run_folder.SAMPLE)[:2]
+    assert [event["file"][-6:] for event in asked] == ["-1.png", "-2.png"]
+    assert {event["step"] for event in of_kind(run, run_folder.SAMPLE)} >= {4, 6}
+    assert all((run.folder / "samples" / event["file"]).exists() for event in of_kind(run, run_folder.SAMPLE))
+    assert of_kind(run, run_folder.CHECKPOINT)[0]["step"] < 6
+    assert [event["step"] for event in of_kind(run, run_folder.VALIDATION)] == [3, 6]
+    options = (run.folder / "job-1" / "job.toml").read_text()
+    assert "masked_loss = true" in options
+    assert not (run.folder / "state").exists()
+    recipe = read_recipe(result.lora)
+    assert recipe is not None
+    assert recipe.references.panels == (0,)
+
+
+def test_a_finished_lora_is_continued(order: Make, place: session.Place) -> None:
+    run, process = session.start(order("flux", steps=2), place)
+    follow(run, process)
+    first = session.settle(run, place.loras, process.returncode)
+    assert first.lora is not None
+    recipe = read_recipe(first.lora)
+    assert recipe is not None
+    again = replace(order("flux", steps=2, learning_rate=1e-5), weights=first.lora, recipe=recipe, name="more")
+    run, process = session.start(again, place)
+    follow(run, process)
+    second = session.settle(run, place.loras, process.returncode)
+    assert second.lora is not None, second.message
+    continued = read_recipe(second.lora)
+    assert continued is not None
+    assert continued.lineage == ("flux.safetensors",)
+    before, after = load_file(str(first.lora)), load_file(str(second.lora))
+    moved = [float((after[key] - before[key]).abs().max()) for key in before if "lora" in key]
+    assert 0 < max(moved) < 1e-3
+
+
+def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None:
+    run, process = session.start(order("flux", steps=500), place)
+    began = time.monotonic()
+    while not steps(run) and time.monotonic() - began < 120:
+        time.sleep(0.1)
+    asked = time.monotonic()
+    session.stop(run, process)
+    assert time.monotonic() - asked < supervise.PATIENCE
+    assert supervise.members(run.folder) == []
+    assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+    assert session.last_state(run) is not None
+
+
+def test_wrong_file_is_refused_before_anything_starts(order: Make, place: session.Place, tmp_path: Path) -> None:
+    from incontext_lora.incontext.errors import TrainingError
+    from incontext_lora.training.sd_scripts import preflight
+    from incontext_lora.training.sd_scripts.architectures import CHROMA
+
+    files = order("flux").files
+    with pytest.raises(TrainingError, match=r"model.safetensors is a FLUX\.1 model; expected Chroma"):
+        preflight.assign(CHROMA, files["pretrained_model_name_or_path"], list(files.values())[1:])

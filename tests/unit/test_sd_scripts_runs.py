@@ -1,0 +1,303 @@
+"""Runs with the stand-in trainer: a real process that is slow, fails in each phase, ignores requests, forks, fills the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.incontext.lora_file import read_recipe
+from incontext_lora.training import run_folder
+from incontext_lora.training.run_folder import Run
+from incontext_lora.training.sd_scripts import environment, session, supervise
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from dataset_sets import folder_sets
+from sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
+
+Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> session.Place:
+    return stand_in_place(tmp_path / "here", tmp_path / "ComfyUI")
+
+
+@pytest.fixture
+def start(tmp_path: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start a run whose trainer behaves as told; everything is ended afterwards."""
+    dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
+    files = flux_files(tmp_path / "models")
+    runs: list[Run] = []
+
+    def begin(changed: dict[str, Any] | None = None, **told: Any) -> tuple[Run, subprocess.Popen[bytes]]:
+        monkeypatch.setenv("STAND_IN", json.dumps(told))
+        run, process = session.start(flux_order(dataset, files, **(changed or {})), place)
+        runs.append(run)
+        return run, process
+
+    yield begin
+    for run in runs:
+        supervise.kill(run.folder)
+
+
+def follow(run: Run, process: Any) -> int | None:
+    return session.watch(run, process, session.EventTail(run), lambda event: None, pause=0.02)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def steps(run: Run) -> list[int]:
+    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
+
+
+class TestSuccess:
+    def test_the_lora_is_published_with_its_recipe(self, start: Start, place: session.Place) -> None:
+        run, process = start()
+        assert follow(run, process) == 0
+        result = session.settle(run, place.loras, 0)
+        assert (result.state, run.state) == (run_folder.FINISHED, run_folder.FINISHED)
+        assert result.lora == place.loras / "toy.safetensors"
+        recipe = read_recipe(result.lora)
+        assert recipe is not None
+        assert (recipe.name, recipe.base) == ("toy", "FLUX.1-dev")
+        assert run.losses() == [1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
+
+    def test_settling_twice_changes_nothing(self, start: Start, place: session.Place) -> None:
+        run, process = start()
+        follow(run, process)
+        first = session.settle(run, place.loras, 0)
+        assert session.settle(run, place.loras) == first
+        assert len(list(place.loras.iterdir())) == 1
+
+    def test_a_second_run_of_that_name_takes_nothing_from_the_first(self, start: Start, place: session.Place) -> None:
+        for expected in ("toy", "toy-2"):
+            run, process = start()
+            follow(run, process)
+            result = session.settle(run, place.loras, 0)
+            assert (run.name, result.lora) == (expected, place.loras / f"{expected}.safetensors")
+
+    def test_events_are_told_as_they_happen(self, start: Start) -> None:
+        run, process = start(pause=0.05)
+        seen: list[str] = []
+        session.watch(run, process, session.EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
+        assert seen[:2] == [run_folder.STARTED, run_folder.PHASE]
+        assert seen.count(run_folder.STEP) == 5
+        assert "idle" in seen[seen.index(run_folder.STEP) :]
+
+
+class TestFailure:
+    @pytest.mark.parametrize("phase", ["starting", "loading the models", "encoding the captions", "training", "saving"])
+    def test_in_each_phase(self, start: Start, place: session.Place, phase: str) -> None:
+        run, process = start(fail=phase, words="torch.OutOfMemoryError: CUDA out of memory.")
+        code = follow(run, process)
+        result = session.settle(run, place.loras, code)
+        assert result.state == run.state == run_folder.FAILED
+        assert result.message.startswith(f"The training failed while {phase} (exit code 1). The graphics card ran out")
+        assert "CUDA out of memory." in result.message
+        assert not place.loras.exists()
+
+    def test_exit_code_0_without_a_lora_is_no_success(self, start: Start, place: session.Place) -> None:
+        run, process = start(no_file=True)
+        result = session.settle(run, place.loras, follow(run, process))
+        assert result.state == run_folder.FAILED
+        assert "There is no file" in result.message
+        assert not place.loras.exists()
+
+    def test_exit_code_0_in_the_middle_is_no_success(self, start: Start, place: session.Place) -> None:
+        run, process = start(fail="training", code=0, words="No data found. Please verify arguments")
+        result = session.settle(run, place.loras, follow(run, process))
+        assert result.state == run_folder.FAILED
+        assert "no pictures" in result.message
+
+    def test_a_lora_with_foreign_names_is_no_success(self, start: Start, place: session.Place) -> None:
+        run, process = start(wrong_file=True)
+        result = session.settle(run, place.loras, follow(run, process))
+        assert result.state == run_folder.FAILED
+        assert "no LoRA for FLUX.1" in result.message
+        assert not place.loras.exists()
+
+    def test_a_full_disk_is_named_and_leaves_readable_events(self, start: Start, place: session.Place) -> None:
+        run, process = start(full_disk=True)
+        result = session.settle(run, place.loras, follow(run, process))
+        assert result.state == run_folder.FAILED
+        assert "The disk is full" in result.message
+        assert run.state == run_folder.FAILED  # although a line before it was cut off
+
+    def test_a_missing_interpreter(self, start: Start, place: session.Place, tmp_path: Path) -> None:
+        run, process = start()
+        follow(run, process)
+        gone = environment.Trainer(tmp_path / "gone", place.trainer.checkout)
+        launch = supervise.launch(gone, run.folder / "job-1", supervise.Processes(), os.environ, offline=True)
+        with pytest.raises(TrainingError, match="cannot be started"):
+            supervise.start(launch, run.folder)
+
+
+class TestStop:
+    def test_a_stop_saves_and_the_run_resumes(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 30}, pause=0.05)
+        until(lambda: 3 in steps(run))
+        session.stop(run, process)
+        assert process.returncode == 75
+        result = session.settle(run, place.loras, process.returncode, stopped=True)
+        assert result.state == run_folder.CANCELLED
+        done = steps(run)[-1]
+        assert f"Resume it from step {done}" in result.message
+        process = session.resume(run, place)
+        assert follow(run, process) == 0
+        assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+        assert steps(run) == list(range(1, 31))
+        assert json.loads((run.folder / "job-2" / "job.json").read_text())["first_step"] == done
+        assert not (run.folder / "state").exists()
+
+    def test_who_ignores_the_request_is_ended(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 1000}, pause=0.05, ignore=True)
+        until(lambda: steps(run))
+        began = time.monotonic()
+        session.stop(run, process, patience=0.5)
+        assert time.monotonic() - began < 5
+        assert supervise.members(run.folder) == []
+        assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+
+    def test_a_second_cancel_ends_it_at_once(self, start: Start) -> None:
+        run, process = start({"steps": 1000}, pause=0.05, ignore=True)
+        until(lambda: steps(run))
+        began = time.monotonic()
+        session.stop(run, process, insists=lambda: True)
+        assert time.monotonic() - began < 5
+        assert process.returncode is not None
+
+    def test_children_that_left_the_group_are_ended_too(self, start: Start) -> None:
+        run, process = start({"steps": 1000}, pause=0.05, fork=True)
+        until(lambda: steps(run))
+        child = next(int(line.split()[1]) for line in supervise.tail(run.folder) if line.startswith("child"))
+        assert child in {member.pid for member in supervise.members(run.folder)}
+        session.stop(run, process, patience=5)
+        until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+    def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 1000}, pause=0.05, fork=True)
+        until(lambda: steps(run))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert supervise.members(run.folder)
+        assert supervise.sweep(place.runs) == [run.folder]
+        assert supervise.members(run.folder) == []
+
+
+class TestSurvival:
+    def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
+        until(lambda: 10 in steps(run))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert supervise.find(run.folder) is None
+        ((swept, result),) = session.sweep(place.runs, place.loras)
+        assert (swept, result.state) == (run, run_folder.INTERRUPTED)
+        assert "Resume it: it goes on from step 8." in result.message
+        process = session.resume(run, place)
+        follow(run, process)
+        assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+        assert len(run.losses()) == 20
+
+    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, place: session.Place) -> None:
+        run, _ = start({"steps": 40}, pause=0.05)
+        found = supervise.find(run.folder)
+        assert found is not None
+        assert session.sweep(place.runs, place.loras) == []  # it still runs
+        assert os.getsid(found.pid) != os.getsid(0)
+        assert session.watch(run, None, session.EventTail(run), lambda event: None, pause=0.02) is None
+        ((_, result),) = session.sweep(place.runs, place.loras)
+        assert result.state == run_folder.FINISHED
+        assert result.lora is not None
+
+    def test_a_reused_pid_is_not_taken_for_it(self, start: Start) -> None:
+        run, process = start({"steps": 1000}, pause=0.05)
+        record = run.folder / supervise.RECORD
+        known = json.loads(record.read_text())
+        record.write_text(json.dumps({**known, "created": known["created"] - 100}))
+        assert supervise.find(run.folder) is None
+        record.write_text(json.dumps(known))
+        assert supervise.find(run.folder) is not None
+        process.kill()
+
+    def test_a_running_or_finished_run_is_not_resumed(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 1000}, pause=0.05)
+        with pytest.raises(TrainingError, match="still running"):
+            session.resume(run, place)
+        session.stop(run, process)
+        finished, process = start()
+        follow(finished, process)
+        session.settle(finished, place.loras, 0)
+        with pytest.raises(TrainingError, match="is finished"):
+            session.resume(finished, place)
+
+    def test_resuming_on_changed_data_is_refused(self, start: Start, place: session.Place, tmp_path: Path) -> None:
+        run, process = start({"steps": 30}, pause=0.05)
+        until(lambda: steps(run))
+        session.stop(run, process)
+        (tmp_path / "sets" / "set-1" / "caption.txt").write_text("[TOY] Other. [SCENE-1] a [SCENE-2] b [SCENE-3] c")
+        small_dataset(tmp_path / "sets", tmp_path / "datasets")
+        with pytest.raises(TrainingError, match="was changed since"):
+            session.resume(run, place)
+
+    def test_a_half_written_state_is_not_resumed_from(self, start: Start) -> None:
+        run, process = start({"steps": 1000, "save_every": 3}, pause=0.05)
+        until(lambda: session.last_state(run))
+        process.kill()
+        process.wait()
+        (run.folder / "state" / "step999999").mkdir()
+        (run.folder / "state" / ".step000999.part").mkdir()
+        saved = session.last_state(run)
+        assert saved is not None
+        assert saved[1] < 900
+
+    def test_a_deleted_run_folder_is_said(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 1000}, pause=0.05)
+        process.kill()
+        process.wait()
+        shutil.rmtree(run.folder)
+        assert follow(run, process) == -9
+        result = session.settle(run, place.loras, -9)
+        assert result.state == run_folder.FAILED
+        assert "is gone" in result.message
+
+    def test_a_missing_description_of_the_run_is_said(self, start: Start, place: session.Place) -> None:
+        run, process = start()
+        follow(run, process)
+        (run.folder / "run.json").unlink()
+        assert "is no training run" in session.settle(run, place.loras, 0).message
+
+
+class TestNames:
+    @pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "a/b", "..\\x"])
+    def test_names_lead_nowhere_else(self, start: Start, place: session.Place, name: str) -> None:
+        assert run_folder.safe_name(name) == Path(run_folder.safe_name(name)).name
+        writer = run_folder.RunWriter.create(place.runs, name, {})
+        writer.close()
+        assert writer.run.folder.resolve().parent == place.runs.resolve()
+
+
+def test_tokenizers_are_comfyuis_own(place: session.Place) -> None:
+    from incontext_lora.training.sd_scripts.architectures import FLUX
+
+    session.place_tokenizers(FLUX, place.comfyui, place.tokenizers)
+    clip = json.loads((place.tokenizers / "openai_clip-vit-large-patch14" / "tokenizer_config.json").read_text())
+    assert clip["model_max_length"] == 77  # as many as CLIP reads
+    assert (place.tokenizers / "google_t5-v1_1-xxl" / "tokenizer_config.json").exists()
+    session.place_tokenizers(FLUX, place.comfyui / "gone", place.tokenizers)  # they are there already

@@ -1,0 +1,302 @@
+"""Settings, presets, the table of architectures, preflight, data, jobs and messages: values in, values out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.incontext.tasks import OFFICIAL
+from incontext_lora.training.sd_scripts import data, job, outcome, preflight, supervise
+from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, CHROMA, FLUX, architecture
+from incontext_lora.training.sd_scripts.data import Portion
+from incontext_lora.training.sd_scripts.environment import Trainer
+from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRESET
+from incontext_lora.training.sd_scripts.presets import PRESETS, preset
+from incontext_lora.training.sd_scripts.settings import Optimiser, SdSettings, Sizes
+from incontext_lora.training.sd_scripts.supervise import Processes
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from dataset_sets import folder_sets
+from sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
+
+if sys.version_info >= (3, 11):
+    import tomllib
+
+
+class TestSettings:
+    def test_the_official_recipe_is_the_default(self) -> None:
+        official = preset(OFFICIAL_PRESET)
+        assert official == SdSettings()
+        assert (official.rank, official.alpha, official.learning_rate) == (16, 16.0, 1e-4)
+        assert (official.batch_size, official.steps, official.ema) == (4, 5000, 0.99)
+        assert official.sizes is Sizes.LADDER
+
+    def test_each_card_has_a_preset_and_less_memory_never_asks_for_more(self) -> None:
+        cards = [PRESETS[f"{size} GB"] for size in (80, 40, 24, 16, 12, 10, 8)]
+        assert [card.swapped for card in cards] == sorted(card.swapped for card in cards)
+        assert all(card.batch_size * card.gradient_accumulation == 4 for card in cards)
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_they_survive_a_round_trip(self, name: str) -> None:
+        assert SdSettings.from_json(PRESETS[name].to_json()) == PRESETS[name]
+
+    @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("rank", 0), ("ema", 1.0), ("caption_dropout", 1.5)])
+    def test_what_cannot_be_is_refused_with_its_value(self, name: str, value: float) -> None:
+        with pytest.raises(TrainingError, match=str(value)):
+            replace(SdSettings(), **{name: value})
+
+    def test_unknown_names_are_refused(self) -> None:
+        with pytest.raises(TrainingError, match="stpes"):
+            SdSettings.from_json({"stpes": 1})
+        with pytest.raises(TrainingError, match="there are flux, chroma|trains flux, chroma"):
+            architecture("sdxl")
+        with pytest.raises(TrainingError, match="24 GB"):
+            preset("7 GB")
+
+
+class TestPreflight:
+    @pytest.mark.parametrize("name", TENSORS)
+    def test_files_are_known_by_their_content(self, name: str) -> None:
+        expected = {"flux.safetensors": "flux", "ae.safetensors": "flux_ae"}.get(name, name.split(".")[0])
+        assert preflight.identify(TENSORS[name]) == expected
+        assert preflight.identify([f"model.diffusion_model.{key}" for key in TENSORS[name]]) == expected
+
+    def test_the_order_of_files_does_not_matter(self, tmp_path: Path) -> None:
+        files = flux_files(tmp_path)
+        assert {option: path.name for option, path in files.items()} == {
+            "pretrained_model_name_or_path": "flux.safetensors",
+            "clip_l": "clip_l.safetensors",
+            "t5xxl": "t5xxl.safetensors",
+            "ae": "ae.safetensors",
+        }
+        model, *others = files.values()
+        assert preflight.assign(FLUX, model, [*reversed(others)]) == files
+
+    @pytest.mark.parametrize(
+        ("names", "dtype", "expected"),
+        [
+            ((*TENSORS["flux.safetensors"], "scaled_fp8"), "F8_E4M3", "fp8_scaled"),
+            ((*TENSORS["flux.safetensors"], "double_blocks.0.img_attn.qkv.scale_weight"), "F8_E4M3", "fp8_scaled"),
+            (TENSORS["flux.safetensors"], "F8_E5M2", "e5m2"),
+            (("transformer_blocks.0.attn.to_q.weight",), "BF16", "layout of diffusers"),
+            (("joint_blocks.0.x", "x_embedder.proj.weight"), "BF16", r"a Stable Diffusion 3 model; expected FLUX\.1"),
+            (("nothing.known",), "BF16", "of an unknown kind"),
+        ],
+    )
+    def test_wrong_files_are_refused(self, tmp_path: Path, names: tuple[str, ...], dtype: str, expected: str) -> None:
+        others = list(flux_files(tmp_path).values())[1:]
+        with pytest.raises(TrainingError, match=expected):
+            preflight.assign(FLUX, safetensors(tmp_path / "wrong.safetensors", names, dtype), others)
+
+    def test_a_missing_encoder_is_named(self, tmp_path: Path) -> None:
+        model, clip, _, autoencoder = flux_files(tmp_path).values()
+        with pytest.raises(TrainingError, match="needs the T5-XXL text encoder"):
+            preflight.assign(FLUX, model, [clip, autoencoder])
+
+    def test_gguf_and_truncated_files_are_refused(self, tmp_path: Path) -> None:
+        others = list(flux_files(tmp_path).values())[1:]
+        with pytest.raises(TrainingError, match="GGUF"):
+            preflight.assign(FLUX, tmp_path / "flux.gguf", others)
+        cut = safetensors(tmp_path / "cut.safetensors", TENSORS["flux.safetensors"])
+        cut.write_bytes(cut.read_bytes()[:-2])
+        with pytest.raises(TrainingError, match="cut short"):
+            preflight.assign(FLUX, cut, others)
+
+    def test_chroma_is_not_taken_for_flux(self) -> None:
+        names = [*TENSORS["flux.safetensors"], "distilled_guidance_layer.in_proj.weight"]
+        assert preflight.identify(names) == CHROMA.model
+
+
+class TestData:
+    def test_the_ladder_of_the_storyboard(self) -> None:
+        assert data.rungs(1024, 1536, 64, Sizes.LADDER) == [(1024, 1536), (896, 1344), (768, 1152), (640, 960), (512, 768)]
+
+    @pytest.mark.parametrize("recipe", OFFICIAL, ids=lambda recipe: recipe.name)
+    def test_published_canvases_are_seen_whole(self, recipe: object) -> None:
+        layout = recipe.layout  # type: ignore[attr-defined]
+        for family in ARCHITECTURES.values():
+            found = data.rungs(layout.width, layout.height, family.size_step, Sizes.LADDER)
+            assert found[0] == (layout.width, layout.height)
+            for width, height in found:
+                assert width * layout.height == height * layout.width
+                assert width % family.size_step == height % family.size_step == 0
+
+    def test_other_sizes_are_refused(self) -> None:
+        with pytest.raises(TrainingError, match="1000×1500"):
+            data.rungs(1000, 1500, 64, Sizes.FULL)
+
+    def test_captions_and_pictures_of_each_size(self, tmp_path: Path) -> None:
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 5), tmp_path / "datasets", references=(0,))
+        portions = data.prepare(dataset, "flux", [(128, 192), (64, 96)], 1, ["encoder 1"])
+        assert [(p.width, p.count, p.validation) for p in portions] == [(128, 4, False), (128, 1, True), (64, 4, False)]
+        for portion in portions:
+            for path in portion.images.glob("*.png"):
+                with Image.open(path) as image:
+                    assert image.size == (portion.width, portion.height)
+                assert path.with_suffix(".txt").read_text().count("\n") == 1
+                assert portion.masks is not None
+                with Image.open(portion.masks / path.name) as mask:
+                    assert mask.size == (portion.width, portion.height)
+                    assert mask.getpixel((5, 5)) == 0
+                    assert mask.getpixel((5, portion.height - 5)) == 255
+        names = [{path.stem for path in portion.images.glob("*.png")} for portion in portions]
+        assert names[0].isdisjoint(names[1])
+
+    def test_the_folder_changes_with_all_that_caches_depend_on(self, tmp_path: Path) -> None:
+        sets = folder_sets(tmp_path / "sets", 5)
+        dataset = small_dataset(sets, tmp_path / "datasets")
+        first = data.prepare(dataset, "flux", [(128, 192)], 0, ["encoder 1"])[0].images
+        assert data.prepare(dataset, "flux", [(128, 192)], 0, ["encoder 1"])[0].images == first
+        assert data.prepare(dataset, "flux", [(128, 192)], 0, ["encoder 2"])[0].images != first
+        (sets / "set-1" / "caption.txt").write_text("[TOY] Edited. [SCENE-1] one [SCENE-2] two [SCENE-3] three")
+        edited = small_dataset(sets, tmp_path / "datasets")
+        second = data.prepare(edited, "flux", [(128, 192)], 0, ["encoder 1"])[0].images
+        assert second != first
+        assert any("Edited" in path.read_text() for path in second.glob("*.txt"))
+
+    def test_too_few_sets(self, tmp_path: Path) -> None:
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 2), tmp_path / "datasets")
+        with pytest.raises(TrainingError, match="2 sets, 2 of which are held out"):
+            data.prepare(dataset, "flux", [(128, 192)], 2, [])
+
+
+def build(settings: SdSettings, segment: job.Segment = job.Segment(), masks: Path | None = None) -> job.Job:  # noqa: B008
+    files = {"pretrained_model_name_or_path": Path("flux.safetensors"), "t5xxl": Path("t5.safetensors")}
+    portions = [Portion(1024, 1536, Path("images"), masks, 20)]
+    layout = OFFICIAL[1].layout
+    return job.build(
+        FLUX, settings, files, portions, ["one", "two"], layout, (), run=Path("runs/a"), tokenizers=Path("t"), segment=segment
+    )
+
+
+class TestJob:
+    def test_nothing_is_left_to_the_trainers_own_defaults(self) -> None:
+        options = build(SdSettings()).options
+        assert options["guidance_scale"] == 1.0
+        assert options["timestep_sampling"] == "sigmoid"
+        assert options["model_prediction_type"] == "raw"
+        assert options["network_alpha"] == 16.0
+        assert options["network_train_unet_only"] is True
+        assert options["no_metadata"] is True
+        assert options["output_name"] == "a-step005000"
+        assert "save_every_n_steps" not in options  # our runner saves
+
+    def test_a_resumed_segment_does_what_is_left(self) -> None:
+        options = build(SdSettings(), job.Segment(2, 1250, Path("state/step001250"))).options
+        assert (options["max_train_steps"], options["initial_step"]) == (3750, 0)
+        assert options["resume"].endswith("step001250")
+
+    def test_masks_turn_on_masked_loss(self) -> None:
+        made = build(SdSettings(), masks=Path("masks"))
+        assert made.options["masked_loss"] is True
+        assert made.dataset["datasets"][0]["subsets"][0]["conditioning_data_dir"] == "masks"
+        assert "masked_loss" not in build(SdSettings()).options
+
+    def test_memory(self) -> None:
+        assert "blocks_to_swap" not in build(SdSettings()).options
+        small = build(preset("8 GB")).options
+        assert (small["blocks_to_swap"], small["fp8_base"], small["optimizer_type"]) == (35, True, "Adafactor")
+        assert "fp8_base" not in build(SdSettings().on_cpu()).options
+        assert SdSettings().on_cpu().optimiser is Optimiser.ADAMW
+
+    def test_each_prompt_has_a_seed_of_its_own(self) -> None:
+        prompts = build(SdSettings()).prompts
+        assert [prompt["seed"] for prompt in prompts] == [42, 43]
+        assert {prompt["negative_prompt"] for prompt in prompts} == {""}
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+    @given(text=st.text(), number=st.floats(allow_nan=False, allow_infinity=False), whole=st.integers(-(2**63), 2**63 - 1))
+    def test_toml_survives_a_round_trip(self, text: str, number: float, whole: int) -> None:
+        text = text.encode("utf-8", "ignore").decode()
+        values = {"text": text, "whole": whole, "number": number, "flag": True, "list": [text, "b"], "table": {"x": [1, 2]}}
+        nested = {**values, "datasets": [{"a": 1, "subsets": [{"dir": text}, {"dir": "b"}]}, {"a": 2}]}
+        assert tomllib.loads(job.to_toml(nested)) == nested
+
+    def test_files(self, tmp_path: Path) -> None:
+        job.write(build(SdSettings()), tmp_path / "job-1")
+        assert sorted(path.name for path in (tmp_path / "job-1").iterdir()) == [
+            "dataset.toml",
+            "job.json",
+            "job.toml",
+            "prompts.json",
+        ]
+
+
+class TestLaunch:
+    trainer = Trainer(Path("/env/bin/python"), Path("/env/sd-scripts"))
+
+    def launch(self, processes: Processes = Processes(), **kwargs: bool) -> supervise.Launch:  # noqa: B008
+        return supervise.launch(
+            self.trainer, Path("/runs/a/job-1"), processes, {"PATH": "/bin", "PYTHONPATH": "/x"}, offline=True, **kwargs
+        )
+
+    def test_one_process(self) -> None:
+        what = self.launch()
+        assert what.arguments == ("/env/bin/python", str(supervise.RUNNER), "/env/sd-scripts", "/runs/a/job-1")
+        assert what.environment["HF_HUB_OFFLINE"] == "1"
+        assert what.environment[supervise.MARK] == "/runs/a"
+        assert "PYTHONPATH" not in what.environment
+        assert what.folder == Path("/env/sd-scripts")
+
+    def test_several_processes_go_through_accelerate(self) -> None:
+        what = self.launch(Processes(count=4, machines=2, rank=1, address="10.0.0.1"))
+        assert what.arguments[:3] == ("/env/bin/python", "-m", "accelerate.commands.launch")
+        words = " ".join(what.arguments)
+        assert "--num_processes 4 --num_machines 2 --machine_rank 1 --main_process_ip 10.0.0.1" in words
+        assert what.arguments[-2:] == ("/env/sd-scripts", "/runs/a/job-1")
+
+    def test_settings_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "processes.json"
+        assert Processes.load(path) == Processes()
+        path.write_text('{"count": 2}')
+        assert Processes.load(path).count == 2
+        path.write_text('{"counts": 2}')
+        with pytest.raises(TrainingError, match="counts"):
+            Processes.load(path)
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("line", "expected"),
+        [
+            ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "Choose the preset of a smaller card"),
+            ("NotImplementedError: Cannot copy out of meta tensor; no data!", "A model file is not what it should be"),
+            ("OSError: [Errno 28] No space left on device", "The disk is full"),
+            ("AssertionError: the max_size should be larger than the width of max_reso", "multiples of 64"),
+            ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "A tokenizer is not on this machine"),
+            ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "this graphics card"),
+            ("No data found. Please verify arguments", "no pictures"),
+        ],
+    )
+    def test_causes(self, line: str, expected: str) -> None:
+        message = outcome.failure("training", "", 1, ["before", line])
+        assert message.startswith("The training failed while training (exit code 1).")
+        assert expected in message
+        assert line in message
+
+    def test_unknown_causes_show_the_last_lines(self) -> None:
+        assert "ValueError: odd" in outcome.failure("", "", 3, ["ValueError: odd"])
+        assert outcome.cause(["all is well"]) == ""
+
+    def test_interruptions(self) -> None:
+        assert "from step 250" in outcome.interrupted("training", 320, 250, -9)
+        assert "killed" in outcome.interrupted("training", 320, 250, -9)
+        assert "start it again" in outcome.interrupted("encoding", 0, 0, None)
+
+
+def test_nothing_of_the_host_is_imported() -> None:
+    """The trainer's side must run without ComfyUI; its two scripts even without the pack."""
+    folder = Path(data.__file__).parent
+    for path in folder.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not any(f"import {name}" in text for name in ("comfy", "folder_paths", "server", "nodes")), path.name
+    for name in ("runner.py", "probe.py", "environment.py"):
+        assert "from ." not in (folder / name).read_text(encoding="utf-8"), name
+    assert os.fspath(supervise.RUNNER).endswith("runner.py")
