@@ -86,7 +86,9 @@ class TestReferences:
 class TestCaptionDropout:
     def test_whole_samples_are_replaced(self) -> None:
         pooled, tokens = torch.ones(64, 3), torch.ones(64, 5, 3)
-        dropped = runner.drop_captions([pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, random.Random(1))
+        dropped = runner.drop_captions(
+            [pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, random.Random(1)
+        )
         empty = (dropped[0] == 0).all(1)
         assert 16 < int(empty.sum()) < 48
         assert torch.equal(empty, (dropped[2] == 0).all(2).all(1))

@@ -116,7 +116,13 @@ class TestPreflight:
 
 class TestData:
     def test_the_ladder_of_the_storyboard(self) -> None:
-        assert data.rungs(1024, 1536, 64, Sizes.LADDER) == [(1024, 1536), (896, 1344), (768, 1152), (640, 960), (512, 768)]
+        assert data.rungs(1024, 1536, 64, Sizes.LADDER) == [
+            (1024, 1536),
+            (896, 1344),
+            (768, 1152),
+            (640, 960),
+            (512, 768),
+        ]
 
     @pytest.mark.parametrize("recipe", OFFICIAL, ids=lambda recipe: recipe.name)
     def test_published_canvases_are_seen_whole(self, recipe: object) -> None:
@@ -172,7 +178,16 @@ def build(settings: SdSettings, segment: job.Segment = job.Segment(), masks: Pat
     portions = [Portion(1024, 1536, Path("images"), masks, 20)]
     layout = OFFICIAL[1].layout
     return job.build(
-        FLUX, settings, files, portions, ["one", "two"], layout, (), run=Path("runs/a"), tokenizers=Path("t"), segment=segment
+        FLUX,
+        settings,
+        files,
+        portions,
+        ["one", "two"],
+        layout,
+        (),
+        run=Path("runs/a"),
+        tokenizers=Path("t"),
+        segment=segment,
     )
 
 
@@ -212,10 +227,19 @@ class TestJob:
         assert {prompt["negative_prompt"] for prompt in prompts} == {""}
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
-    @given(text=st.text(), number=st.floats(allow_nan=False, allow_infinity=False), whole=st.integers(-(2**63), 2**63 - 1))
+    @given(
+        text=st.text(), number=st.floats(allow_nan=False, allow_infinity=False), whole=st.integers(-(2**63), 2**63 - 1)
+    )
     def test_toml_survives_a_round_trip(self, text: str, number: float, whole: int) -> None:
         text = text.encode("utf-8", "ignore").decode()
-        values = {"text": text, "whole": whole, "number": number, "flag": True, "list": [text, "b"], "table": {"x": [1, 2]}}
+        values = {
+            "text": text,
+            "whole": whole,
+            "number": number,
+            "flag": True,
+            "list": [text, "b"],
+            "table": {"x": [1, 2]},
+        }
         nested = {**values, "datasets": [{"a": 1, "subsets": [{"dir": text}, {"dir": "b"}]}, {"a": 2}]}
         assert tomllib.loads(job.to_toml(nested)) == nested
 
@@ -266,12 +290,18 @@ class TestWords:
     @pytest.mark.parametrize(
         ("line", "expected"),
         [
-            ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "Choose the preset of a smaller card"),
+            (
+                "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+                "Choose the preset of a smaller card",
+            ),
             ("NotImplementedError: Cannot copy out of meta tensor; no data!", "A model file is not what it should be"),
             ("OSError: [Errno 28] No space left on device", "The disk is full"),
             ("AssertionError: the max_size should be larger than the width of max_reso", "multiples of 64"),
             ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "A tokenizer is not on this machine"),
-            ("RuntimeError: CUDA error: no kernel image is available for execution on the device", "this graphics card"),
+            (
+                "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+                "this graphics card",
+            ),
             ("No data found. Please verify arguments", "no pictures"),
         ],
     )
