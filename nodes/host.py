@@ -62,6 +62,16 @@ def lora_path(name: str) -> Path:
     return Path(path)
 
 
+def model_names(folder: str) -> list[str]:
+    """The files that ComfyUI lists in one of its model folders."""
+    return folder_paths.get_filename_list(folder)
+
+
+def model_path(folder: str, name: str) -> str | None:
+    """Where such a file is; None where it is gone."""
+    return folder_paths.get_full_path(folder, name)
+
+
 def file_stamp(path: Path) -> str:
     """Changes whenever the file does."""
     status = path.stat()

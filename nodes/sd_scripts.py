@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
-import folder_paths
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -36,7 +35,7 @@ _TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
 class InContextTrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        encoders = [NONE, *folder_paths.get_filename_list("text_encoders")]
+        encoders = [NONE, *host.model_names("text_encoders")]
         return io.Schema(
             node_id="InContextTrainLora",
             display_name="Train In-Context LoRA (sd-scripts)",
@@ -59,7 +58,7 @@ class InContextTrainLora(io.ComfyNode):
                     "model",
                     options=[
                         NONE,
-                        *(name for folder in _MODEL_FOLDERS for name in folder_paths.get_filename_list(folder)),
+                        *(name for folder in _MODEL_FOLDERS for name in host.model_names(folder)),
                     ],
                     default=NONE,
                     tooltip="The diffusion model, in bf16 or fp16; fp8_scaled and GGUF files cannot be trained on.",
@@ -75,7 +74,7 @@ class InContextTrainLora(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "vae",
-                    options=[NONE, *folder_paths.get_filename_list("vae")],
+                    options=[NONE, *host.model_names("vae")],
                     default=NONE,
                     tooltip="The autoencoder of the model family.",
                 ),
@@ -260,8 +259,8 @@ def model_file(folders: tuple[str, ...], name: str) -> Path:
         TrainingError: where there is none.
     """
     for folder in folders:
-        if name in folder_paths.get_filename_list(folder):
-            path = folder_paths.get_full_path(folder, name)
+        if name in host.model_names(folder):
+            path = host.model_path(folder, name)
             if path is not None:
                 return Path(path)
     raise TrainingError(

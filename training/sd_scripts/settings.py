@@ -122,9 +122,10 @@ class SdSettings:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> SdSettings:
         try:
-            return SdSettings(
-                **{name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()}
-            )
+            values: dict[str, Any] = {
+                name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()
+            }
+            return SdSettings(**values)
         except (TypeError, ValueError) as error:
             if isinstance(error, TrainingError):
                 raise
