@@ -106,7 +106,7 @@ class progress:
 
 def comfyui_folder() -> Path:
     """Where ComfyUI's own files are."""
-    return Path(folder_paths.__file__).resolve().parent
+    return Path(str(folder_paths.__file__)).resolve().parent
 
 
 def _output(name: str) -> Path:

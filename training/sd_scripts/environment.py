@@ -156,7 +156,9 @@ def python_of(venv: Path) -> Path:
 # --- what fits this machine -----------------------------------------------------------------------------------------
 
 
-def interpreter(version: Sequence[int] = sys.version_info, which: Callable[[str], str | None] = shutil.which) -> str:
+def interpreter(
+    version: Sequence[int] = tuple(sys.version_info[:3]), which: Callable[[str], str | None] = shutil.which
+) -> str:
     """An interpreter that the trainer's requirements support: the running one, or another that is found.
 
     Raises:

@@ -544,7 +544,7 @@ def hook(trainer: Any, extra: dict[str, Any]) -> None:
                 noisy, *rest = _mix(*args, **kwargs)
                 return (trainer.keep_clean(noisy), *rest)
 
-            module.get_noisy_model_input_and_timesteps = clean_mix
+            setattr(module, "get_noisy_model_input_and_timesteps", clean_mix)  # noqa: B010 - a module of the checkout
 
     make_schedule = train_util.get_scheduler_fix
 
