@@ -55,7 +55,7 @@ class TestSettings:
     def test_unknown_names_are_refused(self) -> None:
         with pytest.raises(TrainingError, match="stpes"):
             SdSettings.from_json({"stpes": 1})
-        with pytest.raises(TrainingError, match="there are flux, chroma|trains flux, chroma"):
+        with pytest.raises(TrainingError, match=r"there are flux, chroma|trains flux, chroma"):
             architecture("sdxl")
         with pytest.raises(TrainingError, match="24 GB"):
             preset("7 GB")
