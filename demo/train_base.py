@@ -67,7 +67,8 @@ class Stage:
 
 STAGES = (
     Stage(steps=4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0),
-    Stage(steps=3000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0),
+    Stage(steps=1000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0),
+    Stage(steps=4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0),
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
