@@ -2,8 +2,8 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
-Two stages follow each other. The first draws noise levels as SD3 does. What panels have in common is decided at the very
-highest levels, of which that sees few; the second stage dwells there.
+Three stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
+drawn. The stored weights saw the first two on latents of the autoencoder's first phase, the third on its final latents.
 
 The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
 panels belong together and most of whose do not. `demo/README.md` describes it.
