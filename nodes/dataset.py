@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io, ui
 
 from ..incontext.colours import parse_colour
-from ..incontext.dataset import BuildOptions, Composite, Shape, build, fingerprint, read_references, sheet
+from ..incontext.dataset_options import BuildOptions, Composite, Shape
 from ..incontext.errors import InContextError
 from ..incontext.recipe import Recipe
 from ..incontext.stitch import Align, Fit
@@ -98,6 +98,8 @@ class InContextBuildDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
+        from ..incontext.dataset import fingerprint
+
         try:
             return fingerprint(host.resolve_folder(folder or ""))
         except InContextError as error:  # execute says it where the user sees it
@@ -117,6 +119,8 @@ class InContextBuildDataset(io.ComfyNode):
         composites: str,
         clip: Any = None,
     ) -> io.NodeOutput:
+        from ..incontext.dataset import build, read_references, sheet
+
         node_id = str(cls.hidden.unique_id or "")
         bars: list[host.progress] = []
 

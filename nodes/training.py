@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.model_management
 import torch
 from comfy_api.latest import io
-from PIL import Image
-from safetensors.torch import load_file
-from torch import Tensor
 
-from ..incontext.dataset import Dataset
-from ..incontext.errors import TrainingError
-from ..incontext.lora_file import find_recipe, save_new
-from ..incontext.recipe import Recipe, References, Sampling
-from ..training import loop, run_folder
-from ..training.adapters import Adapters, continued_adapters, linear_modules, new_adapters, target_modules
-from ..training.items import latent_masks, read_mask, read_picture
-from ..training.run_folder import RunWriter
+from ..incontext.recipe import Recipe
 from ..training.settings import Precision, Schedule, Targets, Timesteps, TrainSettings
 from . import host, types
-from .host_model import Condition, HostModel
+
+if TYPE_CHECKING:
+    from ..incontext.dataset import Dataset
 
 CATEGORY = "in-context lora/training"
 NO_LORA = "none"
@@ -181,6 +169,9 @@ class InContextTrainLoraInHost(io.ComfyNode):
         recipe: Recipe | None = None,
         **values: Any,
     ) -> io.NodeOutput:
+        from .host_model import HostModel
+        from .in_host import train_in_host
+
         settings = TrainSettings.from_json(values)
         with torch.inference_mode(False), torch.enable_grad():
             return io.NodeOutput(
@@ -197,196 +188,3 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     node_id=cls.hidden.unique_id or "",
                 )
             )
-
-
-def train_in_host(
-    model: HostModel,
-    clip: Any,
-    vae: Any,
-    dataset: Dataset,
-    settings: TrainSettings,
-    *,
-    name: str,
-    guidance: float,
-    sampling: Sampling,
-    continue_from: str | None,
-    node_id: str,
-) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
-    """Encode, train, save; returns the node's outputs."""
-    if len(dataset.items) <= settings.validation_sets:
-        raise TrainingError(
-            f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
-            "Hold fewer out, or build a larger dataset."
-        )
-    trained = trained_recipe(dataset, settings, sampling, model.name, continue_from)
-    adapters = make_adapters(model, settings, continue_from)
-    writer = RunWriter.create(
-        host.runs_folder(),
-        name,
-        {
-            "trainer": "in-host",
-            "name": name,
-            "settings": settings.to_json(),
-            "dataset": {"folder": str(dataset.folder), "sets": len(dataset.items)},
-            "model": model.name,
-            "continue_from": continue_from,
-            "guidance": guidance,
-            "torch": torch.__version__,
-        },
-    )
-    try:
-        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id)
-    except comfy.model_management.InterruptProcessingException:
-        writer.event(run_folder.CANCELLED)
-        writer.log("cancelled; the last checkpoint is kept")
-        raise
-    except Exception as error:
-        writer.event(run_folder.FAILED, error=str(error))
-        writer.log(f"failed: {error}")
-        raise
-    finally:
-        writer.close()
-
-
-def _run(
-    model: HostModel,
-    clip: Any,
-    vae: Any,
-    dataset: Dataset,
-    settings: TrainSettings,
-    adapters: Adapters,
-    writer: RunWriter,
-    recipe: Recipe,
-    guidance: float,
-    node_id: str,
-) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
-    writer.event(run_folder.STARTED, steps=settings.steps)
-    writer.event(run_folder.PHASE, phase="encoding")
-    items = []
-    encoding = host.progress(node_id, len(dataset.items))
-    for number, item in enumerate(dataset.items, 1):
-        host.send_text(node_id, f"encoding set {number} of {len(dataset.items)}")
-        latent = model.encode_picture(vae, read_picture(dataset.image(item)))
-        condition = model.encode_caption(clip, item.caption, guidance, latent)
-        panels, weight = latent_masks(dataset.layout, latent.shape[-2:], read_mask(dataset.mask(item)))
-        items.append(loop.TrainItem(item.set, latent, condition, panels, weight))
-        encoding.update(number)
-    empty = model.encode_caption(clip, "", guidance, items[0].latent)
-    held_out = len(items) - settings.validation_sets
-    shown = held_out if settings.validation_sets else 0
-    samples: list[Tensor] = []
-    bar = host.progress(node_id, settings.steps)
-    sampling = recipe.sampling
-    # FLUX's guidance is 1 in training and another in sampling
-    latent = items[shown].latent
-    prompt = model.encode_caption(clip, dataset.items[shown].caption, sampling.guidance, latent)
-
-    def on_step(progress: loop.Progress) -> None:
-        writer.event(
-            run_folder.STEP,
-            step=progress.step,
-            steps=progress.steps,
-            loss=round(progress.loss, 6),
-            smoothed=round(progress.smoothed, 6),
-            learning_rate=progress.learning_rate,
-            seconds_per_step=round(progress.seconds_per_step, 4),
-        )
-        if progress.step % 10 == 0 or progress.step == progress.steps or progress.seconds_per_step > 1:
-            host.send_text(node_id, status_line(progress))
-        bar.update(progress.step)
-
-    def on_validation(step: int, loss: float) -> None:
-        writer.event(run_folder.VALIDATION, step=step, loss=round(loss, 6))
-        writer.log(f"step {step}: validation loss {loss:.4f}")
-
-    def on_checkpoint(step: int) -> None:
-        writer.checkpoint(step, adapters.state_dict(), recipe)
-
-    def on_sample(step: int) -> None:
-        picture = sample_picture(model, vae, prompt, empty, latent.shape, settings.seed, sampling)
-        model.load()  # the sampler or the autoencoder may have pushed it out
-        path = writer.run.folder / "samples" / f"step{step:06d}.png"
-        Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
-        writer.event(run_folder.SAMPLE, step=step, file=path.name)
-        samples[:] = [picture]
-
-    writer.event(run_folder.PHASE, phase="training")
-    with (
-        model.prepared(gradient_checkpointing=settings.gradient_checkpointing),
-        adapters.to(model.device).attached(model.transformer),
-    ):
-        losses = loop.train(
-            settings,
-            items[:held_out],
-            items[held_out:],
-            adapters,
-            model.predict,
-            empty_condition=empty,
-            references=dataset.references,
-            shift=model.shift,
-            device=model.device,
-            autocast=model.autocast(settings.precision),
-            hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample),
-        )
-    lora_name, lora = publish(writer, recipe)
-    writer.event(run_folder.FINISHED, lora=lora_name)
-    host.send_text(node_id, f"finished: {lora_name}, loss {losses[-1]:.4f}")
-    picture = samples[0] if samples else read_picture(dataset.image(dataset.items[0]))[None]
-    return lora, recipe, {"loss": losses}, writer.run, picture, lora_name
-
-
-def status_line(progress: loop.Progress) -> str:
-    left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
-    return (
-        f"step {progress.step} of {progress.steps}, loss {progress.smoothed:.4f}, "
-        f"{progress.seconds_per_step:.2f} s a step, {left} left"
-    )
-
-
-def trained_recipe(
-    dataset: Dataset, settings: TrainSettings, sampling: Sampling, base: str, continue_from: str | None
-) -> Recipe:
-    """What the LoRA will say of itself."""
-    references = References(
-        clean=settings.reference_share > 0, share=settings.reference_share, panels=tuple(dataset.references)
-    )
-    lineage: tuple[str, ...] = ()
-    if continue_from:
-        before, _ = find_recipe(host.lora_path(continue_from))
-        lineage = (*(before.lineage if before else ()), continue_from)
-    return replace(
-        dataset.recipe,
-        base=dataset.recipe.base or base,
-        sampling=sampling,
-        references=references,
-        lineage=lineage,
-        lora="",
-        source="",
-    )
-
-
-def make_adapters(model: HostModel, settings: TrainSettings, continue_from: str | None) -> Adapters:
-    generator = torch.Generator().manual_seed(settings.seed)
-    if continue_from is None:
-        modules = target_modules(model.transformer, settings.targets)
-        return new_adapters(modules, settings.rank, settings.alpha, generator)
-    deltas = model.deltas(load_file(host.lora_path(continue_from)))
-    return continued_adapters(linear_modules(model.transformer), deltas, generator)
-
-
-def sample_picture(
-    model: HostModel, vae: Any, prompt: Condition, empty: Condition, shape: Sequence[int], seed: int, sampling: Sampling
-) -> Tensor:
-    """A set from noise under a caption, [1, H, W, 3]."""
-    with torch.no_grad():
-        latent = model.sample(prompt, empty, shape, seed, sampling)
-        picture = vae.decode(latent)
-    return picture.reshape(-1, *picture.shape[-3:])
-
-
-def publish(writer: RunWriter, recipe: Recipe) -> tuple[str, Mapping[str, Tensor]]:
-    """Put the last checkpoint into output/loras under the run's name; returns that file's name and its tensors."""
-    lora = load_file(writer.run.checkpoints[-1])
-    path = save_new(host.loras_output_folder(), writer.run.name, lora, recipe)
-    writer.log(f"the LoRA is {path}")
-    return path.name, lora

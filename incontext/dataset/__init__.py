@@ -11,10 +11,11 @@ report    what went well and what did not
 files     atomic writes and the lock of a folder
 """
 
+from ..dataset_options import BuildOptions, Composite, Shape
 from .build import BuildCancelled, build
-from .manifest import BuildOptions, Composite, Dataset, Item, SourceImage, read_references
+from .manifest import Dataset, Item, SourceImage, read_references
 from .report import Finding, Level, Report
-from .scan import Scan, SetFiles, Shape, fingerprint, scan
+from .scan import Scan, SetFiles, fingerprint, scan
 
 __all__ = [
     "BuildCancelled",

@@ -13,12 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..dataset_options import BuildOptions
 from ..errors import DatasetError
 from ..recipe import Recipe
 from . import manifest, sheet
 from .files import LOCK, TEMPORARY, exclusive, make_folder, remove_quietly, write_atomic
 from .item import Counters, Job, Ledger, add_set
-from .manifest import BuildOptions, Dataset
+from .manifest import Dataset
 from .report import Finding, Level, Report, grouped, printable
 from .scan import Scan, scan
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import caption
+from ..dataset_options import Shape
 from ..errors import CaptionError
 from ..recipe import Recipe
 from . import texts
 from .report import Finding, Level
-from .scan import SetFiles, Shape
+from .scan import SetFiles
 
 # These read a caption only for its overall tone where another encoder reads all of it.
 _COARSE = ("clip_l", "clip_g")

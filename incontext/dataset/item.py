@@ -14,15 +14,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..dataset_options import BuildOptions, Shape
 from ..errors import PanelError
 from ..recipe import Recipe
 from . import canvas, captions, images, manifest
 from .canvas import Canvas
 from .files import write_atomic
 from .images import Picture, UnreadableImage
-from .manifest import BuildOptions, Item, SourceImage
+from .manifest import Item, SourceImage
 from .report import Finding, Level
-from .scan import SetFiles, Shape
+from .scan import SetFiles
 
 FORMAT = 1  # counts up when the same sources would give other bytes
 

@@ -17,17 +17,15 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ..dataset_options import BuildOptions
 from ..errors import DatasetError, InContextError
 from ..layout import PanelLayout
 from ..recipe import Recipe
-from ..stitch import WHITE, Align, Colour, Fit
 from .images import Remark
 from .report import Level, Report
-from .scan import Shape
 
 KIND = "incontext dataset"
 VERSION = 1
@@ -39,61 +37,6 @@ REPORT_TEXT = "report.txt"
 REPORT_JSON = "report.json"
 ODD_NAMES = "surrogatepass"  # how names of files that are no text are kept
 ID = re.compile(r"[0-9a-f]{32}")
-
-
-class Composite(Enum):
-    """How a ready-made composite comes onto the recipe's canvas."""
-
-    PANELS = "fit each panel"  # cut where the recipe's panels meet, then fit each part into its panel
-    WHOLE = "fit the whole picture"  # fit the canvas as one picture; seams move where proportions differ
-
-
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """How sets become items.
-
-    Attributes:
-        name: of the dataset and its folder; the source folder's name when empty.
-        fit, align, padding: how an image of another size comes into its panel.
-        gutter: colour between the panels.
-        references: indices of panels that are given at sampling and carry no loss.
-        composite: how ready-made composites are fitted.
-        shape: how the sets are stored; found out when None.
-    """
-
-    name: str = ""
-    fit: Fit = Fit.COVER
-    align: Align = Align.CENTER
-    padding: Colour = WHITE
-    gutter: Colour = WHITE
-    references: tuple[int, ...] = ()
-    composite: Composite = Composite.PANELS
-    shape: Shape | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "fit": self.fit.value,
-            "align": self.align.value,
-            "padding": list(self.padding),
-            "gutter": list(self.gutter),
-            "references": list(self.references),
-            "composite": self.composite.value,
-            "shape": self.shape.value if self.shape else None,
-        }
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> BuildOptions:
-        return BuildOptions(
-            name=data["name"],
-            fit=Fit(data["fit"]),
-            align=Align(data["align"]),
-            padding=_colour(data["padding"]),
-            gutter=_colour(data["gutter"]),
-            references=tuple(int(index) for index in data["references"]),
-            composite=Composite(data["composite"]),
-            shape=Shape(data["shape"]) if data["shape"] else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,8 +304,3 @@ def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[in
 
 def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8", errors=ODD_NAMES))
-
-
-def _colour(values: Sequence[float]) -> Colour:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

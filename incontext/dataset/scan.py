@@ -18,9 +18,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from pathlib import Path
 
+from ..dataset_options import Shape
 from ..errors import DatasetError
 from ..recipe import Recipe
 from . import images, texts
@@ -30,12 +30,6 @@ _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle
 _ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"})
 _NUMBERED = re.compile(r"(?P<name>.*?)[ _.\-]*\(?(?P<number>\d+)\)?")
 _SEPARATORS = " _.-"
-
-
-class Shape(Enum):
-    FOLDERS = "one folder a set"
-    NUMBERED = "numbered files"
-    COMPOSITES = "ready-made composites"
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,7 @@ def test_a_model_that_predicts_noise_is_refused(sd3: Tiny) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) -> None:
-    from incontext_lora.nodes.training import make_adapters
+    from incontext_lora.nodes.in_host import make_adapters
     from incontext_lora.training.settings import TrainSettings
 
     model = host_model(tiny.model)
