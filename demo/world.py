@@ -37,6 +37,7 @@ OPENING = "three panels of one picture story"
 _SUPERSAMPLE = 4
 _INK_DISTANCE = 60.0  # RGB distance from the paper at which a pixel counts as ink
 _COLOUR_TOLERANCE = 48.0  # RGB distance within which the ink's median counts as a palette colour
+_ONE_COLOUR = 0.70  # share of the ink that must lie within 64 of that colour; the rest may be soft edges
 _SHAPE_IOU = 0.80  # overlap with the ideal outline from which on a shape counts as recognised
 _MASK = 32  # side of the normalised outline
 
@@ -230,7 +231,8 @@ def read_panel(pixels: np.ndarray) -> Reading:
 
     Returns:
         The recognised shape (best overlap with the ideal outlines, at least 0.80 intersection over union) and colour
-        (palette colour nearest to the median of the ink, within 48 of 255 in RGB distance), each None when missed.
+        (palette colour nearest to the median of the ink, within 48 of 255 in RGB distance, and shared by at least 70 % of
+        the ink), each None when missed.
     """
     mask = _ink(pixels)
     if mask.sum() < 80:
@@ -240,12 +242,14 @@ def read_panel(pixels: np.ndarray) -> Reading:
         shape: float((outline_mask & ideal).sum() / (outline_mask | ideal).sum()) for shape, ideal in _ideals().items()
     }
     shape = max(overlaps, key=lambda name: overlaps[name])
-    ink = np.median(pixels[mask].astype(np.float32), axis=0)
-    distances = {name: float(np.linalg.norm(ink - np.asarray(rgb, np.float32))) for name, rgb in PALETTE.items()}
+    ink = pixels[mask].astype(np.float32)
+    palette = {name: np.asarray(rgb, np.float32) for name, rgb in PALETTE.items()}
+    distances = {name: float(np.linalg.norm(np.median(ink, axis=0) - rgb)) for name, rgb in palette.items()}
     colour = min(distances, key=lambda name: distances[name])
+    alike = float((np.linalg.norm(ink - palette[colour], axis=-1) <= 64).mean())
     return Reading(
         shape if overlaps[shape] >= _SHAPE_IOU else None,
-        colour if distances[colour] <= _COLOUR_TOLERANCE else None,
+        colour if distances[colour] <= _COLOUR_TOLERANCE and alike >= _ONE_COLOUR else None,
         overlaps[shape],
         distances[colour],
     )
