@@ -25,7 +25,7 @@ def test_what_is_not_of_the_world_is_not_recognised() -> None:
     assert world.read_panel(paper).shape is None
     noise = np.random.default_rng(0).integers(0, 256, paper.shape, dtype=np.uint8)
     assert world.read_panel(noise).colour is None
-    half = world.draw_panel(Panel("square", "gold"))
+    half = world.draw_panel(Panel("square", "gold")).copy()
     half[:, : world.PANEL // 2][(half[:, : world.PANEL // 2] != world.PAPER).any(-1)] = world.PALETTE["blue"]
     assert (world.read_panel(half).shape, world.read_panel(half).colour) == ("square", None)
 
