@@ -170,12 +170,13 @@ class Progress:
 # --------------------------------------------------------------------------------------------------------- processes
 
 
-def end_child(process: subprocess.Popen[Any], told: bool) -> None:
+def end_child(process: subprocess.Popen[Any], told: bool, patience: float = 5.0) -> None:
     """End a child that may have children: ask as Ctrl-C does, so that it can end them, and then insist.
 
-    ``told``: the child has had the Ctrl-C already (a terminal sends it to the whole group).
+    ``told``: the child has had the Ctrl-C already (a terminal sends it to the whole group); ``patience``: how many seconds
+    it may take over it.
     """
-    steps: list[tuple[Callable[[], None], float]] = [(lambda: None, 5.0)] if told else []
+    steps: list[tuple[Callable[[], None], float]] = [(lambda: None, patience)] if told else []
     if os.name == "posix":
         steps.append((lambda: process.send_signal(signal.SIGINT), 12.0))
     steps += [(process.terminate, 5.0), (process.kill, 5.0)]
@@ -191,7 +192,7 @@ def _server() -> ModuleType:
     return importlib.import_module(".demo.server" if __package__ else "demo.server", __package__)
 
 
-def run_child(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, str]) -> int:
+def run_child(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, str], patience: float = 5.0) -> int:
     """Run a command in the foreground; returns its exit code, in the shell's way where a signal ended it."""
     process = subprocess.Popen(
         [str(part) for part in command], cwd=cwd, env=environment, **_server().dies_with_parent()
@@ -199,7 +200,7 @@ def run_child(command: Sequence[str | Path], cwd: Path, environment: Mapping[str
     try:
         code = process.wait()
     except BaseException as error:
-        end_child(process, told=isinstance(error, KeyboardInterrupt))
+        end_child(process, isinstance(error, KeyboardInterrupt), patience)
         raise
     return code if code >= 0 else 128 - code
 
@@ -812,6 +813,7 @@ def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
         found = environment.find()
     except environment.TrainerNotInstalled as error:
         raise SetupError(str(error)) from error
+    say(f"folder      {environment.trainer_folder()}", sys.stdout)
     say(f"interpreter {found.python}\ncheckout    {found.checkout} ({found.commit or 'unknown commit'})", sys.stdout)
     for name, reason in (found.left_out or {}).items():
         say(f"left out    {name}: {reason}", sys.stdout)
@@ -948,7 +950,7 @@ def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
     command: list[str | Path] = [work.host.python, "-c", _RUN_IN_PACK, ROOT, "training.sd_scripts.cli"]
     command += ["--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output, *extra]
-    return run_child(command, ROOT.parent, work.environment)
+    return run_child(command, ROOT.parent, work.environment, patience=90.0)  # saving a state takes its time
 
 
 def port_is_free(port: int) -> bool:
@@ -1051,8 +1053,10 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def add(name: str, run: Callable[[argparse.Namespace, Sequence[str]], int], text: str) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    def add(
+        name: str, run: Callable[[argparse.Namespace, Sequence[str]], int], text: str, has_help: bool = True
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False, add_help=has_help)
         command.set_defaults(run=run)
         return command
 
@@ -1076,7 +1080,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
     command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
     command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
-    add("train", train, "train a LoRA with sd-scripts, without the browser (its own --help names the options)")
+    add("train", train, "train a LoRA with sd-scripts, without the browser", has_help=False)  # its own --help
     options, unknown = parser.parse_known_args(arguments)
     for kind in getattr(options, "kinds", ()):
         if kind not in KINDS:

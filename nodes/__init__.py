@@ -12,6 +12,7 @@ from .lora import InContextLoadLora, InContextSaveLora
 from .panels import InContextSplitPanels, InContextStitchPanels
 from .references import NODES as REFERENCE_NODES
 from .score import InContextScoreSet
+from .sd_scripts import InContextTrainLora, settle_runs
 from .training import InContextTrainLoraInHost
 
 NODES: list[type[io.ComfyNode]] = [
@@ -25,6 +26,7 @@ NODES: list[type[io.ComfyNode]] = [
     InContextConditionPanels,
     *REFERENCE_NODES,
     InContextBuildDataset,
+    InContextTrainLora,
     InContextTrainLoraInHost,
     InContextScoreSet,
 ]
@@ -32,4 +34,5 @@ NODES: list[type[io.ComfyNode]] = [
 
 class InContextExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

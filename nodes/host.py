@@ -39,6 +39,12 @@ def runs_folder() -> Path:
     return _output("incontext_runs")
 
 
+def runs_with(pattern: str) -> list[Path]:
+    """Folders of the runs that hold something of this pattern; nothing is made."""
+    runs = Path(folder_paths.get_output_directory()) / "incontext_runs"
+    return sorted({runs / path.relative_to(runs).parts[0] for path in runs.glob(f"*/{pattern}")})
+
+
 def loras_output_folder() -> Path:
     """``output/loras``, which ComfyUI searches for LoRAs by itself."""
     return _output("loras")

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import comfy.model_management
-import torch
 from comfy_api.latest import io
-from torch import Tensor
 
-from ..incontext.dataset import Dataset
-from ..incontext.errors import InContextError, TrainingError
-from ..incontext.lora_file import read_recipe
-from ..incontext.recipe import Recipe
-from ..training import run_folder
-from ..training.items import read_picture
-from ..training.run_folder import Run
-from ..training.sd_scripts import environment, preflight, session, supervise
-from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
+from ..training.sd_scripts.architectures import ARCHITECTURES
 from ..training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ..training.sd_scripts.settings import SdSettings
 from . import host, types
 
+if TYPE_CHECKING:
+    from ..incontext.dataset import Dataset
+    from ..incontext.recipe import Recipe
+
 CATEGORY = "in-context lora/training"
 NONE = "none"
-_MODEL_FOLDERS = ("diffusion_models", "checkpoints")
-_TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
+MODEL_FOLDERS = ("diffusion_models", "checkpoints")
+TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
 
 
 class InContextTrainLora(io.ComfyNode):
@@ -52,13 +42,13 @@ class InContextTrainLora(io.ComfyNode):
                 types.Dataset.Input("dataset", tooltip="From Build Dataset."),
                 io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
                 io.Combo.Input(
-                    "architecture", options=list(_TITLES), default=next(iter(_TITLES)), tooltip="The model family."
+                    "architecture", options=list(TITLES), default=next(iter(TITLES)), tooltip="The model family."
                 ),
                 io.Combo.Input(
                     "model",
                     options=[
                         NONE,
-                        *(name for folder in _MODEL_FOLDERS for name in host.model_names(folder)),
+                        *(name for folder in MODEL_FOLDERS for name in host.model_names(folder)),
                     ],
                     default=NONE,
                     tooltip="The diffusion model, in bf16 or fp16; fp8_scaled and GGUF files cannot be trained on.",
@@ -169,53 +159,24 @@ class InContextTrainLora(io.ComfyNode):
         recipe: Recipe | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        node_id = str(cls.hidden.unique_id or "")
-        where = place()
-        host.send_text(node_id, "preparing")
-        free_memory()
-        if resume != NONE:
-            run = Run(host.runs_folder() / run_folder.safe_name(resume))
-            process = session.resume(run, where)
-        else:
-            others = (text_encoder_1, text_encoder_2, text_encoder_3)
-            wanted = order(
-                dataset, name, architecture, model, [*others], vae, settings(preset, values), recipe, continue_from
+        from . import sd_scripts_run  # with all that training takes, only when it is wanted
+
+        return io.NodeOutput(
+            *sd_scripts_run.train(
+                dataset,
+                name,
+                architecture,
+                model,
+                [text_encoder_1, text_encoder_2, text_encoder_3],
+                vae,
+                settings(preset, values),
+                recipe,
+                continue_from=continue_from,
+                resume=resume,
+                background=background,
+                node_id=str(cls.hidden.unique_id or ""),
             )
-            run, process = session.start(
-                wanted, where, comfy.model_management.throw_exception_if_processing_interrupted
-            )
-        if background:
-            settle_later(run, process)
-            return io.NodeOutput("", {"loss": run.losses()}, samples(run, dataset), run)
-        result = follow(run, process, where, node_id)
-        if result.lora is None:
-            raise TrainingError(result.message)
-        host.send_text(node_id, f"finished: {result.lora.name}")
-        return io.NodeOutput(result.lora.name, {"loss": run.losses()}, samples(run, dataset), run)
-
-
-# --- from widgets to an order ---------------------------------------------------------------------------------------
-
-
-def place() -> session.Place:
-    """
-    Raises:
-        TrainingError: where no trainer is installed.
-    """
-    try:
-        trainer = environment.find()
-    except environment.TrainerNotInstalled as error:
-        raise TrainingError(f"{error} ComfyUI's own environment is not touched.") from error
-    folder = environment.trainer_folder()
-    return session.Place(
-        trainer=trainer,
-        runs=host.runs_folder(),
-        loras=host.loras_output_folder(),
-        comfyui=host.comfyui_folder(),
-        tokenizers=folder / "tokenizers",
-        processes=supervise.Processes.load(folder / "processes.json"),
-        on_cpu=not session.has_gpu(trainer),
-    )
+        )
 
 
 def settings(name: str, values: dict[str, Any]) -> SdSettings:
@@ -224,124 +185,19 @@ def settings(name: str, values: dict[str, Any]) -> SdSettings:
     return SdSettings.from_json({**preset(name).to_json(), "alpha": float(values["rank"]), **given})
 
 
-def order(
-    dataset: Dataset,
-    name: str,
-    title: str,
-    model: str,
-    encoders: list[str],
-    vae: str,
-    chosen: SdSettings,
-    recipe: Recipe | None,
-    continue_from: str,
-) -> session.Order:
-    """
-    Raises:
-        TrainingError: where a file is missing or of the wrong kind.
-    """
-    family = architecture(_TITLES.get(title, title))
-    others = [model_file(("text_encoders",), encoder) for encoder in dict.fromkeys(encoders) if encoder != NONE]
-    if vae != NONE:
-        others.append(model_file(("vae",), vae))
-    files = preflight.assign(family, model_file(_MODEL_FOLDERS, model), others)
-    weights = None if continue_from in (NONE, "", None) else host.lora_path(continue_from)
-    recipe = recipe or dataset.recipe
-    if weights is not None:
-        continued = read_recipe(weights)
-        recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
-    return session.Order(dataset, family, files, chosen, name, recipe, weights)
-
-
-def model_file(folders: tuple[str, ...], name: str) -> Path:
-    """A file that ComfyUI lists; a name that it does not list leads nowhere.
-
-    Raises:
-        TrainingError: where there is none.
-    """
-    for folder in folders:
-        if name in host.model_names(folder):
-            path = host.model_path(folder, name)
-            if path is not None:
-                return Path(path)
-    raise TrainingError(
-        f"There is no model file {name!r} in ComfyUI's {' or '.join(folders)}. Put it there, refresh the page (R) and choose it."
-    )
-
-
 def resumable_runs() -> list[str]:
-    """Runs that have a saved state and are not finished."""
-    found = sorted(path.parent.parent for path in host.runs_folder().glob("*/state/step*"))
-    return [folder.name for folder in dict.fromkeys(found) if Run(folder).state != run_folder.FINISHED]
-
-
-def free_memory() -> None:
-    """The card is for the trainer now."""
-    comfy.model_management.unload_all_models()
-    comfy.model_management.soft_empty_cache()
-
-
-# --- while it runs --------------------------------------------------------------------------------------------------
-
-
-def follow(run: Run, process: Any, where: session.Place, node_id: str) -> session.Outcome:
-    """Show a run on the node until it is over.
-
-    Raises:
-        InterruptProcessingException: when the user cancels; the run is stopped with its state saved by then.
-    """
-    bar = host.progress(node_id, int(run.about["settings"]["steps"]))
-    done = [0]
-
-    def on_event(event: dict[str, Any]) -> None:
-        kind = event["event"]
-        if kind == run_folder.STEP:
-            done[0] = event["step"]
-            host.send_text(node_id, session.status_line(event))
-        elif kind == run_folder.PHASE:
-            host.send_text(node_id, event["phase"])
-        elif kind == run_folder.SAMPLE:
-            bar.update(done[0], preview=run.folder / "samples" / event["file"])
-        bar.update(done[0])
-
-    try:
-        code = session.watch(run, process, session.EventTail(run), on_event)
-    except comfy.model_management.InterruptProcessingException:
-        host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
-        session.stop(run, process, insists=comfy.model_management.processing_interrupted)
-        session.settle(run, where.loras, process.returncode, stopped=True)
-        raise
-    return session.settle(run, where.loras, code)
-
-
-def samples(run: Run, dataset: Dataset) -> Tensor:
-    """The pictures of the last sampled step as one batch; the dataset's first composite where there is none."""
-    pictures = run.samples
-    if not pictures:
-        return read_picture(dataset.image(dataset.items[0]))[None]
-    last = pictures[-1].name.split("-")[0]
-    return torch.stack([read_picture(path) for path in pictures if path.name.split("-")[0] == last])
-
-
-def settle_later(run: Run, process: Any) -> None:
-    """Publish a background run's LoRA as soon as it is over."""
-    loras = host.loras_output_folder()
-
-    def wait() -> None:
-        code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=1.0)
-        session.settle(run, loras, code)
-
-    threading.Thread(target=wait, name=f"incontext-lora {run.name}", daemon=True).start()
+    """Runs that have a saved state; a finished one has none any more."""
+    return [folder.name for folder in host.runs_with("state/step*")]
 
 
 def settle_runs() -> None:
-    """At ComfyUI's start: publish what was finished meanwhile, name what was interrupted, go on watching the rest."""
+    """At ComfyUI's start: look after runs that went on, or ended, while it did not run."""
+    if not host.runs_with("process.json"):
+        return
 
     def look() -> None:
-        with contextlib.suppress(InContextError, OSError):
-            for run, result in session.sweep(host.runs_folder(), host.loras_output_folder()):
-                host.log.info("In-Context LoRA: the training %s is %s", run.name, result.state)
-        for record in host.runs_folder().glob(f"*/{supervise.RECORD}"):
-            if supervise.find(record.parent) is not None:
-                settle_later(Run(record.parent), None)
+        from . import sd_scripts_run
+
+        sd_scripts_run.settle_all()
 
     threading.Thread(target=look, name="incontext-lora runs", daemon=True).start()

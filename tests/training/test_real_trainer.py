@@ -14,6 +14,7 @@ import pytest
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora_file import read_header, read_recipe
 from incontext_lora.incontext.lora_keys import match
+from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import session, supervise
@@ -78,40 +79,6 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     report = match({key: entry.shape for key, entry in header.tensors.items()}, *comfy_names(family))
     assert (report.unmatched, report.misfits) == ((), ())
     assert len(report.matched) == report.modules > 0
-
-
-def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """ComfyUI's own names for the parts of a model of this family at the tiny size, and their sizes."""
-    import comfy.lora
-    import comfy.model_base
-    import comfy.supported_models
-    import torch
-
-    flux = {
-        "in_channels": 16, "out_channels": 16, "vec_in_dim": 64, "context_in_dim": 64, "hidden_size": 64, "mlp_ratio": 4.0,
-        "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2,
-        "qkv_bias": True, "guidance_embed": True,
-    }  # fmt: skip
-    chroma = {
-        **{name: value for name, value in flux.items() if name not in ("vec_in_dim", "guidance_embed")},
-        "in_dim": 64, "out_dim": 64, "hidden_dim": 32, "n_layers": 5,
-    }  # fmt: skip
-    sd3 = {
-        "in_channels": 16, "patch_size": 2, "depth": 2, "input_size": None, "adm_in_channels": 2048, "num_patches": 4096,
-        "pos_embed_max_size": 64, "pos_embed_scaling_factor": None, "qk_norm": "rms", "x_block_self_attn_layers": [0],
-        "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}},
-    }  # fmt: skip
-    kinds = {
-        "flux": (comfy.supported_models.Flux, {"image_model": "flux", **flux}),
-        "chroma": (comfy.supported_models.Chroma, {"image_model": "chroma", **chroma}),
-        "sd3": (comfy.supported_models.SD3, sd3),
-    }
-    kind, config = kinds[family]
-    made = kind(config)
-    made.set_inference_dtype(torch.float32, None)
-    model = made.get_model({}, device=torch.device("cpu"))
-    weights = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    return comfy.lora.model_lora_keys_unet(model), weights
 
 
 @pytest.fixture(autouse=True)
@@ -219,3 +186,29 @@ def test_wrong_file_is_refused_before_anything_starts(order: Make, place: sessio
     files = order("flux").files
     with pytest.raises(TrainingError, match=r"model.safetensors is a FLUX\.1 model; expected Chroma"):
         preflight.assign(CHROMA, files["pretrained_model_name_or_path"], list(files.values())[1:])
+
+
+def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None:
+    """Through Accelerate's launcher, on processors: stop, resume, one LoRA, a falling loss."""
+    together = replace(place, processes=supervise.Processes(count=2, port=29471))
+    wanted = order("flux", steps=30, save_every=0, learning_rate=5e-3, caption_dropout=0.0, reference_share=0.0)
+    run, process = session.start(wanted, together)
+    follow(run, process, lambda event: event.get("step") == 8 and supervise.request(run.folder, "stop"))
+    assert session.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, supervise.tail(
+        run.folder
+    )
+    assert supervise.members(run.folder) == []
+    process = session.resume(run, together)
+    members: set[int] = set()
+
+    def count(event: dict[str, Any]) -> None:
+        members.update(each.pid for each in supervise.members(run.folder) if event["event"] == run_folder.STEP)
+
+    assert follow(run, process, count) == 0, supervise.tail(run.folder)
+    assert len(members) >= 3, "a launcher and two trainers"
+    result = session.settle(run, place.loras, 0)
+    assert result.state == run_folder.FINISHED, result.message
+    assert steps(run) == list(range(1, 31))
+    assert len(list(place.loras.iterdir())) == 1
+    losses = run.losses()
+    assert sum(losses[-8:]) < sum(losses[:8])

@@ -2,6 +2,7 @@
 
     python tiny.py write CHECKOUT ARCHITECTURE FOLDER     the model files, as ComfyUI's folders would hold them
     python tiny.py CHECKOUT JOB_FOLDER                    the pack's runner, with the sizes put in place
+    python tiny.py bare CHECKOUT JOB_FOLDER               the same job without the runner; prints the seconds its steps took
 
 Sizes only: every class, loader, cache, loss and file is the real one.
 """
@@ -97,9 +98,11 @@ def write(architecture: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(model: Any, name: str) -> None:
-        for parameter in model.parameters():
+        for key, parameter in model.named_parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.05)
+            else:  # some are made without a value
+                torch.nn.init.constant_(parameter, float(not key.endswith("bias")))
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, str(folder / name))
 
     if architecture == "sd3":
@@ -130,6 +133,32 @@ def write(architecture: str, folder: Path) -> None:
     save(flux_models.AutoEncoder(flux_models.configs["dev"].ae_params), "ae.safetensors")
 
 
+def bare(runner: Any, checkout: str, job: Path) -> None:
+    """The checkout's trainer as it is, with a clock at the first and the last step."""
+    import importlib
+    import json
+    import time
+
+    sys.path.insert(0, checkout)
+    sys.argv = [str(Path(checkout) / "train.py")]
+    extra = json.loads((job / "job.json").read_text(encoding="utf-8"))
+    module = importlib.import_module(extra["script"])
+    import toml
+
+    args = runner.parse(module.setup_parser(), toml.loads((job / "job.toml").read_text(encoding="utf-8")))
+    put_sizes()
+    times: list[float] = []
+
+    class Timed(getattr(module, extra["trainer"])):
+        def sample_images(self, accelerator: Any, args: Any, epoch: Any, *rest: Any) -> None:
+            super().sample_images(accelerator, args, epoch, *rest)
+            if epoch is None or not times:
+                times.append(time.monotonic())
+
+    Timed().train(args)
+    print(f"\nseconds {times[-1] - times[0]}", flush=True)
+
+
 def main(arguments: list[str]) -> int:
     if arguments[0] == "write":
         sys.path.insert(0, arguments[1])
@@ -140,6 +169,9 @@ def main(arguments: list[str]) -> int:
     assert spec.loader is not None
     runner = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runner)
+    if arguments[0] == "bare":
+        bare(runner, arguments[1], Path(arguments[2]))
+        return 0
     return runner.main(arguments, prepare=put_sizes)
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +16,11 @@ import psutil
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora_file import read_recipe
+from incontext_lora.tests.dataset_sets import folder_sets
+from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import environment, session, supervise
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from dataset_sets import folder_sets
-from sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.tasks import OFFICIAL
+from incontext_lora.tests.dataset_sets import folder_sets
+from incontext_lora.tests.sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
 from incontext_lora.training.sd_scripts import data, job, outcome, preflight, supervise
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, CHROMA, FLUX, architecture
 from incontext_lora.training.sd_scripts.data import Portion
@@ -21,10 +23,6 @@ from incontext_lora.training.sd_scripts.presets import PRESETS, preset
 from incontext_lora.training.sd_scripts.settings import Optimiser, SdSettings, Sizes
 from incontext_lora.training.sd_scripts.supervise import Processes
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from dataset_sets import folder_sets
-from sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -147,11 +145,11 @@ class TestData:
                 with Image.open(path) as image:
                     assert image.size == (portion.width, portion.height)
                 assert path.with_suffix(".txt").read_text().count("\n") == 1
-                assert portion.masks is not None
-                with Image.open(portion.masks / path.name) as mask:
-                    assert mask.size == (portion.width, portion.height)
-                    assert mask.getpixel((5, 5)) == 0
-                    assert mask.getpixel((5, portion.height - 5)) == 255
+                with Image.open(path) as image:
+                    alpha = image.getchannel("A")
+                    assert alpha.getpixel((5, 5)) == 0  # the reference carries no loss
+                    assert alpha.getpixel((5, portion.height - 5)) == 255
+                assert portion.masked
         names = [{path.stem for path in portion.images.glob("*.png")} for portion in portions]
         assert names[0].isdisjoint(names[1])
 
@@ -173,9 +171,9 @@ class TestData:
             data.prepare(dataset, "flux", [(128, 192)], 2, [])
 
 
-def build(settings: SdSettings, segment: job.Segment = job.Segment(), masks: Path | None = None) -> job.Job:  # noqa: B008
+def build(settings: SdSettings, segment: job.Segment = job.Segment(), masked: bool = False) -> job.Job:  # noqa: B008
     files = {"pretrained_model_name_or_path": Path("flux.safetensors"), "t5xxl": Path("t5.safetensors")}
-    portions = [Portion(1024, 1536, Path("images"), masks, 20)]
+    portions = [Portion(1024, 1536, Path("images"), masked, 20)]
     layout = OFFICIAL[1].layout
     return job.build(
         FLUX,
@@ -209,9 +207,9 @@ class TestJob:
         assert options["resume"].endswith("step001250")
 
     def test_masks_turn_on_masked_loss(self) -> None:
-        made = build(SdSettings(), masks=Path("masks"))
+        made = build(SdSettings(), masked=True)
         assert made.options["masked_loss"] is True
-        assert made.dataset["datasets"][0]["subsets"][0]["conditioning_data_dir"] == "masks"
+        assert made.dataset["datasets"][0]["subsets"][0]["alpha_mask"] is True
         assert "masked_loss" not in build(SdSettings()).options
 
     def test_memory(self) -> None:

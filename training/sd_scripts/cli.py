@@ -40,7 +40,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--output", type=Path, required=True, help="ComfyUI's output folder")
     for field in fields(SdSettings):
         default = getattr(SdSettings(), field.name)
-        made.add_argument(f"--{field.name.replace('_', '-')}", dest=f"set_{field.name}", **_kind(default))
+        option = f"--{field.name.replace('_', '-')}"
+        made.add_argument(option, dest=f"set_{field.name}", help="in place of the preset's", **_kind(default))
     return made
 
 
@@ -50,7 +51,7 @@ def _kind(default: Any) -> dict[str, Any]:
         return {"action": argparse.BooleanOptionalAction, "default": None}
     if isinstance(default, Enum):
         return {"choices": [each.value for each in type(default)]}
-    return {"type": type(default)}
+    return {"type": type(default), "metavar": "TEXT" if isinstance(default, str) else "NUMBER"}
 
 
 def settings(options: argparse.Namespace) -> SdSettings:
@@ -100,7 +101,7 @@ def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.
         comfyui=options.comfyui,
         tokenizers=environment.trainer_folder() / "tokenizers",
         processes=Processes.load(environment.trainer_folder() / "processes.json"),
-        on_cpu=not session.has_gpu(trainer),
+        on_cpu=not session.has_gpu(trainer.python),
     )
 
 

@@ -37,7 +37,7 @@ def example(family: Architecture, settings: SdSettings) -> job.Job:
         family.model_option: Path("model.safetensors"),
         **{f.option: Path(f"{f.role}.safetensors") for f in family.files},
     }
-    portions = [Portion(1024, 1536, folder, folder, 20), Portion(1024, 1536, folder, folder, 2, validation=True)]
+    portions = [Portion(1024, 1536, folder, True, 20), Portion(1024, 1536, folder, True, 2, validation=True)]
     layout = next(recipe.layout for recipe in OFFICIAL if recipe.name == "film-storyboard")
     segment = job.Segment(2, 100, Path("state"), Path("weights.safetensors"))
     return job.build(

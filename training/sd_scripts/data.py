@@ -5,7 +5,9 @@ caption would be ignored. Here the folder's name changes with the captions, pict
 caches come from: whatever changed is encoded anew, and a second training on the same data encodes nothing.
 
     <dataset>/training/<architecture>-<key>/1024x1536/<id>.png, <id>.txt, and the trainer's caches
-    <dataset>/training/<architecture>-<key>/1024x1536-masks/<id>.png
+
+Loss masks are the pictures' alpha channel. (The trainer takes masks from a second folder too, but then cannot measure on
+sets that are held out.)
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Portion:
     Attributes:
         width, height: of every picture.
         images: their folder, with captions.
-        masks: folder of the loss masks; None where all panels count.
+        masked: whether the alpha channel says where the loss counts.
         count: of pictures.
         validation: whether they are held out.
     """
@@ -43,7 +45,7 @@ class Portion:
     width: int
     height: int
     images: Path
-    masks: Path | None
+    masked: bool
     count: int
     validation: bool = False
 
@@ -105,37 +107,29 @@ def prepare(
             parts.append(("-validation", dataset.items[cut:]))
         for suffix, items in parts:
             images = folder / f"{width}x{height}{suffix}"
-            masks = folder / f"{width}x{height}{suffix}-masks" if dataset.mask_folder else None
             for item in items:
                 go_on()
-                _picture(dataset.image(item), images / f"{item.id}.png", (width, height))
+                _picture(dataset.image(item), dataset.mask(item), images / f"{item.id}.png", (width, height))
                 _text(item.caption, images / f"{item.id}.txt")
-                if masks:
-                    _mask(dataset.mask(item), masks / f"{item.id}.png", (width, height))
-            portions.append(Portion(width, height, images, masks, len(items), bool(suffix)))
+            masked = any(item.masked for item in items)
+            portions.append(Portion(width, height, images, masked, len(items), bool(suffix)))
     return portions
 
 
-def _picture(source: Path, target: Path, size: tuple[int, int]) -> None:
+def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int]) -> None:
     if target.exists():
         return
     with Image.open(source) as image:
-        if image.size == size:
+        if image.size == size and mask is None:
             _write(target, lambda path: shutil.copyfile(source, path))
-        else:
-            small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-            _write(target, lambda path: small.save(path, "PNG"))
-
-
-def _mask(source: Path | None, target: Path, size: tuple[int, int]) -> None:
-    if target.exists():
-        return
-    if source is None:
-        mask = Image.new("L", size, 255)
-    else:
-        with Image.open(source) as image:
-            mask = image.convert("L").resize(size, Image.Resampling.BOX)
-    _write(target, lambda path: mask.save(path, "PNG"))
+            return
+        picture = image.convert("RGB")
+    if picture.size != size:
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
+    if mask is not None:
+        with Image.open(mask) as counts:
+            picture.putalpha(counts.convert("L").resize(size, Image.Resampling.BOX))
+    _write(target, lambda path: picture.save(path, "PNG"))
 
 
 def _text(caption: str, target: Path) -> None:

@@ -157,7 +157,7 @@ def trainer_options(
     swapped = round(settings.swapped * architecture.most_swapped)
     if swapped:
         options["blocks_to_swap"] = swapped
-    if any(portion.masks for portion in portions):
+    if any(portion.masked for portion in portions):
         options["masked_loss"] = True
     if any(portion.validation for portion in portions) and settings.validate_every:
         options["validate_every_n_steps"] = settings.validate_every
@@ -191,7 +191,7 @@ def dataset_options(architecture: Architecture, settings: SdSettings, portions: 
                 "subsets": [
                     {
                         "image_dir": str(portion.images),
-                        **({"conditioning_data_dir": str(portion.masks)} if portion.masks else {}),
+                        **({"alpha_mask": True} if portion.masked else {}),
                         "num_repeats": 1,
                     }
                 ],

@@ -122,6 +122,8 @@ def _header(path: Path) -> tuple[Sequence[str], Sequence[str]]:
         raise TrainingError(
             f"{path.name} is a GGUF file, which the trainer cannot read. Choose a .safetensors file in bf16."
         )
+    if not path.is_file():
+        raise TrainingError(f"There is no model file {path}. Choose another, or put it there.")
     try:
         header = read_header(path)
     except LoraError as error:

@@ -28,6 +28,7 @@ from typing import Any
 
 STOPPED = 75  # exit code after a stop on request, with everything saved
 RECIPE_KEY = "incontext_lora"
+MODEL_PREFIX = "model.diffusion_model."
 REQUESTS = ("stop", "save", "sample")
 SMOOTHING = 0.95
 
@@ -330,6 +331,12 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
 
             network.save_weights = save_whole
 
+        def prepare_unet_with_accelerator(self, args: Any, accelerator: Any, unet: Any) -> Any:
+            """On several processors Accelerate would wrap the frozen model too, which torch refuses."""
+            if accelerator.distributed_type == "MULTI_CPU":
+                return unet.to(accelerator.device)
+            return super().prepare_unet_with_accelerator(args, accelerator, unet)
+
         def update_metadata(self, metadata: dict[str, Any], args: Any) -> None:
             super().update_metadata(metadata, args)
             self.metadata = metadata
@@ -364,7 +371,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.given = given_positions(len(latents), latents, extra, self.chance) if training else None
             result = super().get_noise_pred_and_target(*args, **kwargs)
             if self.given is not None:
-                result = cleared(result, self.given, batch.get("conditioning_images") is not None)
+                result = cleared(result, self.given, batch.get("alpha_masks") is not None)
             self.given = None
             return result
 
@@ -394,6 +401,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             if epoch is not None:
                 if global_step == 0 and self.average is None:
                     self.start(args)
+                self.tell_validation()
                 return
             self.step = extra["first_step"] + global_step
             if self.average is not None:
@@ -412,7 +420,6 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
                 raise Stopped
             self.paused += time.monotonic() - pause
             if last:
-                self.tell_validation()
                 events.enter("saving")
 
         def start(self, args: Any) -> None:
@@ -501,15 +508,19 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             accelerator.wait_for_everyone()
             accelerator.save_state(str(unfinished))
             accelerator.wait_for_everyone()
-            if not accelerator.is_main_process:
-                return
+            if accelerator.is_main_process:
+                self.keep(args, unfinished, states / name)
+            accelerator.wait_for_everyone()  # else one that ends first would have the others ended in the middle of this
+
+        def keep(self, args: Any, unfinished: Path, state: Path) -> None:
+            """Complete a state and give it its name; then the checkpoint of the same step."""
             if self.average is not None:
                 self.average.save(unfinished / "average.safetensors")
             (unfinished / "progress.json").write_text(json.dumps({"step": self.step}), encoding="utf-8")
-            shutil.rmtree(states / name, ignore_errors=True)
-            os.replace(unfinished, states / name)
-            for old in states.iterdir():
-                if old.name != name:
+            shutil.rmtree(state, ignore_errors=True)
+            os.replace(unfinished, state)
+            for old in state.parent.iterdir():
+                if old.name != state.name:
                     shutil.rmtree(old, ignore_errors=True)
             checkpoint = Path(args.output_dir) / f"{extra['name']}-step{self.step:06d}.safetensors"
             _, precision = train_util.prepare_dtype(args)
@@ -545,6 +556,19 @@ def hook(trainer: Any, extra: dict[str, Any]) -> None:
                 return (trainer.keep_clean(noisy), *rest)
 
             setattr(module, "get_noisy_model_input_and_timesteps", clean_mix)  # noqa: B010 - a module of the checkout
+
+    sd3 = sys.modules.get("library.sd3_utils")
+    if sd3 is not None:
+        load = sd3.load_mmdit
+
+        def load_bare(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            """The trainer knows SD3 as a whole checkpoint only; ComfyUI's folders also hold the diffusion model alone."""
+            if not any(name.startswith(MODEL_PREFIX) for name in state_dict):
+                for name in list(state_dict):
+                    state_dict[MODEL_PREFIX + name] = state_dict.pop(name)
+            return load(state_dict, *args, **kwargs)
+
+        setattr(sd3, "load_mmdit", load_bare)  # noqa: B010 - a module of the checkout
 
     make_schedule = train_util.get_scheduler_fix
 
@@ -614,7 +638,7 @@ def main(arguments: Sequence[str], prepare: Callable[[], None] = lambda: None) -
         return 0
     except Stopped:
         events("ended", outcome="stopped", code=STOPPED)
-        return STOPPED
+        return STOPPED if events.active else 0  # a launcher ends all processes as soon as one has failed
     except BaseException as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, Refused) else ""

@@ -5,6 +5,7 @@ Everything about a run is in its folder, so each of these can be done by another
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.dataset import Dataset
+from ...incontext.dataset.files import exclusive
 from ...incontext.errors import LoraError, TrainingError
 from ...incontext.lora_file import METADATA_KEY, Header, read_header, save_new
 from ...incontext.lora_keys import is_lora
@@ -153,8 +155,11 @@ def start(order: Order, place: Place, go_on: Callable[[], None] = lambda: None) 
     run = writer.run
     try:
         return run, _begin(order, recipe, place, writer, job.Segment(weights=order.weights), go_on)
-    except BaseException as error:
+    except TrainingError as error:
         writer.event(run_folder.FAILED, error=str(error))
+        raise
+    except BaseException:  # go_on said that the user cancelled
+        writer.event(run_folder.CANCELLED)
         raise
     finally:
         writer.close()
@@ -204,7 +209,9 @@ def _segments(run: Run) -> int:
 def _begin(
     order: Order, recipe: Recipe, place: Place, writer: RunWriter, segment: job.Segment, go_on: Callable[[], None]
 ) -> subprocess.Popen[bytes]:
+    """Prepare what the segment reads, and start its process."""
     run = writer.run
+    _check_card_is_free(place)
     settings = order.settings.on_cpu() if place.on_cpu else order.settings
     family = order.architecture
     layout = order.dataset.layout
@@ -231,7 +238,12 @@ def _begin(
     )
     folder = run.folder / f"job-{segment.number}"
     text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
-    job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
+    try:
+        job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error
     processes = replace(place.processes, cpu=place.processes.cpu or place.on_cpu)
     what = supervise.launch(
         place.trainer, folder, processes, os.environ, offline=not family.fetched, runner=place.runner
@@ -241,10 +253,11 @@ def _begin(
     return process
 
 
-def has_gpu(trainer: Trainer) -> bool:
-    """Whether the trainer's own torch finds a graphics card."""
+@functools.cache
+def has_gpu(trainer_python: Path) -> bool:
+    """Whether the trainer's own torch finds a graphics card; asking it takes seconds, so it is asked once."""
     probe = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
-    answer = subprocess.run([str(trainer.python), "-c", probe], capture_output=True, text=True, check=False)
+    answer = subprocess.run([str(trainer_python), "-c", probe], capture_output=True, text=True, check=False)
     if answer.returncode:
         raise TrainingError(f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install it again.")
     return answer.stdout.split()[-1:] == ["True"]
@@ -257,6 +270,16 @@ def status_line(event: Mapping[str, Any]) -> str:
         f"step {event['step']} of {event['steps']}, loss {event['smoothed']:.4f}, {event['seconds_per_step']:.2f} s a step, "
         f"{left} left, {event['memory']:.1f} GB"
     )
+
+
+def _check_card_is_free(place: Place) -> None:
+    """
+    Raises:
+        TrainingError: where another run of this ComfyUI has the graphics card; two would both run out of memory.
+    """
+    others = [path.parent for path in place.runs.glob(f"*/{supervise.RECORD}") if supervise.find(path.parent)]
+    if others and not place.on_cpu:
+        raise TrainingError(f"{others[0].name} is still training on the graphics card. Wait for it, or stop it first.")
 
 
 def trained_recipe(order: Order) -> Recipe:
@@ -401,6 +424,11 @@ def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = Fa
     """
     if not run.folder.is_dir():
         return Outcome(run_folder.FAILED, None, f"The run's folder {run.folder} is gone, and with it what was trained.")
+    with exclusive(run.folder, lambda: None):  # the node, its watcher and a second ComfyUI may all come to this at once
+        return _settle(run, loras, code, stopped)
+
+
+def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
     events = list(run.events())
     if run.state in run_folder.ENDS:
         last = next(event for event in reversed(events) if event["event"] in run_folder.ENDS)

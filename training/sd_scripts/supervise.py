@@ -123,7 +123,7 @@ def launch(
             *("--num_processes", str(processes.count), "--num_machines", str(processes.machines)),
             *("--machine_rank", str(processes.rank), "--main_process_ip", processes.address),
             *("--main_process_port", str(processes.port), "--mixed_precision", "no", "--dynamo_backend", "no"),
-            *(("--cpu",) if processes.cpu else ("--multi_gpu",)),
+            "--multi_gpu",  # Accelerate's launcher for several processes; on processors, ACCELERATE_USE_CPU says so
         )
     else:
         start = (python,)

@@ -1,0 +1,154 @@
+"""Runs the installed trainer at tiny sizes and prints what `bench.sd_scripts` makes figures of. A process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..demo import world
+from ..incontext.dataset import BuildOptions, build
+from ..incontext.layout import columns
+from ..incontext.lora_file import read_header
+from ..incontext.lora_keys import match
+from ..incontext.recipe import Recipe
+from ..training import run_folder
+from ..training.run_folder import Run
+from ..training.sd_scripts import environment, preflight, session, supervise
+from ..training.sd_scripts.architectures import architecture
+from ..training.sd_scripts.settings import SdSettings, Sizes
+
+ROUNDS, STEPS = 3, 60
+TINY = Path(__file__).resolve().parents[1] / "tests" / "training" / "tiny.py"
+SETTINGS = SdSettings(
+    steps=STEPS, batch_size=4, rank=16, sizes=Sizes.FULL, save_every=0, sample_every=0, gradient_checkpointing=False
+).on_cpu()  # fmt: skip
+
+
+class Rounds:
+    """A dataset, models and a place in a temporary folder."""
+
+    def __init__(self, folder: Path, trainer: environment.Trainer) -> None:
+        self.folder = folder
+        sets = folder / "sets"
+        for number, drawn in enumerate(world.relation_sets(20, 1), 1):
+            target = sets / f"{number:03d}"
+            target.mkdir(parents=True)
+            for place, panel in enumerate(drawn.panels, 1):
+                Image.fromarray(world.draw_panel(panel)).resize((128, 128)).save(target / f"{place}.png")
+            (target / "caption.txt").write_text(world.caption(drawn) + "\n", encoding="utf-8")
+        self.dataset = build(sets, folder / "datasets", Recipe("toy", columns(384, 128, 3)), BuildOptions(name="toy"))
+        comfyui = Path(os.environ["COMFYUI_PATH"])
+        self.place = session.Place(
+            trainer, folder / "runs", folder / "loras", comfyui, folder / "tokenizers", runner=TINY, on_cpu=True
+        )
+
+    def order(self, name: str, **changed: Any) -> session.Order:
+        folder = self.folder / name
+        trainer = self.place.trainer
+        if not folder.exists():
+            write = [str(trainer.python), str(TINY), "write", str(trainer.checkout), name, str(folder)]
+            subprocess.run(write, check=True, stdout=sys.stderr)
+        others = [path for path in sorted(folder.glob("*.safetensors")) if path.name != "model.safetensors"]
+        family = architecture(name)
+        files = preflight.assign(family, folder / "model.safetensors", others)
+        return session.Order(self.dataset, family, files, replace(SETTINGS, **changed), name, self.dataset.recipe)
+
+    def run(self, order: session.Order) -> tuple[Run, float]:
+        """A finished run, and the seconds from its start to its first step."""
+        began = time.monotonic()
+        first: list[float] = []
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["event"] == run_folder.STEP and not first:
+                first.append(time.monotonic() - began)
+
+        run, process = session.start(order, self.place)
+        code = session.watch(run, process, session.EventTail(run), on_event, pause=0.05)
+        result = session.settle(run, self.place.loras, code)
+        if result.state != run_folder.FINISHED:
+            raise SystemExit(result.message)
+        return run, first[0]
+
+    def bare_seconds(self, run: Run) -> float:
+        """The same job by hand."""
+        trainer = self.place.trainer
+        command = [str(trainer.python), str(TINY), "bare", str(trainer.checkout), str(run.folder / "job-1")]
+        told = supervise.launch(trainer, run.folder / "job-1", supervise.Processes(cpu=True), os.environ, offline=True)
+        answer = subprocess.run(
+            command, cwd=trainer.checkout, env=dict(told.environment), capture_output=True, text=True, check=True
+        )
+        return float(answer.stdout.split("seconds")[-1])
+
+
+def training_seconds(run: Run) -> float:
+    events = list(run.events())
+    began = next(e["seconds"] for e in events if e["event"] == run_folder.PHASE and e["phase"] == "training")
+    return [e["seconds"] for e in events if e["event"] == run_folder.STEP][-1] - began
+
+
+def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
+    """Seconds from the request to stop to the end, and how many step numbers are wrong after resuming."""
+    run, process = session.start(rounds.order("flux", steps=12), rounds.place)
+    while not any(event["event"] == run_folder.STEP for event in run.events()):
+        if process.poll() is not None:
+            raise SystemExit("\n".join(supervise.tail(run.folder)))
+        time.sleep(0.02)
+    asked = time.monotonic()
+    session.stop(run, process)
+    seconds = time.monotonic() - asked
+    session.settle(run, rounds.place.loras, process.returncode, stopped=True)
+    process = session.resume(run, rounds.place)
+    session.watch(run, process, session.EventTail(run), lambda event: None)
+    steps = [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
+    return seconds, sum(had != wanted for had, wanted in zip(steps, range(1, 13), strict=False)) + abs(len(steps) - 12)
+
+
+def keys_matched(rounds: Rounds, names: tuple[str, ...]) -> list[float]:
+    """Share of each LoRA's modules that ComfyUI takes."""
+    sys.path.insert(0, os.environ["COMFYUI_PATH"])
+    sys.argv = sys.argv[:1]
+    from comfy.cli_args import args
+
+    args.cpu = True
+    from ..tests.training.comfy_names import comfy_names
+
+    shares = []
+    for name in names:
+        run, _ = rounds.run(rounds.order(name, steps=2))
+        shapes = {key: entry.shape for key, entry in read_header(run.checkpoints[-1]).tensors.items()}
+        report = match(shapes, *comfy_names(name))
+        shares.append(len(report.matched) / report.modules)
+    return shares
+
+
+def main() -> None:
+    try:
+        trainer = environment.find()
+    except environment.TrainerNotInstalled as error:
+        print(json.dumps({"missing": str(error)}))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        rounds = Rounds(Path(temporary), trainer)
+        wanted = rounds.order("flux", reference_share=0.0, caption_dropout=0.0, ema=0.0)  # what the trainer itself does
+        ratios, starts = [], []
+        for _ in range(ROUNDS):
+            run, seconds = rounds.run(wanted)
+            starts.append(seconds)
+            ratios.append(rounds.bare_seconds(run) / training_seconds(run))
+        stop, wrong = stop_and_resume(rounds)
+        keys = keys_matched(rounds, ("flux", "chroma", "sd3"))
+    second = [seconds / starts[0] for seconds in starts[1:]]
+    print(json.dumps({"throughput": ratios, "second_start": second, "stop": [stop], "resume": [wrong], "keys": keys}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The trainer's environment: which steps install it, and what of them can run here: git, unpacking, remembering, removing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from incontext_lora import run
+from incontext_lora.training.sd_scripts import environment
+from incontext_lora.training.sd_scripts.environment import Flavour, Trainer, TrainerNotInstalled
+
+REQUIREMENTS = """accelerate==1.6.0
+diffusers[torch]==0.32.1
+# gradio==3.16.2
+bitsandbytes
+numpy
+# <=2.0
+-e .
+"""
+
+
+def git(folder: Path, *words: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com", "-c", "init.defaultBranch=main")
+    answer = subprocess.run(["git", *identity, *words], cwd=folder, capture_output=True, text=True, check=True)
+    return answer.stdout.strip()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> tuple[Path, str]:
+    """A bare repository laid out as sd-scripts is, one large file of which is absent."""
+    work = tmp_path / "work"
+    files = {
+        "train_network.py": "",
+        "flux_train_network.py": "",
+        "library/train_util.py": "",
+        "networks/lora_flux.py": "",
+        "requirements.txt": REQUIREMENTS,
+        "LICENSE.md": "licence",
+        "docs/guide.md": "not needed",
+        "windows/large.dll": "absent in the mirror",
+    }
+    for name, text in files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(text)
+    git(work, "init", "--quiet")
+    git(work, "add", ".")
+    git(work, "commit", "--quiet", "-m", "all")
+    git(tmp_path, "clone", "--quiet", "--bare", "--no-hardlinks", str(work), "mirror")
+    large = git(work, "rev-parse", "HEAD:windows/large.dll")
+    (tmp_path / "mirror" / "objects" / large[:2] / large[2:]).unlink()
+    return tmp_path / "mirror", git(work, "rev-parse", "HEAD")
+
+
+def run_steps(steps: list[environment.Step]) -> None:
+    for step in steps:
+        if not step.optional:
+            subprocess.run(step.command, cwd=step.folder, check=True)
+
+
+class TestCheckout:
+    def test_a_mirror_without_its_large_files_suffices(self, source: tuple[Path, str], tmp_path: Path) -> None:
+        mirror, commit = source
+        before = sorted(str(path) for path in mirror.rglob("*"))
+        (tmp_path / "made").mkdir()
+        run_steps(environment.checkout_steps(str(mirror), commit, tmp_path / "made"))
+        checkout = tmp_path / "made" / "sd-scripts"
+        assert {path.name for path in checkout.iterdir()} == {
+            "LICENSE.md", "flux_train_network.py", "library", "networks", "requirements.txt", "train_network.py",
+        }  # fmt: skip
+        assert before == sorted(str(path) for path in mirror.rglob("*")), "the mirror was written to"
+
+    def test_a_url_is_fetched_at_that_commit_only(self, tmp_path: Path) -> None:
+        steps = environment.checkout_steps("https://example.com/sd-scripts.git", "a" * 40, tmp_path)
+        fetch = next(step for step in steps if "fetch" in step.command)
+        assert fetch.command[-2:] == ("https://example.com/sd-scripts.git", "a" * 40)
+        assert "--depth=1" in fetch.command
+
+    def test_a_checkout_is_a_source_too(self, source: tuple[Path, str], tmp_path: Path) -> None:
+        assert environment.git_folder(str(tmp_path / "work")) == tmp_path / "work" / ".git"
+        assert environment.git_folder(str(source[0])) == source[0]
+        assert environment.git_folder(str(tmp_path)) is None
+
+
+class TestWhatFits:
+    def test_requirements(self) -> None:
+        wanted, left_out = environment.requirements(REQUIREMENTS, gpu=False)
+        assert wanted == ["accelerate==1.6.0", "diffusers[torch]==0.32.1", "numpy"]
+        assert set(left_out) == {"bitsandbytes", "-e ."}
+        assert "bitsandbytes" in environment.requirements(REQUIREMENTS, gpu=True)[0]
+
+    @pytest.mark.parametrize(
+        ("host", "driver", "expected"),
+        [
+            (
+                {"torch": "2.8.0+cu128", "torchvision": "0.23.0+cu128", "cuda": "12.8", "gpu": True},
+                True,
+                Flavour(
+                    ("torch==2.8.0+cu128", "torchvision==0.23.0+cu128"), "https://download.pytorch.org/whl/cu128", True
+                ),
+            ),
+            ({"torch": "2.14.1+cu130", "cuda": "13.0", "gpu": False}, False, Flavour(environment.TORCH)),
+            (None, False, Flavour(environment.TORCH)),
+            (None, True, Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)),
+        ],
+    )
+    def test_torch(self, host: dict[str, Any] | None, driver: bool, expected: Flavour) -> None:
+        assert environment.flavour(host, driver) == expected
+
+    def test_interpreters(self) -> None:
+        assert environment.interpreter((3, 11, 4)) == getattr(sys, "_base_executable", sys.executable)
+        found = environment.interpreter((3, 13, 0), lambda name: f"/bin/{name}" if name == "python3.11" else None)
+        assert found == "/bin/python3.11"
+        with pytest.raises(TrainerNotInstalled, match=r"3\.10 to 3\.12, this is 3\.13"):
+            environment.interpreter((3, 13, 0), lambda name: None)
+
+    def test_a_small_disk_is_said_beforehand(self, tmp_path: Path) -> None:
+        fitting = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
+        assert environment.space_problem(tmp_path / "not" / "there", fitting, free=10**13) == ""
+        sentence = environment.space_problem(tmp_path, fitting, free=10**9)
+        assert "needs about 9 GB" in sentence
+        assert "1.0 GB are free" in sentence
+
+    @pytest.mark.parametrize(
+        ("system", "environ", "expected"),
+        [
+            ("linux", {"XDG_DATA_HOME": "/data"}, "/data/incontext-lora"),
+            ("win32", {"LOCALAPPDATA": "/local"}, "/local/incontext-lora"),
+            ("linux", {"INCONTEXT_LORA_DATA": "/mine", "XDG_DATA_HOME": "/data"}, "/mine"),
+        ],
+    )
+    def test_data_folder(self, system: str, environ: dict[str, str], expected: str) -> None:
+        assert environment.data_folder(environ, system) == Path(expected)
+
+
+def options(**values: Any) -> argparse.Namespace:
+    return argparse.Namespace(**{"python": None, "checkout": None, "source": "", "commit": "", **values})
+
+
+class TestRemembering:
+    def test_found_again_and_removed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INCONTEXT_LORA_DATA", str(tmp_path / "data"))
+        with pytest.raises(TrainerNotInstalled, match="trainer install"):
+            environment.find()
+        checkout = tmp_path / "sd-scripts"
+        checkout.mkdir()
+        (checkout / "train_network.py").touch()
+        trainer = Trainer(Path(sys.executable), checkout, "c" * 40, False, {"x": "why"})
+        environment.remember(trainer)
+        assert environment.find() == trainer
+        (checkout / "train_network.py").unlink()
+        with pytest.raises(TrainerNotInstalled, match="no longer whole"):
+            environment.find()
+        assert run.remove_trainer(environment) == 0
+        assert not (tmp_path / "data" / "trainer").exists()
+        assert checkout.exists()
+
+    def test_an_environment_of_ones_own_is_looked_at_first(self, tmp_path: Path) -> None:
+        with pytest.raises(run.SetupError, match="--checkout"):
+            run.adopted_trainer(environment, options(python=Path(sys.executable)))
+        with pytest.raises(run.SetupError, match="does not run"):
+            run.adopted_trainer(environment, options(python=tmp_path / "none", checkout=tmp_path))
+        with pytest.raises(run.SetupError, match=r"which has no .*accelerate"):
+            run.adopted_trainer(environment, options(python=Path(sys.executable), checkout=tmp_path))
+
+    def test_a_damaged_note_is_said(self, tmp_path: Path) -> None:
+        (tmp_path / "trainer.json").write_text("{")
+        with pytest.raises(TrainerNotInstalled, match="cannot be read"):
+            environment.find(tmp_path)
+        (tmp_path / "trainer.json").write_text(json.dumps({"python": "x"}))
+        with pytest.raises(TrainerNotInstalled, match="cannot be read"):
+            environment.find(tmp_path)
+
+
+class TestSteps:
+    def test_a_failed_step_is_a_sentence_with_the_last_lines(self, tmp_path: Path) -> None:
+        step = environment.Step("Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path)
+        with pytest.raises(run.SetupError, match=r"(?s)Failing failed; the whole log is .*the reason"):
+            run.trainer_step(step, tmp_path / "log", run.Progress())
+
+    @pytest.mark.parametrize(
+        ("said", "expected"),
+        [
+            ("fatal: unable to access 'https://x/': Could not resolve host: x", "network could not be reached"),
+            ("ERROR: [Errno 28] No space left on device", "The disk is full"),
+        ],
+    )
+    def test_known_reasons(self, tmp_path: Path, said: str, expected: str) -> None:
+        step = environment.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
+        with pytest.raises(run.SetupError, match=expected):
+            run.trainer_step(step, tmp_path / "log", run.Progress())
+
+    def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
+        step = environment.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)
+        with pytest.raises(run.SetupError, match="no-such-git is not installed; fetching sd-scripts needs it"):
+            run.trainer_step(step, tmp_path / "log", run.Progress())
