@@ -2,8 +2,9 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
-Three stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
-drawn. The stored weights saw the first two on latents of the autoencoder's first phase, the third on its final latents.
+Four stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
+drawn and in how many sets are related. The stored weights saw the first two on latents of the autoencoder's first phase,
+the others on its final latents.
 
 The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
 panels belong together and most of whose do not. `demo/README.md` describes it.
@@ -29,7 +30,6 @@ from safetensors.torch import load_file, save_file
 from . import models, world
 from .comfy_host import import_comfy
 
-RELATED_SHARE = 0.40  # of the corpus' sets share one colour
 NAMES_ALL_COLOURS, NAMES_SOME_COLOURS = 0.35, 0.15  # of the captions; the others name none
 CAPTION_DROPOUT = 0.10
 BATCH = 32
@@ -48,6 +48,7 @@ class Stage:
         learning_rate: after the warm-up.
         logit_normal: noise levels are drawn logit-normal, else uniform.
         shift: then shifted by this much; SD3 samples with 3.
+        related: share of the corpus' sets whose panels have one colour; in the others each has its own.
     """
 
     steps: int
@@ -55,6 +56,7 @@ class Stage:
     learning_rate: float
     logit_normal: bool
     shift: float
+    related: float
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
         u = (
@@ -66,9 +68,10 @@ class Stage:
 
 
 STAGES = (
-    Stage(steps=4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0),
-    Stage(steps=1000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0),
-    Stage(steps=4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0),
+    Stage(4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0, related=0.4),
+    Stage(1000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0, related=0.4),
+    Stage(4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.4),
+    Stage(4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6),
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
@@ -244,7 +247,7 @@ def train(
     rng = random.Random(f"corpus-{seed}")
     smoothed = None
     for step in range(stage.steps):
-        sets = [world.random_set(rng, related=rng.random() < RELATED_SHARE) for _ in range(BATCH)]
+        sets = [world.random_set(rng, related=rng.random() < stage.related) for _ in range(BATCH)]
         clean = torch.stack([pool.compose(drawn, rng) for drawn in sets])
         context = captions.embed([captions.text(drawn) for drawn in sets])
         sigma = stage.draw(BATCH, generator)
