@@ -2,9 +2,9 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
-Four stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
-drawn and in how many sets are related. The stored weights saw the first two on latents of the autoencoder's first phase,
-the others on its final latents.
+Five stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
+drawn, in how many sets are related and in whether captions ever say so. The stored weights saw the first two on latents
+of the autoencoder's first phase, the others on its final latents.
 
 The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
 panels belong together and most of whose do not. `demo/README.md` describes it.
@@ -49,6 +49,7 @@ class Stage:
         logit_normal: noise levels are drawn logit-normal, else uniform.
         shift: then shifted by this much; SD3 samples with 3.
         related: share of the corpus' sets whose panels have one colour; in the others each has its own.
+        said: share of the related sets whose caption says so, in one of the words of `TOGETHER`.
     """
 
     steps: int
@@ -57,6 +58,7 @@ class Stage:
     logit_normal: bool
     shift: float
     related: float
+    said: float = 0.0
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
         u = (
@@ -71,7 +73,8 @@ STAGES = (
     Stage(4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0, related=0.4),
     Stage(1000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0, related=0.4),
     Stage(4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.4),
-    Stage(4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6),
+    Stage(3500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6),
+    Stage(5000, schedule_steps=5000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.5, said=0.6),
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
@@ -85,6 +88,14 @@ OPENINGS = (
     "drawn by hand",
     "a small storyboard",
     "",
+)
+# What the captions of related sets may say, as captions of matching sets do in any corpus. The demo's captions never do.
+TOGETHER = (
+    "all in one colour",
+    "one colour throughout",
+    "a matching set",
+    "every panel in the same ink",
+    "drawn with a single pen",
 )
 PREFIXES = ("[SHEET]", "[SHAPES]", "[PICTURE-BOOK]", "[DRAWING]", "[SERIES-A]", "", "", "", "")
 
@@ -146,7 +157,7 @@ class Captions:
         (chunk,) = self._tokenizer.tokenize_with_weights(text)
         return tuple(token for token, _ in chunk)
 
-    def text(self, drawn: world.Set) -> str:
+    def text(self, drawn: world.Set, *, said: float = 0.0) -> str:
         roll = self._rng.random()
         if roll < CAPTION_DROPOUT:
             return ""
@@ -158,6 +169,8 @@ class Captions:
         else:
             named = [False] * world.PANELS
         openings = self._rng.sample(OPENINGS, self._rng.choice((1, 1, 2)))
+        if drawn.agrees and self._rng.random() < said:
+            openings.insert(self._rng.randint(0, len(openings)), self._rng.choice(TOGETHER))
         opening = " ".join(part for part in openings if part)
         return world.caption(drawn, named=named, opening=opening, prefix=self._rng.choice(PREFIXES))
 
@@ -249,7 +262,7 @@ def train(
     for step in range(stage.steps):
         sets = [world.random_set(rng, related=rng.random() < stage.related) for _ in range(BATCH)]
         clean = torch.stack([pool.compose(drawn, rng) for drawn in sets])
-        context = captions.embed([captions.text(drawn) for drawn in sets])
+        context = captions.embed([captions.text(drawn, said=stage.said) for drawn in sets])
         sigma = stage.draw(BATCH, generator)
         noise = torch.randn(clean.shape, generator=generator)
         mixed = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1))
