@@ -105,7 +105,9 @@ class InContextConditionPanels(io.ComfyNode):
                     ),
                 ),
                 types.Recipe.Input(
-                    "recipe", optional=True, tooltip="From Load LoRA: says how the LoRA's references were trained."
+                    "recipe",
+                    optional=True,
+                    tooltip="From Load In-Context LoRA: says how the LoRA's references were trained.",
                 ),
                 types.Layout.Input(
                     "layout",

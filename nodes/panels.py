@@ -33,7 +33,8 @@ class InContextStitchPanels(io.ComfyNode):
             is_input_list=True,
             inputs=[
                 types.Layout.Input(
-                    "layout", tooltip="Where the panels are: from In-Context Task, Panel Layout or Load LoRA."
+                    "layout",
+                    tooltip="Where the panels are: from In-Context Task, Panel Layout or Load In-Context LoRA.",
                 ),
                 io.Combo.Input(
                     "fit",
@@ -131,7 +132,9 @@ class InContextSplitPanels(io.ComfyNode):
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The canvas; it may have been enlarged by a whole factor."),
-                types.Layout.Input("layout", tooltip="From Stitch Panels, In-Context Task, Panel Layout or Load LoRA."),
+                types.Layout.Input(
+                    "layout", tooltip="From Stitch Panels, In-Context Task, Panel Layout or Load In-Context LoRA."
+                ),
                 io.Boolean.Input(
                     "original_size",
                     default=False,

@@ -134,7 +134,9 @@ class InContextTrainLora(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="lora_name", tooltip="The file in output/loras, as Load LoRA lists it."),
+                io.String.Output(
+                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
+                ),
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
                 io.Image.Output(display_name="samples", tooltip="The last samples; the first set if none was made."),
                 types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),

@@ -147,12 +147,16 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.LoraModel.Output(display_name="lora", tooltip="The trained LoRA, for Load LoRA Model or Save LoRA."),
+                io.LoraModel.Output(
+                    display_name="lora", tooltip="The trained LoRA, for Load LoRA Model or Save In-Context LoRA."
+                ),
                 types.Recipe.Output(display_name="recipe", tooltip="The recipe that is inside the LoRA."),
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
                 types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
                 io.Image.Output(display_name="samples", tooltip="The last sample; the first set if none was made."),
-                io.String.Output(display_name="lora_name", tooltip="The file in output/loras, as Load LoRA lists it."),
+                io.String.Output(
+                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
+                ),
             ],
         )
 
