@@ -134,6 +134,12 @@ def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def marks(recipe: Recipe, caption: str) -> tuple[tuple[int, int], ...]:
+    """Where the prefix and the markers stand in a caption, escaped or not: start and end of each, in order."""
+    wanted = {form for mark in (recipe.prefix, *recipe.markers) if mark for form in (mark, escape(mark))}
+    return tuple(match.span() for match in _any_of(tuple(wanted)).finditer(caption))
+
+
 def parenthesis_problems(text: str) -> list[str]:
     """What ComfyUI would make of the parentheses in a prompt; escaped ones are harmless."""
     bare = re.sub(r"\\[()]", "", text)

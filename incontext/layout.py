@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import accumulate
 from typing import Any
 
@@ -211,6 +212,51 @@ class PanelLayout:
 
 
 # --- making layouts -------------------------------------------------------------------------------------------------
+
+
+class Kind(Enum):
+    """How a canvas is divided."""
+
+    ROWS = "rows"
+    COLUMNS = "columns"
+    GRID = "grid"
+    NESTED = "nested rows"
+    BOXES = "boxes"
+
+
+def panel_layout(
+    kind: str,
+    width: int,
+    height: int,
+    rows: int,
+    columns: int,
+    columns_per_row: str,
+    gutter: int,
+    panel_step: str | int,
+    boxes: str,
+    names: str = "",
+) -> PanelLayout:
+    """The layout as the widgets of Panel Layout describe it; what its kind does not use is passed over.
+
+    Raises:
+        LayoutError: where it cannot be.
+    """
+    step = int(panel_step)
+    match Kind(kind):
+        case Kind.ROWS:
+            layout = nested(width, height, [1] * rows, gutter=gutter, step=step)
+        case Kind.COLUMNS:
+            layout = nested(width, height, [columns], gutter=gutter, step=step)
+        case Kind.GRID:
+            layout = nested(width, height, [columns] * rows, gutter=gutter, step=step)
+        case Kind.NESTED:
+            layout = nested(width, height, parse_counts(columns_per_row), gutter=gutter, step=step)
+        case Kind.BOXES:
+            if not boxes.strip():
+                raise LayoutError("Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line.")
+            layout = custom(width, height, *parse_boxes(boxes))
+    written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
+    return layout.named(written) if written else layout
 
 
 def rows(width: int, height: int, count: int, *, gutter: int = 0, step: int = PANEL_STEP) -> PanelLayout:

@@ -7,10 +7,12 @@ from comfy_api.latest import ComfyExtension, io
 from .caption import InContextJointCaption
 from .condition import InContextConditionPanels
 from .dataset import InContextBuildDataset
+from .describe import NODES as DESCRIBING_NODES
 from .layout import InContextLayout, InContextTask
 from .lora import InContextLoadLora, InContextSaveLora
 from .panels import InContextSplitPanels, InContextStitchPanels
 from .references import NODES as REFERENCE_NODES
+from .routes import add_routes
 from .score import InContextScoreSet
 from .sd_scripts import InContextTrainLora, settle_runs
 from .training import InContextTrainLoraInHost
@@ -25,6 +27,7 @@ NODES: list[type[io.ComfyNode]] = [
     InContextSaveLora,
     InContextConditionPanels,
     *REFERENCE_NODES,
+    *DESCRIBING_NODES,
     InContextBuildDataset,
     InContextTrainLora,
     InContextTrainLoraInHost,
@@ -34,5 +37,6 @@ NODES: list[type[io.ComfyNode]] = [
 
 class InContextExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        add_routes()  # for the interface
         settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

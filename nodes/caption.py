@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -75,10 +76,20 @@ class InContextJointCaption(io.ComfyNode):
         **panels: str,
     ) -> io.NodeOutput:
         texts = [panels.get(f"panel_{n}") or "" for n in range(1, NUMBERED_PANELS + 1)]
-        while len(texts) > len(recipe.markers) and not texts[-1].strip():
-            texts.pop()
-        text = captions.build(recipe, summary, texts, names=names.split(","), escape_parentheses=escape_parentheses)
+        text = joint_caption(recipe, summary, texts, names, escape_parentheses)
         report = [*captions.problems(recipe, text)]
         if clip is not None:
             report.append(captions.token_report(text, captions.count_tokens(text, counters(clip))))
         return io.NodeOutput(text, "\n".join(report))
+
+
+def joint_caption(recipe: Recipe, summary: str, texts: Sequence[str], names: str, escape_parentheses: bool) -> str:
+    """The caption from the node's fields; empty ones behind the last panel are passed over.
+
+    Raises:
+        CaptionError: as `captions.build`.
+    """
+    count = len(texts)
+    while count > len(recipe.markers) and not texts[count - 1].strip():
+        count -= 1
+    return captions.build(recipe, summary, texts[:count], names=names.split(","), escape_parentheses=escape_parentheses)

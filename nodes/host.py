@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import comfy.utils
@@ -93,6 +94,19 @@ def send_text(node_id: str, text: str) -> None:
         server.send_progress_text(text, node_id)
 
 
+def server_routes() -> Any:
+    """ComfyUI's table of routes, to which more can be added while packs are loaded; None where no server was made."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    return None if server is None else server.routes
+
+
+def stop_if_cancelled() -> None:
+    """Raises where the user has cancelled, as ComfyUI expects it of nodes."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 class progress:
     """ComfyUI's progress bar on a node; `update` raises when the user cancels."""
 
@@ -108,6 +122,11 @@ class progress:
             return
         with Image.open(preview) as image:
             self._bar.update_absolute(done, self._total, ("JPEG", image.convert("RGB"), 1024))
+
+
+def private_folder() -> Path:
+    """The pack's folder for what no page may read, such as keys; it need not exist."""
+    return Path(folder_paths.get_system_user_directory("incontext_lora"))
 
 
 def comfyui_folder() -> Path:

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import Enum
 
 from comfy_api.latest import io
 
-from ..incontext import layout as layouts
 from ..incontext import tasks
-from ..incontext.errors import LayoutError
-from ..incontext.layout import PanelLayout
+from ..incontext.layout import Kind, PanelLayout, panel_layout
 from ..incontext.recipe import Recipe
 from . import types
 
 CATEGORY = "in-context lora/panels"
-
-
-class Kind(Enum):
-    ROWS = "rows"
-    COLUMNS = "columns"
-    GRID = "grid"
-    NESTED = "nested rows"
-    BOXES = "boxes"
 
 
 def outputs_of(recipe: Recipe) -> tuple[Recipe, PanelLayout, int, int, int]:
@@ -145,25 +134,7 @@ class InContextLayout(io.ComfyNode):
         prefix: str = "",
         recipe: Recipe | None = None,
     ) -> io.NodeOutput:
-        step = int(panel_step)
-        match Kind(kind):
-            case Kind.ROWS:
-                layout = layouts.rows(width, height, rows, gutter=gutter, step=step)
-            case Kind.COLUMNS:
-                layout = layouts.columns(width, height, columns, gutter=gutter, step=step)
-            case Kind.GRID:
-                layout = layouts.grid(width, height, rows, columns, gutter=gutter, step=step)
-            case Kind.NESTED:
-                layout = layouts.nested(width, height, layouts.parse_counts(columns_per_row), gutter=gutter, step=step)
-            case Kind.BOXES:
-                if not boxes.strip():
-                    raise LayoutError(
-                        "Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line."
-                    )
-                layout = layouts.custom(width, height, *layouts.parse_boxes(boxes))
-        written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
-        if written:
-            layout = layout.named(written)
+        layout = panel_layout(kind, width, height, rows, columns, columns_per_row, gutter, panel_step, boxes, names)
         if recipe is None:
             recipe = Recipe(name="custom", title="Custom layout", layout=layout)
         if prefix.strip():

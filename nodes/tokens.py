@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import comfy.sd1_clip
@@ -21,6 +21,17 @@ def counters(clip: Any) -> dict[str, Callable[[str], int]]:
         if isinstance(part, comfy.sd1_clip.SDTokenizer) and getattr(encoders, name or "clip", part) is not None:
             found[_encoder_name(name, part)] = partial(_count, part)
     return found
+
+
+@cache
+def bundled_counters() -> dict[str, Callable[[str], int]]:
+    """Counters of the tokenizers that ComfyUI brings, CLIP-L and T5-XXL, before any model is loaded.
+
+    The first call reads their vocabularies, which takes about a second.
+    """
+    from comfy.text_encoders.flux import FluxTokenizer
+
+    return {name: partial(_count, part) for name, part in vars(FluxTokenizer()).items()}
 
 
 def _encoder_name(attribute: str, tokenizer: Any) -> str:

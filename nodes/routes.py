@@ -1,0 +1,114 @@
+"""What the interface asks before anything runs: recipes, and a caption as the node would write it. All read only.
+
+GET  /incontext_lora/recipes                the published tasks: {name: recipe}
+GET  /incontext_lora/lora_recipe?name=…     {"recipe": … or null, "source": where it was found}
+POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses"} →
+                                            {"caption", "marks", "problems", "tokens"}
+POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
+
+Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
+a sentence for the user.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from ..incontext import caption as captions
+from ..incontext import tasks
+from ..incontext.errors import InContextError
+from ..incontext.lora_file import find_recipe
+from ..incontext.recipe import Recipe
+from .caption import joint_caption
+from .host import lora_names, lora_path, server_routes
+from .tokens import bundled_counters
+
+ROOT = "/incontext_lora"
+
+Json = dict[str, Any]
+
+
+def add_routes() -> None:
+    """Add the routes to ComfyUI's server, where there is one."""
+    routes = server_routes()
+    if routes is None:
+        return
+    routes.get(f"{ROOT}/recipes")(_answering(lambda request: asyncio.to_thread(published_recipes)))
+    routes.get(f"{ROOT}/lora_recipe")(_answering(_lora_recipe))
+    routes.post(f"{ROOT}/caption")(_answering(_caption))
+    routes.post(f"{ROOT}/parse_caption")(_answering(_parse_caption))
+
+
+def published_recipes() -> Json:
+    return {name: recipe.to_json() for name, recipe in tasks.RECIPES.items()}
+
+
+def lora_recipe(name: str) -> Json:
+    """
+    Raises:
+        InContextError: for a name that LoRA loaders do not list, or a file that is no LoRA.
+    """
+    if name not in lora_names():  # nothing else is opened, whatever the name says
+        raise InContextError(f"There is no LoRA {name!r} in the list of Load In-Context LoRA.")
+    recipe, source = find_recipe(lora_path(name))
+    return {"recipe": recipe and recipe.to_json(), "source": source}
+
+
+def written_caption(fields: Mapping[str, Any]) -> Json:
+    """What Joint Caption would send, where its markers stand, what is to be mended, and its tokens by encoder.
+
+    Raises:
+        InContextError: where the caption cannot be written.
+    """
+    recipe = Recipe.from_json(fields["recipe"])
+    panels = [str(text) for text in fields["panels"]]
+    text = joint_caption(
+        recipe, str(fields["summary"]), panels, str(fields["names"]), bool(fields["escape_parentheses"])
+    )
+    counts = captions.count_tokens(text, bundled_counters())
+    return {
+        "caption": text,
+        "marks": [list(span) for span in captions.marks(recipe, text)],
+        "problems": list(captions.problems(recipe, text)),
+        "tokens": [
+            {"encoder": entry.encoder, "count": entry.count, "limit": entry.limit, "cut": entry.cut} for entry in counts
+        ],
+    }
+
+
+def parsed_caption(fields: Mapping[str, Any]) -> Json:
+    """The fields of a whole caption.
+
+    Raises:
+        InContextError: where its markers are not those of the recipe.
+    """
+    parts = captions.parse(Recipe.from_json(fields["recipe"]), str(fields["caption"]))
+    return {"summary": parts.summary, "panels": list(parts.panels)}
+
+
+async def _lora_recipe(request: web.Request) -> Json:
+    return await asyncio.to_thread(lora_recipe, request.query.get("name", ""))
+
+
+async def _caption(request: web.Request) -> Json:
+    return await asyncio.to_thread(written_caption, await request.json())
+
+
+async def _parse_caption(request: web.Request) -> Json:
+    return await asyncio.to_thread(parsed_caption, await request.json())
+
+
+def _answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handler(request: web.Request) -> web.Response:
+        try:
+            return web.json_response(await answer(request))
+        except InContextError as error:
+            return web.json_response({"error": str(error)}, status=400)
+        except (KeyError, TypeError, ValueError) as error:  # no JSON, or not of this form
+            return web.json_response({"error": f"The request cannot be read: {error!r}."}, status=400)
+
+    return handler

@@ -1,0 +1,127 @@
+"""What the interface asks of the server, over the server's own routes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+from incontext_lora.demo.models import LORA_FILE, WEIGHTS
+from incontext_lora.incontext import tasks
+
+if TYPE_CHECKING:
+    from conftest import HostPack
+
+STORY = tasks.recipe("film-storyboard")
+
+
+class Client:
+    """Calls a route's handler, as ComfyUI's server would."""
+
+    def __init__(self, host: HostPack) -> None:
+        self._host = host
+        self._routes = {
+            (route.method, route.path): route.handler
+            for route in host.prompt_server.routes
+            if isinstance(route, web.RouteDef)
+        }
+
+    def get(self, path: str, query: str = "") -> tuple[int, Any]:
+        return self._answer("GET", path, make_mocked_request("GET", f"{path}?{query}"))
+
+    def post(self, path: str, value: Any) -> tuple[int, Any]:
+        request = make_mocked_request("POST", path)
+        request._read_bytes = value if isinstance(value, bytes) else json.dumps(value).encode()
+        return self._answer("POST", path, request)
+
+    def _answer(self, method: str, path: str, request: web.Request) -> tuple[int, Any]:
+        response = self._host.loop.run_until_complete(self._routes[method, path](request))
+        return response.status, json.loads(response.text)
+
+
+@pytest.fixture(scope="module")
+def client(host: HostPack) -> Client:
+    return Client(host)
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    empty = {"summary": "", "panels": ["", "", ""], "names": "", "escape_parentheses": True}
+    return {"recipe": STORY.to_json(), **empty, **changes}
+
+
+def test_every_published_task_is_told(client: Client) -> None:
+    status, recipes = client.get("/incontext_lora/recipes")
+    assert status == 200
+    assert recipes == {name: json.loads(json.dumps(recipe.to_json())) for name, recipe in tasks.RECIPES.items()}
+
+
+def test_a_loras_own_recipe_is_told(client: Client, host: HostPack) -> None:
+    folder = host.base / "models" / "loras"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(WEIGHTS / LORA_FILE, folder / "routes-demo.safetensors")
+    status, answer = client.get("/incontext_lora/lora_recipe", "name=routes-demo.safetensors")
+    assert status == 200
+    assert len(answer["recipe"]["layout"]["panels"]) == 3
+    assert answer["source"] == "the file itself"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "gone.safetensors", "../../pyproject.toml", "/etc/passwd", "%2e%2e/x.safetensors"]
+)
+def test_only_listed_loras_are_opened(client: Client, name: str) -> None:
+    status, answer = client.get("/incontext_lora/lora_recipe", f"name={name}")
+    assert status == 400
+    assert "There is no LoRA" in answer["error"]
+
+
+def test_the_caption_is_the_nodes(client: Client, host: HostPack) -> None:
+    texts = {"summary": "A (sunny) day of Leo", "panels": ["Leo wakes", "", "Leo sleeps"], "names": "Leo"}
+    status, answer = client.post("/incontext_lora/caption", fields(**texts))
+    assert status == 200
+    caption, report = host.call(
+        "InContextJointCaption", recipe=STORY, summary=texts["summary"], names="Leo",
+        **{f"panel_{n}": text for n, text in enumerate(texts["panels"], 1)},
+    )  # fmt: skip
+    assert answer["caption"] == caption
+    assert "\n".join(answer["problems"]) == report
+    marked = [caption[start:end] for start, end in answer["marks"]]
+    assert marked == [STORY.prefix, *STORY.markers]
+
+
+def test_tokens_are_counted_before_a_model_is_loaded(client: Client) -> None:
+    _, short = client.post("/incontext_lora/caption", fields(summary="a cat"))
+    assert [entry["encoder"] for entry in short["tokens"]] == ["clip_l", "t5xxl"]
+    assert [entry["limit"] for entry in short["tokens"]] == [77, 512]
+    assert [entry["cut"] for entry in short["tokens"]] == [None, None]
+    _, long = client.post("/incontext_lora/caption", fields(panels=["a red lantern in the rain " * 12, "b", "c"]))
+    clip, t5 = long["tokens"]
+    assert clip["count"] > 77
+    assert long["caption"][clip["cut"] :].startswith(("a ", "red ", "lantern ", "in ", "the ", "rain "))
+    assert t5["cut"] is None
+
+
+def test_a_whole_caption_falls_into_its_fields(client: Client) -> None:
+    caption = f"{STORY.prefix} a day [SCENE-1] dawn [SCENE-2] noon [SCENE-3] night"
+    status, parts = client.post("/incontext_lora/parse_caption", {"recipe": STORY.to_json(), "caption": caption})
+    assert (status, parts) == (200, {"summary": "a day", "panels": ["dawn", "noon", "night"]})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("caption", {}, "cannot be read"),
+        ("caption", [], "cannot be read"),
+        ("caption", b"no json", "cannot be read"),
+        ("caption", {**fields(), "recipe": {"name": "x"}}, "no recipe"),
+        ("caption", fields(summary="[SCENE-2] stray"), "holds the panel marker"),
+        ("caption", fields(panels=["a"] * 9), "9 panel texts for 3 panels"),
+        ("parse_caption", {"recipe": STORY.to_json(), "caption": "nothing"}, "lacks [SCENE-1]"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(client: Client, path: str, value: Any, said: str) -> None:
+    status, answer = client.post(f"/incontext_lora/{path}", value)
+    assert status == 400
+    assert said in answer["error"]
