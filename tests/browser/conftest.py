@@ -53,7 +53,7 @@ class Interface:
         """Load (or reload) the page and wait until a workflow can be opened."""
         self.page.goto(self.server.url)
         self.page.wait_for_function(
-            "window.app?.graph && window.app.extensionManager && window.LiteGraph?.registered_node_types?.InContextTask"
+            "Boolean(window.app?.graph && window.app.extensionManager && LiteGraph.registered_node_types.InContextTask)"
         )
         self.page.wait_for_function("!document.querySelector('#splash-loader, .p-progressspinner')")
 
