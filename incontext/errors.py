@@ -7,7 +7,8 @@ InContextError (ValueError)
 ├── RecipeError    a recipe is unknown or unreadable
 ├── LoraError      a LoRA file cannot be read, or does not match the model
 ├── DatasetError   a folder is no dataset, or a dataset cannot be used
-└── TrainingError  a training cannot start or go on
+├── TrainingError  a training cannot start or go on
+└── VisionError    a vision-language model cannot be asked, or its answer cannot be used
 """
 
 from __future__ import annotations
@@ -42,4 +43,8 @@ class DatasetError(InContextError):
 
 
 class TrainingError(InContextError):
+    pass
+
+
+class VisionError(InContextError):
     pass

@@ -1,0 +1,55 @@
+"""What a user chooses when sets are described."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the model should write beside what the recipe says.
+
+    Attributes:
+        names: of persons and things in the panels.
+        invent_names: let the model name the persons who recur.
+        hint: what else the model should know or mind.
+    """
+
+    names: tuple[str, ...] = ()
+    invent_names: bool = False
+    hint: str = ""
+
+    @staticmethod
+    def of(names: str = "", invent_names: bool = False, hint: str = "") -> Wishes:
+        """Wishes as a user writes them: names are separated by commas."""
+        listed = tuple(" ".join(name.split()) for name in names.split(","))
+        return Wishes(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a model is asked.
+
+    Attributes:
+        model: its name on the server.
+        timeout: seconds for one try.
+        max_tokens: of the answer, with what a model thinks before it.
+        seed: another one gives another answer, where the server knows seeds.
+        temperature: how freely it chooses words.
+        side: pixels of the longer side of the pictures that are sent.
+    """
+
+    model: str
+    timeout: float = 300.0
+    max_tokens: int = 2048
+    seed: int = 0
+    temperature: float = 0.2
+    side: int = 768
+
+
+class Existing(Enum):
+    """What to do with a set that has a caption."""
+
+    KEEP = "keep"
+    REPLACE = "replace"
