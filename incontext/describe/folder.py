@@ -170,8 +170,11 @@ class _Job:
         has_texts = before != "" or any(path and _line(path) != "" for path in files.panel_texts)
         if self.existing is Existing.KEEP and has_texts:
             report.kept += 1
+            if before == "" and not all(path and _line(path) for path in files.panel_texts):
+                problem, remedy = "Only some panels have a text, and no caption was written.", "Write the others."
+                report.findings.append(Finding(Level.WARNING, problem, remedy, files.name))
             return
-        mark = self._mark(files)
+        mark = self._mark(files)  # as the pictures are now
         if before and self.record.get(self._name(target)) == _stamp(mark, before):
             report.same += 1
             return
@@ -193,8 +196,7 @@ class _Job:
             problem = "A caption was written by somebody else meanwhile; it was kept."
             raise DatasetError(f"{problem} Choose 'replace' to have it written anew.")
         if now != "":
-            backup = target.with_name(target.name + BACKUP)
-            write_atomic(backup, target.read_bytes())
+            write_atomic(target.with_name(target.name + BACKUP), _bytes(target))
             problem = f"The caption was replaced; the one before is kept in {BACKUP} beside it."
             report.findings.append(Finding(Level.NOTE, problem, set=files.name))
         write_atomic(target, (line + "\n").encode())
@@ -219,8 +221,8 @@ class _Job:
 
     def _mark(self, files: SetFiles) -> str:
         """Everything that determines a set's caption."""
-        states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files.images]
-        return json.dumps([self.settings, self.recipe.to_json(), states], sort_keys=True)
+        pictures = [hashlib.sha256(_bytes(path)).hexdigest() for path in files.images]
+        return json.dumps([self.settings, self.recipe.to_json(), pictures], sort_keys=True)
 
 
 def _decoded(path: Path) -> np.ndarray:
@@ -229,13 +231,22 @@ def _decoded(path: Path) -> np.ndarray:
         PanelError: where it is no image that can be used.
     """
     try:
-        if path.stat().st_size > images.LARGEST_FILE:
-            raise PanelError(f"{path.name} is larger than {images.LARGEST_FILE >> 20} MB. Reduce it.")
-        return images.decode(path.read_bytes(), WHITE, (_ENOUGH, _ENOUGH)).pixels
-    except OSError as error:
-        raise PanelError(f"{path.name} cannot be read: {error.strerror or error}. Allow reading it.") from None
+        return images.decode(_bytes(path), WHITE, (_ENOUGH, _ENOUGH)).pixels
     except UnreadableImage as error:
         raise PanelError(f"{path.name}: {error}") from None
+
+
+def _bytes(path: Path) -> bytes:
+    """
+    Raises:
+        DatasetError: where the file is too large or cannot be read.
+    """
+    try:
+        if path.stat().st_size > images.LARGEST_FILE:
+            raise DatasetError(f"{path.name} is larger than {images.LARGEST_FILE >> 20} MB. Reduce it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{path.name} cannot be read: {error.strerror or error}. Allow reading it.") from None
 
 
 def _line(path: Path) -> str | None:
