@@ -81,6 +81,36 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     assert len(report.matched) == report.modules > 0
 
 
+@pytest.mark.parametrize("name", ["flux", "sd3"])
+def test_what_is_encoded_is_not_loaded_again(name: str, order: Make, place: session.Place) -> None:
+    """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
+
+    wanted = order(name, steps=2, save_every=0, sample_every=2, caption_dropout=0.5)
+    sampling = {**wanted.architecture.sampling, "sample_steps": 2}
+    wanted = replace(wanted, architecture=replace(wanted.architecture, sampling=sampling))
+
+    def trained() -> tuple[Run, Path, bytes]:
+        run, process = session.start(wanted, place)
+        code = follow(run, process)
+        result = session.settle(run, place.loras, code)
+        assert result.lora is not None, result.message
+        (sample,) = of_kind(run, run_folder.SAMPLE)
+        return run, result.lora, (run.folder / "samples" / sample["file"]).read_bytes()
+
+    trained()
+    spared, lora, picture = trained()
+    for file in wanted.dataset.folder.glob("training/*/prompts-*.pt"):
+        file.unlink()
+    loaded, other, same_picture = trained()
+    files = {"flux": ["clip_l", "t5xxl"], "sd3": ["clip_l", "clip_g", "t5xxl"]}[name]
+    assert [event["files"] for event in of_kind(spared, "spared")] == [files]
+    assert of_kind(loaded, "spared") == []
+    assert spared.losses() == loaded.losses()
+    assert picture == same_picture
+    ours, theirs = load_file(str(lora)), load_file(str(other))
+    assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
+
+
 @pytest.fixture(autouse=True)
 def _comfyui_importable(host: Any) -> None:
     """ComfyUI itself says which names it matches."""

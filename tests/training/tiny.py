@@ -40,8 +40,9 @@ def clip_config(width: int, layers: int = 2) -> Any:
 def put_sizes() -> None:
     """Put tiny sizes where the checkout has its fixed ones."""
     import torch
+    from accelerate import init_empty_weights
     from library import chroma_models, flux_models, flux_utils, sd3_models, sd3_utils
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel
+    from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
     tiny = {
         "hidden_size": WIDTH, "num_heads": 2, "axes_dim": [8, 12, 12], "depth": 2, "depth_single_blocks": 2,
@@ -53,29 +54,25 @@ def put_sizes() -> None:
         )
     chroma_models.chroma_params = replace(chroma_models.chroma_params, approximator_hidden_size=32, **tiny)
 
-    def load(model: Any, path: Any) -> Any:
-        from safetensors.torch import load_file
+    flux_utils.CLIPConfig = lambda **_: clip_config(WIDTH)
+    flux_utils.T5Config = lambda **_: t5_config(WIDTH)
 
-        model.load_state_dict(load_file(str(path)), strict=True)
-        return model.float()
-
-    def load_t5(path: Any, dtype: Any, device: Any, disable_mmap: bool = False, state_dict: Any = None) -> Any:
-        return load(T5EncoderModel(t5_config(WIDTH)), path)
-
-    def load_clip(path: Any, dtype: Any, device: Any, disable_mmap: bool = False, state_dict: Any = None) -> Any:
-        return load(CLIPTextModel(clip_config(WIDTH)), path)
-
-    flux_utils.load_t5xxl = load_t5
-    flux_utils.load_clip_l = load_clip
-
-    # SD3 joins the encoders' outputs at their full widths, so these have them; only their depth is small
+    # SD3 joins the encoders' outputs at their full widths, so these have them; only their depth is small, and their files
+    # hold no weights, since those of the words alone are a gigabyte
     def seeded(kind: Any, config: Any) -> Any:
-        torch.manual_seed(1)
-        return kind(config)
+        def load(path: Any, *_: Any, **__: Any) -> Any:
+            if not sd3_utils.load_safetensors(path, "cpu"):
+                with init_empty_weights():
+                    return kind(config)
+            with torch.random.fork_rng():
+                torch.manual_seed(1)
+                return kind(config)
 
-    sd3_utils.load_clip_l = lambda *_, **__: seeded(CLIPTextModelWithProjection, clip_config(768))
-    sd3_utils.load_clip_g = lambda *_, **__: seeded(CLIPTextModelWithProjection, clip_config(1280))
-    sd3_utils.load_t5xxl = lambda *_, **__: seeded(T5EncoderModel, t5_config(4096))
+        return load
+
+    sd3_utils.load_clip_l = seeded(CLIPTextModelWithProjection, clip_config(768))
+    sd3_utils.load_clip_g = seeded(CLIPTextModelWithProjection, clip_config(1280))
+    sd3_utils.load_t5xxl = seeded(T5EncoderModel, t5_config(4096))
 
     class TinyVae(sd3_models.SDVAE):
         def __init__(self, dtype: Any = None, device: Any = None) -> None:

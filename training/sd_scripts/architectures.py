@@ -17,11 +17,13 @@ class ModelFile:
         role: what it is, as `preflight` recognises it by its header.
         option: under which the trainer takes it.
         title: for people.
+        spared: whether it is not read where all captions are encoded already.
     """
 
     role: str
     option: str
     title: str
+    spared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +77,9 @@ class Architecture:
 
 
 _CLIP_TOKENIZER, _T5_TOKENIZER = "comfy/sd1_tokenizer", "comfy/text_encoders/t5_tokenizer"
-_CLIP_L = ModelFile("clip_l", "clip_l", "CLIP-L text encoder")
-_CLIP_G = ModelFile("clip_g", "clip_g", "CLIP-G text encoder")
-_T5 = ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder")
+_CLIP_L = ModelFile("clip_l", "clip_l", "CLIP-L text encoder", spared=True)
+_CLIP_G = ModelFile("clip_g", "clip_g", "CLIP-G text encoder", spared=True)
+_T5 = ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder", spared=True)
 _FLUX_AE = ModelFile("flux_ae", "ae", "FLUX autoencoder (ae.safetensors)")
 _FLUX_TOKENIZERS = {"openai/clip-vit-large-patch14": _CLIP_TOKENIZER, "google/t5-v1_1-xxl": _T5_TOKENIZER}
 
@@ -150,7 +152,7 @@ LUMINA = Architecture(
     script="lumina_train_network",
     trainer="LuminaNetworkTrainer",
     model="lumina2",
-    files=(ModelFile("gemma2", "gemma2", "Gemma 2 text encoder"), _FLUX_AE),
+    files=(ModelFile("gemma2", "gemma2", "Gemma 2 text encoder", spared=True), _FLUX_AE),
     network="networks.lora_lumina",
     base="Lumina-Image-2.0",
     options={

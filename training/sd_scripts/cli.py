@@ -115,6 +115,8 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
             f"{event['pictures_reused']} of {event['pictures']} pictures and {event['captions_reused']} captions are "
             "encoded already"
         )
+    elif kind == "spared":
+        yield "the text encoders are not loaded, since all captions are encoded already"
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
         yield session.status_line(event)
     elif kind == run_folder.VALIDATION:

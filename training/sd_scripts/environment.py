@@ -301,7 +301,13 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
             "Installing the trainer's requirements",
             (*pip(folder / "venv"), "install", *torch.requirements, *wanted, *index),
             folder,
-        )
+        ),
+        Step(  # else every start would do it again where Python may not write compiled files
+            "Compiling the checkout",
+            (str(python_of(folder / "venv")), "-m", "compileall", "-q", str(folder / "sd-scripts")),
+            folder,
+            optional=True,
+        ),
     ]
 
 

@@ -95,6 +95,8 @@ def build(
             "panels": [[box.left, box.top, box.width, box.height] for box in layout.boxes],
             "public_metadata": settings.public_metadata,
             "seed": settings.seed,
+            "spared": [file.option for file in architecture.files if file.spared],
+            "cache": str(portions[0].images.parent),
         },
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import importlib
 import json
 import math
@@ -229,6 +230,40 @@ def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
     return pictures, captions, damaged
 
 
+@contextlib.contextmanager
+def without_weights(files: Sequence[str]) -> Iterator[None]:
+    """Within the context the checkout builds models from these files without reading them: all shape, no weights."""
+    modules = [m for name, m in sys.modules.items() if name.startswith("library.") and hasattr(m, "load_safetensors")]
+    load = modules[0].load_safetensors
+
+    def load_or_spare(path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {} if path in files else load(path, *args, **kwargs)
+
+    for module in modules:
+        module.load_safetensors = load_or_spare  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.load_safetensors = load  # type: ignore[attr-defined]
+
+
+def stay(model: Any) -> None:
+    """Let a model without weights be sent to any device; there is nothing to send."""
+    if any(parameter.is_meta for parameter in model.parameters()):
+        model.to = lambda *args, **kwargs: model
+
+
+def prompts_file(folder: Path, prompts: Path, options: dict[str, Any]) -> Path:
+    """Where the encoded sample prompts of a job are kept; named by all they come from that ``folder`` is not."""
+    texts = [
+        [prompt["prompt"], prompt["negative_prompt"]] for prompt in json.loads(prompts.read_text(encoding="utf-8"))
+    ]
+    shaping = {name: options.get(name) for name in sorted(options) if "attn_mask" in name or "token_length" in name}
+    key = hashlib.sha256(json.dumps([texts, shaping]).encode()).hexdigest()[:16]
+    return folder / f"prompts-{key}.pt"
+
+
 def peak_memory() -> float:
     """Gigabytes: of the graphics card where there is one, else of this process."""
     import torch
@@ -267,12 +302,16 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.scheduler: Any = None
             self.paused = 0.0
             self.began = time.monotonic()
+            self.pictures: list[Any] = []
+            self.prompts: Path | None = None
+            self.encoded: dict[str, Any] | None = None
 
         # --- before the first step
 
         def assert_extra_args(self, args: Any, train_dataset_group: Any, val_dataset_group: Any) -> None:
             groups = [group for group in (train_dataset_group, val_dataset_group) if group is not None]
             pictures = [info for group in groups for each in group.datasets for info in each.image_data.values()]
+            self.pictures = pictures
             for info in pictures:
                 if tuple(info.bucket_reso) != tuple(info.image_size) or tuple(info.resized_size) != tuple(
                     info.image_size
@@ -297,13 +336,55 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.accelerator = accelerator
             events.active = accelerator.is_main_process
             events.enter("loading the models")
-            loaded = super().load_target_model(args, weight_dtype, accelerator)
+            self.encoded = self.encoded_before(args)
+            spared = extra["spared"] if self.encoded is not None else []
+            with without_weights([getattr(args, option) for option in spared]):
+                loaded = super().load_target_model(args, weight_dtype, accelerator)
+            if spared:
+                events("spared", files=spared)
+                for encoder in loaded[1]:
+                    stay(encoder)
             events.enter("encoding the pictures")
             return loaded
 
-        def cache_text_encoder_outputs_if_needed(self, *args: Any) -> None:
+        def encoded_before(self, args: Any) -> dict[str, Any] | None:
+            """Sample prompt → its encoding, where these and all captions were encoded by an earlier run; else None."""
+            import torch
+
+            if not extra["spared"]:
+                return None
+            strategy = self.get_text_encoder_outputs_caching_strategy(args)
+            self.prompts = prompts_file(Path(extra["cache"]), Path(args.sample_prompts), vars(args))
+            whole = all(
+                strategy.is_disk_cached_outputs_expected(strategy.get_outputs_npz_path(info.absolute_path))
+                for info in self.pictures
+            )
+            self.accelerator.wait_for_everyone()  # else a process that is ahead would write what another looks for
+            if not whole or not zipfile.is_zipfile(self.prompts):
+                return None
+            return torch.load(self.prompts, map_location=self.accelerator.device, weights_only=True)
+
+        def cache_text_encoder_outputs_if_needed(
+            self, args: Any, accelerator: Any, unet: Any, vae: Any, text_encoders: Any, dataset: Any, weight_dtype: Any
+        ) -> None:
             events.enter("encoding the captions")
-            super().cache_text_encoder_outputs_if_needed(*args)
+            if self.encoded is not None:
+                dataset.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
+                self.sample_prompts_te_outputs = self.encoded
+                return
+            super().cache_text_encoder_outputs_if_needed(
+                args, accelerator, unet, vae, text_encoders, dataset, weight_dtype
+            )
+            if accelerator.is_main_process and self.prompts is not None:
+                self.keep_prompts(self.prompts)
+
+        def keep_prompts(self, file: Path) -> None:
+            """Keep the encoded sample prompts for the next run, whole or not at all."""
+            import torch
+
+            unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+            torch.save(self.sample_prompts_te_outputs, unfinished)
+            os.replace(unfinished, file)
 
         def post_process_network(
             self, args: Any, accelerator: Any, network: Any, text_encoders: Any, unet: Any

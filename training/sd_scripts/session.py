@@ -219,7 +219,8 @@ def _begin(
     writer.event(run_folder.STARTED, steps=settings.steps, segment=segment.number, first_step=segment.first_step)
     writer.event(run_folder.PHASE, phase="preparing the data")
     sizes = data.rungs(layout.width, layout.height, family.size_step, settings.sizes)
-    caches = [settings.precision.value, *preflight.identity(order.files)]
+    fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
+    caches = [settings.precision.value, *fp8, *preflight.identity(order.files)]
     portions = data.prepare(order.dataset, family.name, sizes, settings.validation_sets, caches, go_on)
     prompts = [item.caption for item in order.dataset.items[-max(1, settings.samples) :]]
     place_tokenizers(family, place.comfyui, place.tokenizers)

@@ -1,0 +1,123 @@
+"""A LoRA that the real sd-scripts trains on the demo's model and sets, judged by ComfyUI on captions it has not seen.
+
+Run as a process of its own by `bench.sd_scripts`; prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ..demo import judge, models, world
+from ..demo import sets as demo_sets
+from ..demo.job import Job, Mode
+from ..demo.server import ComfyServer
+from ..incontext.dataset import BuildOptions, build
+from ..incontext.layout import columns
+from ..incontext.recipe import Recipe
+from ..training import run_folder
+from ..training.sd_scripts import environment, session, supervise
+from ..training.sd_scripts.architectures import SD3
+from ..training.sd_scripts.settings import Schedule, SdSettings, Sizes
+
+HELD_OUT = 48
+DEMO_SIZE = Path(__file__).resolve().parents[1] / "tests" / "training" / "demo_size.py"
+
+# noise levels as the demo's own training draws them: even ones, shifted by 3, and the loss on the velocity. (The trainer
+# takes the loss on the clean picture; its weighting by sigma makes that the same, if sigma is never 0.)
+ARCHITECTURE = replace(SD3, options={"weighting_scheme": "sigma_sqrt", "training_shift": 3.0, "min_timestep": 1})
+SETTINGS = SdSettings(
+    steps=400,
+    batch_size=16,
+    learning_rate=2e-3,
+    schedule=Schedule.COSINE,
+    warmup_steps=20,
+    rank=16,
+    alpha=16.0,
+    ema=0.0,
+    caption_dropout=0.25,
+    reference_share=0.5,
+    sizes=Sizes.FULL,
+    save_every=0,
+    sample_every=0,
+    gradient_checkpointing=False,
+).on_cpu()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The LoRA's file, and the seconds that it took from start to end."""
+
+    lora: Path
+    seconds: float
+
+
+def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Trained:
+    """Train on the demo's 40 sets, in ``folder``.
+
+    Raises:
+        TrainerNotInstalled: where there is no trainer.
+        RuntimeError: where the training failed.
+    """
+    trainer = environment.find()
+    models.write_models(folder / "models")
+    demo_sets.write_sets(folder / "sets")
+    recipe = Recipe("shape-story", columns(world.PANEL * world.PANELS, world.PANEL, world.PANELS), prefix=world.PREFIX)
+    dataset = build(folder / "sets", folder / "datasets", recipe, BuildOptions(name="shape-story"))
+    encoder = folder / "models" / "text_encoders" / models.TEXT_ENCODER_FILE
+    files = {
+        "pretrained_model_name_or_path": folder / "models" / "diffusion_models" / models.TRANSFORMER_FILE,
+        **dict.fromkeys(("clip_l", "clip_g", "t5xxl"), encoder),
+        "vae": folder / "models" / "vae" / models.AUTOENCODER_FILE,
+    }
+    order = session.Order(dataset, ARCHITECTURE, files, settings, "sd-scripts-demo", dataset.recipe)
+    place = session.Place(
+        trainer, folder / "runs", folder / "loras", comfyui, folder / "tokenizers", runner=DEMO_SIZE, on_cpu=True
+    )
+    began = time.monotonic()
+    run, process = session.start(order, place)
+    code = session.watch(run, process, session.EventTail(run), lambda event: None)
+    result = session.settle(run, place.loras, code)
+    if result.state != run_folder.FINISHED or result.lora is None:
+        raise RuntimeError("\n".join([result.message, *supervise.tail(run.folder)]))
+    return Trained(result.lora, time.monotonic() - began)
+
+
+def agreement(
+    server: ComfyServer, lora: Path, say: Callable[[str], None], captions: int = HELD_OUT
+) -> dict[str, dict[str, float]]:
+    """Without and with the LoRA: share of sets whose panels agree, and of panels that show what their caption says."""
+    loras = server.base / "output" / "loras"
+    loras.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(lora, loras / lora.name)
+    job = Job(server, server.base, say)
+    asked = list(world.held_out_sets(captions, seed=0))
+    figures = {}
+    for side, strength in (("base", 0.0), ("lora", 1.0)):
+        judged = job.generate(asked, lora=lora.name, strength=strength, what=side)[Mode.PLAIN].judged
+        figures[side] = {"agreement": judge.set_agreement(judged), "accuracy": judge.caption_accuracy(judged)}
+    return figures
+
+
+def main() -> None:
+    comfyui = Path(os.environ["COMFYUI_PATH"])
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            trained = train(Path(temporary), comfyui)
+            with ComfyServer(Path(os.environ["INCONTEXT_LORA_BASE"]), comfyui) as server:
+                figures = agreement(server, trained.lora, lambda text: print(text, file=sys.stderr))
+    except environment.TrainerNotInstalled as error:
+        print(json.dumps({"missing": str(error)}))
+        return
+    print(json.dumps({**figures, "seconds": trained.seconds}))
+
+
+if __name__ == "__main__":
+    main()
