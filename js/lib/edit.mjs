@@ -1,6 +1,7 @@
 /**
- * What dragging does to a layout. All functions are pure: they take a layout and return the changed one.
+ * What dragging does to a layout. All functions are pure: they return what is changed.
  *
+ * @typedef {import("./layout.mjs").LayoutValues} LayoutValues
  * @typedef {import("./layout.mjs").Layout} Layout
  * @typedef {import("./layout.mjs").Box} Box
  *
@@ -14,7 +15,16 @@
  * @property {number[]} after  panels that begin there; none for an edge of the canvas
  */
 
-import { SMALLEST_PANEL, checked, defaultNames, snapCanvas } from "./layout.mjs";
+import {
+  CANVAS_STEP,
+  SMALLEST_PANEL,
+  checked,
+  defaultNames,
+  formatBoxes,
+  layoutOf,
+  parseNames,
+  snapCanvas,
+} from "./layout.mjs";
 
 const AXES = {
   x: { start: "left", size: "width", otherStart: "top", otherSize: "height" },
@@ -22,6 +32,74 @@ const AXES = {
 };
 const WIDEST_GUTTER = 512;
 const LARGEST_CANVAS = 16384;
+
+/**
+ * What dragging a border writes into the widgets of Panel Layout.
+ * @param {LayoutValues} values
+ * @param {Border} border
+ * @param {number} delta  in pixels of the canvas
+ * @param {boolean} gutter  open or close the gutter, rather than move it
+ * @returns {Partial<LayoutValues>}
+ */
+export function dragBorder(values, border, delta, gutter = false) {
+  const layout = layoutOf(values);
+  const step = Number(values.panel_step);
+  const { size } = AXES[border.axis];
+  const isEdge = !border.after.length;
+  if (values.kind !== "boxes" && isEdge) return { [size]: moveEdge(values, size, delta) };
+  if (values.kind !== "boxes" && gutter) {
+    const fitting = fittingGutter((other) => layoutOf({ ...values, gutter: other }), border.gap + delta);
+    return fitting === null ? {} : { gutter: fitting };
+  }
+  const move = gutter && !isEdge ? moveGap : moveBorder;
+  const moved = move(layout, border, delta, step);
+  return JSON.stringify(moved) === JSON.stringify(layout) ? {} : asBoxes(values, moved);
+}
+
+/**
+ * What dropping one panel on another writes into the widgets of Panel Layout.
+ * @param {LayoutValues} values
+ * @param {number} one
+ * @param {number} other
+ * @returns {Partial<LayoutValues>}
+ */
+export function dropPanel(values, one, other) {
+  return one === other ? {} : asBoxes(values, swapPanels(layoutOf(values), one, other));
+}
+
+/**
+ * The widgets that describe a layout as boxes. Names that would not come by themselves are written.
+ * @param {LayoutValues} values
+ * @param {Layout} layout
+ * @returns {Partial<LayoutValues>}
+ */
+function asBoxes(values, layout) {
+  const named = parseNames(values.names).length > 0 || hasDefaultNames(layout);
+  const wanted = {
+    kind: "boxes",
+    boxes: formatBoxes(layout.boxes, named ? [] : layout.names),
+    width: layout.width,
+    height: layout.height,
+  };
+  return Object.fromEntries(Object.entries(wanted).filter(([name, value]) => values[name] !== value));
+}
+
+/** The nearest side of the canvas, a multiple of 64, at which the layout can be. */
+function moveEdge(values, size, delta) {
+  const wanted = snapCanvas(values[size] + delta);
+  for (let distance = 0; distance <= LARGEST_CANVAS; distance += CANVAS_STEP) {
+    for (const side of [wanted - distance, wanted + distance]) {
+      if (side < CANVAS_STEP || side > LARGEST_CANVAS) continue;
+      try {
+        layoutOf({ ...values, [size]: side });
+        return side;
+      } catch {
+        // does not divide evenly, or is too small: the next one
+      }
+    }
+  }
+  return values[size];
+}
 
 /**
  * Everything that can be dragged. Borders in one line with nothing between them are one, as in a grid, unless `apart`.
@@ -212,7 +290,7 @@ function resizeCanvas(layout, axis, delta, touching, step) {
     ...others.map((box) => box[start] + box[size]),
     ...touching.map((index) => layout.boxes[index][start] + leastSide(step)),
   );
-  const lowest = Math.ceil(needed / 64) * 64;
+  const lowest = Math.ceil(needed / CANVAS_STEP) * CANVAS_STEP;
   const length = Math.min(LARGEST_CANVAS, Math.max(lowest, snapCanvas(layout[size] + delta)));
   const grown = length - layout[size];
   return checked({

@@ -37,7 +37,10 @@ SETTINGS = {
     "Comfy.Locale": "en",
     "Comfy.Workflow.ShowMissingModelsWarning": False,
     "Comfy.VueNodes.Enabled": False,
+    "Comfy.Minimap.Visible": False,
 }
+NO_BANNERS = """() => { for (const name of ["vueNodesBannerDismissed", "comfy.vueNodesMigration.dismissed"])
+    localStorage.setItem(name, "true") }"""
 
 
 @dataclass
@@ -207,6 +210,7 @@ def interface(browser: Browser, prepared_server: ComfyServer) -> Iterator[Interf
     prepared_server.post_json("/settings", SETTINGS)
     context = browser.new_context(viewport=WINDOW)  # pyright: ignore[reportArgumentType]
     context.set_default_timeout(PATIENCE)
+    context.add_init_script(f"({NO_BANNERS})()")
     page = context.new_page()
     opened = Interface(page, prepared_server, [])
     page.on("pageerror", lambda error: opened.errors.append(str(error)))

@@ -3,13 +3,15 @@ import { test } from "node:test";
 
 import {
   borders,
+  dragBorder,
+  dropPanel,
   fittingGutter,
   moveBorder,
   moveGap,
   panelAt,
   swapPanels,
 } from "../../js/lib/edit.mjs";
-import { bottom, custom, divide, nested, overlap, right } from "../../js/lib/layout.mjs";
+import { bottom, custom, divide, layoutOf, nested, overlap, right } from "../../js/lib/layout.mjs";
 
 const inner = (layout, axis) => borders(layout).filter((border) => border.axis === axis && border.after.length);
 const edge = (layout, axis) => borders(layout).find((border) => border.axis === axis && !border.after.length);
@@ -126,4 +128,51 @@ test("the panel under a point", () => {
   assert.equal(panelAt(layout, 10, 10), 0);
   assert.equal(panelAt(layout, 300, 10), 1);
   assert.equal(panelAt(layout, 250, 10), -1);
+});
+
+const WIDGETS = {
+  kind: "rows", width: 512, height: 768, rows: 3, columns: 2, columns_per_row: "1, 2",
+  gutter: 0, panel_step: "16", boxes: "", names: "",
+}; // prettier-ignore
+
+test("dragging a border turns the layout into boxes", () => {
+  const [line] = inner(layoutOf(WIDGETS), "y");
+  assert.deepEqual(dragBorder(WIDGETS, line, 35), {
+    kind: "boxes",
+    boxes: "0, 0, 512, 288\n0, 288, 512, 224\n0, 512, 512, 256",
+  });
+  assert.deepEqual(dragBorder(WIDGETS, line, 3), {});
+});
+
+test("names that would change with the boxes are written", () => {
+  const grid = { ...WIDGETS, kind: "grid", rows: 2, columns: 2, height: 512 };
+  const apart = borders(layoutOf(grid), true).find((border) => border.axis === "x" && border.after.length);
+  const { boxes } = dragBorder(grid, apart, 32);
+  assert.match(boxes, /^TOP-LEFT: 0, 0, 288, 256\n/);
+  assert.deepEqual(layoutOf({ ...grid, kind: "boxes", boxes }).names, layoutOf(grid).names);
+  const named = { ...grid, names: "A, B, C, D" };
+  assert.match(dragBorder(named, apart, 32).boxes, /^0, 0, 288, 256\n/);
+});
+
+test("a gutter of all panels is one number", () => {
+  const [line] = inner(layoutOf(WIDGETS), "y");
+  assert.deepEqual(dragBorder(WIDGETS, line, 21, true), { gutter: 24 });
+  assert.deepEqual(dragBorder(WIDGETS, line, -21, true), { gutter: 0 });
+});
+
+test("the edge of the canvas is a side of the canvas, and stays one that divides", () => {
+  assert.deepEqual(dragBorder(WIDGETS, edge(layoutOf(WIDGETS), "y"), 130), { height: 896 });
+  const tight = { ...WIDGETS, gutter: 16, panel_step: "32", height: 800 - 32 };
+  assert.deepEqual(dragBorder({ ...tight, height: 832 }, edge(layoutOf({ ...tight, height: 832 }), "y"), -40), { height: 768 });
+  const boxes = { ...WIDGETS, kind: "boxes", boxes: "0, 0, 512, 256\n0, 256, 512, 512" };
+  assert.deepEqual(dragBorder(boxes, edge(layoutOf(boxes), "y"), 64), {
+    boxes: "0, 0, 512, 256\n0, 256, 512, 576",
+    height: 832,
+  });
+});
+
+test("dropping a panel on another one lets them change places", () => {
+  assert.deepEqual(dropPanel(WIDGETS, 1, 1), {});
+  const { boxes } = dropPanel(WIDGETS, 0, 2);
+  assert.equal(boxes, "0, 512, 512, 256\n0, 256, 512, 256\n0, 0, 512, 256");
 });

@@ -1,0 +1,182 @@
+/**
+ * A drawing of a layout: numbered cells with names and sizes, which of them are given, and borders that can be dragged.
+ *
+ * @typedef {import("./layout.mjs").Layout} Layout
+ * @typedef {import("./layout.mjs").LayoutValues} LayoutValues
+ *
+ * @typedef {object} Shown
+ * @property {Layout | null} layout
+ * @property {boolean[] | null} given  per panel, where that is known
+ * @property {string} message  what is wrong, or why there is no layout
+ * @property {boolean} isProblem
+ * @property {LayoutValues | null} values  the widgets that dragging writes to; null where nothing can be dragged
+ */
+
+import { make, place } from "./dom.mjs";
+import { borders, dragBorder, dropPanel, panelAt } from "./edit.mjs";
+import { layoutOf } from "./layout.mjs";
+
+const LIFT = 4; // pixels on the screen before a press becomes a drag
+
+export class Picture {
+  /** @type {Shown} */
+  #shown = { layout: null, given: null, message: "", isProblem: false, values: null };
+  #words;
+  #onEdit;
+  #canvas = make("div", "incontext-canvas");
+  #foot = make("div", "incontext-foot incontext-note");
+
+  /**
+   * @param {ReturnType<typeof import("./words.mjs").wordsOf>} words
+   * @param {(changes: Partial<LayoutValues>) => void} onEdit  called once a drag has ended
+   */
+  constructor(words, onEdit) {
+    this.#words = words;
+    this.#onEdit = onEdit;
+    this.element = make("div", "incontext-lora incontext-picture", [
+      make("div", "incontext-stage", [this.#canvas]),
+      this.#foot,
+    ]);
+  }
+
+  /** @param {Shown} shown */
+  show(shown) {
+    this.#shown = shown;
+    this.#draw(shown.layout, shown.message, shown.isProblem);
+  }
+
+  #draw(layout, message, isProblem) {
+    const { values, given } = this.#shown;
+    this.element.classList.toggle("incontext-editable", values !== null);
+    this.#foot.className = `incontext-foot ${isProblem ? "incontext-problem" : "incontext-note"}`;
+    const size = layout ? `${layout.width} × ${layout.height} px, ${counted(layout.boxes.length, this.#words)}` : "";
+    this.#foot.textContent = message || size;
+    this.#foot.title = values ? this.#words.dragHint : "";
+    this.#canvas.hidden = !layout;
+    if (!layout) return;
+    this.#canvas.style.setProperty("--incontext-ratio", String(layout.width / layout.height));
+    this.#canvas.replaceChildren(
+      ...layout.boxes.map((_, index) => this.#cell(layout, index, given?.[index])),
+      ...(values ? borders(layout).map((border) => this.#border(layout, border)) : []),
+    );
+  }
+
+  #cell(layout, index, isGiven) {
+    const box = layout.boxes[index];
+    const parts = [
+      make("span", "incontext-number", [String(index + 1)]),
+      make("span", "incontext-name", [layout.names[index]]),
+      make("span", "incontext-size", [`${box.width} × ${box.height}`]),
+    ];
+    const state = isGiven === undefined ? "" : isGiven ? this.#words.given : this.#words.generated;
+    if (state) parts.push(make("span", "incontext-state", [state]));
+    const kind = isGiven === undefined ? "" : isGiven ? "incontext-given" : "incontext-generated";
+    const title = [`${index + 1} ${layout.names[index]}`, `${box.width} × ${box.height} px`, state].filter(Boolean);
+    const cell = make("div", `incontext-cell ${kind}`, parts, { title: title.join("\n") });
+    place(cell, box, layout);
+    if (this.#shown.values) cell.addEventListener("pointerdown", (event) => this.#lift(event, cell, index));
+    return cell;
+  }
+
+  #border(layout, border) {
+    const handle = make("div", `incontext-border incontext-${border.axis}`, [], { title: this.#words.dragHint });
+    const [position, from, length] = [border.position, border.from, border.to - border.from];
+    const box =
+      border.axis === "x"
+        ? { left: position, top: from, width: 0, height: length }
+        : { left: from, top: position, width: length, height: 0 };
+    place(handle, box, layout);
+    handle.style[border.axis === "x" ? "width" : "height"] = "";
+    handle.addEventListener("pointerdown", (event) => this.#drag(event, border));
+    return handle;
+  }
+
+  /** Drag a border: what would be written is drawn, and written at the end. */
+  #drag(event, border) {
+    const { values } = this.#shown;
+    const layout = layoutOf(values);
+    const point = this.#scale(layout);
+    const held = event.altKey ? piece(layout, border, point(event)) : border;
+    let changes = {};
+    this.#follow(event, {
+      move: (now) => {
+        const delta = point(now)[border.axis] - point(event)[border.axis];
+        changes = dragBorder(values, held, Math.round(delta), now.shiftKey);
+        this.#draw(layoutOf({ ...values, ...changes }), "", false);
+      },
+      end: () => this.#finish(changes),
+    });
+  }
+
+  /** Lift a panel and drop it on another one. */
+  #lift(event, cell, index) {
+    const { values } = this.#shown;
+    const layout = layoutOf(values);
+    const point = this.#scale(layout);
+    const cells = [...this.#canvas.querySelectorAll(".incontext-cell")];
+    let target = index;
+    this.#follow(event, {
+      move: (now) => {
+        if (Math.hypot(now.clientX - event.clientX, now.clientY - event.clientY) < LIFT) return;
+        const { x, y } = point(now);
+        const under = panelAt(layout, x, y);
+        target = under < 0 ? index : under;
+        cell.classList.add("incontext-lifted");
+        cells.forEach((other, number) => {
+          other.classList.toggle("incontext-target", number === target && target !== index);
+        });
+      },
+      end: () => this.#finish(dropPanel(values, index, target)),
+    });
+  }
+
+  #finish(changes) {
+    this.show(this.#shown);
+    if (Object.keys(changes).length) this.#onEdit(changes);
+  }
+
+  /** From places on the screen to pixels of the canvas as it is now; a drag may change what is drawn. */
+  #scale(layout) {
+    const bounds = this.#canvas.getBoundingClientRect();
+    return (event) => ({
+      x: ((event.clientX - bounds.left) * layout.width) / bounds.width,
+      y: ((event.clientY - bounds.top) * layout.height) / bounds.height,
+    });
+  }
+
+  /** Follow the pointer from a press to its release; Escape gives up. What is drawn may change meanwhile. */
+  #follow(event, { move, end }) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.element.setPointerCapture(event.pointerId);
+    const stop = new AbortController();
+    const on = (target, name, act) => target.addEventListener(name, act, { signal: stop.signal, capture: true });
+    const finish = (act) => (now) => {
+      now.stopPropagation();
+      stop.abort();
+      act();
+    };
+    const cancel = finish(() => this.show(this.#shown));
+    on(this.element, "pointermove", (now) => {
+      now.stopPropagation();
+      move(now);
+    });
+    on(this.element, "pointerup", finish(end));
+    on(this.element, "pointercancel", cancel);
+    on(window, "keydown", (now) => now.key === "Escape" && cancel(now));
+  }
+}
+
+/** The part of a border that is under a point. */
+function piece(layout, border, point) {
+  const other = border.axis === "x" ? point.y : point.x;
+  return (
+    borders(layout, true).find(
+      (part) =>
+        part.axis === border.axis && part.position === border.position && part.from <= other && part.to >= other,
+    ) ?? border
+  );
+}
+
+const counted = (count, words) => `${count} ${count === 1 ? words.panel : words.panels}`;

@@ -1,0 +1,112 @@
+/**
+ * Widgets and inputs of a node in both renderers: the classic canvas reads them from the node, Nodes 2.0 keeps a copy that
+ * is made anew when a node is reported as added.
+ */
+
+import { isLinked } from "./upstream.mjs";
+
+/** @type {WeakMap<object, {order: string[], removed: Map<string, object>}>} */
+const slots = new WeakMap();
+const MARGIN = 8; // around an element on the classic canvas, in pixels
+const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's height
+
+/**
+ * Show the widgets that are wanted, and those that another node gives a value to. The inputs of the others go with them.
+ * @param {object} node
+ * @param {(name: string) => boolean} isWanted
+ * @returns {boolean} whether anything changed
+ */
+export function showWidgets(node, isWanted) {
+  const shown = (name) => isWanted(name) || isLinked(node, name);
+  let changed = false;
+  for (const widget of node.widgets ?? []) {
+    const hidden = !shown(widget.name);
+    if (Boolean(widget.hidden) === hidden) continue;
+    widget.hidden = hidden; // for the classic canvas, which leaves the room of hidden widgets empty
+    if (hidden) widget.computeSize = NO_SIZE;
+    else delete widget.computeSize;
+    widget.options.hidden = hidden; // for Nodes 2.0
+    changed = true;
+  }
+  const names = new Set(node.widgets?.map((widget) => widget.name));
+  return keepInputs(node, (name) => !names.has(name) || isWanted(name)) || changed;
+}
+
+/**
+ * Keep the inputs that are wanted, in their own order; those that are connected always stay.
+ * @param {object} node
+ * @param {(name: string) => boolean} isWanted
+ * @returns {boolean} whether anything changed
+ */
+export function keepInputs(node, isWanted) {
+  if (!slots.has(node)) slots.set(node, { order: node.inputs.map((input) => input.name), removed: new Map() });
+  const { order, removed } = slots.get(node);
+  const present = new Set(node.inputs.map((input) => input.name));
+  const missing = order.filter((name) => isWanted(name) && !present.has(name) && removed.has(name));
+  const superfluous = node.inputs.filter((input) => input.link == null && order.includes(input.name) && !isWanted(input.name));
+  for (const input of superfluous) {
+    node.removeInput(node.inputs.indexOf(input));
+    removed.set(input.name, input);
+  }
+  if (missing.length) {
+    const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
+    node.inputs.push(...missing.map((name) => removed.get(name)));
+    node.inputs.sort((one, other) => place(one) - place(other));
+    node.inputs.forEach((input, slot) => {
+      const link = input.link == null ? null : (node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link]);
+      if (link) link.target_slot = slot;
+    });
+  }
+  return missing.length + superfluous.length > 0;
+}
+
+/**
+ * Give widgets their values as their editors do, in one step for undo.
+ * @param {object} app
+ * @param {object} node
+ * @param {Record<string, unknown>} changes
+ */
+export function writeWidgets(app, node, changes) {
+  app.canvas.emitBeforeChange();
+  for (const [name, value] of Object.entries(changes)) {
+    const widget = node.widgets.find((candidate) => candidate.name === name);
+    widget.value = value;
+    widget.callback?.(value, app.canvas, node);
+  }
+  app.canvas.emitAfterChange();
+  node.setDirtyCanvas(true, true);
+}
+
+/** Call `act` after a widget has got a value from its editor. */
+export function onWidget(widget, act) {
+  const before = widget.callback;
+  widget.callback = function (...values) {
+    const result = before?.apply(this, values);
+    act();
+    return result;
+  };
+}
+
+/** Let Nodes 2.0 see what has changed; on the classic canvas a redraw does. */
+export function refresh(node, isVue) {
+  if (isVue) node.graph?.onNodeAdded?.(node);
+  node.setDirtyCanvas(true, true);
+}
+
+/**
+ * An element on a node that is no value of it.
+ * @param {object} node
+ * @param {string} name
+ * @param {HTMLElement} element
+ * @param {() => number} minHeight
+ */
+export function addElement(node, name, element, minHeight) {
+  const widget = node.addDOMWidget(name, `INCONTEXT_${name.toUpperCase()}`, element, {
+    getMinHeight: () => minHeight() + 2 * MARGIN,
+    margin: MARGIN,
+    hideOnZoom: false,
+    serialize: false, // no part of the prompt
+  });
+  widget.serialize = false; // no part of a saved workflow
+  return widget;
+}

@@ -1,0 +1,53 @@
+/** Every word that the interface's own parts show, in the languages of the pack's translations. */
+
+const ENGLISH = {
+  panel: "panel",
+  panels: "panels",
+  given: "given",
+  generated: "generated",
+  unknown: "Known once a task, a layout or a LoRA with a recipe is connected.",
+  noRecipe: "This LoRA has no recipe: connect one to 'recipe if missing'.",
+  elsewhere: "Another node gives these values.",
+  listed: "A list of images is connected: the first panels are given.",
+  dragHint:
+    "Drag a border to resize, with Shift for the gutter, with Alt for one piece of it. Drop a panel on another one to let them change places.",
+  summary: "Summary",
+  fields: "Plain fields",
+  fieldsHint: "Show the plain fields too, to connect other nodes to them.",
+  connected: "from the connected node",
+  notCounted: "Texts of connected nodes are not in this caption yet.",
+  caption: "The caption as it will be sent",
+  limit: "read as one piece",
+  pastedWhole: "Pasted as it is.",
+  noAnswer: "The server does not answer; the caption is not checked.",
+};
+
+const CHINESE = {
+  panel: "格",
+  panels: "格",
+  given: "已给定",
+  generated: "待生成",
+  unknown: "连接任务、布局或带配方的 LoRA 后即可显示。",
+  noRecipe: "此 LoRA 没有配方：请将配方连接到“缺省配方”。",
+  elsewhere: "这些值由其他节点给出。",
+  listed: "已连接图像列表：前几格为已给定。",
+  dragHint: "拖动边界可调整大小；按住 Shift 调整间隔；按住 Alt 只移动其中一段。将一格拖到另一格上可互换位置。",
+  summary: "总述",
+  fields: "普通输入框",
+  fieldsHint: "同时显示普通输入框，以便连接其他节点。",
+  connected: "来自所连接的节点",
+  notCounted: "此处的提示词尚不包含所连接节点的文本。",
+  caption: "将要发送的提示词",
+  limit: "一次读完",
+  pastedWhole: "已按原样粘贴。",
+  noAnswer: "服务器没有响应；提示词未经检查。",
+};
+
+/**
+ * The words of a language; English where it has none.
+ * @param {string} locale  as in the setting Comfy.Locale
+ * @returns {typeof ENGLISH}
+ */
+export function wordsOf(locale) {
+  return locale === "zh" ? CHINESE : ENGLISH;
+}
