@@ -2,7 +2,7 @@
 
     python -m demo.thumbnails --base BASE --comfyui PATH      (BASE as `run.py serve` prints it)
 
-`storyboard-flux` needs a model that is not bundled; its thumbnail is a drawing of its canvas and says so.
+`storyboard-flux` and `caption-panels` need models that are not bundled; their thumbnails are drawings, and say so.
 """
 
 from __future__ import annotations
@@ -69,6 +69,27 @@ def canvas_drawing(rows: int, width: int, height: int, names: tuple[str, ...], r
     return card
 
 
+def described(drawn: world.Set, summary: str) -> Image.Image:
+    """A set and its joint caption below it, markers set off: what Caption Panels makes of pictures."""
+    card = Image.new("RGB", SIZE, (255, 255, 255))
+    draw = ImageDraw.Draw(card)
+    picture = framed(world.draw_set(drawn))
+    card.paste(picture, ((SIZE[0] - picture.width) // 2, 14))
+    middle, top, left = SIZE[0] // 2, 14 + picture.height + 12, 64
+    draw.polygon(((middle - 9, top), (middle + 9, top), (middle, top + 12)), fill=_INK)
+    lines = [
+        ("", summary),
+        *((f"[SCENE-{n}]", world.panel_text(panel, name_colour=True)) for n, panel in enumerate(drawn.panels, 1)),
+    ]
+    for row, (marker, text) in enumerate(lines):
+        y = top + 36 + row * 39
+        draw.rounded_rectangle((left - 14, y - 16, SIZE[0] - left + 14, y + 16), 6, fill=_PAPER, outline=_LINE)
+        draw.text((left, y), marker, fill=(124, 58, 160), anchor="lm", font=_font(17))
+        draw.text((left + (104 if marker else 0), y), text, fill=_INK, anchor="lm", font=_font(17))
+    draw.text((SIZE[0] / 2, SIZE[1] - 22), "a drawing, not a result", fill=_INK, anchor="mm", font=_font(15))
+    return card
+
+
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
@@ -98,6 +119,8 @@ def main() -> None:
             3, 1024, 1536, ("[SCENE-1]", "[SCENE-2]", "[SCENE-3]"), "1024×1536 for FLUX.1-dev (a drawing, not a result)"
         ),
     }
+    drawn = world.Set((world.Panel("star", "gold"), world.Panel("moon", "gold"), world.Panel("heart", "gold")))
+    cards["caption-panels"] = described(drawn, "Three panels drawn in gold ink,")
     for name, card in cards.items():
         card.save(ROOT / "workflows" / f"{name}.jpg", quality=85)
     (ROOT / "docs").mkdir(exist_ok=True)
