@@ -71,7 +71,7 @@ app.registerExtension({
     const picture = new Picture(words, (changes) => writeWidgets(app, node, changes));
     watchNode(node);
     states.set(node, { picture, drawn: "" });
-    addElement(node, PICTURE, picture.element, () => (isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT));
+    addElement(app, node, PICTURE, picture.element, () => (isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT));
     picture.element.style.setProperty("--incontext-min-height", `${isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT}px`);
   },
 

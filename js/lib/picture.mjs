@@ -33,7 +33,7 @@ export class Picture {
   constructor(words, onEdit) {
     this.#words = words;
     this.#onEdit = onEdit;
-    this.element = make("div", "incontext-lora incontext-picture", [
+    this.element = make("div", "incontext-lora incontext-picture widget-expands", [
       make("div", "incontext-stage", [this.#canvas]),
       this.#foot,
     ]);

@@ -95,12 +95,17 @@ export function refresh(node, isVue) {
 
 /**
  * An element on a node that is no value of it.
+ * @param {object} app
  * @param {object} node
  * @param {string} name
  * @param {HTMLElement} element
  * @param {() => number} minHeight
  */
-export function addElement(node, name, element, minHeight) {
+export function addElement(app, node, name, element, minHeight) {
+  element.addEventListener("wheel", (event) => {
+    // Nodes 2.0 lie within the canvas and hand the wheel on by themselves
+    if (!LiteGraph.vueNodesMode) app.canvas.processMouseWheel(event);
+  });
   const widget = node.addDOMWidget(name, `INCONTEXT_${name.toUpperCase()}`, element, {
     getMinHeight: () => minHeight() + 2 * MARGIN,
     margin: MARGIN,

@@ -12,13 +12,15 @@ const ENGLISH = {
   dragHint:
     "Drag a border to resize, with Shift for the gutter, with Alt for one piece of it. Drop a panel on another one to let them change places.",
   summary: "Summary",
-  fields: "Plain fields",
-  fieldsHint: "Show the plain fields too, to connect other nodes to them.",
+  opening: "Summary; empty: the recipe's opening",
+  plain: "plain fields",
+  plainHint: "Show the plain fields as well, to connect other nodes to them.",
   connected: "from the connected node",
-  notCounted: "Texts of connected nodes are not in this caption yet.",
+  notCounted: "The texts of connected nodes are not in this caption yet.",
   caption: "The caption as it will be sent",
-  limit: "read as one piece",
-  pastedWhole: "Pasted as it is.",
+  tooLong: "{encoder} reads {limit} tokens as one piece; the next piece begins at “{rest}”.",
+  limitHere: "{limit} tokens of {encoder} end here",
+  pasted: "Pasted as it is, not into the fields: {reason}",
   noAnswer: "The server does not answer; the caption is not checked.",
 };
 
@@ -33,13 +35,15 @@ const CHINESE = {
   listed: "已连接图像列表：前几格为已给定。",
   dragHint: "拖动边界可调整大小；按住 Shift 调整间隔；按住 Alt 只移动其中一段。将一格拖到另一格上可互换位置。",
   summary: "总述",
-  fields: "普通输入框",
-  fieldsHint: "同时显示普通输入框，以便连接其他节点。",
+  opening: "总述；留空则使用配方的开头",
+  plain: "普通输入框",
+  plainHint: "同时显示普通输入框，以便将其他节点连接到它们。",
   connected: "来自所连接的节点",
   notCounted: "此处的提示词尚不包含所连接节点的文本。",
   caption: "将要发送的提示词",
-  limit: "一次读完",
-  pastedWhole: "已按原样粘贴。",
+  tooLong: "{encoder} 每次读取 {limit} 个词元；下一段从“{rest}”开始。",
+  limitHere: "{encoder} 的 {limit} 个词元到此为止",
+  pasted: "已按原样粘贴，未分到各个输入框：{reason}",
   noAnswer: "服务器没有响应；提示词未经检查。",
 };
 
@@ -50,4 +54,9 @@ const CHINESE = {
  */
 export function wordsOf(locale) {
   return locale === "zh" ? CHINESE : ENGLISH;
+}
+
+/** A sentence with its places filled: `fill("{a} of {b}", {a: 1, b: 2})`. */
+export function fill(sentence, values) {
+  return sentence.replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));
 }

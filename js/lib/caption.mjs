@@ -1,0 +1,62 @@
+/**
+ * What is shown of a joint caption; pure.
+ *
+ * @typedef {object} Answer  of the server, see nodes/routes.py
+ * @property {string} caption
+ * @property {[number, number][]} marks
+ * @property {string[]} problems
+ * @property {{encoder: string, count: number, limit: number | null, cut: number | null}[]} tokens
+ */
+
+const ENCODERS = { clip_l: "CLIP-L", clip_g: "CLIP-G", t5xxl: "T5" };
+const SHORT = 24;
+
+/** An encoder's name for people. */
+export const encoderName = (encoder) => ENCODERS[encoder] ?? encoder;
+
+/**
+ * A caption in pieces: plain text, marks, and the places where an encoder's limit falls.
+ * @param {Answer} answer
+ * @returns {({kind: "text" | "mark", text: string} | {kind: "limit", encoder: string, limit: number})[]}
+ */
+export function pieces({ caption, marks, tokens }) {
+  const limits = tokens.filter((entry) => entry.cut !== null).sort((a, b) => a.cut - b.cut);
+  const edges = new Set([0, caption.length, ...marks.flat(), ...limits.map((entry) => entry.cut)]);
+  const sorted = [...edges].sort((a, b) => a - b);
+  const found = [];
+  for (const [index, start] of sorted.slice(0, -1).entries()) {
+    const end = sorted[index + 1];
+    for (const { encoder, limit } of limits.filter((entry) => entry.cut === start)) {
+      found.push({ kind: "limit", encoder: encoderName(encoder), limit });
+    }
+    const isMark = marks.some(([from, to]) => from <= start && end <= to);
+    found.push({ kind: isMark ? "mark" : "text", text: caption.slice(start, end) });
+  }
+  return found;
+}
+
+/**
+ * How a meter is drawn: how far it is filled, and where its limit stands, both from 0 to 1.
+ * @param {{count: number, limit: number | null}} entry
+ */
+export function meter({ count, limit }) {
+  if (limit === null) return { filled: 1, limit: null, isOver: false };
+  const full = Math.max(limit * 1.25, count);
+  return { filled: count / full, limit: limit / full, isOver: count > limit };
+}
+
+/** The words behind a limit, shortened. */
+export function rest(caption, cut) {
+  const text = caption.slice(cut).trim();
+  return text.length <= SHORT ? text : `${text.slice(0, SHORT - 1).trimEnd()}…`;
+}
+
+/**
+ * Whether a text is a whole joint caption: it holds every marker, and there are at least two.
+ * @param {string} text
+ * @param {string[]} markers
+ */
+export function isJoint(text, markers) {
+  const plain = text.replace(/\\([()])/g, "$1");
+  return markers.length > 1 && markers.every((marker) => plain.includes(marker.replace(/\\([()])/g, "$1")));
+}

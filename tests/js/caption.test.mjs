@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { isJoint, meter, pieces, rest } from "../../js/lib/caption.mjs";
+
+const CAPTION = "[FILM] a day [A] dawn [B] noon";
+const MARKS = [[0, 6], [13, 16], [22, 25]];
+const clip = (cut) => ({ encoder: "clip_l", count: 90, limit: 77, cut });
+const t5 = (cut) => ({ encoder: "t5xxl", count: 90, limit: 512, cut });
+
+test("marks and text take turns, and nothing is lost", () => {
+  const found = pieces({ caption: CAPTION, marks: MARKS, tokens: [clip(null), t5(null)] });
+  assert.deepEqual(found.map((piece) => piece.kind), ["mark", "text", "mark", "text", "mark", "text"]);
+  assert.equal(found.map((piece) => piece.text).join(""), CAPTION);
+});
+
+test("limits stand where they fall, also at a mark", () => {
+  for (const cut of [1, 7, 13, 26]) {
+    const found = pieces({ caption: CAPTION, marks: MARKS, tokens: [clip(cut), t5(null)] });
+    const at = found.findIndex((piece) => piece.kind === "limit");
+    assert.deepEqual(found[at], { kind: "limit", encoder: "CLIP-L", limit: 77 });
+    assert.equal(found.slice(0, at).map((piece) => piece.text).join("").length, cut);
+    assert.equal(found.map((piece) => piece.text ?? "").join(""), CAPTION);
+  }
+  const both = pieces({ caption: CAPTION, marks: [], tokens: [t5(9), clip(7)] });
+  assert.deepEqual(both.map((piece) => piece.limit ?? piece.text), ["[FILM] ", 77, "a ", 512, CAPTION.slice(9)]);
+  assert.deepEqual(pieces({ caption: "", marks: [], tokens: [] }), []);
+});
+
+test("a meter shows the limit within its length", () => {
+  assert.deepEqual(meter({ count: 77, limit: 77 }), { filled: 0.8, limit: 0.8, isOver: false });
+  assert.deepEqual(meter({ count: 154, limit: 77 }), { filled: 1, limit: 0.5, isOver: true });
+  assert.deepEqual(meter({ count: 5, limit: null }), { filled: 1, limit: null, isOver: false });
+});
+
+test("what is behind a limit is shortened", () => {
+  assert.equal(rest("one two", 4), "two");
+  assert.equal(rest(`x ${"word ".repeat(20)}`, 2), "word word word word word…".slice(0, 23) + "…");
+});
+
+test("a whole caption has every marker", () => {
+  assert.ok(isJoint(CAPTION, ["[A]", "[B]"]));
+  assert.ok(isJoint("\\(a\\) one \\(b\\) two", ["(a)", "(b)"]));
+  assert.ok(!isJoint(CAPTION, ["[A]", "[B]", "[C]"]));
+  assert.ok(!isJoint("[A] alone", ["[A]"]));
+  assert.ok(!isJoint("", []));
+});
