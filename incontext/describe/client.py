@@ -322,10 +322,12 @@ def _words(server: Server, response: _Response) -> str:
 
 
 def _clean(server: Server, text: str) -> str:
-    if server.key:
-        text = text.replace(server.key, "(the key)")
-    line = " ".join(text.split())
+    line = " ".join(_without_key(server, text).split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
+
+
+def _without_key(server: Server, text: str) -> str:
+    return text.replace(server.key, "(the key)") if server.key else text
 
 
 # --- the answer -----------------------------------------------------------------------------------------------------
