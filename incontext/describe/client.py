@@ -369,7 +369,7 @@ def _text_of(server: Server, settings: Settings, response: _Response) -> str:
         raise AnswerError(
             "The model thought, but did not answer. Raise max_tokens, or use a model that does not think."
         )
-    return content
+    return _without_key(server, content)  # an answer ends up in pictures and files
 
 
 def _content(content: Any) -> str:

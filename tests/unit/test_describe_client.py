@@ -281,6 +281,11 @@ def test_no_message_holds_the_key(status: int) -> None:
     assert error.value.__cause__ is None
 
 
+def test_no_answer_holds_the_key() -> None:
+    with VisionServer(says(f"your key is {KEY}")) as server:
+        assert complete(keyed(server), SETTINGS, QUESTION) == "your key is (the key)"
+
+
 def test_a_refused_key_is_told_by_its_place() -> None:
     with (
         VisionServer(fails(401)) as server,
