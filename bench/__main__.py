@@ -12,6 +12,7 @@ from pathlib import Path
 from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
 from .in_host import step_figures
+from .peers import peer_figures
 from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
@@ -24,6 +25,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "demo": demo_table,
     "demo.sets": set_count_curve,
     "references": reference_figures,
+    "peers": peer_figures,
     "sd_scripts": trainer_figures,
 }
 

@@ -26,6 +26,7 @@ LORA_FILE = "incontext-demo.safetensors"
 DEPTH = 3
 WIDTH = 64 * DEPTH  # ComfyUI derives an SD3 transformer's depth and heads from its width
 LATENT_CHANNELS = 16
+COLOUR_CHANNELS = 3  # the first ones; the autoencoder ties them to the mean colour of their pixels
 TEXT_WIDTH = 768  # CLIP-L; the sd3 text encoder pads it with zeros to CONTEXT_WIDTH
 CONTEXT_WIDTH = 4096
 POOLED_WIDTH = 2048

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from . import world
+from . import models, world
 from .comfy_host import import_comfy
 
 BATCH = 8
@@ -94,8 +94,8 @@ def train(model: Any, phase: Phase, pictures: torch.Tensor, seed: int, report: C
         noise *= phase.noise * torch.rand(BATCH, 1, 1, 1, generator=generator)
         decoded = model.taesd_decoder(latent + noise)
         colour = COLOUR_SCALE * (torch.nn.functional.avg_pool2d(target, 8) - COLOUR_MIDDLE)
-        anchor = (latent[:, :3] - colour).square().mean()
-        free = latent[:, 3:] if phase.anchor else latent
+        anchor = (latent[:, : models.COLOUR_CHANNELS] - colour).square().mean()
+        free = latent[:, models.COLOUR_CHANNELS :] if phase.anchor else latent
         mean, var = free.mean((0, 2, 3)), free.var((0, 2, 3))
         error = decoded - target
         loss = error.abs().mean() + 2 * error.square().mean() + phase.anchor * anchor

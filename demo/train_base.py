@@ -2,9 +2,9 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
-Five stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
-drawn, in how many sets are related and in whether captions ever say so. The stored weights saw the first two on latents
-of the autoencoder's first phase, the others on its final latents.
+Six stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
+drawn, in how many sets are related, in whether captions ever say so, and in what the loss weighs. The stored weights saw
+the first two on latents of the autoencoder's first phase, the others on its final ones.
 
 The corpus is what the method presumes of a pretrained model's corpus: captioned multi-panel pictures, some of whose
 panels belong together and most of whose do not. `demo/README.md` describes it.
@@ -49,7 +49,8 @@ class Stage:
         logit_normal: noise levels are drawn logit-normal, else uniform.
         shift: then shifted by this much; SD3 samples with 3.
         related: share of the corpus' sets whose panels have one colour; in the others each has its own.
-        said: share of the related sets whose caption says so, in one of the words of `TOGETHER`.
+        said: share of the related sets whose caption says so, in one of the phrases of `TOGETHER`.
+        colour_weight: of the loss on the latent channels that hold the pixels' mean colour; 1 for the others.
     """
 
     steps: int
@@ -59,6 +60,7 @@ class Stage:
     shift: float
     related: float
     said: float = 0.0
+    colour_weight: float = 1.0
 
     def draw(self, count: int, generator: torch.Generator) -> torch.Tensor:
         u = (
@@ -75,6 +77,7 @@ STAGES = (
     Stage(4500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.4),
     Stage(3500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6),
     Stage(5000, schedule_steps=5000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.5, said=0.6),
+    Stage(4000, 4000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6, said=0.8, colour_weight=4.0),
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
@@ -258,6 +261,8 @@ def train(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     generator = torch.Generator().manual_seed(seed)
     rng = random.Random(f"corpus-{seed}")
+    weights = torch.ones(1, models.LATENT_CHANNELS, 1, 1)
+    weights[:, : models.COLOUR_CHANNELS] = stage.colour_weight
     smoothed = None
     for step in range(stage.steps):
         sets = [world.random_set(rng, related=rng.random() < stage.related) for _ in range(BATCH)]
@@ -267,7 +272,7 @@ def train(
         noise = torch.randn(clean.shape, generator=generator)
         mixed = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1))
         velocity = model(mixed, sigma * 1000, context=context, y=torch.zeros(BATCH, models.POOLED_WIDTH))
-        loss = torch.nn.functional.mse_loss(velocity.float(), noise - clean)
+        loss = (weights * (velocity.float() - (noise - clean)).square()).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
