@@ -1,6 +1,6 @@
 """The real interface in headless Chromium, before the real ComfyUI server with the pack and the demo models.
 
-`interface` is one freshly opened page; its methods do what a person does, or read what the page would send. Playwright's
+`interface` is a page with a new workflow; its methods do what a person does, or read what the page would send. Playwright's
 event loop runs in the main thread, so `ComfyServer.run` (which needs a loop of its own) cannot be called here: queue with
 `Interface.run`, as a person does.
 """
@@ -77,6 +77,11 @@ class Interface:
         self.page.wait_for_function("on => Boolean(LiteGraph.vueNodesMode) === on", arg=on)
         self.settle()
 
+    @property
+    def renderer(self) -> str:
+        """``classic`` or ``nodes-2.0``."""
+        return "nodes-2.0" if self.page.evaluate("() => Boolean(LiteGraph.vueNodesMode)") else "classic"
+
     def setting(self, name: str, value: Any) -> None:
         self.page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
 
@@ -87,10 +92,32 @@ class Interface:
     def add(self, node: str, x: float = 0, y: float = 0) -> int:
         """Put a node of this type on the canvas; returns its id."""
         script = """([type, pos]) => {
-            const node = LiteGraph.createNode(type); node.pos = pos; app.graph.add(node); return node.id }"""
+            const node = LiteGraph.createNode(type);
+            node.pos = pos;
+            app.canvas.emitBeforeChange();
+            app.graph.add(node);
+            app.canvas.emitAfterChange();
+            return node.id }"""
         added = self.page.evaluate(script, [node, [x, y]])
         self.settle()
         return added
+
+    def clear(self) -> None:
+        """Begin a new workflow."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+        self.page.wait_for_function("() => app.graph.nodes.length === 0")
+        self.settle()
+
+    def connect(self, origin: int, output: str, target: int, name: str) -> None:
+        """Connect an output, by its name, to an input."""
+        script = """([origin, output, target, name]) => {
+            const [from, to] = [origin, target].map(id => app.graph.getNodeById(id));
+            app.canvas.emitBeforeChange();
+            const link = from.connect(from.findOutputSlot(output), to, to.findInputSlot(name));
+            app.canvas.emitAfterChange();
+            return link !== null }"""
+        assert self.page.evaluate(script, [origin, output, target, name]), f"{output} does not connect to {name}"
+        self.settle()
 
     def node_id(self, node: str) -> int:
         """Id of the only node of this type."""
@@ -113,8 +140,10 @@ class Interface:
         script = """([id, name, value]) => {
             const node = app.graph.getNodeById(id);
             const widget = node.widgets.find(widget => widget.name === name);
+            app.canvas.emitBeforeChange();
             widget.value = value;
             widget.callback?.(value, app.canvas, node);
+            app.canvas.emitAfterChange();
             app.graph.setDirtyCanvas(true, true) }"""
         self.page.evaluate(script, [node_id, widget, value])
         self.settle()
@@ -204,19 +233,29 @@ def prepared_server(server: ComfyServer, demo_models: Path | None) -> ComfyServe
     return server
 
 
-@pytest.fixture
-def interface(browser: Browser, prepared_server: ComfyServer) -> Iterator[Interface]:
-    """The interface on a page of its own, with the classic canvas; a script that throws fails the test."""
+@pytest.fixture(scope="session")
+def opened(browser: Browser, prepared_server: ComfyServer) -> Iterator[Interface]:
+    """The one page that tests share, since loading it takes seconds."""
     prepared_server.post_json("/settings", SETTINGS)
     context = browser.new_context(viewport=WINDOW)  # pyright: ignore[reportArgumentType]
     context.set_default_timeout(PATIENCE)
     context.add_init_script(f"({NO_BANNERS})()")
-    page = context.new_page()
-    opened = Interface(page, prepared_server, [])
-    page.on("pageerror", lambda error: opened.errors.append(str(error)))
+    opened = Interface(context.new_page(), prepared_server, [])
+    opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
     opened.open()
     yield opened
     context.close()
+
+
+@pytest.fixture
+def interface(opened: Interface) -> Iterator[Interface]:
+    """The interface with a new workflow on the classic canvas; a script that throws fails the test."""
+    for name, value in SETTINGS.items():
+        opened.setting(name, value)
+    opened.set_vue_nodes(False)
+    opened.clear()
+    opened.errors.clear()
+    yield opened
     assert opened.errors == []
 
 
