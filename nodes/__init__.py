@@ -13,6 +13,7 @@ from .lora import InContextLoadLora, InContextSaveLora
 from .panels import InContextSplitPanels, InContextStitchPanels
 from .references import NODES as REFERENCE_NODES
 from .routes import add_routes
+from .run_routes import add_run_routes
 from .score import InContextScoreSet
 from .sd_scripts import InContextTrainLora, settle_runs
 from .training import InContextTrainLoraInHost
@@ -38,5 +39,6 @@ NODES: list[type[io.ComfyNode]] = [
 class InContextExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         add_routes()  # for the interface
+        add_run_routes()
         settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

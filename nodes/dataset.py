@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..incontext.colours import parse_colour
 from ..incontext.dataset_options import BuildOptions, Composite, Shape
@@ -150,5 +150,5 @@ class InContextBuildDataset(io.ComfyNode):
         host.send_text(node_id, dataset.report.headline)
         contact_sheet = sheet.read(dataset.contact_sheet)
         return io.NodeOutput(
-            dataset, contact_sheet, dataset.report.text(), len(dataset), ui=ui.PreviewImage(contact_sheet, cls=cls)
+            dataset, contact_sheet, dataset.report.text(), len(dataset), ui={"incontext_dataset": [dataset.name]}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,16 @@ def datasets_folder() -> Path:
 
 def runs_folder() -> Path:
     return _output("incontext_runs")
+
+
+def output_folder(name: str) -> Path:
+    """A folder in ComfyUI's output folder; nothing is made."""
+    return Path(folder_paths.get_output_directory()) / name
+
+
+def runs() -> list[Path]:
+    """Folders of all runs; nothing is made."""
+    return runs_with("run.json")
 
 
 def runs_with(pattern: str) -> list[Path]:
@@ -86,12 +97,12 @@ def file_stamp(path: Path) -> str:
 
 
 def send_text(node_id: str, text: str) -> None:
-    """One line on the node while it works."""
+    """Text on the node, while it works and afterwards. The page takes it for HTML, and names come from anywhere."""
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id:
-        server.send_progress_text(text, node_id)
+        server.send_progress_text(html.escape(text, quote=False), node_id)
 
 
 def server_routes() -> Any:
@@ -100,6 +111,15 @@ def server_routes() -> Any:
 
     server = getattr(PromptServer, "instance", None)
     return None if server is None else server.routes
+
+
+def is_working() -> bool:
+    """Whether a prompt is running or waits."""
+    from server import PromptServer
+
+    server = getattr(PromptServer, "instance", None)
+    queue = getattr(server, "prompt_queue", None)
+    return queue is not None and queue.get_tasks_remaining() > 0
 
 
 def stop_if_cancelled() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..training import loop, run_folder
 from ..training.adapters import Adapters, continued_adapters, linear_modules, new_adapters, target_modules
 from ..training.items import latent_masks, read_mask, read_picture
 from ..training.run_folder import RunWriter
+from ..training.sd_scripts import supervise
+from ..training.sd_scripts.runner import peak_memory
 from ..training.settings import TrainSettings
 from . import host
 from .host_model import Condition, HostModel
@@ -58,13 +61,15 @@ def train_in_host(
             "model": model.name,
             "continue_from": continue_from,
             "guidance": guidance,
+            "recipe": trained.to_json(),
             "torch": torch.__version__,
         },
     )
+    supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD)
     try:
         return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id)
     except comfy.model_management.InterruptProcessingException:
-        writer.event(run_folder.CANCELLED)
+        writer.event(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")
         writer.log("cancelled; the last checkpoint is kept")
         raise
     except Exception as error:
@@ -117,6 +122,8 @@ def _run(
             smoothed=round(progress.smoothed, 6),
             learning_rate=progress.learning_rate,
             seconds_per_step=round(progress.seconds_per_step, 4),
+            seconds_left=round(progress.seconds_left, 1),
+            memory=peak_memory(),
         )
         if progress.step % 10 == 0 or progress.step == progress.steps or progress.seconds_per_step > 1:
             host.send_text(node_id, status_line(progress))
@@ -137,6 +144,12 @@ def _run(
         writer.event(run_folder.SAMPLE, step=step, file=path.name)
         samples[:] = [picture]
 
+    def asked() -> Collection[str]:
+        wishes = supervise.requested(writer.run.folder)
+        if "stop" in wishes:
+            raise comfy.model_management.InterruptProcessingException
+        return wishes
+
     writer.event(run_folder.PHASE, phase="training")
     with (
         model.prepared(gradient_checkpointing=settings.gradient_checkpointing),
@@ -153,7 +166,7 @@ def _run(
             shift=model.shift,
             device=model.device,
             autocast=model.autocast(settings.precision),
-            hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample),
+            hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample, asked),
         )
     lora_name, lora = publish(writer, recipe)
     writer.event(run_folder.FINISHED, lora=lora_name)

@@ -37,10 +37,10 @@ def add_routes() -> None:
     routes = server_routes()
     if routes is None:
         return
-    routes.get(f"{ROOT}/recipes")(_answering(lambda request: asyncio.to_thread(published_recipes)))
-    routes.get(f"{ROOT}/lora_recipe")(_answering(_lora_recipe))
-    routes.post(f"{ROOT}/caption")(_answering(_caption))
-    routes.post(f"{ROOT}/parse_caption")(_answering(_parse_caption))
+    routes.get(f"{ROOT}/recipes")(answering(lambda request: asyncio.to_thread(published_recipes)))
+    routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
+    routes.post(f"{ROOT}/caption")(answering(_caption))
+    routes.post(f"{ROOT}/parse_caption")(answering(_parse_caption))
 
 
 def published_recipes() -> Json:
@@ -102,7 +102,7 @@ async def _parse_caption(request: web.Request) -> Json:
     return await asyncio.to_thread(parsed_caption, await request.json())
 
 
-def _answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
             return web.json_response(await answer(request))

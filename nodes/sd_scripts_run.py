@@ -59,6 +59,9 @@ def train(
         settle_later(run, process)
         return "", {"loss": run.losses()}, samples(run, dataset), run
     result = follow(run, process, where, node_id, session.EventTail(run, from_start=resume == NONE))
+    if result.state == run_folder.CANCELLED:  # stopped from the monitor
+        host.send_text(node_id, result.message)
+        raise comfy.model_management.InterruptProcessingException
     if result.lora is None:
         raise TrainingError(result.message)
     host.send_text(node_id, f"finished: {result.lora.name}")
@@ -179,6 +182,19 @@ def samples(run: Run, dataset: Dataset) -> Tensor:
         return read_picture(dataset.image(dataset.items[0]))[None]
     last = pictures[-1].name.split("-")[0]
     return torch.stack([read_picture(path) for path in pictures if path.name.split("-")[0] == last])
+
+
+def resume(run: Run) -> None:
+    """Go on with a run in the background, as the node does it.
+
+    Raises:
+        TrainingError: where it cannot go on, or ComfyUI is using the graphics card itself.
+    """
+    if host.is_working():
+        raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
+    where = place()
+    free_memory()
+    settle_later(run, session.resume(run, where))
 
 
 def settle_later(run: Run, process: Any) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -67,12 +67,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel."""
+    """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel.
+
+    ``asked`` is called after every step; a checkpoint follows where it says ``save``, and a sample where it says ``sample``.
+    """
 
     step: Callable[[Progress], None]
     validation: Callable[[int, float], None]
     checkpoint: Callable[[int], None]
     sample: Callable[[int], None]
+    asked: Callable[[], Collection[str]] = tuple
 
 
 def train(
@@ -172,12 +176,13 @@ def train(
             last = step == settings.steps
             pause = time.monotonic()
             hooks.step(Progress(step, settings.steps, total, smoothed, rate, seconds))
+            asked = hooks.asked()
             if validation and settings.validate_every and (last or step % settings.validate_every == 0):
                 validate(step)
-            if settings.sample_every and (last or step % settings.sample_every == 0):
+            if "sample" in asked or (settings.sample_every and (last or step % settings.sample_every == 0)):
                 with saved_weights():
                     hooks.sample(step)
-            if last or (settings.save_every and step % settings.save_every == 0):
+            if last or "save" in asked or (settings.save_every and step % settings.save_every == 0):
                 saved = step
                 with saved_weights():
                     hooks.checkpoint(step)

@@ -15,6 +15,7 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora_file import read_recipe, write_recipe
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
+from incontext_lora.training import monitor
 from incontext_lora.training.adapters import Adapters, continued_adapters, linear_modules, target_modules
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.settings import Precision, Targets
@@ -488,6 +489,32 @@ def test_cancelling_keeps_what_was_learned(
     assert run.state == "cancelled"
     assert [path.name for path in run.checkpoints] == ["cancelled-step000002.safetensors"]
     assert not any(module._forward_hooks for module in sd3.transformer.modules())
+
+
+def test_it_does_what_the_monitor_asks(
+    host: Any, sd3: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+    import comfy.utils
+
+    folder = Path(host.base) / "output" / "incontext_runs" / "asked-in-host"
+    wishes = {2: "save", 3: "sample", 5: "stop"}
+
+    def ask(done: int, total: int, _preview: Any, node_id: Any = None) -> None:
+        if total == 30 and done in wishes:
+            assert monitor.summary(Run(folder))["state"] == monitor.RUNNING
+            monitor.ask(Run(folder), wishes[done])
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", ask)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        train(host, sd3, vae, dataset, name="asked-in-host", steps=30, save_every=0)
+    run = Run(folder)
+    shown = monitor.summary(run)
+    assert (shown["state"], shown["step"], shown["steps"], shown["resumable"]) == ("cancelled", 5, 30, False)
+    assert shown["memory"] > 0
+    assert [entry["step"] for entry in monitor.checkpoints(run)] == [5, 2]
+    assert [path.name for path in run.samples] == ["step000003.png"]
+    assert monitor.layout(run) == dataset.recipe.to_json()["layout"]
 
 
 class BrokenVae:

@@ -29,6 +29,7 @@ from .environment import Trainer
 RUNNER = Path(__file__).with_name("runner.py")
 MARK = "INCONTEXT_LORA_RUN"
 RECORD = "process.json"
+HOST_RECORD = "host.json"  # of a run that ComfyUI itself trains
 OUTPUT = "trainer.log"
 REQUESTS = "requests"
 PATIENCE = 60.0  # seconds from a request to stop until the process is ended
@@ -152,8 +153,13 @@ def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
             raise TrainingError(
                 f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
             ) from error
-    write_atomically(run / RECORD, json.dumps(_identity(process.pid)) + "\n")
+    note(run, process.pid)
     return process
+
+
+def note(run: Path, pid: int, record: str = RECORD) -> None:
+    """Write down which process it is, so that `find` knows it again."""
+    write_atomically(run / record, json.dumps(_identity(pid)) + "\n")
 
 
 def _identity(pid: int) -> dict[str, Any]:
@@ -163,12 +169,12 @@ def _identity(pid: int) -> dict[str, Any]:
     return {"pid": pid, "created": created, "machine": platform.node(), "booted": psutil.boot_time()}
 
 
-def find(run: Path) -> psutil.Process | None:
+def find(run: Path, record: str = RECORD) -> psutil.Process | None:
     """The run's process, if it is still that one and still runs."""
     try:
-        record = json.loads((run / RECORD).read_text(encoding="utf-8"))
-        process = psutil.Process(int(record["pid"]))
-        same = abs(process.create_time() - record["created"]) < 1.0
+        noted = json.loads((run / record).read_text(encoding="utf-8"))
+        process = psutil.Process(int(noted["pid"]))
+        same = abs(process.create_time() - noted["created"]) < 1.0
         lives = process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
@@ -185,10 +191,20 @@ def on_other_machine(run: Path) -> str:
 
 
 def request(run: Path, what: str) -> None:
-    """Ask the runner to ``stop``, ``save`` or ``sample`` after its present step."""
+    """Ask the trainer to ``stop``, ``save`` or ``sample`` after its present step."""
     folder = run / REQUESTS
     folder.mkdir(exist_ok=True)
     (folder / what).touch()
+
+
+def requested(run: Path) -> frozenset[str]:
+    """What was asked for since the last look."""
+    asked = set()
+    for name in ("stop", "save", "sample"):
+        with contextlib.suppress(OSError):
+            (run / REQUESTS / name).unlink()
+            asked.add(name)
+    return frozenset(asked)
 
 
 def members(run: Path) -> list[psutil.Process]:

@@ -1,0 +1,207 @@
+"""The answers of run_routes.py. Loaded with the first question."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..incontext.dataset import Dataset
+from ..incontext.dataset.report import Finding
+from ..incontext.errors import DatasetError, InContextError, TrainingError
+from ..training import monitor
+from ..training.run_folder import Run
+from ..training.sd_scripts import environment, installing, session
+from . import host
+from .routes import Json
+
+THUMBNAIL = 448  # pixels of the longer side
+
+
+# --- trainings ------------------------------------------------------------------------------------------------------
+
+
+def find_run(name: str) -> Run:
+    """
+    Raises:
+        TrainingError: where there is no such run right below the folder of runs.
+    """
+    folder = _below(host.output_folder("incontext_runs"), name)
+    if folder is None or not (folder / "run.json").is_file():
+        raise TrainingError(f"There is no training {name!r} in output/incontext_runs; it may have been removed.")
+    return Run(folder)
+
+
+def all_runs() -> Json:
+    found = []
+    for folder in host.runs():
+        with contextlib.suppress(InContextError, OSError):  # a damaged one must not hide the others
+            found.append(monitor.summary(Run(folder)))
+    return {"runs": sorted(found, key=lambda run: run["started"], reverse=True)}
+
+
+def one_run(name: str, offset: int) -> Json:
+    run = find_run(name)
+    return {
+        "run": monitor.summary(run),
+        "checkpoints": monitor.checkpoints(run),
+        "layout": monitor.layout(run),
+        "news": monitor.news(run, offset),
+    }
+
+
+def log(name: str) -> Json:
+    return monitor.log(find_run(name))
+
+
+def sample(name: str, file: str) -> Path:
+    """
+    Raises:
+        TrainingError: where the run has no such picture.
+    """
+    run = find_run(name)
+    found = next((path for path in run.samples if path.name == file), None)
+    if found is None:
+        raise TrainingError(f"{run.name} has no sample {file!r}.")
+    return found
+
+
+def ask(name: str, what: str) -> Json:
+    run = find_run(name)
+    if what == monitor.END:
+        return _end(run)
+    monitor.ask(run, what)
+    return {"asked": what}
+
+
+def _end(run: Run) -> Json:
+    """End the trainer's process at once; what was saved before is kept.
+
+    Raises:
+        TrainingError: for a run that ComfyUI itself trains, or that has no process here.
+    """
+    from ..training.sd_scripts import supervise
+
+    if supervise.find(run.folder) is None:
+        raise TrainingError(f"{run.name} has no process of its own here. Cancel the prompt to end it.")
+    session.stop(run, None, patience=0)
+    session.settle(run, host.loras_output_folder(), stopped=True)
+    return {"asked": monitor.END}
+
+
+def resume(name: str) -> Json:
+    from . import sd_scripts_run
+
+    run = find_run(name)
+    sd_scripts_run.resume(run)
+    return {"resumed": run.name}
+
+
+def use(name: str, checkpoint: str) -> Json:
+    path = monitor.use_checkpoint(find_run(name), checkpoint, host.loras_output_folder())
+    return {"lora": path.name}
+
+
+# --- the trainer ----------------------------------------------------------------------------------------------------
+
+
+def trainer() -> Json:
+    ours = {
+        "torch": torch.__version__,
+        "torchvision": _torchvision(),
+        "cuda": torch.version.cuda or "",
+        "gpu": torch.cuda.is_available(),
+    }
+    return installing.state(ours, shutil.which("nvidia-smi") is not None, environment.trainer_folder())
+
+
+def _torchvision() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("torchvision")
+    except PackageNotFoundError:
+        return ""
+
+
+def set_up_trainer(action: str) -> Json:
+    installing.begin(installing.command(action), host.comfyui_folder(), environment.trainer_folder())
+    return trainer()
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+def dataset(name: str) -> Json:
+    """The sets of a dataset, and what the build said of each; findings without a set are about the whole."""
+    found = find_dataset(name)
+    findings: dict[str, list[Finding]] = {}
+    for finding in found.report.findings:
+        findings.setdefault(finding.set, []).append(finding)
+    built = {item.set for item in found.items}
+    return {
+        "name": found.name,
+        "headline": found.report.headline,
+        "width": found.layout.width,
+        "height": found.layout.height,
+        "sets": [
+            {
+                "name": item.set,
+                "id": item.id,
+                "caption": item.caption,
+                "findings": [finding.to_json() for finding in findings.get(item.set, ())],
+            }
+            for item in found.items
+        ],
+        "left_out": [
+            {"name": set_name, "findings": [finding.to_json() for finding in said]}
+            for set_name, said in findings.items()
+            if set_name and set_name not in built
+        ],
+        "findings": [finding.to_json() for finding in findings.get("", ())],
+    }
+
+
+def find_dataset(name: str) -> Dataset:
+    """
+    Raises:
+        DatasetError: where there is none right below the folder of datasets.
+    """
+    folder = _below(host.output_folder("incontext_datasets"), name)
+    if folder is None or not folder.is_dir():
+        raise DatasetError(f"There is no dataset {name!r} in output/incontext_datasets. Build it with Build Dataset.")
+    return Dataset.read_manifest(folder)
+
+
+def thumbnail(name: str, item_id: str) -> bytes:
+    """A small JPEG of a set's canvas.
+
+    Raises:
+        DatasetError: where the dataset has no such item, or its file is gone.
+    """
+    found = find_dataset(name)
+    item = next((item for item in found.items if item.id == item_id), None)
+    if item is None:
+        raise DatasetError(f"The dataset {name!r} has no item {item_id!r}.")
+    buffer = io.BytesIO()
+    try:
+        with Image.open(found.image(item)) as image:
+            small = image.convert("RGB")
+    except OSError as error:
+        raise DatasetError(f"{found.image(item)} cannot be read: {error}. Build the dataset again.") from error
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS, reducing_gap=2)
+    small.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _below(root: Path, name: str) -> Path | None:
+    """The folder of this name right below another; None for a name that leads anywhere else."""
+    if not name.isprintable():  # no path has a null byte
+        return None
+    root = root.resolve()
+    folder = (root / name).resolve()
+    return folder if folder.is_relative_to(root) and folder.parent == root else None

@@ -1,0 +1,106 @@
+"""What the interface asks about trainings, the trainer and datasets, and what it asks for.
+
+GET  /incontext_lora/runs                           {"runs": [summary, newest first]}
+GET  /incontext_lora/runs/{run}?from=BYTES          {"run", "checkpoints", "layout", "news": what happened since}
+GET  /incontext_lora/runs/{run}/log                 {"log": [lines], "output": [lines]}
+GET  /incontext_lora/runs/{run}/samples/{file}      a picture
+POST /incontext_lora/runs/{run}/ask                 {"what": "stop", "save", "sample" or "end"}
+POST /incontext_lora/runs/{run}/resume              go on with it in the background
+POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
+GET  /incontext_lora/trainer                        whether sd-scripts is installed, its size, the log of an installation
+POST /incontext_lora/trainer                        {"action": "install" or "check"}; a second one is refused
+GET  /incontext_lora/datasets/{dataset}             its sets with the findings that belong to each
+GET  /incontext_lora/datasets/{dataset}/{item}      a small picture of a set
+
+Everything is read from the folders of runs and datasets, so it does not matter who trains or when the page was loaded. What
+cannot be answered gets status 400 and ``{"error": …}``, a sentence for the user. No request can name an interpreter, a
+checkout or an option of the trainer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from .host import server_routes
+from .routes import ROOT, Json, answering
+
+
+def add_run_routes() -> None:
+    """Add the routes to ComfyUI's server, where there is one."""
+    routes = server_routes()
+    if routes is None:
+        return
+    for path, answer in GETS.items():
+        routes.get(f"{ROOT}{path}")(answering(_get(answer)))
+    for path, answer in POSTS.items():
+        routes.post(f"{ROOT}{path}")(answering(_post(answer)))
+    for path, picture in PICTURES.items():
+        routes.get(f"{ROOT}{path}")(_pictured(picture))
+
+
+def _get(answer: Callable[[Any, web.Request], Json]) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> Json:
+        return await asyncio.to_thread(lambda: answer(_answers(), request))
+
+    return handler
+
+
+def _post(answer: Callable[[Any, web.Request, Json], Json]) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> Json:
+        asked = await request.json() if request.can_read_body else {}
+        return await asyncio.to_thread(lambda: answer(_answers(), request, asked))
+
+    return handler
+
+
+def _pictured(picture: Callable[[Any, web.Request], Any]) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        from ..incontext.errors import InContextError
+
+        try:
+            found = await asyncio.to_thread(lambda: picture(_answers(), request))
+        except InContextError as error:
+            return web.json_response({"error": str(error)}, status=404)
+        # the name changes whenever the content does
+        headers = {"Cache-Control": "private, max-age=86400"}
+        if isinstance(found, bytes):
+            return web.Response(body=found, content_type="image/jpeg", headers=headers)
+        return web.FileResponse(found, headers=headers)
+
+    return handler
+
+
+def _answers() -> Any:
+    """All that answering takes; loaded with the first question, since ComfyUI's start should not wait for it."""
+    from . import run_answers
+
+    return run_answers
+
+
+GETS: dict[str, Callable[[Any, web.Request], Json]] = {
+    "/runs": lambda answers, request: answers.all_runs(),
+    "/runs/{run}": lambda answers, request: answers.one_run(
+        request.match_info["run"], int(request.query.get("from", 0))
+    ),
+    "/runs/{run}/log": lambda answers, request: answers.log(request.match_info["run"]),
+    "/trainer": lambda answers, request: answers.trainer(),
+    "/datasets/{dataset}": lambda answers, request: answers.dataset(request.match_info["dataset"]),
+}
+POSTS: dict[str, Callable[[Any, web.Request, Json], Json]] = {
+    "/runs/{run}/ask": lambda answers, request, asked: answers.ask(request.match_info["run"], str(asked["what"])),
+    "/runs/{run}/resume": lambda answers, request, asked: answers.resume(request.match_info["run"]),
+    "/runs/{run}/use": lambda answers, request, asked: answers.use(request.match_info["run"], str(asked["checkpoint"])),
+    "/trainer": lambda answers, request, asked: answers.set_up_trainer(str(asked["action"])),
+}
+PICTURES: dict[str, Callable[[Any, web.Request], Any]] = {
+    "/runs/{run}/samples/{file}": lambda answers, request: answers.sample(
+        request.match_info["run"], request.match_info["file"]
+    ),
+    "/datasets/{dataset}/{item}": lambda answers, request: answers.thumbnail(
+        request.match_info["dataset"], request.match_info["item"]
+    ),
+}

@@ -1,0 +1,104 @@
+"""Installing the trainer from the interface: `run.py trainer` as a process of its own, with its output in a file.
+
+It goes on when ComfyUI is restarted. Nothing of the command comes from a page; it is started by a click and by nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...incontext.errors import TrainingError
+from . import environment, supervise
+
+RECORD = "setting-up.json"
+LOG = "setting-up.txt"
+INSTALL, CHECK = "install", "check"
+
+_lock = threading.Lock()
+
+
+def command(action: str) -> tuple[str, ...]:
+    """
+    Raises:
+        TrainingError: for anything but ``install`` and ``check``.
+    """
+    if action not in (INSTALL, CHECK):
+        raise TrainingError(f"The trainer can be asked to {INSTALL} or {CHECK} itself, not to {action!r}.")
+    return (sys.executable, str(Path(__file__).parents[2] / "run.py"), "trainer", action)
+
+
+def begin(what: Sequence[str], comfyui: Path, folder: Path) -> None:
+    """Start it; its output goes to ``LOG`` in the trainer's folder.
+
+    Raises:
+        TrainingError: where one runs already, or it cannot be started.
+    """
+    with _lock:
+        if is_busy(folder):
+            raise TrainingError("The trainer is being installed or checked already; its log is below.")
+        settings = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": sys.executable}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / LOG).open("wb") as log:
+                process = subprocess.Popen(
+                    what,
+                    cwd=folder,
+                    env={**settings, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise TrainingError(f"The installation cannot be started: {error}. Check {folder}.") from error
+        supervise.note(folder, process.pid, RECORD)
+    threading.Thread(target=process.wait, name="incontext-lora trainer", daemon=True).start()
+
+
+def is_busy(folder: Path) -> bool:
+    return supervise.find(folder, RECORD) is not None
+
+
+def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[str, Any]:
+    """Whether there is a trainer, and how far an installation is.
+
+    Args:
+        host: the torch of ComfyUI, as `environment.flavour` takes it.
+        has_driver: whether an NVIDIA driver is there.
+
+    Returns:
+        installed, problem (a sentence where it is not), space (a sentence where the disk is too small), folder, checkout,
+        left_out (requirement → why), download and disk (GB that an installation takes), busy, log (the last lines of the
+        last installation or check).
+    """
+    problem, checkout, left_out = "", "", {}
+    try:
+        trainer = environment.find(folder)
+        checkout, left_out = str(trainer.checkout), dict(trainer.left_out or {})
+    except environment.TrainerNotInstalled as error:
+        problem = str(error)
+    fitting = environment.flavour(host, has_driver)
+    download, disk = (round(size / environment.GIGABYTE) for size in fitting.size)
+    log: list[str] = []
+    with contextlib.suppress(OSError):
+        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
+        log = [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-200:]
+    return {
+        "installed": not problem,
+        "problem": problem,
+        "space": environment.space_problem(folder, fitting) if problem else "",
+        "folder": str(folder),
+        "checkout": checkout,
+        "left_out": left_out,
+        "download": download,
+        "disk": disk,
+        "busy": is_busy(folder),
+        "log": log,
+    }
