@@ -88,8 +88,7 @@ class InContextCaptionPanels(io.ComfyNode):
         node_id = str(cls.hidden.unique_id or "")
         ask = _asking(base_url[0], settings, node_id)
         answer = describe(recipe[0], _pixels(images), wishes, ask, side=settings.side)
-        host.send_text(node_id, f"described by {settings.model}")
-        return _outputs(recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
+        return _outputs(node_id, recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
 
 
 class InContextCaptionDataset(io.ComfyNode):
@@ -252,6 +251,7 @@ class InContextReadCaption(io.ComfyNode):
                 "Takes a description of a set, as a vision-language model answered or as a joint caption stands in a file, "
                 "and splits it into summary and panels. Thinking, code fences and remarks around it are left out."
             ),
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 types.Recipe.Input("recipe", tooltip="Which markers to expect."),
                 io.String.Input(
@@ -275,7 +275,8 @@ class InContextReadCaption(io.ComfyNode):
     def execute(
         cls, recipe: Recipe, answer: str, names: str, escape_parentheses: bool, clip: Any = None
     ) -> io.NodeOutput:
-        return _outputs(recipe, answers.read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
+        node_id = str(cls.hidden.unique_id or "")
+        return _outputs(node_id, recipe, answers.read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
 
 
 def _server_inputs() -> list[Any]:
@@ -363,12 +364,14 @@ def _caption_outputs() -> list[Any]:
     ]
 
 
-def _outputs(recipe: Recipe, answer: Answer, wishes: Wishes, escape: bool, clip: Any) -> io.NodeOutput:
+def _outputs(node_id: str, recipe: Recipe, answer: Answer, wishes: Wishes, escape: bool, clip: Any) -> io.NodeOutput:
+    """What both nodes give, and the caption on the node itself: Preview as Text would hide <names>."""
     plain = answers.build(recipe, answer.parts, wishes.names)
     line = captions.escape(plain) if escape else plain
     report = [*answers.remarks(recipe, answer, line)]
     if clip is not None:
         report.append(captions.token_report(line, captions.count_tokens(line, counters(clip))))
+    host.send_text(node_id, line)
     parts = captions.parse(recipe, plain)
     return io.NodeOutput(line, parts.summary, list(parts.panels), "\n".join(report))
 

@@ -57,8 +57,11 @@ def test_a_batch_is_described_as_one_set(host: HostPack) -> None:
     assert [picture.getpixel((0, 0)) for picture in asked.pictures] == [(value,) * 3 for value in (0, 128, 255)]
     assert "it is tea" in asked.texts[0]
     assert "<Mia>" in asked.texts[0]
-    told = [data for event, data in host.sent() if "seeing-model" in str(data)]
-    assert any("waiting for" in str(data) for data in told)
+    told = [str(data) for _, data in host.sent()]
+    assert any("waiting for seeing-model" in text for text in told)
+    # on the node, where the page takes it for HTML
+    assert any("&lt;Leo&gt; pours" in text for text in told)
+    assert not any("<Leo>" in text for text in told)
 
 
 def test_a_list_and_a_whole_canvas_are_described_too(host: HostPack) -> None:
