@@ -17,7 +17,7 @@ import { fill } from "./words.mjs";
 
 export const MOST_PANELS = 9;
 const FIELD_HEIGHT = 46;
-const OTHER_HEIGHT = 150;
+const OTHER_HEIGHT = 176; // the caption, its meters and its notes
 const UNKNOWN_HEIGHT = 30;
 
 export class CaptionEditor {
@@ -98,7 +98,7 @@ export class CaptionEditor {
     const tooLong = over.map(({ encoder, limit, cut }) =>
       fill(this.#words.tooLong, { encoder: encoderName(encoder), limit, rest: rest(answer.caption, cut) }),
     );
-    this.#say([...answer.problems, ...tooLong, ...notes], "incontext-problem");
+    this.#say([...tooLong, ...answer.problems, ...notes], "incontext-problem");
   }
 
   #say(sentences, className) {

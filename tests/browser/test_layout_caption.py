@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,7 +164,7 @@ def test_stitch_has_the_inputs_of_its_layout(either: Interface) -> None:
     either.show(stitch)
     either.screenshot(f"stitch-{either.renderer}")
     # saved and opened again, every link is where it was
-    either.load(either.page.evaluate("() => app.graph.serialize()"))
+    either.load(json.loads(either.page.evaluate("() => JSON.stringify(app.graph.serialize())")))
     assert either.inputs(stitch) == sent
 
 
