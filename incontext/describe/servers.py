@@ -13,7 +13,8 @@ import ipaddress
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import VisionError
@@ -75,11 +76,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A server that whoever runs ComfyUI has named, with its key."""
+    """The key of a server that whoever runs ComfyUI has named; empty where it needs none."""
 
-    server: Server
-    key: str = field(default="", repr=False)
-    source: str = ""
+    key: str = field(repr=False)
+    source: str
 
 
 def address(text: str) -> Server:
@@ -107,7 +107,7 @@ def permitted(base_url: str, named: Mapping[tuple[str, str, int], Named]) -> Ser
         named: see `named_servers`.
 
     Raises:
-        VisionError: where the address cannot be read, or is of another machine that nobody has named.
+        VisionError: where the address cannot be read, is of another machine that nobody has named, or its key is none.
     """
     asked = address(base_url)
     known = named.get(asked.origin)
@@ -119,7 +119,7 @@ def permitted(base_url: str, named: Mapping[tuple[str, str, int], Named]) -> Ser
         )
     if known is None:
         return asked
-    return Server(asked.scheme, asked.host, asked.port, asked.path, known.key, known.source)
+    return replace(asked, key=_checked(known.key, known.source), source=known.source)
 
 
 def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[tuple[str, str, int], Named]:
@@ -135,8 +135,6 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
     entries = [(base, key, str(file)) for base, key in (_entries(file) if file else {}).items()]
     if environment.get(BASE):
         entries.append((environment[BASE], environment.get(KEY, ""), KEY))
-    if environment.get("OPENAI_API_KEY"):
-        entries.append((environment.get("OPENAI_BASE_URL") or _OPENAI, environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
     named: dict[tuple[str, str, int], Named] = {}
     for base, key, source in entries:
         try:
@@ -145,7 +143,11 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
             raise VisionError(
                 f"A server that is named beside {source} has an address of another form. {error}"
             ) from None
-        named.setdefault(server.origin, Named(server, _checked(key, source), source))
+        named.setdefault(server.origin, Named(key, source))
+    if environment.get("OPENAI_API_KEY"):
+        with suppress(VisionError):  # it is there for other programs too, which read other addresses
+            server = address(environment.get("OPENAI_BASE_URL") or _OPENAI)
+            named.setdefault(server.origin, Named(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
     return named
 
 

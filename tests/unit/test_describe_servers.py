@@ -141,11 +141,14 @@ def test_a_damaged_file_is_told_without_what_is_in_it(tmp_path: Path, text: str)
 
 @pytest.mark.parametrize("key", ["a b", "sk-1\r\nX-Evil: 1", "schlüssel", "a\x00b"])
 def test_a_key_that_is_none_is_refused_unseen(key: str) -> None:
+    named = named_servers({"OPENAI_API_KEY": key})
+    assert permitted("http://127.0.0.1:11434/v1", named).key == "", "what is wrong elsewhere is no hindrance here"
     with pytest.raises(VisionError, match="OPENAI_API_KEY holds spaces or characters") as error:
-        named_servers({"OPENAI_API_KEY": key})
+        permitted("https://api.openai.com/v1", named)
     assert key not in str(error.value)
 
 
 def test_a_named_address_that_is_none_is_told_with_its_place() -> None:
     with pytest.raises(VisionError, match=f"beside {KEY} has an address of another form"):
         named_servers({BASE: "api.example.com", KEY: SECRET})
+    assert named_servers({**ENVIRONMENT, "OPENAI_BASE_URL": "https://azure.example/openai?version=1"}) == {}
