@@ -1,7 +1,5 @@
 /** A few helpers for elements; no state. */
 
-const STYLESHEET = new URL("../incontext.css", import.meta.url).href;
-
 /**
  * An element with its class, attributes and children.
  * @param {string} tag
@@ -17,10 +15,11 @@ export function make(tag, className = "", children = [], attributes = {}) {
   return element;
 }
 
-/** Load the pack's stylesheet, once a page. */
-export function loadStyles() {
-  if (document.querySelector(`link[href="${STYLESHEET}"]`)) return;
-  document.head.append(make("link", "", [], { rel: "stylesheet", href: STYLESHEET }));
+/** Load a stylesheet of the pack, once a page. */
+export function loadStyles(file = "incontext.css") {
+  const href = new URL(`../${file}`, import.meta.url).href;
+  if (document.querySelector(`link[href="${href}"]`)) return;
+  document.head.append(make("link", "", [], { rel: "stylesheet", href }));
 }
 
 /** Position and size in per cent of a canvas. */

@@ -1,0 +1,92 @@
+/** Trainings: a tab in the bottom panel, and a small view on the nodes that train. Everything is read from the runs' folders. */
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+import { loadStyles } from "./lib/dom.mjs";
+import { valueOf } from "./lib/upstream.mjs";
+import { addElement } from "./lib/widgets.mjs";
+import { Compact } from "./lib/training/compact.mjs";
+import { Desk } from "./lib/training/desk.mjs";
+import { Panel } from "./lib/training/panel.mjs";
+import { wordsOf } from "./lib/training/words.mjs";
+
+const TAB = "incontext-lora-trainings";
+const HEIGHT = 300;
+/** Nodes that train, and how their runs name the trainer. */
+const TRAINERS = { InContextTrainLora: "sd-scripts", InContextTrainLoraInHost: "in-host" };
+
+const desk = new Desk(api);
+/** @type {Panel | null} */
+let panel = null;
+
+app.registerExtension({
+  name: "InContextLora.Training",
+
+  commands: [
+    {
+      id: "InContextLora.ShowTrainings",
+      label: "In-Context LoRA: show trainings",
+      icon: "pi pi-chart-line",
+      function: () => open(),
+    },
+  ],
+
+  bottomPanelTabs: [
+    {
+      id: TAB,
+      title: "In-Context LoRA",
+      type: "custom",
+      render: (element) => element.replaceChildren(shownPanel().element),
+    },
+  ],
+
+  setup() {
+    loadStyles("incontext_training.css");
+    for (const event of ["execution_start", "executing", "execution_error", "execution_interrupted"])
+      api.addEventListener(event, () => desk.lookNow());
+  },
+
+  nodeCreated(node) {
+    const trainer = TRAINERS[node.comfyClass];
+    if (!trainer) return;
+    const about = () => ({ trainer, name: valueOf(node, "name"), resume: valueOf(node, "resume") });
+    const view = new Compact(desk, page(), about, open);
+    addElement(node, "training", view.element, () => HEIGHT);
+    view.element.style.setProperty("--incontext-min-height", `${HEIGHT}px`);
+    desk.add(view);
+    const removed = node.onRemoved;
+    node.onRemoved = function (...values) {
+      desk.remove(view);
+      return removed?.apply(this, values);
+    };
+  },
+});
+
+/** Show the panel, with this run and this tab of its side. */
+function open(run, tab) {
+  const { bottomPanel } = app.extensionManager;
+  if (bottomPanel.activeBottomPanelTab?.id !== TAB) bottomPanel.toggleBottomPanelTab(TAB);
+  if (run) shownPanel().pick(run);
+  if (tab) shownPanel().openTab(tab);
+}
+
+function shownPanel() {
+  if (!panel) {
+    panel = new Panel(desk, page());
+    desk.add(panel);
+  } else {
+    desk.lookNow();
+  }
+  return panel;
+}
+
+function page() {
+  const locale = app.extensionManager.setting.get("Comfy.Locale");
+  return { words: wordsOf(locale), locale, tell, onNewLora: () => app.refreshComboInNodes() };
+}
+
+function tell(text, isProblem = false) {
+  const severity = isProblem ? "error" : "success";
+  app.extensionManager.toast.add({ severity, summary: "In-Context LoRA", detail: text, life: isProblem ? 10_000 : 4_000 });
+}

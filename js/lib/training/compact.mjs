@@ -1,0 +1,78 @@
+/** A training on its node: the run of the node's name, small. */
+
+import { make } from "../dom.mjs";
+import { Chart } from "./chart.mjs";
+import { button, Head, Part, samplePicture } from "./parts.mjs";
+import { runOfNode } from "./run_state.mjs";
+
+/** @implements {import("./desk.mjs").View} */
+export class Compact {
+  #about;
+  #words;
+  #open;
+  #drawnCurve = "";
+  #isTrainerThere = true;
+  #asked = 0;
+
+  /**
+   * @param {import("./desk.mjs").Desk} desk
+   * @param {{words: object, tell: (text: string, isProblem?: boolean) => void}} page
+   * @param {() => {trainer: string, name: string, resume?: string}} about  what the node would train now
+   * @param {(run?: string, tab?: string) => void} open  show the panel
+   */
+  constructor(desk, { words, tell }, about, open) {
+    this.#about = about;
+    this.#words = words;
+    this.#open = open;
+    this.head = new Head(desk, words, tell);
+    const curve = make("div", "incontext-curve");
+    this.chart = new Chart(curve, words, true);
+    this.picture = new Part("div", "incontext-last");
+    this.body = make("div", "incontext-body", [this.head.element, curve, this.picture.element]);
+    this.nothing = make("div", "incontext-nothing", [words.noRunOfNode]);
+    this.missing = make("div", "incontext-missing", [
+      make("span", "", [words.trainerMissing]),
+      button(words.showTrainer, "", () => open(undefined, "trainer")),
+    ]);
+    this.all = button(words.showAll, "", () => open(this.#run?.name));
+    this.all.classList.add("incontext-all");
+    const parts = [this.missing, this.body, this.nothing, this.all];
+    this.element = make("div", "incontext-lora incontext-compact", parts);
+    this.missing.hidden = true;
+    this.body.hidden = true;
+  }
+
+  #run;
+
+  wants(desk) {
+    this.#run = runOfNode(desk.runs, this.#about());
+    return this.#run?.name;
+  }
+
+  async show(desk) {
+    const state = desk.state(this.wants(desk));
+    this.body.hidden = !state;
+    this.nothing.hidden = Boolean(state);
+    if (state) {
+      this.head.show(state.run);
+      const drawn = `${state.name} ${state.offset}`;
+      if (drawn !== this.#drawnCurve) this.chart.show(state.series.columns());
+      this.#drawnCurve = drawn;
+      const last = state.sampleSteps[0];
+      this.picture.element.hidden = !last;
+      this.picture.draw([state.name, last, state.layout], () =>
+        (last?.files ?? []).slice(0, 1).map((file) => samplePicture(desk.sampleUrl(state.name, file), state.layout)),
+      );
+    }
+    if (this.#about().trainer === "sd-scripts") await this.#lookForTrainer(desk);
+  }
+
+  /** Say that the trainer is missing, and look again now and then while it is. */
+  async #lookForTrainer(desk) {
+    if (Date.now() - this.#asked < (this.#isTrainerThere ? 60_000 : 5_000)) return;
+    this.#asked = Date.now();
+    const trainer = await desk.get("/trainer").catch(() => null);
+    this.#isTrainerThere = trainer?.installed ?? true;
+    this.missing.hidden = this.#isTrainerThere;
+  }
+}

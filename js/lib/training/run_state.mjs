@@ -1,0 +1,124 @@
+/** What is known of a run so far, put together from the server's answers; see nodes/run_routes.py. */
+
+/** The columns of the chart by step. What a resumed run did again takes the place of what it had done before. */
+export class Series {
+  step = [];
+  loss = [];
+  smoothed = [];
+  rate = [];
+  /** @type {Map<number, number>} */
+  validation = new Map();
+
+  clear() {
+    this.#keep(0);
+    this.validation.clear();
+  }
+
+  /** @param {{step: number[], loss: number[], smoothed: number[], learning_rate: number[]}} points */
+  add(points) {
+    for (const [index, step] of points.step.entries()) {
+      if (!Number.isFinite(step)) continue;
+      if (this.step.length && step <= this.step.at(-1)) this.#goBackTo(step);
+      this.step.push(step);
+      this.loss.push(points.loss[index]);
+      this.smoothed.push(points.smoothed[index]);
+      this.rate.push(points.learning_rate[index]);
+    }
+  }
+
+  /** Columns of one length for the chart: step, loss, smoothed, validation, learning rate; null where there is none. */
+  columns() {
+    const extra = [...this.validation.keys()].filter((step) => position(this.step, step) < 0);
+    if (!extra.length) {
+      const validation = this.step.map((step) => this.validation.get(step) ?? null);
+      return [this.step, this.loss, this.smoothed, validation, this.rate];
+    }
+    const steps = [...this.step, ...extra].sort((one, other) => one - other);
+    const of = (column) => steps.map((step) => column[position(this.step, step)] ?? null);
+    const validation = steps.map((step) => this.validation.get(step) ?? null);
+    return [steps, of(this.loss), of(this.smoothed), validation, of(this.rate)];
+  }
+
+  #goBackTo(step) {
+    let length = this.step.length;
+    while (length && this.step[length - 1] >= step) length--;
+    this.#keep(length);
+    for (const measured of [...this.validation.keys()]) if (measured >= step) this.validation.delete(measured);
+  }
+
+  #keep(length) {
+    for (const column of [this.step, this.loss, this.smoothed, this.rate]) column.length = length;
+  }
+}
+
+export class RunState {
+  /** @param {string} name  of the run's folder */
+  constructor(name) {
+    this.name = name;
+    this.clear();
+  }
+
+  clear() {
+    this.offset = 0;
+    /** @type {object | null} the server's summary */
+    this.run = null;
+    this.layout = null;
+    this.checkpoints = [];
+    this.series = new Series();
+    /** @type {Map<string, number>} file → step */
+    this.samples = new Map();
+  }
+
+  /**
+   * Take an answer of the server.
+   * @returns {boolean} whether there is more to ask for at once
+   */
+  take({ run, layout, checkpoints, news }) {
+    if (news.from !== this.offset) this.clear(); // another run under this name
+    Object.assign(this, { run, layout, checkpoints, offset: news.offset });
+    this.series.add(news.points);
+    for (const event of news.events) {
+      if (event.event === "sample") this.samples.set(event.file, event.step);
+      if (event.event === "validation" && Number.isFinite(event.loss)) this.series.validation.set(event.step, event.loss);
+    }
+    return news.more;
+  }
+
+  /** Files of the samples by step, the newest step first. @returns {{step: number, files: string[]}[]} */
+  get sampleSteps() {
+    const steps = new Map();
+    for (const [file, step] of this.samples) steps.set(step, [...(steps.get(step) ?? []), file]);
+    return [...steps].map(([step, files]) => ({ step, files: files.sort() })).sort((one, other) => other.step - one.step);
+  }
+}
+
+/** The run that a training node is about: that which it resumes, else the newest of its name; undefined where there is none. */
+export function runOfNode(runs, { trainer, name, resume }) {
+  if (resume && resume !== "none") return runs.find((run) => run.name === resume);
+  return runs.find((run) => run.trainer === trainer && run.title === name);
+}
+
+/** The run to show at first: one that runs, else the newest. */
+export function firstRun(runs) {
+  return runs.find((run) => run.state === "running") ?? runs[0];
+}
+
+/** What can be asked of a run, in the order of the buttons. @returns {string[]} */
+export function actionsOf(run, isStopping) {
+  if (run.state === "running") {
+    const stop = isStopping && run.trainer === "sd-scripts" ? "end" : "stop";
+    return [stop, "save", "sample"];
+  }
+  return run.resumable ? ["resume"] : [];
+}
+
+function position(sorted, value) {
+  let [low, high] = [0, sorted.length - 1];
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    if (sorted[middle] === value) return middle;
+    if (sorted[middle] < value) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}
