@@ -192,7 +192,8 @@ class InContextCaptionDataset(io.ComfyNode):
         def described(pictures: Sequence[np.ndarray]) -> Written:
             answer = describe(recipe, pictures, wishes, ask, side=settings.side)
             line = answers.build(recipe, answer.parts, wishes.names)
-            return Written(line, answers.remarks(recipe, answer, line))
+            # parentheses are plain text in a training caption
+            return Written(line, answers.remarks(recipe, answer, captions.escape(line)))
 
         ask = _asking(base_url, settings, node_id, say)
         report = caption_folder(

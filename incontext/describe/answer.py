@@ -16,6 +16,7 @@ from .. import caption
 from ..caption import JointCaption
 from ..errors import CaptionError, VisionError
 from ..recipe import Recipe
+from .instruction import SUMMARY
 
 LONGEST = 350  # words that fit into T5's 512 tokens, more or less
 
@@ -155,7 +156,7 @@ def _loose(mark: str) -> str:
 
 
 def _summary(head: str, repairs: list[str]) -> str:
-    labelled = list(_SUMMARY.finditer(head))
+    labelled = list(_SUMMARY.finditer(head)) or list(re.finditer(SUMMARY, head))
     if labelled:
         before, summary = head[: labelled[-1].start()], head[labelled[-1].end() :]
         if before.strip():

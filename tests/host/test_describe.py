@@ -188,7 +188,7 @@ def test_a_folder_is_captioned_and_then_built(host: HostPack, sets: Path) -> Non
     with VisionServer(says(GOOD)) as server:
         folder, report, count = caption_dataset(host, server, sets)
     assert (folder, count) == (str(sets), 3)
-    assert report.startswith(f"{sets.name}: 3 written of 3 sets")
+    assert report == f"{sets.name}: 3 written of 3 sets\nFolder: {sets} (read as one folder a set)\n"
     assert (sets / "set-2" / "caption.txt").read_text() == CAPTION + "\n"
     assert node.fingerprint_inputs(folder=sets.name) != fingerprint
     events = host.sent()

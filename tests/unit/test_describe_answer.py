@@ -128,6 +128,7 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
         sections(lambda number, marker: f"Image #{number}： "),
         sections(lambda number, marker: f"{marker} ", summary=f"Here is the joint caption:\n\n{SUMMARY}"),
         "Okay.\n\n" + PLAIN,
+        "Okay. " + PLAIN.replace("\n", " "),
         f"{PLAIN}\n\nLet me know if you want changes!",
         f"```\n{PLAIN}\n```",
         f"~~~markdown\n{PLAIN}\n~~~",
