@@ -48,13 +48,11 @@ def published_recipes() -> Json:
 
 
 def lora_recipe(name: str) -> Json:
-    """
-    Raises:
-        InContextError: for a name that LoRA loaders do not list, or a file that is no LoRA.
-    """
-    if name not in lora_names():  # nothing else is opened, whatever the name says
-        raise InContextError(f"There is no LoRA {name!r} in the list of Load In-Context LoRA.")
-    recipe, source = find_recipe(lora_path(name))
+    """A LoRA's recipe; that of a published LoRA is known by its name before the file is there."""
+    if name in lora_names():  # nothing else is opened, whatever the name says
+        recipe, source = find_recipe(lora_path(name))
+    else:
+        recipe, source = tasks.recipe_for_file(name), "there is no such file yet"
     return {"recipe": recipe and recipe.to_json(), "source": source}
 
 

@@ -73,8 +73,12 @@ def test_a_loras_own_recipe_is_told(client: Client, host: HostPack) -> None:
 )
 def test_only_listed_loras_are_opened(client: Client, name: str) -> None:
     status, answer = client.get("/incontext_lora/lora_recipe", f"name={name}")
-    assert status == 400
-    assert "There is no LoRA" in answer["error"]
+    assert (status, answer) == (200, {"recipe": None, "source": "there is no such file yet"})
+
+
+def test_a_published_lora_is_known_before_it_is_downloaded(client: Client) -> None:
+    _, answer = client.get("/incontext_lora/lora_recipe", "name=couple-profile.safetensors")
+    assert answer["recipe"] == json.loads(json.dumps(tasks.recipe("couple-profile").to_json()))
 
 
 def test_the_caption_is_the_nodes(client: Client, host: HostPack) -> None:
