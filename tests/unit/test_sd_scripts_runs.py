@@ -97,6 +97,21 @@ class TestSuccess:
         assert seen.count(run_folder.STEP) == 5
         assert "idle" in seen[seen.index(run_folder.STEP) :]
 
+    def test_old_data_is_removed_unless_it_trains(self, start: Start, place: session.Place) -> None:
+        """What a running training reads stays, however long it takes; the log of the next run says what went."""
+        run, process = start(pause=5.0)
+        until(lambda: steps(run))
+        used = Path(json.loads((run.folder / "job-1" / "job.json").read_text())["cache"])
+        unused = used.with_name("flux-of-last-year")
+        unused.mkdir()
+        for folder in (used, unused):
+            os.utime(folder, (0, 0))
+        other, _ = start({"validation_sets": 1})
+        assert used.exists()
+        assert not unused.exists()
+        assert "removed flux-of-last-year, 0.00 GB" in (other.folder / "log.txt").read_text()
+        process.kill()
+
 
 class TestFailure:
     @pytest.mark.parametrize("phase", ["starting", "loading the models", "encoding the captions", "training", "saving"])

@@ -165,6 +165,33 @@ class TestData:
         assert second != first
         assert any("Edited" in path.read_text() for path in second.glob("*.txt"))
 
+    def test_old_data_is_removed(self, tmp_path: Path) -> None:
+        now = 1_000_000_000.0
+
+        def unused(name: str, days: float, size: int = 10) -> Path:
+            folder = tmp_path / "training" / f"flux-{name}"
+            (folder / "64x64").mkdir(parents=True)
+            (folder / "64x64" / "1.png").write_bytes(b"\0" * size)
+            os.utime(folder, (now - days * data.DAY,) * 2)
+            return folder
+
+        old, used = unused("old", 31), unused("used", 40)
+        stays, large, small = unused("stays", 3), unused("large", 10, 1000), unused("small", 20)
+        recent = unused("recent", 1, 5000)
+        removed = data.prune(tmp_path, {used}, now, largest=5050)
+        assert removed == [data.Removed("flux-large", 1000), data.Removed("flux-old", 10)]
+        assert [folder.exists() for folder in (old, large)] == [False, False]
+        assert all(folder.exists() for folder in (used, stays, small, recent))
+
+    def test_training_on_it_makes_data_recent(self, tmp_path: Path) -> None:
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
+        folder = data.prepare(dataset, "flux", [(128, 192)], 0, [])[0].images.parent
+        os.utime(folder, (0, 0))
+        data.prepare(dataset, "flux", [(128, 192)], 0, [])
+        assert data.prune(dataset.folder, ()) == []
+        os.utime(folder, (0, 0))
+        assert [removed.name for removed in data.prune(dataset.folder, ())] == [folder.name]
+
     def test_too_few_sets(self, tmp_path: Path) -> None:
         dataset = small_dataset(folder_sets(tmp_path / "sets", 2), tmp_path / "datasets")
         with pytest.raises(TrainingError, match="2 sets, 2 of which are held out"):

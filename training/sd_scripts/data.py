@@ -16,7 +16,8 @@ import hashlib
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,10 @@ from .settings import Sizes
 
 FOLDER = "training"
 SMALLEST = 512  # px, side of a square of the same area
+
+DAY = 24 * 3600.0
+RECENT, OLD = 2 * DAY, 30 * DAY  # since the last training on it: until then it stays, from then on it goes
+LARGEST = 20_000_000_000  # bytes of all that a dataset keeps for trainings that are over
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ def prepare(
     cut = len(dataset) - validation_sets
     ids = [item.id for item in dataset.items]
     folder = dataset.folder / FOLDER / f"{name}-{key([*ids, str(cut), *depends_on])}"
+    _touch(folder)
     portions = []
     for index, (width, height) in enumerate(sizes):
         parts = [("", dataset.items[:cut])]
@@ -114,6 +120,39 @@ def prepare(
             masked = any(item.masked for item in items)
             portions.append(Portion(width, height, images, masked, len(items), bool(suffix)))
     return portions
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Prepared data that was removed: its folder's name, and bytes."""
+
+    name: str
+    size: int
+
+
+def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, largest: int = LARGEST) -> list[Removed]:
+    """Remove what no training has used for long, and the longest unused of what is left where that is too large.
+
+    It is made anew when a training needs it again; only the time to encode it is lost.
+
+    Args:
+        dataset: the dataset's folder.
+        in_use: folders that stay whatever their age.
+        now: in seconds, as file times are.
+        largest: bytes that may stay.
+    """
+    now = time.time() if now is None else now
+    resting = [path for path in (dataset / FOLDER).glob("*-*") if path.is_dir() and path not in in_use]
+    removed, kept = [], 0
+    for folder in sorted(resting, key=lambda path: path.stat().st_mtime, reverse=True):
+        unused = now - folder.stat().st_mtime
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if unused < RECENT or (unused < OLD and kept + size <= largest):
+            kept += size
+            continue
+        shutil.rmtree(folder, ignore_errors=True)
+        removed.append(Removed(folder.name, size))
+    return removed
 
 
 def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int]) -> None:
@@ -135,6 +174,17 @@ def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int
 def _text(caption: str, target: Path) -> None:
     if not target.exists():  # the id, and so the name, changes with the caption
         _write(target, lambda path: path.write_text(caption + "\n", encoding="utf-8"))
+
+
+def _touch(folder: Path) -> None:
+    """Make a folder and note when it was last used, for `prune`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:

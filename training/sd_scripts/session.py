@@ -5,6 +5,7 @@ Everything about a run is in its folder, so each of these can be done by another
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -222,6 +223,8 @@ def _begin(
     fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
     caches = [settings.precision.value, *fp8, *preflight.identity(order.files)]
     portions = data.prepare(order.dataset, family.name, sizes, settings.validation_sets, caches, go_on)
+    for removed in data.prune(order.dataset.folder, {portions[0].images.parent, *_caches_in_use(place.runs)}):
+        writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB: no training has used it for long")
     prompts = [item.caption for item in order.dataset.items[-max(1, settings.samples) :]]
     place_tokenizers(family, place.comfyui, place.tokenizers)
     made = job.build(
@@ -281,6 +284,15 @@ def _check_card_is_free(place: Place) -> None:
     others = [path.parent for path in place.runs.glob(f"*/{supervise.RECORD}") if supervise.find(path.parent)]
     if others and not place.on_cpu:
         raise TrainingError(f"{others[0].name} is still training on the graphics card. Wait for it, or stop it first.")
+
+
+def _caches_in_use(runs: Path) -> Iterator[Path]:
+    """The prepared data of all runs that train now."""
+    for path in runs.glob(f"*/{supervise.RECORD}"):
+        if supervise.find(path.parent):
+            for described in path.parent.glob("job-*/job.json"):
+                with contextlib.suppress(OSError, ValueError, KeyError):  # being written, or an older version's
+                    yield Path(json.loads(described.read_text(encoding="utf-8"))["cache"])
 
 
 def trained_recipe(order: Order) -> Recipe:
