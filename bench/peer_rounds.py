@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -156,6 +157,9 @@ def main() -> None:
         import comfy.options
 
         comfy.options.enable_args_parsing()
+        importlib.import_module(
+            "utils.install_util"
+        )  # before a module of ComfyUI hides that package behind its own name
         import server
 
         server.PromptServer(asyncio.new_event_loop())
