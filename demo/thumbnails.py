@@ -2,7 +2,8 @@
 
     python -m demo.thumbnails --base BASE --comfyui PATH      (BASE as `run.py serve` prints it)
 
-`storyboard-flux` and `caption-panels` need models that are not bundled; their thumbnails are drawings, and say so.
+The templates of published tasks and `caption-panels` need models that are not bundled; their thumbnails are drawings,
+and say so.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from incontext.recipe import Recipe
+from incontext.tasks import OFFICIAL
 
 from . import world
 from .job import Job, Mode
@@ -50,23 +54,27 @@ def framed(picture: np.ndarray, given: int | None = None) -> Image.Image:
     return image
 
 
-def canvas_drawing(rows: int, width: int, height: int, names: tuple[str, ...], remark: str) -> Image.Image:
-    """A canvas with its panels' names."""
+def canvas_drawing(recipe: Recipe) -> Image.Image:
+    """A task's canvas with its panels' names."""
     card = Image.new("RGB", SIZE, (255, 255, 255))
     draw = ImageDraw.Draw(card)
-    scale = (SIZE[1] - 60) / height
-    left, top = (SIZE[0] - width * scale) / 2, 16
-    for row, name in enumerate(names):
-        box = (
-            left,
-            top + row * height / rows * scale,
-            left + width * scale,
-            top + (row + 1) * height / rows * scale,
-        )
-        draw.rectangle(box, fill=_PAPER, outline=_LINE, width=2)
-        draw.text(((box[0] + box[2]) / 2, (box[1] + box[3]) / 2), name, fill=_INK, anchor="mm", font=_font(20))
+    layout = recipe.layout
+    scale = min((SIZE[0] - 32) / layout.width, (SIZE[1] - 60) / layout.height)
+    left, top = (SIZE[0] - layout.width * scale) / 2, 16 + (SIZE[1] - 60 - layout.height * scale) / 2
+    for box, name in zip(layout.boxes, layout.names, strict=True):
+        x, y = left + box.left * scale, top + box.top * scale
+        draw.rectangle((x, y, x + box.width * scale, y + box.height * scale), fill=_PAPER, outline=_LINE, width=2)
+        middle = (x + box.width * scale / 2, y + box.height * scale / 2)
+        draw.text(middle, f"[{name}]", fill=_INK, anchor="mm", font=_font(18))
+    remark = f"{layout.width} x {layout.height} for {recipe.base} (a drawing, not a result)"
     draw.text((SIZE[0] / 2, SIZE[1] - 22), remark, fill=_INK, anchor="mm", font=_font(15))
     return card
+
+
+def published_cards() -> dict[str, Image.Image]:
+    """Drawings for the templates of the ten published tasks, by the template's name."""
+    names = {"film-storyboard": "storyboard-flux"}
+    return {names.get(recipe.name, f"{recipe.name}-flux"): canvas_drawing(recipe) for recipe in OFFICIAL}
 
 
 def described(drawn: world.Set, summary: str) -> Image.Image:
@@ -115,9 +123,7 @@ def main() -> None:
         "reference-panel": on_card([framed(picture, number) for number, picture in enumerate(clean[:3])]),
         "build-dataset": on_card([sheet.convert("RGB")]),
         "train-in-host": on_card([framed(base[3]), framed(plain[3])]),
-        "storyboard-flux": canvas_drawing(
-            3, 1024, 1536, ("[SCENE-1]", "[SCENE-2]", "[SCENE-3]"), "1024×1536 for FLUX.1-dev (a drawing, not a result)"
-        ),
+        **published_cards(),
     }
     drawn = world.Set((world.Panel("star", "gold"), world.Panel("moon", "gold"), world.Panel("heart", "gold")))
     cards["caption-panels"] = described(drawn, "Three panels drawn in gold ink,")

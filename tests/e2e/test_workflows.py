@@ -16,6 +16,7 @@ import torch
 from incontext_lora.demo import models, sets, world
 from incontext_lora.demo.server import ComfyServer, ExecutionFailed, ExecutionInterrupted, PromptRefused
 from incontext_lora.demo.workflow import WORKFLOWS, Prompt, find_node, load, set_value, to_prompt
+from incontext_lora.incontext import caption as captions
 from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext import tasks
 from incontext_lora.incontext.dataset import Dataset
@@ -251,13 +252,16 @@ def test_storyboard_flux_runs_on_stand_ins_for_its_large_models(api: Api) -> Non
     assert steps == list(range(1, 21))
 
 
-def test_storyboard_flux_has_the_published_settings(api: Api) -> None:
-    prompt = api.prompt("storyboard-flux")
+@pytest.mark.parametrize("task", [recipe.name for recipe in tasks.OFFICIAL])
+def test_each_published_task_has_a_template_with_its_settings_and_a_caption_in_its_style(api: Api, task: str) -> None:
+    name = "storyboard-flux" if task == "film-storyboard" else f"{task}-flux"
+    lora_file = f"{task}.safetensors"
+    prompt = api.prompt(name)
     settings = {
         "UNETLoader": {"unet_name": "flux1-dev.safetensors", "weight_dtype": "default"},
         "DualCLIPLoader": {"type": "flux"},
         "VAELoader": {"vae_name": "ae.safetensors"},
-        "InContextLoadLora": {"lora_name": STORYBOARD_LORA, "strength": 1.0},
+        "InContextLoadLora": {"lora_name": lora_file, "strength": 1.0},
         "FluxGuidance": {"guidance": 3.5},
         "ModelSamplingFlux": {"max_shift": 1.15, "base_shift": 0.5},
         "BasicScheduler": {"scheduler": "simple", "steps": 20, "denoise": 1.0},
@@ -266,13 +270,19 @@ def test_storyboard_flux_has_the_published_settings(api: Api) -> None:
     }
     for node, expected in settings.items():
         inputs = prompt[find_node(prompt, node)]["inputs"]
-        assert {name: inputs[name] for name in expected} == expected
+        assert {key: inputs[key] for key in expected} == expected
     lora = find_node(prompt, "InContextLoadLora")
     for node in ("EmptySD3LatentImage", "ModelSamplingFlux"):
         inputs = prompt[find_node(prompt, node)]["inputs"]
         assert (inputs["width"], inputs["height"]) == ([lora, 3], [lora, 4])
     wanted = {"flux1-dev.safetensors", "t5xxl_fp16.safetensors", "clip_l.safetensors", "ae.safetensors"}
-    assert declared_files(load("storyboard-flux")) == {*wanted, STORYBOARD_LORA}
+    assert declared_files(load(name)) == {*wanted, lora_file}
+    written = prompt[find_node(prompt, "InContextJointCaption")]["inputs"]
+    recipe = tasks.recipe(task)
+    texts = [written[f"panel_{number}"] for number in range(1, len(recipe.layout) + 1)]
+    caption = captions.build(recipe, written["summary"], texts, names=written["names"].split(","))
+    assert not captions.problems(recipe, caption)
+    assert caption.startswith(f"{recipe.prefix} {recipe.opening}".strip())
 
 
 # --- build-dataset --------------------------------------------------------------------------------------------------
