@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
@@ -12,9 +13,7 @@ from torch import Tensor
 
 from ..incontext import caption as captions
 from ..incontext.dataset_options import Shape
-from ..incontext.describe import answer as answers
 from ..incontext.describe import servers
-from ..incontext.describe.instruction import instruction
 from ..incontext.describe.options import Existing, Settings, Wishes
 from ..incontext.errors import InContextError
 from ..incontext.recipe import Recipe
@@ -170,6 +169,7 @@ class InContextCaptionDataset(io.ComfyNode):
         invent_names: bool,
         hint: str,
     ) -> io.NodeOutput:
+        from ..incontext.describe import answer as answers
         from ..incontext.describe.folder import Written, caption_folder
         from ..incontext.describe.joint import describe
 
@@ -235,6 +235,8 @@ class InContextCaptionInstruction(io.ComfyNode):
 
     @classmethod
     def execute(cls, recipe: Recipe, pictures: str, names: str, invent_names: bool, hint: str) -> io.NodeOutput:
+        from ..incontext.describe.instruction import instruction
+
         if pictures not in (ALL_PANELS, EACH_PANEL):
             raise InContextError(f"'pictures' is {pictures!r}; choose {ALL_PANELS!r} or {EACH_PANEL!r}.")
         wishes = Wishes.of(names, invent_names, hint)
@@ -276,8 +278,10 @@ class InContextReadCaption(io.ComfyNode):
     def execute(
         cls, recipe: Recipe, answer: str, names: str, escape_parentheses: bool, clip: Any = None
     ) -> io.NodeOutput:
+        from ..incontext.describe.answer import read
+
         node_id = str(cls.hidden.unique_id or "")
-        return _outputs(node_id, recipe, answers.read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
+        return _outputs(node_id, recipe, read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
 
 
 def _server_inputs() -> list[Any]:
@@ -367,6 +371,8 @@ def _caption_outputs() -> list[Any]:
 
 def _outputs(node_id: str, recipe: Recipe, answer: Answer, wishes: Wishes, escape: bool, clip: Any) -> io.NodeOutput:
     """What both nodes give, and the caption on the node itself: Preview as Text would hide <names>."""
+    from ..incontext.describe import answer as answers
+
     plain = answers.build(recipe, answer.parts, wishes.names)
     line = captions.escape(plain) if escape else plain
     report = [*answers.remarks(recipe, answer, line)]
@@ -383,8 +389,6 @@ def _asking(base_url: str, settings: Settings, node_id: str, say: Any = None) ->
     Raises:
         VisionError: where the server may not be asked.
     """
-    from functools import partial
-
     from ..incontext.describe.client import complete
 
     named = servers.named_servers(os.environ, host.private_folder() / servers.FILE)
