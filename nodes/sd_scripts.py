@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ..training.sd_scripts.architectures import ARCHITECTURES
+from ..training.sd_scripts.architectures import ARCHITECTURES, untried_titles
 from ..training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ..training.sd_scripts.settings import SdSettings
 from . import host, types
@@ -42,7 +42,13 @@ class InContextTrainLora(io.ComfyNode):
                 types.Dataset.Input("dataset", tooltip="From Build Dataset."),
                 io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
                 io.Combo.Input(
-                    "architecture", options=list(TITLES), default=next(iter(TITLES)), tooltip="The model family."
+                    "architecture",
+                    options=list(TITLES),
+                    default=next(iter(TITLES)),
+                    tooltip=(
+                        f"The model family. {untried_titles()} are set up as sd-scripts documents them, but no training of "
+                        "them was tried here; the others are trained by the tests."
+                    ),
                 ),
                 io.Combo.Input(
                     "model",

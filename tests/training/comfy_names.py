@@ -26,10 +26,15 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "pos_embed_max_size": 64, "pos_embed_scaling_factor": None, "qk_norm": "rms", "x_block_self_attn_layers": [0],
         "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 128}},
     }  # fmt: skip
+    lumina = {
+        "patch_size": 2, "in_channels": 16, "dim": 96, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "axes_dims": [8, 8, 8],
+        "axes_lens": [300, 512, 512], "qk_norm": True, "cap_feat_dim": 64,
+    }  # fmt: skip
     kinds = {
         "flux": (comfy.supported_models.Flux, {"image_model": "flux", **flux}),
         "chroma": (comfy.supported_models.Chroma, {"image_model": "chroma", **chroma}),
         "sd3": (comfy.supported_models.SD3, sd3),
+        "lumina2": (comfy.supported_models.Lumina2, {"image_model": "lumina2", **lumina}),
     }
     kind, config = kinds[family]
     made = kind(config)

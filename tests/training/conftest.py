@@ -15,7 +15,7 @@ from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.layout import columns
 from incontext_lora.incontext.recipe import Recipe
 from incontext_lora.training.sd_scripts import environment, preflight, session
-from incontext_lora.training.sd_scripts.architectures import architecture
+from incontext_lora.training.sd_scripts.architectures import FLUX, architecture
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.settings import SdSettings, Sizes
 from PIL import Image
@@ -92,6 +92,7 @@ def models(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @pytest.fixture
 def place(trainer: Trainer, comfyui: Path, tmp_path: Path) -> session.Place:
+    session.place_tokenizers(FLUX, comfyui, tmp_path / "tokenizers")  # `tiny` gives Lumina one of these
     return session.Place(
         trainer, tmp_path / "runs", tmp_path / "loras", comfyui, tmp_path / "tokenizers", runner=TINY, on_cpu=True
     )

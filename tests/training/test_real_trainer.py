@@ -38,7 +38,7 @@ def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] == kind]
 
 
-@pytest.fixture(scope="module", params=["flux", "chroma", "sd3"])
+@pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 

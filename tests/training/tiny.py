@@ -4,7 +4,8 @@
     python tiny.py CHECKOUT JOB_FOLDER                    the pack's runner, with the sizes put in place
     python tiny.py bare CHECKOUT JOB_FOLDER               the same job without the runner; prints the seconds its steps took
 
-Sizes only: every class, loader, cache, loss and file is the real one.
+Sizes only: every class, loader, cache, loss and file is the real one. (The one exception is Gemma's tokenizer, which asks
+for an account; T5's takes its place.)
 """
 
 from __future__ import annotations
@@ -37,11 +38,47 @@ def clip_config(width: int, layers: int = 2) -> Any:
     )  # fmt: skip
 
 
+def gemma_config() -> Any:
+    from transformers import Gemma2Config
+
+    return Gemma2Config(
+        vocab_size=32128, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32, query_pre_attn_scalar=32, pad_token_id=0,
+    )  # fmt: skip
+
+
+def lumina_params() -> Any:
+    from library.lumina_models import LuminaParams
+
+    return LuminaParams(
+        in_channels=16, dim=96, n_layers=2, n_heads=4, n_kv_heads=2, axes_dims=[8, 8, 8], axes_lens=[300, 512, 512],
+        qk_norm=True, cap_feat_dim=WIDTH,
+    )  # fmt: skip
+
+
+class TokenizerInPlace:
+    @staticmethod
+    def from_pretrained(name: str, cache_dir: str) -> Any:
+        from transformers import T5TokenizerFast
+
+        assert name == "google/gemma-2-2b"
+        return T5TokenizerFast.from_pretrained(str(Path(cache_dir) / "google_t5-v1_1-xxl"))
+
+
 def put_sizes() -> None:
     """Put tiny sizes where the checkout has its fixed ones."""
     import torch
     from accelerate import init_empty_weights
-    from library import chroma_models, flux_models, flux_utils, sd3_models, sd3_utils
+    from library import (
+        chroma_models,
+        flux_models,
+        flux_utils,
+        lumina_models,
+        lumina_util,
+        sd3_models,
+        sd3_utils,
+        strategy_lumina,
+    )
     from transformers import CLIPTextModelWithProjection, T5EncoderModel
 
     tiny = {
@@ -74,6 +111,10 @@ def put_sizes() -> None:
     sd3_utils.load_clip_g = seeded(CLIPTextModelWithProjection, clip_config(1280))
     sd3_utils.load_t5xxl = seeded(T5EncoderModel, t5_config(4096))
 
+    lumina_models.LuminaParams.get_2b_config = classmethod(lambda cls: lumina_params())
+    lumina_util.Gemma2Config = lambda **_: gemma_config()
+    strategy_lumina.AutoTokenizer = TokenizerInPlace
+
     class TinyVae(sd3_models.SDVAE):
         def __init__(self, dtype: Any = None, device: Any = None) -> None:
             torch.nn.Module.__init__(self)
@@ -86,9 +127,9 @@ def put_sizes() -> None:
 def write(architecture: str, folder: Path) -> None:
     """The model files of an architecture, with random weights."""
     import torch
-    from library import chroma_models, flux_models, sd3_models
+    from library import chroma_models, flux_models, lumina_models, sd3_models
     from safetensors.torch import save_file
-    from transformers import CLIPTextModel, T5EncoderModel
+    from transformers import CLIPTextModel, Gemma2Model, T5EncoderModel
 
     put_sizes()
     torch.manual_seed(0)
@@ -116,6 +157,12 @@ def write(architecture: str, folder: Path) -> None:
         }  # fmt: skip
         for name, key in stubs.items():
             save_file({key: torch.zeros(1), "shared.weight": torch.zeros(1)}, str(folder / f"{name}.safetensors"))
+        return
+    if architecture == "lumina2":
+        save(lumina_models.NextDiT_2B_GQA_patch2_Adaln_Refiner(), "model.safetensors")
+        gemma = {f"model.{key}": value for key, value in Gemma2Model(gemma_config()).state_dict().items()}
+        save_file(gemma, str(folder / "gemma2.safetensors"))
+        save(flux_models.AutoEncoder(flux_models.configs["dev"].ae_params), "ae.safetensors")
         return
     if architecture == "chroma":
         save(chroma_models.Chroma(chroma_models.chroma_params), "model.safetensors")

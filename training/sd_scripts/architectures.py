@@ -49,6 +49,7 @@ class Architecture:
         fp8: whether the model can be kept in 8 bits, and by which option.
         sampling: settings of the sample pictures.
         base: what the recipe in the LoRA names as its model.
+        untried: why nothing is known of a real training of ours; empty where the tests do one.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Architecture:
     fp8: str = "fp8_base"
     sampling: Mapping[str, Any] = field(default_factory=dict)
     model_option: str = "pretrained_model_name_or_path"
+    untried: str = ""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -188,6 +190,7 @@ HUNYUAN_IMAGE = Architecture(
     converter="networks/convert_hunyuan_image_lora_to_comfy.py",
     fp8="fp8_scaled",
     sampling={"sample_steps": 20, "scale": 3.5},
+    untried="its sizes are fixed in the trainer's code, and too large for a test",
 )
 ANIMA = Architecture(
     name="anima",
@@ -209,9 +212,15 @@ ANIMA = Architecture(
     prefixes=("lora_unet_", "diffusion_model."),
     fp8="",
     sampling={"sample_steps": 28, "scale": 4.0},
+    untried="its sizes are fixed in the trainer's code, and ComfyUI 0.3.75 does not know the model",
 )
 
 ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (FLUX, CHROMA, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)}
+
+
+def untried_titles() -> str:
+    """The families without a training of ours, for people."""
+    return " and ".join(each.title for each in ARCHITECTURES.values() if each.untried)
 
 
 def architecture(name: str) -> Architecture:
