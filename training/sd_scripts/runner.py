@@ -196,9 +196,8 @@ def cleared(result: tuple[Any, ...], given: Any, masked: bool) -> tuple[Any, ...
 
     prediction, target, timesteps, weighting = result
     target = torch.where(given, prediction.detach().to(target.dtype), target)
-    if not masked:  # the mean is to be over what is painted; a loss mask has its own scale
-        share = 1 - given.float().mean(dim=list(range(1, given.ndim)), keepdim=True)
-        weighting = (1.0 if weighting is None else weighting) / share
+    if not masked:  # the mean is to be over what is painted in the batch; a loss mask has its own scale
+        weighting = (1.0 if weighting is None else weighting) / (1 - given.float().mean())
     return prediction, target, timesteps, weighting
 
 
