@@ -5,14 +5,14 @@ import { api } from "../../scripts/api.js";
 
 import { loadStyles } from "./lib/dom.mjs";
 import { valueOf } from "./lib/upstream.mjs";
-import { addElement } from "./lib/widgets.mjs";
+import { addElement, onWidget } from "./lib/widgets.mjs";
 import { Compact } from "./lib/training/compact.mjs";
 import { Desk } from "./lib/training/desk.mjs";
 import { Panel } from "./lib/training/panel.mjs";
 import { wordsOf } from "./lib/training/words.mjs";
 
 const TAB = "incontext-lora-trainings";
-const HEIGHT = 300;
+const HEIGHT = 340;
 /** Nodes that train, and how their runs name the trainer. */
 const TRAINERS = { InContextTrainLora: "sd-scripts", InContextTrainLoraInHost: "in-host" };
 
@@ -37,7 +37,10 @@ app.registerExtension({
       id: TAB,
       title: "In-Context LoRA",
       type: "custom",
-      render: (element) => element.replaceChildren(shownPanel().element),
+      render: (element) => {
+        element.style.height = "100%"; // the panel scrolls in itself
+        element.replaceChildren(shownPanel().element);
+      },
     },
   ],
 
@@ -52,9 +55,11 @@ app.registerExtension({
     if (!trainer) return;
     const about = () => ({ trainer, name: valueOf(node, "name"), resume: valueOf(node, "resume") });
     const view = new Compact(desk, page(), about, open);
-    addElement(node, "training", view.element, () => HEIGHT);
+    addElement(app, node, "training", view.element, () => HEIGHT);
     view.element.style.setProperty("--incontext-min-height", `${HEIGHT}px`);
     desk.add(view);
+    for (const widget of node.widgets.filter(({ name }) => name === "name" || name === "resume"))
+      onWidget(widget, () => desk.lookNow());
     const removed = node.onRemoved;
     node.onRemoved = function (...values) {
       desk.remove(view);

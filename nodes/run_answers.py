@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ..incontext.dataset import Dataset
+from ..incontext.dataset.manifest import MANIFEST
 from ..incontext.dataset.report import Finding
 from ..incontext.errors import DatasetError, InContextError, TrainingError
 from ..training import monitor
@@ -137,13 +138,19 @@ def set_up_trainer(action: str) -> Json:
 
 
 def dataset(name: str) -> Json:
-    """The sets of a dataset, and what the build said of each; findings without a set are about the whole."""
+    """The sets of a dataset, and what the build said of each; findings without a set are about the whole.
+
+    ``{"dataset": None}`` where there is none yet, which is no error: the node asks before it has run.
+    """
+    folder = _below(host.output_folder("incontext_datasets"), name)
+    if folder is None or not (folder / MANIFEST).is_file():
+        return {"dataset": None}
     found = find_dataset(name)
     findings: dict[str, list[Finding]] = {}
     for finding in found.report.findings:
         findings.setdefault(finding.set, []).append(finding)
     built = {item.set for item in found.items}
-    return {
+    shown = {
         "name": found.name,
         "headline": found.report.headline,
         "width": found.layout.width,
@@ -164,6 +171,7 @@ def dataset(name: str) -> Json:
         ],
         "findings": [finding.to_json() for finding in findings.get("", ())],
     }
+    return {"dataset": shown}
 
 
 def find_dataset(name: str) -> Dataset:

@@ -9,7 +9,7 @@ POST /incontext_lora/runs/{run}/resume              go on with it in the backgro
 POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
 GET  /incontext_lora/trainer                        whether sd-scripts is installed, its size, the log of an installation
 POST /incontext_lora/trainer                        {"action": "install" or "check"}; a second one is refused
-GET  /incontext_lora/datasets/{dataset}             its sets with the findings that belong to each
+GET  /incontext_lora/datasets/{dataset}             {"dataset": its sets, each with its findings, or null}
 GET  /incontext_lora/datasets/{dataset}/{item}      a small picture of a set
 
 Everything is read from the folders of runs and datasets, so it does not matter who trains or when the page was loaded. What

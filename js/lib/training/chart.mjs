@@ -63,7 +63,7 @@ export class Chart {
     const css = (name) => getComputedStyle(this.#element).getPropertyValue(name).trim() || "#888";
     const axis = {
       stroke: () => css("--descrip-text"),
-      grid: { stroke: () => css("--border-color"), width: 1 },
+      grid: { stroke: () => css("--border-color"), width: 0.5 },
       ticks: { show: false },
       font: "11px Inter, system-ui, sans-serif",
       gap: 3,
@@ -72,7 +72,7 @@ export class Chart {
     return {
       width,
       height,
-      padding: [8, 10, 0, 0],
+      padding: [8, 24, 0, 0],
       legend: { show: !this.#isSmall },
       cursor: this.#isSmall ? { show: false } : { points: { size: 5 }, y: false },
       scales: { x: { time: false }, rate: { range: (plot, low, high) => [0, 1.05 * (high || 1)] } },

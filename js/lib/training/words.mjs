@@ -1,7 +1,6 @@
 /** Every word that the training monitor and the dataset view show, in the languages of the pack's translations. */
 
 const ENGLISH = {
-  title: "In-Context LoRA",
   running: "running",
   finished: "finished",
   cancelled: "stopped",
@@ -55,8 +54,6 @@ const ENGLISH = {
   trainerMissing: "The sd-scripts trainer is not installed yet.",
   showTrainer: "Install it …",
   showAll: "All trainings",
-  showTrainings: "In-Context LoRA: show trainings",
-  sets: "{count} sets",
   leftOut: "left out",
   onlyFindings: "Only sets with findings",
   allSets: "All sets",
@@ -66,7 +63,6 @@ const ENGLISH = {
 };
 
 const CHINESE = {
-  title: "In-Context LoRA",
   running: "训练中",
   finished: "已完成",
   cancelled: "已停止",
@@ -120,8 +116,6 @@ const CHINESE = {
   trainerMissing: "尚未安装 sd-scripts 训练器。",
   showTrainer: "安装…",
   showAll: "所有训练",
-  showTrainings: "In-Context LoRA：显示训练",
-  sets: "{count} 组",
   leftOut: "未收入",
   onlyFindings: "仅显示有提示的图组",
   allSets: "所有图组",
