@@ -14,7 +14,6 @@ from run import _RUN_IN_PACK, ROOT
 
 from .figure import Figure
 
-HELD_OUT = 48
 DETAIL = "the real trainer at tiny sizes, 20 composites of 384×128"
 LARGER = "20 composites of 768×256, an eighth of a published canvas"
 
@@ -42,7 +41,7 @@ def _measured(module: str, base: Path) -> dict[str, Any]:
 def _demo_figure(measured: dict[str, Any]) -> Figure:
     base, lora = measured["base"], measured["lora"]
     detail = (
-        f"{HELD_OUT} held-out captions in ComfyUI, {base['agreement']:.2f} without the LoRA; captions met {lora['accuracy']:.2f} "
+        f"{measured['captions']} held-out captions in ComfyUI, {base['agreement']:.2f} without the LoRA; captions met {lora['accuracy']:.2f} "
         f"({base['accuracy']:.2f}); trained in {measured['seconds']:.0f} s"
     )
     return Figure.of("sd_scripts.demo_set_agreement", [lora["agreement"]], "share", ">= 0.9", detail)

@@ -122,7 +122,7 @@ def main() -> None:
     except environment.TrainerNotInstalled as error:
         print(json.dumps({"missing": str(error)}))
         return
-    print(json.dumps({**figures, "seconds": trained.seconds}))
+    print(json.dumps({**figures, "captions": HELD_OUT, "seconds": trained.seconds}))
 
 
 if __name__ == "__main__":
