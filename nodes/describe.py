@@ -14,7 +14,7 @@ from torch import Tensor
 from ..incontext import caption as captions
 from ..incontext.dataset_options import Shape
 from ..incontext.describe import servers
-from ..incontext.describe.options import Existing, Settings, Wishes
+from ..incontext.describe.options import Existing, Pictures, Settings, Wishes
 from ..incontext.errors import InContextError
 from ..incontext.recipe import Recipe
 from . import host, types
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 CATEGORY = "in-context lora/caption"
 DETECT = "detect"
 MODEL = "qwen2.5vl:7b"
-ALL_PANELS, EACH_PANEL = "one picture of all panels", "one picture a panel"
 
 
 class InContextCaptionPanels(io.ComfyNode):
@@ -70,6 +69,7 @@ class InContextCaptionPanels(io.ComfyNode):
         images: list[Tensor],
         base_url: list[str],
         model: list[str],
+        pictures: list[str],
         side: list[int],
         max_tokens: list[int],
         timeout: list[int],
@@ -82,11 +82,12 @@ class InContextCaptionPanels(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..incontext.describe.joint import describe
 
-        settings = Settings(model[0], timeout[0], max_tokens[0], seed[0], side=side[0])
+        shown = Pictures(pictures[0])
+        settings = Settings(model[0], timeout[0], max_tokens[0], seed[0], side=side[0], pictures=shown)
         wishes = Wishes.of(names[0], invent_names[0], hint[0])
         node_id = str(cls.hidden.unique_id or "")
         ask = _asking(base_url[0], settings, node_id)
-        answer = describe(recipe[0], _pixels(images), wishes, ask, side=settings.side)
+        answer = describe(recipe[0], _pixels(images), wishes, settings, ask)
         return _outputs(node_id, recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
 
 
@@ -161,6 +162,7 @@ class InContextCaptionDataset(io.ComfyNode):
         shape: str,
         base_url: str,
         model: str,
+        pictures: str,
         side: int,
         max_tokens: int,
         timeout: int,
@@ -173,7 +175,7 @@ class InContextCaptionDataset(io.ComfyNode):
         from ..incontext.describe.folder import Written, caption_folder
         from ..incontext.describe.joint import describe
 
-        settings = Settings(model, timeout, max_tokens, seed, side=side)
+        settings = Settings(model, timeout, max_tokens, seed, side=side, pictures=Pictures(pictures))
         wishes = Wishes.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
         source = host.resolve_folder(folder)
@@ -189,8 +191,8 @@ class InContextCaptionDataset(io.ComfyNode):
             place = f"{done} of {total} sets"
             say("next" if done < total else "done")
 
-        def described(pictures: Sequence[np.ndarray]) -> Written:
-            answer = describe(recipe, pictures, wishes, ask, side=settings.side)
+        def described(panels: Sequence[np.ndarray]) -> Written:
+            answer = describe(recipe, panels, wishes, settings, ask)
             line = answers.build(recipe, answer.parts, wishes.names)
             # parentheses are plain text in a training caption
             return Written(line, answers.remarks(recipe, answer, captions.escape(line)))
@@ -224,8 +226,8 @@ class InContextCaptionInstruction(io.ComfyNode):
                 types.Recipe.Input("recipe", tooltip="How the task's captions are written."),
                 io.Combo.Input(
                     "pictures",
-                    options=[ALL_PANELS, EACH_PANEL],
-                    default=ALL_PANELS,
+                    options=Pictures,
+                    default=Pictures.ALL.value,
                     tooltip="What the other node shows to its model: the canvas with all panels, or each panel by itself.",
                 ),
                 *_wish_inputs(),
@@ -237,10 +239,7 @@ class InContextCaptionInstruction(io.ComfyNode):
     def execute(cls, recipe: Recipe, pictures: str, names: str, invent_names: bool, hint: str) -> io.NodeOutput:
         from ..incontext.describe.instruction import instruction
 
-        if pictures not in (ALL_PANELS, EACH_PANEL):
-            raise InContextError(f"'pictures' is {pictures!r}; choose {ALL_PANELS!r} or {EACH_PANEL!r}.")
-        wishes = Wishes.of(names, invent_names, hint)
-        return io.NodeOutput(instruction(recipe, wishes, one_picture=pictures == ALL_PANELS))
+        return io.NodeOutput(instruction(recipe, Wishes.of(names, invent_names, hint), Pictures(pictures)))
 
 
 class InContextReadCaption(io.ComfyNode):
@@ -299,6 +298,12 @@ def _server_inputs() -> list[Any]:
             "model",
             default=default.model,
             tooltip="Name of a model on that server that reads several pictures at once.",
+        ),
+        io.Combo.Input(
+            "pictures",
+            options=Pictures,
+            default=default.pictures.value,
+            tooltip="What the model is shown: each panel by itself, or one canvas, for models that read a single picture.",
         ),
         io.Int.Input(
             "side",

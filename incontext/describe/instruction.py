@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..recipe import Recipe
-from .options import Wishes
+from .options import Pictures, Wishes
 
 SUMMARY = "SUMMARY:"
 
@@ -13,18 +13,18 @@ _WORDS = 260  # of a whole caption; T5 reads 512 tokens, and a word has one to t
 _MOST_WORDS = 60  # of one part
 
 
-def instruction(recipe: Recipe, wishes: Wishes, *, one_picture: bool = False) -> str:
+def instruction(recipe: Recipe, wishes: Wishes, shown: Pictures = Pictures.EACH) -> str:
     """The text that goes to the model together with the pictures.
 
     Args:
         recipe: markers, opening and the form of names.
-        one_picture: the model sees one picture with all panels, and not a picture for each.
+        shown: what the model sees.
     """
     count = len(recipe.markers)
     words = min(_MOST_WORDS, _WORDS // (count + 1))
     begin = f" Begin it with these words: {recipe.opening}" if recipe.opening else ""
     paragraphs = [
-        _seen(count, one_picture),
+        _seen(count, shown),
         f"Summary: what the panels share, such as the story or subject, the persons and things that recur, the place, "
         f"the light and the style.{begin}\n"
         "Each panel: what this panel shows, such as who or what is where, what happens, and how near it is seen. "
@@ -45,24 +45,26 @@ def once_more(problem: str) -> str:
     return f"That answer cannot be used. {problem} Answer once more, with exactly the lines that were asked for."
 
 
-def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str]) -> list[dict[str, object]]:
+def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, object]]:
     """The question as messages of the chat protocol.
 
     Args:
-        urls: one picture a panel, as ``data:`` addresses in the order of the panels.
+        urls: the pictures as ``data:`` addresses: one a panel, in the order of the panels, or one of all panels.
+        shown: which of the two.
     """
-    content: list[dict[str, object]] = [{"type": "text", "text": instruction(recipe, wishes)}]
-    for number, (marker, url) in enumerate(zip(recipe.markers, urls, strict=True), 1):
-        content.append({"type": "text", "text": f"Picture {number} is panel {marker}:"})
+    content: list[dict[str, object]] = [{"type": "text", "text": instruction(recipe, wishes, shown)}]
+    labels = [f"Picture {number} is panel {marker}:" for number, marker in enumerate(recipe.markers, 1)]
+    for label, url in zip(labels if shown is Pictures.EACH else [""], urls, strict=True):
+        content += [{"type": "text", "text": label}] if label else []
         content.append({"type": "image_url", "image_url": {"url": url}})
     return [{"role": "user", "content": content}]
 
 
-def _seen(count: int, one_picture: bool) -> str:
+def _seen(count: int, shown: Pictures) -> str:
     end = "Describe them in English: a summary of the whole set, then a text for each panel."
     if count == 1:
         return "Describe the picture in English: a summary, then a text for its only panel."
-    if one_picture:
+    if shown is Pictures.ALL:
         return f"The picture has {count} panels that belong together; read them row by row, from the left. {end}"
     return f"The {count} pictures are panels that belong together, one a picture, in this order. {end}"
 

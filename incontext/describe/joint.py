@@ -12,27 +12,30 @@ from ..recipe import Recipe
 from . import pictures
 from .answer import Answer, AnswerError, read
 from .instruction import messages, once_more
-from .options import Wishes
+from .options import Pictures, Settings, Wishes
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], str]
 """Messages → the text of the answer."""
 
 
-def describe(recipe: Recipe, panels: Sequence[np.ndarray], wishes: Wishes, ask: Ask, *, side: int) -> Answer:
+def describe(recipe: Recipe, panels: Sequence[np.ndarray], wishes: Wishes, settings: Settings, ask: Ask) -> Answer:
     """Describe a set, all panels in one question.
 
     Args:
         recipe: how the task's captions are written.
         panels: uint8 [height, width, 3] each; one a panel, or one of the whole set.
+        settings: what is shown, and how large.
         ask: see `client.complete`.
-        side: pixels of the longer side that are sent.
 
     Raises:
         PanelError: for another number of pictures.
         AnswerError: where the answer cannot be used, nor the second one.
     """
-    each = pictures.panels_of(panels, recipe.layout)
-    question = messages(recipe, wishes, [pictures.data_url(panel, side) for panel in each])
+    shown = settings.pictures
+    whole = shown is Pictures.ALL
+    sent = [pictures.whole_of(panels, recipe.layout)] if whole else pictures.panels_of(panels, recipe.layout)
+    urls = [pictures.data_url(picture, settings.side) for picture in sent]
+    question = messages(recipe, wishes, urls, shown)
     text = ask(question)
     try:
         return read(recipe, text)

@@ -27,6 +27,13 @@ class Wishes:
         return Wishes(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
 
 
+class Pictures(Enum):
+    """What a model is shown of a set."""
+
+    EACH = "one picture a panel"
+    ALL = "one picture of all panels"  # for models that read a single picture
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a model is asked.
@@ -38,6 +45,7 @@ class Settings:
         seed: another one gives another answer, where the server knows seeds.
         temperature: how freely it chooses words.
         side: pixels of the longer side of the pictures that are sent.
+        pictures: whether each panel is a picture, or all are one.
     """
 
     model: str
@@ -46,6 +54,7 @@ class Settings:
     seed: int = 0
     temperature: float = 0.2
     side: int = 768
+    pictures: Pictures = Pictures.EACH
 
 
 class Existing(Enum):

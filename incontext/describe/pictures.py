@@ -10,8 +10,11 @@ import numpy as np
 from PIL import Image
 
 from ..dataset import canvas
+from ..dataset.images import Picture
+from ..dataset_options import BuildOptions
 from ..errors import PanelError
 from ..layout import PanelLayout
+from ..stitch import Fit
 
 _QUALITY = 92  # of JPEG; letters and logos stay legible
 
@@ -34,6 +37,21 @@ def panels_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> list[np.nd
         )
     height, width, _ = pictures[0].shape
     return [pictures[0][cut.rows, cut.columns] for cut in canvas.cuts(width, height, layout)]
+
+
+def whole_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> np.ndarray:
+    """One picture of the whole set: as given, or stitched from one a panel, each shown in full.
+
+    Args:
+        pictures: uint8 [height, width, 3] each, in the order of the panels.
+
+    Raises:
+        PanelError: for another number of pictures.
+    """
+    if len(pictures) == 1:
+        return pictures[0]
+    panels = [Picture(panel, panel.shape[1], panel.shape[0]) for panel in panels_of(pictures, layout)]
+    return canvas.from_panels(layout, panels, BuildOptions(fit=Fit.CONTAIN)).pixels
 
 
 def data_url(pixels: np.ndarray, side: int) -> str:

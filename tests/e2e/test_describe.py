@@ -36,8 +36,18 @@ def template(comfy: ComfyServer, vision: VisionServer, seed: int) -> Prompt:
 
 def folder_prompt(vision: VisionServer, folder: str) -> Prompt:
     """The muted half of the workflow, with Build Dataset behind it."""
-    widgets = {"existing": "keep", "shape": "detect", "base_url": vision.url, "model": "seeing-model", "side": 128}
-    widgets |= {"max_tokens": 256, "timeout": 60, "seed": 0, "names": "", "invent_names": False, "hint": ""}
+    widgets = {"existing": "keep", "shape": "detect", "base_url": vision.url, "model": "seeing-model"}
+    widgets |= {"pictures": "one picture a panel", "side": 128, "max_tokens": 256, "timeout": 60, "seed": 0}
+    widgets |= {"names": "", "invent_names": False, "hint": ""}
+        "pictures": "one picture a panel",
+        "side": 128,
+        "max_tokens": 256,
+        "timeout": 60,
+        "seed": 0,
+        "names": "",
+        "invent_names": False,
+        "hint": "",
+    }
     layout = {
         "kind": "columns",
         "width": 192,

@@ -12,7 +12,7 @@ from incontext_lora.incontext import caption, tasks
 from incontext_lora.incontext.caption import JointCaption
 from incontext_lora.incontext.describe.answer import AnswerError, build, read, remarks
 from incontext_lora.incontext.describe.instruction import instruction, once_more
-from incontext_lora.incontext.describe.options import Wishes
+from incontext_lora.incontext.describe.options import Pictures, Wishes
 from incontext_lora.incontext.layout import Box, columns, custom, rows
 from incontext_lora.incontext.recipe import Recipe
 
@@ -291,5 +291,5 @@ def test_the_instruction_holds_what_the_user_wants() -> None:
     assert "of your choice" not in named
     assert "of your choice" in instruction(STORY, Wishes.of("", True))
     assert "Do not make up names" in instruction(STORY, Wishes())
-    assert "The picture has 3 panels" in instruction(STORY, Wishes(), one_picture=True)
+    assert "The picture has 3 panels" in instruction(STORY, Wishes(), Pictures.ALL)
     assert "lacks" in once_more("The answer lacks [SCENE-3].")

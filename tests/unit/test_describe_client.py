@@ -15,7 +15,7 @@ from incontext_lora.incontext.caption import JointCaption
 from incontext_lora.incontext.describe import client, joint, servers
 from incontext_lora.incontext.describe.answer import AnswerError
 from incontext_lora.incontext.describe.client import ServerError, complete
-from incontext_lora.incontext.describe.options import Settings, Wishes
+from incontext_lora.incontext.describe.options import Pictures, Settings, Wishes
 from incontext_lora.incontext.describe.servers import Server, address
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.layout import rows
@@ -314,9 +314,10 @@ def panel(value: int, height: int = 64, width: int = 128) -> np.ndarray:
     return np.full((height, width, 3), value, np.uint8)
 
 
-def describe(server: VisionServer, panels: list[np.ndarray], side: int = 96) -> Any:
+def describe(server: VisionServer, panels: list[np.ndarray], shown: Pictures = Pictures.EACH) -> Any:
+    settings = Settings("seeing-model", side=96, pictures=shown)
     return joint.describe(
-        RECIPE, panels, Wishes(), lambda messages: complete(address(server.url), SETTINGS, messages), side=side
+        RECIPE, panels, Wishes(), settings, lambda messages: complete(address(server.url), settings, messages)
     )
 
 
@@ -344,6 +345,23 @@ def test_a_picture_of_the_whole_set_is_cut() -> None:
     ):
         describe(server, [panel(1)] * 2)
     assert server.asked == []
+
+
+def test_a_model_that_reads_one_picture_gets_the_whole_set() -> None:
+    several = [panel(10), panel(120, 32, 32), panel(230)]
+    whole = np.concatenate([panel(value, 50, 90) for value in (10, 120, 230)])
+    with VisionServer(says(GOOD)) as server:
+        describe(server, several, Pictures.ALL)
+        describe(server, [whole], Pictures.ALL)
+        with pytest.raises(PanelError, match="2 pictures for 3 panels"):
+            describe(server, several[:2], Pictures.ALL)
+    stitched, given = (asked.pictures for asked in server.questions)
+    assert [picture.size for picture in (*stitched, *given)] == [(64, 96), (58, 96)]
+    lines = np.asarray(stitched[0]).mean(axis=(1, 2))
+    assert lines[16] == pytest.approx(10, abs=6)
+    assert lines[80] == pytest.approx(230, abs=6)
+    assert 140 < lines[48] < 250, "the square is shown in full, with padding at its sides"
+    assert "The picture has 3 panels" in server.questions[0].texts[0]
 
 
 def test_an_unusable_answer_is_asked_for_once_more() -> None:

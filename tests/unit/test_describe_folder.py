@@ -22,7 +22,7 @@ from incontext_lora.incontext.errors import DatasetError, VisionError
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_sets, numbered_set, picture
 from incontext_lora.tests.vision_server import Asked, Reply, VisionServer, fails, hangs_up, says
 
-SETTINGS = Settings("seeing-model", timeout=20)
+SETTINGS = Settings("seeing-model", timeout=20, side=64)
 
 
 def counted(number: int) -> str:
@@ -56,7 +56,7 @@ def sets(tmp_path: Path) -> Path:
 def run(server: VisionServer, folder: Path, **more: Any) -> FolderReport:
     def described(pictures: Sequence[np.ndarray]) -> Written:
         ask = lambda messages: complete(address(server.url), SETTINGS, messages)  # noqa: E731
-        answer = joint.describe(RECIPE, pictures, Wishes(), ask, side=64)
+        answer = joint.describe(RECIPE, pictures, Wishes(), SETTINGS, ask)
         line = answers.build(RECIPE, answer.parts)
         return Written(line, answers.remarks(RECIPE, answer, line))
 
