@@ -82,8 +82,10 @@ def server(comfyui: Path, demo_models: Path | None, tmp_path_factory: pytest.Tem
         paths = base / "demo-models.yaml"
         paths.write_text(run.model_paths(demo_models), encoding="utf-8")
         arguments = ["--extra-model-paths-config", str(paths)]
-    with ComfyServer(base, comfyui, extra_arguments=arguments) as started:
-        yield started
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("INCONTEXT_LORA_DATA", str(base / "data"))  # never the user's own trainer
+        with ComfyServer(base, comfyui, extra_arguments=arguments) as started:
+            yield started
 
 
 @dataclass

@@ -1,0 +1,267 @@
+"""Trainings in the interface: started, watched, stopped and resumed by clicks, with a page that is reloaded meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from incontext_lora.training import run_folder
+from incontext_lora.training.run_folder import Run, RunWriter
+
+if TYPE_CHECKING:
+    from incontext_lora.demo.server import ComfyServer
+    from incontext_lora.tests.browser.conftest import Interface
+    from playwright.sync_api import Locator
+
+TRAIN = "InContextTrainLoraInHost"
+SHOW = "() => app.extensionManager.command.execute('InContextLora.ShowTrainings')"
+
+
+def runs_folder(server: ComfyServer) -> Path:
+    return server.base / "output" / "incontext_runs"
+
+
+def panel(interface: Interface) -> Locator:
+    """The tab in the bottom panel, opened by its command."""
+    interface.page.evaluate(SHOW)
+    found = interface.page.locator(".incontext-monitor")
+    found.wait_for()
+    return found
+
+
+def pick(shown: Locator, name: str) -> None:
+    shown.locator(".incontext-run", has=shown.page.locator(f"b:text-is('{name}')")).click()
+    shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
+
+
+def step_of(shown: Locator) -> int:
+    """The step that is shown."""
+    text = " ".join(shown.locator(".incontext-facts span").all_inner_texts())
+    return int(text.split("step ")[1].split(" of")[0]) if "step " in text else 0
+
+
+def wait_for_step(shown: Locator, step: int) -> None:
+    shown.page.wait_for_function(
+        """([element, step]) =>
+            Number(/step (\\d+)/.exec(element.querySelector('.incontext-facts')?.textContent)?.[1] ?? 0) >= step""",
+        arg=[shown.element_handle(), step],
+    )
+
+
+def wait_for_state(shown: Locator, state: str) -> None:
+    shown.locator(f".incontext-title .incontext-badge.incontext-{state}").wait_for()
+
+
+def is_drawn(curve: Locator) -> bool:
+    """Whether the chart's canvas has a line in the colour of the smoothed loss."""
+    script = """canvas => {
+        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+        let count = 0;
+        for (let i = 0; i < data.length; i += 4)
+            if (data[i + 2] > 200 && data[i] < 110 && data[i + 3] > 200) count++;
+        return count > 20 }"""
+    return curve.locator("canvas").evaluate(script)
+
+
+def test_a_training_is_watched_stopped_and_found_again(either: Interface) -> None:
+    """The template, with few steps: the loss moves in the panel and on the node, a reloaded page goes on showing it."""
+    is_vue = either.page.evaluate("() => Boolean(LiteGraph.vueNodesMode)")
+    name = f"watched-{'vue' if is_vue else 'classic'}"
+    either.load_template("train-in-host")
+    node = either.node_id(TRAIN)
+    for widget, value in {"name": name, "steps": 3000, "batch_size": 2, "save_every": 0, "sample_every": 0}.items():
+        either.set_value(node, widget, value)
+    either.page.evaluate("() => app.queuePrompt(0, 1)")
+    shown = panel(either)
+    shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
+    wait_for_step(shown, 3)
+    before = step_of(shown)
+    wait_for_step(shown, before + 3)
+    assert is_drawn(shown)
+
+    either.open()
+    shown = panel(either)
+    shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
+    wait_for_state(shown, "running")
+    wait_for_step(shown, before + 4)
+
+    shown.locator("[data-action=sample]").click()
+    shown.locator(".incontext-sample.incontext-cut").first.wait_for()
+    panels = shown.locator(".incontext-sample").first.locator(".incontext-panel")
+    assert panels.count() == 3
+    shown.locator("[data-action=save]").click()
+    shown.locator("[data-tab=checkpoints]").click()
+    shown.locator(".incontext-checkpoint").first.wait_for()
+    either.screenshot(f"training-{name}")
+    shown.locator("[data-action=stop]").click()
+    wait_for_state(shown, "cancelled")
+    assert "what was learned so far" in shown.locator(".incontext-message").inner_text()
+    run = Run(runs_folder(either.server) / name)
+    assert run.state == run_folder.CANCELLED
+
+    shown.locator(".incontext-checkpoint button").first.click()
+    either.page.locator(".p-toast-message", has_text="is in output/loras now").wait_for()
+    assert f"{run.checkpoints[-1].name}" in either.server.get_json("/models/loras")
+
+
+def test_the_node_shows_its_own_run(either: Interface) -> None:
+    past_run(runs_folder(either.server), "of-the-node")
+    node = either.add(TRAIN)
+    either.set_value(node, "name", "nothing-of-this-name")
+    shown = either.page.locator(".incontext-compact")
+    shown.locator(".incontext-nothing").wait_for()
+    either.set_value(node, "name", "of-the-node")
+    either.node(node, "app.canvas.ds.offset[1] = 800 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
+    wait_for_state(shown, "finished")
+    assert step_of(shown) == 200
+    either.page.wait_for_function("element => element.querySelector('canvas')?.width > 100", arg=shown.element_handle())
+    assert is_drawn(shown)
+    either.screenshot(f"training-node-{'vue' if either.page.evaluate('LiteGraph.vueNodesMode') else 'classic'}")
+    shown.locator(".incontext-all").click()
+    either.page.locator(".incontext-monitor .incontext-title b:text-is('of-the-node')").wait_for()
+
+
+def test_ten_thousand_steps_stay_fluid(interface: Interface) -> None:
+    past_run(runs_folder(interface.server), "long", steps=10_000)
+    shown = panel(interface)
+    pick(shown, "long")
+    interface.page.wait_for_function("() => document.querySelector('.incontext-monitor canvas')")
+    assert is_drawn(shown)
+    seconds = interface.page.evaluate(
+        """async () => {
+            const over = document.querySelector('.incontext-monitor .u-over');
+            const {left, top, width} = over.getBoundingClientRect();
+            const started = performance.now();
+            for (let i = 0; i < 30; i++) {
+                const place = {clientX: left + width * i / 30, clientY: top + 40, bubbles: true};
+                over.dispatchEvent(new MouseEvent('mousemove', place));
+                await new Promise(requestAnimationFrame);
+            }
+            return (performance.now() - started) / 1000 }"""
+    )
+    assert seconds / 30 < 0.1, "a pointer over the curve must not wait for it"
+    assert "step 9" in shown.locator(".u-legend").inner_text(), "the legend follows the pointer"
+
+
+def past_run(runs: Path, name: str, steps: int = 200) -> Run:
+    if (runs / name).exists():
+        return Run(runs / name)
+    writer = RunWriter.create(runs, name, {"trainer": "in-host", "name": name, "settings": {"steps": steps}})
+    writer.event("started", steps=steps)
+    for step in range(1, steps + 1):
+        loss = 0.3 + 1 / step + 0.1 * ((7919 * step) % 11) / 11
+        writer.event("step", step=step, steps=steps, loss=loss, smoothed=0.35 + 1 / step, learning_rate=1e-4)
+    writer.event("finished", lora=f"{name}.safetensors")
+    writer.close()
+    return writer.run
+
+
+# --- sd-scripts -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A run of the stand-in trainer that has just begun, and a server whose trainer is the stand-in too."""
+    if os.name == "nt":
+        pytest.skip("The stand-in's interpreter is a shell script.")
+    from incontext_lora.tests.dataset_sets import folder_sets
+    from incontext_lora.tests.sd_scripts_place import (
+        STAND_IN,
+        flux_files,
+        flux_order,
+        small_dataset,
+        stand_in_place,
+    )
+    from incontext_lora.training.sd_scripts import environment, session, supervise
+
+    where = replace(
+        stand_in_place(tmp_path, tmp_path / "ComfyUI"),
+        runs=runs_folder(prepared_server),
+        loras=prepared_server.base / "output" / "loras",
+    )
+    (where.trainer.checkout / "train_network.py").touch()
+    python = tmp_path / "python"  # runs the stand-in whatever runner it is given
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] && exec {shlex.quote(sys.executable)} "$@"\n'
+        f'shift\nexec {shlex.quote(sys.executable)} {shlex.quote(str(STAND_IN))} "$@"\n'
+    )
+    python.chmod(0o755)
+    folder = prepared_server.base / "data" / "trainer"
+    environment.remember(replace(where.trainer, python=python, adopted=True), folder)
+    monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.2}))
+    dataset = small_dataset(folder_sets(tmp_path / "sets", 4), tmp_path / "datasets")
+    order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=60, save_every=2), name="stand-in")
+    run, process = session.start(order, where)
+
+    def settle() -> None:
+        process.wait(30)
+        session.settle(run, where.loras, process.returncode)
+
+    yield run, settle
+    supervise.kill(run.folder)
+    (folder / "trainer.json").unlink()
+
+
+def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_in: Any) -> None:
+    run, settle = stand_in
+    shown = panel(interface)
+    pick(shown, run.name)
+    wait_for_state(shown, "running")
+    wait_for_step(shown, 3)
+    shown.locator("[data-action=stop]").click()
+    settle()
+    wait_for_state(shown, "cancelled")
+    assert "Resume it from step" in shown.locator(".incontext-message").inner_text()
+    shown.locator("[data-action=resume]").click()
+    wait_for_state(shown, "running")
+    wait_for_state(shown, "finished")
+    assert step_of(shown) == 60
+    assert f"{run.name}.safetensors" in interface.server.get_json("/models/loras")
+    shown.locator("[data-tab=log]").click()
+    shown.locator(".incontext-log", has_text="segment 2").wait_for()
+    interface.screenshot("training-sd-scripts")
+
+
+def test_what_the_trainer_takes_is_said_before_it_is_installed(interface: Interface) -> None:
+    node = interface.add("InContextTrainLora")
+    interface.node(node, "app.canvas.ds.offset[1] = 800 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
+    interface.page.locator(".incontext-missing button").click()
+    shown = interface.page.locator(".incontext-monitor")
+    shown.locator("[data-action=install]").wait_for()
+    assert "GB on the disk, in a folder of its own" in shown.locator(".incontext-trainer").inner_text()
+    assert not (interface.server.base / "data" / "trainer" / "setting-up.txt").exists(), "nothing without a click"
+
+
+# --- datasets -------------------------------------------------------------------------------------------------------
+
+
+def test_a_built_dataset_is_shown_with_its_warnings(either: Interface) -> None:
+    sets = either.server.base / "input" / "shown-sets"
+    if not sets.exists():
+        from incontext_lora.tests.dataset_sets import folder_set, folder_sets
+
+        folder_sets(sets, 5)
+        folder_set(sets, 6, images=2)
+    either.load_template("build-dataset")
+    node = either.node_id("InContextBuildDataset")
+    either.set_value(node, "folder", "shown-sets")
+    either.show(node)
+    either.run()
+    shown = either.page.locator(".incontext-dataset")
+    cards = shown.locator(".incontext-card")
+    cards.nth(5).wait_for()
+    assert cards.count() == 6
+    assert cards.nth(5).locator(".incontext-count.incontext-error").inner_text() == "1"
+    cards.nth(5).click()
+    shown.locator(".incontext-open .incontext-finding", has_text="has 2 images").wait_for()
+    either.page.wait_for_function(
+        "image => image.complete && image.naturalWidth > 0", arg=cards.first.locator("img").element_handle()
+    )
+    either.screenshot(f"dataset-{'vue' if either.page.evaluate('LiteGraph.vueNodesMode') else 'classic'}")
