@@ -41,8 +41,8 @@ def _measured(module: str, base: Path) -> dict[str, Any]:
 def _demo_figure(measured: dict[str, Any]) -> Figure:
     base, lora = measured["base"], measured["lora"]
     detail = (
-        f"{measured['captions']} held-out captions in ComfyUI, {base['agreement']:.2f} without the LoRA; captions met {lora['accuracy']:.2f} "
-        f"({base['accuracy']:.2f}); trained in {measured['seconds']:.0f} s"
+        f"{measured['captions']} held-out captions in ComfyUI, {base['agreement']:.2f} without the LoRA; captions met "
+        f"{lora['accuracy']:.2f} ({base['accuracy']:.2f}); trained in {measured['seconds']:.0f} s"
     )
     return Figure.of("sd_scripts.demo_set_agreement", [lora["agreement"]], "share", ">= 0.9", detail)
 

@@ -59,10 +59,10 @@ def lumina_params() -> Any:
 class TokenizerInPlace:
     @staticmethod
     def from_pretrained(name: str, cache_dir: str) -> Any:
-        from transformers import T5TokenizerFast
+        from transformers import AutoTokenizer
 
         assert name == "google/gemma-2-2b"
-        return T5TokenizerFast.from_pretrained(str(Path(cache_dir) / "google_t5-v1_1-xxl"))
+        return AutoTokenizer.from_pretrained(str(Path(cache_dir) / "google_t5-v1_1-xxl"))
 
 
 def put_sizes() -> None:
