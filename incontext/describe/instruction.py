@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ..recipe import Recipe
 from .options import Pictures, Wishes
@@ -45,14 +46,14 @@ def once_more(problem: str) -> str:
     return f"That answer cannot be used. {problem} Answer once more, with exactly the lines that were asked for."
 
 
-def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, object]]:
+def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, Any]]:
     """The question as messages of the chat protocol.
 
     Args:
         urls: the pictures as ``data:`` addresses: one a panel, in the order of the panels, or one of all panels.
         shown: which of the two.
     """
-    content: list[dict[str, object]] = [{"type": "text", "text": instruction(recipe, wishes, shown)}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": instruction(recipe, wishes, shown)}]
     labels = [f"Picture {number} is panel {marker}:" for number, marker in enumerate(recipe.markers, 1)]
     for label, url in zip(labels if shown is Pictures.EACH else [""], urls, strict=True):
         content += [{"type": "text", "text": label}] if label else []

@@ -39,15 +39,6 @@ def folder_prompt(vision: VisionServer, folder: str) -> Prompt:
     widgets = {"existing": "keep", "shape": "detect", "base_url": vision.url, "model": "seeing-model"}
     widgets |= {"pictures": "one picture a panel", "side": 128, "max_tokens": 256, "timeout": 60, "seed": 0}
     widgets |= {"names": "", "invent_names": False, "hint": ""}
-        "pictures": "one picture a panel",
-        "side": 128,
-        "max_tokens": 256,
-        "timeout": 60,
-        "seed": 0,
-        "names": "",
-        "invent_names": False,
-        "hint": "",
-    }
     layout = {
         "kind": "columns",
         "width": 192,
