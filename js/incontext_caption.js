@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 
 import { CaptionEditor, MOST_PANELS } from "./lib/caption_editor.mjs";
 import { loadStyles } from "./lib/dom.mjs";
-import { lookAgain, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { ask } from "./lib/server.mjs";
 import { isLinked, recipeAt, valueOf } from "./lib/upstream.mjs";
@@ -42,15 +42,13 @@ app.registerExtension({
       plain: (isPlain) => {
         app.canvas.emitBeforeChange();
         node.properties[PLAIN] = isPlain;
+        lookNow();
         app.canvas.emitAfterChange();
-        lookAgain();
       },
     });
     states.set(node, { editor, shown: "", asked: "", timer: 0 });
     addElement(app, node, EDITOR, editor.element, () => editor.minHeight);
   },
-
-  afterConfigureGraph: lookAgain,
 });
 
 function update(node) {
@@ -67,7 +65,7 @@ function update(node) {
     state.editor.show({ recipe, texts, linked: new Set(linked), isPlain });
   }
   const isShown = (name) => !FIELDS.includes(name) || ((!recipe || isPlain) && PANELS.indexOf(name) < count);
-  if (showWidgets(node, isShown)) refresh(node, LiteGraph.vueNodesMode);
+  if (showWidgets(node, isShown)) refresh(app, node);
   if (recipe) check(node, state, recipe, texts, linked);
 }
 

@@ -5,7 +5,7 @@ import { api } from "../../scripts/api.js";
 
 import { loadStyles } from "./lib/dom.mjs";
 import { layoutOf, LayoutError } from "./lib/layout.mjs";
-import { lookAgain, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { givenPanels, layoutFrom, layoutValues, recipeAt, recipeOf, source } from "./lib/upstream.mjs";
@@ -75,7 +75,14 @@ app.registerExtension({
     picture.element.style.setProperty("--incontext-min-height", `${isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT}px`);
   },
 
-  afterConfigureGraph: lookAgain,
+  /** A workflow that was opened is as it was saved once it is shown: what follows from it is no change of it. */
+  async afterConfigureGraph() {
+    lookNow();
+    await known.settled();
+    lookNow();
+  },
+
+  refreshComboInNodes: () => known.forget(), // there may be new LoRAs
 });
 
 function update(node) {
@@ -96,7 +103,7 @@ function update(node) {
     const count = shown.layout?.boxes.length ?? Infinity;
     changed = keepInputs(node, (name) => numberOf(name) <= count);
   }
-  if (changed) refresh(node, LiteGraph.vueNodesMode);
+  if (changed) refresh(app, node);
 }
 
 function ofRecipe(recipe) {

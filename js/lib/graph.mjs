@@ -11,8 +11,13 @@ export function lookAgain() {
   scheduled = true;
   requestAnimationFrame(() => {
     scheduled = false;
-    for (const look of watchers) look();
+    lookNow();
   });
+}
+
+/** Look at the graph at once, so that what follows from a change is one step of undo with it. */
+export function lookNow() {
+  for (const look of watchers) look();
 }
 
 /**
@@ -33,7 +38,7 @@ export function watchGraph(app, api, look) {
  * @param {object} node  just made
  */
 export function watchNode(node) {
-  for (const widget of node.widgets ?? []) onWidget(widget, lookAgain);
+  for (const widget of node.widgets ?? []) onWidget(widget, lookNow);
   const before = node.onConnectionsChange;
   node.onConnectionsChange = function (...change) {
     before?.apply(this, change);

@@ -12,6 +12,7 @@ export class Recipes {
   /** @type {Record<string, object> | null | undefined} */
   #tasks;
   #loras = new Map();
+  #questions = new Set();
 
   constructor(api, onNews) {
     this.#api = api;
@@ -21,7 +22,7 @@ export class Recipes {
   task(name) {
     if (this.#tasks === undefined) {
       this.#tasks = null;
-      void this.#ask("/recipes", (answer) => (this.#tasks = answer));
+      this.#ask("/recipes", (answer) => (this.#tasks = answer));
     }
     return this.#tasks?.[name];
   }
@@ -30,7 +31,7 @@ export class Recipes {
     if (!this.#loras.has(name)) {
       this.#loras.set(name, undefined);
       const path = `/lora_recipe?name=${encodeURIComponent(name)}`;
-      void this.#ask(path, (answer) => this.#loras.set(name, answer?.recipe ?? null));
+      this.#ask(path, (answer) => this.#loras.set(name, answer?.recipe ?? null));
     }
     return this.#loras.get(name);
   }
@@ -41,10 +42,28 @@ export class Recipes {
     this.#onNews();
   }
 
-  async #ask(path, keep) {
-    const response = await this.#api.fetchApi(ROOT + path).catch(() => null);
-    keep(response?.ok ? await response.json() : null);
-    this.#onNews();
+  /** Wait for what has been asked, for a second at most. */
+  async settled() {
+    const second = new Promise((done) => setTimeout(done, 1000));
+    await Promise.race([Promise.all(this.#questions), second]);
+  }
+
+  #ask(path, keep) {
+    const question = this.#answer(path).then((answer) => {
+      keep(answer);
+      this.#questions.delete(question);
+      this.#onNews();
+    });
+    this.#questions.add(question);
+  }
+
+  async #answer(path) {
+    try {
+      const response = await this.#api.fetchApi(ROOT + path);
+      return response.ok ? await response.json() : null;
+    } catch {
+      return null;
+    }
   }
 }
 

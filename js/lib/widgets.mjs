@@ -8,6 +8,7 @@ import { isLinked } from "./upstream.mjs";
 /** @type {WeakMap<object, {order: string[], removed: Map<string, object>}>} */
 const slots = new WeakMap();
 const MARGIN = 8; // around an element on the classic canvas, in pixels
+const FRAMES = 4; // until Nodes 2.0 have measured a node that shows other widgets
 const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's height
 
 /**
@@ -73,8 +74,8 @@ export function writeWidgets(app, node, changes) {
     widget.value = value;
     widget.callback?.(value, app.canvas, node);
   }
-  app.canvas.emitAfterChange();
   node.setDirtyCanvas(true, true);
+  afterFrames(FRAMES, () => app.canvas.emitAfterChange());
 }
 
 /** Call `act` after a widget has got a value from its editor. */
@@ -87,10 +88,15 @@ export function onWidget(widget, act) {
   };
 }
 
-/** Let Nodes 2.0 see what has changed; on the classic canvas a redraw does. */
-export function refresh(node, isVue) {
-  if (isVue) node.graph?.onNodeAdded?.(node);
-  node.setDirtyCanvas(true, true);
+function afterFrames(count, act) {
+  if (count === 0) act();
+  else requestAnimationFrame(() => afterFrames(count - 1, act));
+}
+
+/** Show what has changed. The classic canvas finds a node's size while it draws; done at once, that is part of the change. */
+export function refresh(app, node) {
+  if (LiteGraph.vueNodesMode) node.graph?.onNodeAdded?.(node);
+  else app.canvas.draw(true, true);
 }
 
 /**

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACK = "incontext-lora"
 SCREENSHOTS = Path(os.environ.get("INCONTEXT_LORA_SCREENSHOTS") or ROOT / "build" / "screenshots")
 WINDOW = {"width": 1600, "height": 1000}
-PATIENCE = 60_000  # milliseconds; a page that is loaded while tests share two cores
+PATIENCE = 45_000  # milliseconds; a page that is loaded while tests share two cores
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NO_BROWSER = (
     "There is no Chromium: install one (`apt-get install chromium`, Chrome or Edge, or `playwright install chromium`)."
@@ -177,7 +177,10 @@ class Interface:
         raise AssertionError(f"the prompt was not done after {patience:.0f} s\n{self.server.log_tail()}")
 
     def undo(self) -> None:
-        """Ctrl+Z over the canvas."""
+        """Ctrl+Z over the canvas, once the last change has been noted."""
+        self.settle()
+        self.settle()
+        self.settle()
         self.page.evaluate("() => document.activeElement?.blur()")
         self.page.keyboard.press("Control+z")
         self.settle()
