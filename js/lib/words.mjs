@@ -12,7 +12,6 @@ const ENGLISH = {
   dragHint:
     "Drag a border to resize, with Shift for the gutter, with Alt for one piece of it. Drop a panel on another one to let them change places.",
   summary: "Summary",
-  opening: "Summary; empty: the recipe's opening",
   plain: "plain fields",
   plainHint: "Show the plain fields as well, to connect other nodes to them.",
   connected: "from the connected node",
@@ -35,7 +34,6 @@ const CHINESE = {
   listed: "已连接图像列表：前几格为已给定。",
   dragHint: "拖动边界可调整大小；按住 Shift 调整间隔；按住 Alt 只移动其中一段。将一格拖到另一格上可互换位置。",
   summary: "总述",
-  opening: "总述；留空则使用配方的开头",
   plain: "普通输入框",
   plainHint: "同时显示普通输入框，以便将其他节点连接到它们。",
   connected: "来自所连接的节点",
