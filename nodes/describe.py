@@ -119,8 +119,8 @@ class InContextCaptionDataset(io.ComfyNode):
                     options=Existing,
                     default=Existing.KEEP.value,
                     tooltip=(
-                        "What to do with a set that has a caption: keep it, or replace it. A replaced caption is kept "
-                        "beside the new one, with .bak behind its name."
+                        "What to do with a set that has a caption: keep it, or replace it. A replaced caption that was not "
+                        "written by this node is kept beside the new one, with .bak behind its name."
                     ),
                 ),
                 io.Combo.Input(

@@ -175,11 +175,13 @@ class _Job:
                 report.findings.append(Finding(Level.WARNING, problem, remedy, files.name))
             return
         mark = self._mark(files)  # as the pictures are now
-        if before and self.record.get(self._name(target)) == _stamp(mark, before):
+        known = self.record.get(self._name(target), "")
+        if before and known == _stamp(mark, before):
             report.same += 1
             return
+        ours = bool(before) and known.endswith(_stamp("", before or ""))
         written = self.describe(self._pictures(files))
-        self._write(target, written.line, before, report, files)
+        self._write(target, written.line, before, ours, report, files)
         self.record[self._name(target)] = _stamp(mark, written.line)
         _write_record(self.found.root, self.record)
         report.written += 1
@@ -189,15 +191,21 @@ class _Job:
             problem = "The texts of single panels are there too; Build Dataset prefers the new caption."
             report.findings.append(Finding(Level.NOTE, problem, set=files.name))
 
-    def _write(self, target: Path, line: str, before: str | None, report: FolderReport, files: SetFiles) -> None:
-        """Replace only what was asked for: somebody may have written a caption while the model was thinking."""
+    def _write(
+        self, target: Path, line: str, before: str | None, ours: bool, report: FolderReport, files: SetFiles
+    ) -> None:
+        """Replace only what was asked for: somebody may have written a caption while the model was thinking.
+
+        What was not written here is kept beside the new caption, and no earlier copy is lost by that.
+        """
         now = _line(target) if target.exists() else ""
         if now != before:
             problem = "A caption was written by somebody else meanwhile; it was kept."
             raise DatasetError(f"{problem} Choose 'replace' to have it written anew.")
-        if now != "":
-            write_atomic(target.with_name(target.name + BACKUP), _bytes(target))
-            problem = f"The caption was replaced; the one before is kept in {BACKUP} beside it."
+        if now != "" and not ours:
+            backup = _free(target.with_name(target.name + BACKUP))
+            write_atomic(backup, _bytes(target))
+            problem = f"The caption was replaced; the one before is kept as {backup.name}."
             report.findings.append(Finding(Level.NOTE, problem, set=files.name))
         write_atomic(target, (line + "\n").encode())
 
@@ -254,6 +262,15 @@ def _line(path: Path) -> str | None:
     return texts.read(path).line
 
 
+def _free(path: Path) -> Path:
+    """The path, or with a number behind it where there is such a file already."""
+    tried, number = path, 1
+    while tried.exists():
+        number += 1
+        tried = path.with_name(f"{path.name}{number}")
+    return tried
+
+
 def _fail(report: FolderReport, files: SetFiles, problem: str) -> None:
     report.failed += 1
     report.findings.append(Finding(Level.ERROR, problem, set=files.name))
@@ -268,7 +285,13 @@ def _stopped(report: FolderReport, error: ServerError) -> ServerError:
 
 
 def _stamp(mark: str, line: str) -> str:
-    return hashlib.sha256(f"{mark}\n{line}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    """Digests of what a caption was made of and of the caption itself; with no ``mark``, the end of it."""
+    made_of = f"{_digest(mark)} " if mark else ""
+    return made_of + _digest(line)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _read_record(root: Path) -> dict[str, str]:

@@ -128,7 +128,21 @@ def test_replacing_keeps_what_was_there_beside_it(sets: Path) -> None:
     assert (sets / "set-1" / "caption.txt").read_text() == caption(1)
     assert (sets / "set-1" / "caption.txt.bak").read_text() == "mine"
     assert len(list(sets.rglob("*.bak"))) == 1
-    assert "set-1: The caption was replaced" in report.text()
+    assert "set-1: The caption was replaced; the one before is kept as caption.txt.bak." in report.text()
+
+
+def test_no_handwritten_caption_is_ever_lost(sets: Path) -> None:
+    target = sets / "set-1" / "caption.txt"
+    model = numbers()
+    target.write_text("first by hand")
+    with VisionServer(model) as server:
+        run(server, sets, existing=Existing.REPLACE, settings="1")
+        run(server, sets, existing=Existing.REPLACE, settings="2")  # replaces its own
+        target.write_text("second by hand")
+        run(server, sets, existing=Existing.REPLACE, settings="3")
+    kept = {path.name: path.read_text() for path in target.parent.glob("*.bak*")}
+    assert kept == {"caption.txt.bak": "first by hand", "caption.txt.bak2": "second by hand"}
+    assert sorted(sets.rglob("*.bak*")) == sorted(target.parent.glob("*.bak*")), "its own captions need no copy"
 
 
 def test_a_file_that_is_no_text_is_kept(sets: Path) -> None:
