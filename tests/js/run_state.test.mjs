@@ -57,6 +57,14 @@ test("validation stands at its step, also before the first one", () => {
   assert.deepEqual(rate, [null, 1e-4, 1e-4, null]);
 });
 
+test("columns that are drawn stay as they are", () => {
+  const series = new Series();
+  series.add(points(1, 2));
+  const [steps, loss] = series.columns();
+  series.add(points(3));
+  assert.deepEqual([steps, loss], [[1, 2], [1, 1 / 2]]);
+});
+
 test("ten thousand steps are put together at once", () => {
   const series = new Series();
   series.add(points(...Array.from({ length: 10_000 }, (_, index) => index + 1)));

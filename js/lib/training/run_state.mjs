@@ -26,12 +26,12 @@ export class Series {
     }
   }
 
-  /** Columns of one length for the chart: step, loss, smoothed, validation, learning rate; null where there is none. */
+  /** Columns of one length for the chart, which later steps do not change: step, loss, smoothed, validation, learning rate. */
   columns() {
     const extra = [...this.validation.keys()].filter((step) => position(this.step, step) < 0);
     if (!extra.length) {
       const validation = this.step.map((step) => this.validation.get(step) ?? null);
-      return [this.step, this.loss, this.smoothed, validation, this.rate];
+      return [this.step.slice(), this.loss.slice(), this.smoothed.slice(), validation, this.rate.slice()];
     }
     const steps = [...this.step, ...extra].sort((one, other) => one - other);
     const of = (column) => steps.map((step) => column[position(this.step, step)] ?? null);
