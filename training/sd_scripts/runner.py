@@ -361,7 +361,9 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.accelerator.wait_for_everyone()  # else a process that is ahead would write what another looks for
             if not whole or not zipfile.is_zipfile(self.prompts):
                 return None
-            return torch.load(self.prompts, map_location=self.accelerator.device, weights_only=True)
+            device = self.accelerator.device
+            where = "cpu" if device.type == "cpu" else device  # torch.load knows no cpu:0, as several processes call it
+            return torch.load(self.prompts, map_location=where, weights_only=True)
 
         def cache_text_encoder_outputs_if_needed(
             self, args: Any, accelerator: Any, unet: Any, vae: Any, text_encoders: Any, dataset: Any, weight_dtype: Any
