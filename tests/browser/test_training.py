@@ -148,6 +148,27 @@ def test_the_node_shows_its_own_run(either: Interface) -> None:
     either.page.locator(".incontext-monitor .incontext-title b:text-is('of-the-node')").wait_for()
 
 
+def test_the_curve_goes_on_with_its_training(interface: Interface) -> None:
+    about = {"trainer": "in-host", "name": "growing", "settings": {"steps": 90}}
+    writer = RunWriter.create(runs_folder(interface.server), "growing", about)
+    writer.event("started", steps=90)
+    shown = panel(interface)
+    for first in (1, 31, 61):
+        for step in range(first, first + 30):
+            writer.event("step", step=step, steps=90, loss=1 / step, smoothed=1 / step, learning_rate=1e-4)
+        if first == 1:
+            pick(shown, "growing")
+        wait_for_step(shown, first + 29)
+        interface.settle()
+        box = shown.locator(".u-over").bounding_box()
+        assert box
+        interface.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 40)
+        shown.locator(".u-legend", has_text=f"step {first + 29}").wait_for()
+        interface.page.mouse.move(0, 0)
+    writer.event("finished")
+    writer.close()
+
+
 def test_ten_thousand_steps_stay_fluid(interface: Interface) -> None:
     past_run(runs_folder(interface.server), "long", steps=10_000)
     shown = panel(interface)

@@ -341,7 +341,7 @@ def test_no_training_is_resumed_while_comfyui_works(
 
 
 def wait_for(client: Client, name: str, wanted: Any, patience: float = 60) -> Any:
-    deadline = time.monotonic() + patience
+    deadline, shown = time.monotonic() + patience, None
     while time.monotonic() < deadline:
         shown = client.get(f"runs/{name}")[1]["run"]
         if wanted(shown):
