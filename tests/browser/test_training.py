@@ -37,6 +37,12 @@ def panel(interface: Interface) -> Locator:
     return found
 
 
+def without_panel(interface: Interface) -> None:
+    """Close the bottom panel, which ComfyUI opens again on the next page; it would lie over the nodes."""
+    interface.page.evaluate("() => { app.extensionManager.bottomPanel.activePanel = null }")
+    interface.settle()
+
+
 def pick(shown: Locator, name: str) -> None:
     shown.locator(".incontext-run", has=shown.page.locator(f"b:text-is('{name}')")).click()
     shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
@@ -133,12 +139,13 @@ def test_a_training_is_watched_stopped_and_found_again(either: Interface) -> Non
 
 def test_the_node_shows_its_own_run(either: Interface) -> None:
     past_run(runs_folder(either.server), "of-the-node")
+    without_panel(either)
     node = either.add(TRAIN)
     either.set_value(node, "name", "nothing-of-this-name")
     shown = either.page.locator(".incontext-compact")
     shown.locator(".incontext-nothing").wait_for()
     either.set_value(node, "name", "of-the-node")
-    either.node(node, "app.canvas.ds.offset[1] = 800 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
+    either.node(node, "app.canvas.ds.offset[1] = 500 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
     wait_for_state(shown, "finished")
     assert step_of(shown) == 200
     either.page.wait_for_function("element => element.querySelector('canvas')?.width > 100", arg=shown.element_handle())
@@ -271,6 +278,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
 
 
 def test_what_the_trainer_takes_is_said_before_it_is_installed(interface: Interface) -> None:
+    without_panel(interface)
     node = interface.add("InContextTrainLora")
     interface.node(node, "app.canvas.ds.offset[1] = 800 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
     interface.page.locator(".incontext-missing button").click()
@@ -290,6 +298,7 @@ def test_a_built_dataset_is_shown_with_its_warnings(either: Interface) -> None:
 
         folder_sets(sets, 5)
         folder_set(sets, 6, images=2)
+    without_panel(either)
     either.load_template("build-dataset")
     node = either.node_id("InContextBuildDataset")
     either.set_value(node, "folder", "shown-sets")
