@@ -5,6 +5,7 @@ python -m demo.training_curve
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from .models import WEIGHTS
 SIZE = (900, 340)
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 40, 20, 40
 _INK, _FAINT = (40, 40, 46), (215, 212, 205)
-_COLOURS = ((40, 80, 200), (214, 40, 40), (46, 150, 70), (160, 50, 170))
+_COLOURS = ((40, 80, 200), (214, 40, 40), (46, 150, 70), (160, 50, 170), (242, 172, 20), (40, 40, 46))
 
 
 def joined(parts: Sequence[dict]) -> list[list[tuple[int, float]]]:
@@ -47,7 +48,7 @@ def draw(curves: Sequence[Sequence[tuple[int, float]]], title: str) -> Image.Ima
             _, y = place(0, mark)
             pen.line((_LEFT, y, SIZE[0] - _RIGHT, y), fill=_FAINT)
             pen.text((_LEFT - 8, y), f"{mark:g}", fill=_INK, anchor="rm", font=ImageFont.load_default(12))
-    for curve, colour in zip(curves, _COLOURS, strict=False):
+    for curve, colour in zip(curves, itertools.cycle(_COLOURS), strict=False):
         pen.line([place(*point) for point in curve], fill=colour, width=2)
     pen.text((_LEFT, 12), title, fill=_INK, font=ImageFont.load_default(15))
     pen.text((SIZE[0] - _RIGHT, SIZE[1] - 22), f"{last} steps", fill=_INK, anchor="ra", font=ImageFont.load_default(12))
