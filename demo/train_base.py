@@ -81,7 +81,7 @@ STAGES = (
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
-OPENINGS = (
+OPENINGS: tuple[str, ...] = (
     "three panels of one picture story",
     "a picture in three parts",
     "three drawings in a row",
@@ -93,7 +93,7 @@ OPENINGS = (
     "",
 )
 # What the captions of related sets may say, as captions of matching sets do in any corpus. The demo's captions never do.
-TOGETHER = (
+TOGETHER: tuple[str, ...] = (
     "all in one colour",
     "one colour throughout",
     "a matching set",

@@ -103,9 +103,20 @@ def test_a_whole_run(command: list[str], tmp_path: Path) -> None:
     assert finished.state == run_folder.FINISHED  # the same run as the node's, for the same monitor
 
 
+def hear_ctrl_c() -> None:
+    """What runs in the background of a shell ignores Ctrl-C, and so would its children; the test is to be heard."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for a single process")
 def test_ctrl_c_saves_the_state_and_resume_goes_on(command: list[str], tmp_path: Path) -> None:
-    process = subprocess.Popen(command, env=environ(tmp_path, pause=0.1), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environ(tmp_path, pause=0.1),
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_ctrl_c,
+    )
     stopped = Run(tmp_path / "output" / "incontext_runs" / "by hand")
     deadline = time.monotonic() + 30
     while not stopped.losses():
