@@ -37,9 +37,8 @@ app.registerExtension({
     if (node.comfyClass !== NODE) return;
     const view = new DatasetView(desk, wordsOf(app.extensionManager.setting.get("Comfy.Locale")));
     states.set(node, { view, shown: "" });
-    addElement(app, node, "sets", view.element, () => HEIGHT);
+    addElement(app, node, "sets", view.element, HEIGHT);
     watchNode(node);
-    view.element.style.setProperty("--incontext-min-height", `${HEIGHT}px`);
   },
 });
 

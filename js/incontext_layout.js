@@ -71,8 +71,7 @@ app.registerExtension({
     const picture = new Picture(words, (changes) => writeWidgets(app, node, changes));
     watchNode(node);
     states.set(node, { picture, drawn: "" });
-    addElement(app, node, PICTURE, picture.element, () => (isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT));
-    picture.element.style.setProperty("--incontext-min-height", `${isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT}px`);
+    addElement(app, node, PICTURE, picture.element, isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT);
   },
 
   /** A workflow that was opened is as it was saved once it is shown: what follows from it is no change of it. */

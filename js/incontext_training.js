@@ -55,8 +55,7 @@ app.registerExtension({
     if (!trainer) return;
     const about = () => ({ trainer, name: valueOf(node, "name"), resume: valueOf(node, "resume") });
     const view = new Compact(desk, page(), about, open);
-    addElement(app, node, "training", view.element, () => HEIGHT);
-    view.element.style.setProperty("--incontext-min-height", `${HEIGHT}px`);
+    addElement(app, node, "training", view.element, HEIGHT);
     desk.add(view);
     for (const widget of node.widgets.filter(({ name }) => name === "name" || name === "resume"))
       onWidget(widget, () => desk.lookNow());

@@ -72,12 +72,7 @@ class InContextBuildDataset(io.ComfyNode):
                         "Empty: all panels are learned."
                     ),
                 ),
-                io.Combo.Input(
-                    "shape",
-                    options=[DETECT, *(shape.value for shape in Shape)],
-                    default=DETECT,
-                    tooltip="How the sets are stored. Choose it where detection goes wrong; the report says what was found.",
-                ),
+                shape_input(),
                 io.Combo.Input(
                     "composites",
                     options=Composite,
@@ -98,12 +93,7 @@ class InContextBuildDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
-        from ..incontext.dataset import fingerprint
-
-        try:
-            return fingerprint(host.resolve_folder(folder or ""))
-        except InContextError as error:  # execute says it where the user sees it
-            return str(error)
+        return folder_fingerprint(folder)
 
     @classmethod
     def execute(
@@ -122,12 +112,10 @@ class InContextBuildDataset(io.ComfyNode):
         from ..incontext.dataset import build, read_references, sheet
 
         node_id = str(cls.hidden.unique_id or "")
-        bars: list[host.progress] = []
+        count = host.counting(node_id)
 
         def progress(done: int, total: int) -> None:
-            bar = bars[0] if bars else host.progress(node_id, total)
-            bars[:] = [bar]
-            bar.update(done)
+            count(done, total)
             host.send_text(node_id, f"{done} of {total} sets")
 
         options = BuildOptions(
@@ -137,7 +125,7 @@ class InContextBuildDataset(io.ComfyNode):
             padding=parse_colour(padding),
             references=read_references(references, recipe.layout),
             composite=Composite(composites),
-            shape=None if shape == DETECT else Shape(shape),
+            shape=chosen_shape(shape),
         )
         dataset = build(
             host.resolve_folder(folder),
@@ -152,3 +140,28 @@ class InContextBuildDataset(io.ComfyNode):
         return io.NodeOutput(
             dataset, contact_sheet, dataset.report.text(), len(dataset), ui={"incontext_dataset": [dataset.name]}
         )
+
+
+def shape_input() -> io.Combo.Input:
+    """How the sets of a folder are stored; see `chosen_shape`."""
+    return io.Combo.Input(
+        "shape",
+        options=[DETECT, *(shape.value for shape in Shape)],
+        default=DETECT,
+        tooltip="How the sets are stored. Choose it where detection goes wrong; the report says what was found.",
+    )
+
+
+def chosen_shape(value: str) -> Shape | None:
+    """None: to be found out."""
+    return None if value == DETECT else Shape(value)
+
+
+def folder_fingerprint(folder: str | None) -> str:
+    """Changes whenever something in a folder of sets does, so that its node runs again."""
+    from ..incontext.dataset import fingerprint
+
+    try:
+        return fingerprint(host.resolve_folder(folder or ""))
+    except InContextError as error:  # execute says it where the user sees it
+        return str(error)

@@ -12,12 +12,11 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..incontext import caption as captions
-from ..incontext.dataset_options import Shape
 from ..incontext.describe import servers
 from ..incontext.describe.options import Existing, Pictures, Settings, Wishes
-from ..incontext.errors import InContextError
 from ..incontext.recipe import Recipe
 from . import host, types
+from .dataset import chosen_shape, folder_fingerprint, shape_input
 from .tokens import counters
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from ..incontext.describe.joint import Ask
 
 CATEGORY = "in-context lora/caption"
-DETECT = "detect"
 MODEL = "qwen2.5vl:7b"
 
 
@@ -123,12 +121,7 @@ class InContextCaptionDataset(io.ComfyNode):
                         "written by this node is kept beside the new one, with .bak behind its name."
                     ),
                 ),
-                io.Combo.Input(
-                    "shape",
-                    options=[DETECT, *(shape.value for shape in Shape)],
-                    default=DETECT,
-                    tooltip="How the sets are stored. Choose it where detection goes wrong; the report says what was found.",
-                ),
+                shape_input(),
                 *_server_inputs(),
                 *_wish_inputs(),
             ],
@@ -146,12 +139,7 @@ class InContextCaptionDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
-        from ..incontext.dataset import fingerprint
-
-        try:
-            return fingerprint(host.resolve_folder(folder or ""))
-        except InContextError as error:  # execute says it where the user sees it
-            return str(error)
+        return folder_fingerprint(folder)
 
     @classmethod
     def execute(
@@ -179,15 +167,14 @@ class InContextCaptionDataset(io.ComfyNode):
         wishes = Wishes.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
         source = host.resolve_folder(folder)
-        place, bars = "", list[host.progress]()
+        place, count = "", host.counting(node_id)
 
         def say(text: str) -> None:
             host.send_text(node_id, f"{place}, {text}" if place else text)
 
         def progress(done: int, total: int) -> None:
             nonlocal place
-            bars[:] = bars or [host.progress(node_id, total)]
-            bars[0].update(done)
+            count(done, total)
             place = f"{done} of {total} sets"
             say("next" if done < total else "done")
 
@@ -203,7 +190,7 @@ class InContextCaptionDataset(io.ComfyNode):
             recipe,
             described,
             existing=Existing(existing),
-            shape=None if shape == DETECT else Shape(shape),
+            shape=chosen_shape(shape),
             settings=repr((base_url, replace(settings, timeout=0), wishes)),
             progress=progress,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def runs() -> list[Path]:
 
 def runs_with(pattern: str) -> list[Path]:
     """Folders of the runs that hold something of this pattern; nothing is made."""
-    runs = Path(folder_paths.get_output_directory()) / "incontext_runs"
+    runs = output_folder("incontext_runs")
     return sorted({runs / path.relative_to(runs).parts[0] for path in runs.glob(f"*/{pattern}")})
 
 
@@ -144,6 +145,17 @@ class progress:
             self._bar.update_absolute(done, self._total, ("JPEG", image.convert("RGB"), 1024))
 
 
+def counting(node_id: str) -> Callable[[int, int], None]:
+    """A progress bar for what does not know its total beforehand: takes how much is done, and of how much."""
+    bars: list[progress] = []
+
+    def count(done: int, total: int) -> None:
+        bars[:] = bars or [progress(node_id, total)]
+        bars[0].update(done)
+
+    return count
+
+
 def private_folder() -> Path:
     """The pack's folder for what no page may read, such as keys; it need not exist."""
     return Path(folder_paths.get_system_user_directory("incontext_lora"))
@@ -155,6 +167,6 @@ def comfyui_folder() -> Path:
 
 
 def _output(name: str) -> Path:
-    folder = Path(folder_paths.get_output_directory()) / name
+    folder = output_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -145,7 +145,7 @@ def dataset(name: str) -> Json:
     folder = _below(host.output_folder("incontext_datasets"), name)
     if folder is None or not (folder / MANIFEST).is_file():
         return {"dataset": None}
-    found = find_dataset(name)
+    found = Dataset.read_manifest(folder)
     findings: dict[str, list[Finding]] = {}
     for finding in found.report.findings:
         findings.setdefault(finding.set, []).append(finding)

@@ -19,7 +19,7 @@ from .run_folder import Run, parse_event
 from .sd_scripts import supervise
 
 RUNNING = "running"
-STOP, SAVE, SAMPLE, END = "stop", "save", "sample", "end"
+END = "end"  # not asked of whoever trains, but done to him
 COLUMNS = ("step", "loss", "smoothed", "learning_rate")
 TAIL = 64_000  # bytes: hundreds of events, and an end is always among the last ones
 PORTION = 2_000_000  # bytes of events.jsonl that are read at once
@@ -170,17 +170,10 @@ def layout(run: Run) -> Json | None:
 
 def log(run: Run, lines: int = 200) -> Json:
     """The last lines of the run's own log, and of its trainer's output."""
-    return {"log": tail(run.folder / "log.txt", lines), "output": list(supervise.tail(run.folder, lines))}
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return []
-    return [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-lines:]
+    return {
+        "log": supervise.last_lines(run.folder / "log.txt", lines),
+        "output": list(supervise.tail(run.folder, lines)),
+    }
 
 
 # --- what can be asked of it -----------------------------------------------------------------------------------------
@@ -192,8 +185,9 @@ def ask(run: Run, what: str) -> None:
     Raises:
         TrainingError: for anything else, or where it does not run.
     """
-    if what not in (STOP, SAVE, SAMPLE):
-        raise TrainingError(f"A training cannot be asked to {what!r}; it can {STOP}, {SAVE} or {SAMPLE}.")
+    if what not in supervise.WISHES:
+        stop, save, sample = supervise.WISHES
+        raise TrainingError(f"A training cannot be asked to {what!r}; it can {stop}, {save} or {sample}.")
     if summary(run)["state"] != RUNNING:
         raise TrainingError(f"{run.name} does not run any more.")
     supervise.request(run.folder, what)

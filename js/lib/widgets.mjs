@@ -105,15 +105,16 @@ export function refresh(app, node) {
  * @param {object} node
  * @param {string} name
  * @param {HTMLElement} element
- * @param {() => number} minHeight
+ * @param {number | (() => number)} minHeight  a number where it never changes; Nodes 2.0 then keep it too
  */
 export function addElement(app, node, name, element, minHeight) {
+  if (typeof minHeight === "number") element.style.setProperty("--incontext-min-height", `${minHeight}px`);
   element.addEventListener("wheel", (event) => {
     // Nodes 2.0 lie within the canvas and hand the wheel on by themselves
     if (!LiteGraph.vueNodesMode) app.canvas.processMouseWheel(event);
   });
   const widget = node.addDOMWidget(name, `INCONTEXT_${name.toUpperCase()}`, element, {
-    getMinHeight: () => minHeight() + 2 * MARGIN,
+    getMinHeight: () => (typeof minHeight === "number" ? minHeight : minHeight()) + 2 * MARGIN,
     margin: MARGIN,
     hideOnZoom: false,
     serialize: false, // no part of the prompt

@@ -51,7 +51,12 @@ const CHINESE = {
  * @returns {typeof ENGLISH}
  */
 export function wordsOf(locale) {
-  return locale === "zh" ? CHINESE : ENGLISH;
+  return inLanguage(locale, ENGLISH, CHINESE);
+}
+
+/** Of two sets of words that of a language; English where it has none. */
+export function inLanguage(locale, english, chinese) {
+  return locale === "zh" ? chinese : english;
 }
 
 /** A sentence with its places filled: `fill("{a} of {b}", {a: 1, b: 2})`. */

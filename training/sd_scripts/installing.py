@@ -5,7 +5,6 @@ It goes on when ComfyUI is restarted. Nothing of the command comes from a page; 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
@@ -86,10 +85,6 @@ def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[st
         problem = str(error)
     fitting = environment.flavour(host, has_driver)
     download, disk = (round(size / environment.GIGABYTE) for size in fitting.size)
-    log: list[str] = []
-    with contextlib.suppress(OSError):
-        text = (folder / LOG).read_text(encoding="utf-8", errors="replace")
-        log = [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-200:]
     return {
         "installed": not problem,
         "problem": problem,
@@ -100,5 +95,5 @@ def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[st
         "download": download,
         "disk": disk,
         "busy": is_busy(folder),
-        "log": log,
+        "log": supervise.last_lines(folder / LOG, 200),
     }

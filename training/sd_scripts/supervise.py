@@ -32,6 +32,7 @@ RECORD = "process.json"
 HOST_RECORD = "host.json"  # of a run that ComfyUI itself trains
 OUTPUT = "trainer.log"
 REQUESTS = "requests"
+WISHES = ("stop", "save", "sample")  # what a training can be asked for
 PATIENCE = 60.0  # seconds from a request to stop until the process is ended
 
 # lead an interpreter away from its own packages
@@ -134,7 +135,7 @@ def launch(
 def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, with its output in the run's folder, and note who it is."""
     (run / REQUESTS).mkdir(exist_ok=True)
-    for name in ("stop", "save", "sample"):
+    for name in WISHES:
         (run / REQUESTS / name).unlink(missing_ok=True)
     flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     with (run / OUTPUT).open("ab") as output:
@@ -190,6 +191,22 @@ def on_other_machine(run: Path) -> str:
     return "" if machine == platform.node() else str(machine)
 
 
+def last_lines(path: Path, lines: int) -> list[str]:
+    """The last lines of a log that hold something; what a carriage return has overwritten counts as a line."""
+    text = _last_text(path).replace("\r", "\n")
+    return [line.rstrip() for line in text.split("\n") if line.strip()][-lines:]
+
+
+def _last_text(path: Path) -> str:
+    """The last 64 kB of a file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 64_000))
+            return file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def request(run: Path, what: str) -> None:
     """Ask the trainer to ``stop``, ``save`` or ``sample`` after its present step."""
     folder = run / REQUESTS
@@ -200,7 +217,7 @@ def request(run: Path, what: str) -> None:
 def requested(run: Path) -> frozenset[str]:
     """What was asked for since the last look."""
     asked = set()
-    for name in ("stop", "save", "sample"):
+    for name in WISHES:
         with contextlib.suppress(OSError):
             (run / REQUESTS / name).unlink()
             asked.add(name)
@@ -254,11 +271,5 @@ def sweep(runs: Path) -> list[Path]:
 
 def tail(run: Path, lines: int = 40) -> Sequence[str]:
     """The last lines of the trainer's output, without its progress bars."""
-    try:
-        with (run / OUTPUT).open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 64_000))
-            text = file.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ()
-    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in text.splitlines()]
+    kept = [line.rsplit("\r", 1)[-1].rstrip() for line in _last_text(run / OUTPUT).splitlines()]
     return [line for line in kept if line and "it/s]" not in line and "s/it" not in line][-lines:]

@@ -1,5 +1,7 @@
 /** Every word that the training monitor and the dataset view show, in the languages of the pack's translations. */
 
+import { inLanguage } from "../words.mjs";
+
 const ENGLISH = {
   running: "running",
   finished: "finished",
@@ -130,5 +132,5 @@ const CHINESE = {
  * @returns {typeof ENGLISH}
  */
 export function wordsOf(locale) {
-  return locale === "zh" ? CHINESE : ENGLISH;
+  return inLanguage(locale, ENGLISH, CHINESE);
 }
