@@ -149,7 +149,9 @@ def write(architecture: str, folder: Path) -> None:
             x_block_self_attn_layers=[0], context_embedder_in_features=4096, context_embedder_out_features=128,
             model_type="5-medium",
         )  # fmt: skip
-        save(sd3_models.create_sd3_mmdit(params), "model.safetensors")
+        model = sd3_models.create_sd3_mmdit(params)
+        torch.nn.init.normal_(model.pos_embed, std=0.05)  # made without a value
+        save(model, "model.safetensors")
         save(sd3_models.SDVAE(torch.float32, "cpu"), "vae.safetensors")
         stubs = {
             "clip_l": "text_model.encoder.layers.0.a", "clip_g": "text_model.encoder.layers.31.a",
