@@ -866,7 +866,7 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
         write_whole(attempt / "left-out.json", json.dumps({**left_out, **omitted}))
 
     def is_usable(made: Path) -> bool:
-        return environment.python_of(made / "venv").exists() and (made / "sd-scripts" / "train_network.py").exists()
+        return environment.python_of(made / "venv").exists() and not environment.lacking(made / "sd-scripts")
 
     key = short_hash(options.source, options.commit, python, *fitting.requirements, fitting.index)
     made = keep_made(folder, key, make, progress, is_usable)

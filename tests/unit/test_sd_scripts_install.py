@@ -37,6 +37,8 @@ def source(tmp_path: Path) -> tuple[Path, str]:
     files = {
         "train_network.py": "",
         "flux_train_network.py": "",
+        "hunyuan_image_minimal_inference.py": "",
+        "flux_minimal_inference.py": "not needed",
         "library/train_util.py": "",
         "networks/lora_flux.py": "",
         "requirements.txt": REQUIREMENTS,
@@ -70,8 +72,12 @@ class TestCheckout:
         run_steps(environment.checkout_steps(str(mirror), commit, tmp_path / "made"))
         checkout = tmp_path / "made" / "sd-scripts"
         assert {path.name for path in checkout.iterdir()} == {
-            "LICENSE.md", "flux_train_network.py", "library", "networks", "requirements.txt", "train_network.py",
+            "LICENSE.md", "flux_train_network.py", "hunyuan_image_minimal_inference.py", "library", "networks",
+            "requirements.txt", "train_network.py",
         }  # fmt: skip
+        assert environment.lacking(checkout) == []
+        (checkout / "hunyuan_image_minimal_inference.py").unlink()
+        assert environment.lacking(checkout) == ["hunyuan_image_minimal_inference.py"]
         assert before == sorted(str(path) for path in mirror.rglob("*")), "the mirror was written to"
 
     def test_a_url_is_fetched_at_that_commit_only(self, tmp_path: Path) -> None:

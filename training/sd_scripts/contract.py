@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.tasks import OFFICIAL
-from . import job, probe, runner
+from . import environment, job, probe, runner
 from .architectures import ARCHITECTURES, Architecture
 from .data import Portion
 from .presets import PRESETS
@@ -43,6 +43,12 @@ def example(family: Architecture, settings: SdSettings) -> job.Job:
     return job.build(
         family, settings, files, portions, ["a caption"], layout, (0,), run=run, tokenizers=folder, segment=segment
     )
+
+
+def file_problems(checkout: Path) -> Iterator[str]:
+    """What the checkout was made without."""
+    for path in environment.lacking(checkout):
+        yield f"the checkout has no {path}; install the trainer again"
 
 
 def option_problems() -> Iterator[str]:
@@ -94,7 +100,7 @@ def main(arguments: list[str]) -> int:
     print(f"device      {found['device']}{memory}")
     for name in ("python", *probe.PACKAGES):
         print(f"{name:<11} {found[name] or 'not installed'}")
-    problems = [*option_problems(), *dataset_problems(), *bucket_problems()]
+    problems = [*file_problems(Path(checkout)), *option_problems(), *dataset_problems(), *bucket_problems()]
     if found.get("fits") is False:
         problems.append(f"this torch has no code for {found['device']}; install the trainer again")
     for problem in problems:

@@ -23,7 +23,10 @@ OLDEST, NEWEST = (3, 10), (3, 12)
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot be had
 
 # what training needs of the checkout; the rest are other programs, documents and libraries for Windows
-NEEDED = ("library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py")
+NEEDED = (
+    "library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py",
+    "hunyuan_image_minimal_inference.py",  # its trainer samples with it
+)  # fmt: skip
 # tokenizers of one architecture; a mirror may lack such large files
 OPTIONAL = ("configs",)
 
@@ -255,6 +258,11 @@ def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
         ),
         Step("Unpacking the tokenizers", unpack, folder, optional=True),
     ]
+
+
+def lacking(checkout: Path) -> list[str]:
+    """What training needs of the checkout and is not there, such as what an older version of the pack did not take."""
+    return [path for path in NEEDED if not any(checkout.glob(path))]
 
 
 _UNPACK = """
