@@ -95,6 +95,14 @@ class TestCaptionDropout:
         assert pooled.all()
         assert tokens.all()  # the cached ones are not changed
 
+    def test_an_encoder_may_give_only_as_many_tokens_as_the_text_has(self) -> None:
+        tokens, mask, quoted = torch.ones(2, 5, 3), torch.ones(2, 5), torch.ones(2)
+        empty = [torch.full((1, 2, 3), 7.0), torch.ones(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)]
+        dropped = runner.drop_captions([tokens, mask, quoted], empty, 1.0, random.Random(1))
+        assert dropped[0][0, :, 0].tolist() == [7, 7, 0, 0, 0]
+        assert dropped[1].tolist() == [[1, 1, 0, 0, 0]] * 2
+        assert dropped[2].tolist() == [0, 0]
+
     def test_none_without_a_share(self) -> None:
         outputs = [torch.ones(4, 3)]
         assert runner.drop_captions(outputs, [torch.zeros(1, 3)], 0.0, random.Random(1)) is outputs

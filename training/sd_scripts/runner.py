@@ -208,11 +208,20 @@ def drop_captions(outputs: list[Any], empty: Sequence[Any], share: float, chance
         return outputs
     replaced = []
     for value, other in zip(outputs, empty, strict=False):
-        if value is not None and other is not None and value.shape[1:] == other.shape[1:]:
+        if value is not None and other is not None and value.shape[2:] == other.shape[2:]:
             value = value.clone()
-            value[dropped] = other.to(device=value.device, dtype=value.dtype)
+            value[dropped] = as_long(other, value).to(device=value.device, dtype=value.dtype)
         replaced.append(value)
     return [*replaced, *outputs[len(replaced) :]]
+
+
+def as_long(value: Any, like: Any) -> Any:
+    """[batch, tokens, …] with as many tokens as another has, filled with zeros; some encoders give only those of the text."""
+    import torch
+
+    if value.shape[1:] == like.shape[1:]:
+        return value
+    return torch.nn.functional.pad(value, (*[0] * 2 * (value.ndim - 2), 0, like.shape[1] - value.shape[1]))
 
 
 def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
