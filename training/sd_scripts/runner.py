@@ -262,6 +262,17 @@ def stay(model: Any) -> None:
         model.to = lambda *args, **kwargs: model
 
 
+class Captions:
+    """Groups of data as one where their captions are encoded."""
+
+    def __init__(self, groups: Sequence[Any]) -> None:
+        self._groups = groups
+
+    def new_cache_text_encoder_outputs(self, encoders: Any, accelerator: Any) -> None:
+        for group in self._groups:
+            group.new_cache_text_encoder_outputs(encoders, accelerator)
+
+
 def prompts_file(folder: Path, prompts: Path, options: dict[str, Any]) -> Path:
     """Where the encoded sample prompts of a job are kept; named by all they come from that ``folder`` is not."""
     texts = [
@@ -310,6 +321,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
             self.scheduler: Any = None
             self.paused = 0.0
             self.began = time.monotonic()
+            self.groups: list[Any] = []
             self.pictures: list[Any] = []
             self.prompts: Path | None = None
             self.encoded: dict[str, Any] | None = None
@@ -319,7 +331,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
         def assert_extra_args(self, args: Any, train_dataset_group: Any, val_dataset_group: Any) -> None:
             groups = [group for group in (train_dataset_group, val_dataset_group) if group is not None]
             pictures = [info for group in groups for each in group.datasets for info in each.image_data.values()]
-            self.pictures = pictures
+            self.groups, self.pictures = groups, pictures
             for info in pictures:
                 if tuple(info.bucket_reso) != tuple(info.image_size) or tuple(info.resized_size) != tuple(
                     info.image_size
@@ -377,13 +389,16 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
         def cache_text_encoder_outputs_if_needed(
             self, args: Any, accelerator: Any, unet: Any, vae: Any, text_encoders: Any, dataset: Any, weight_dtype: Any
         ) -> None:
+            if dataset is not self.groups[0]:
+                return  # encoded with the first: some trainers have no encoders any more when they come to the second
             events.enter("encoding the captions")
+            captions = Captions(self.groups)
             if self.encoded is not None:
-                dataset.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
+                captions.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
                 self.sample_prompts_te_outputs = self.encoded
                 return
             super().cache_text_encoder_outputs_if_needed(
-                args, accelerator, unet, vae, text_encoders, dataset, weight_dtype
+                args, accelerator, unet, vae, text_encoders, captions, weight_dtype
             )
             if accelerator.is_main_process and self.prompts is not None:
                 self.keep_prompts(self.prompts)
