@@ -46,8 +46,8 @@ class InContextTrainLora(io.ComfyNode):
                     options=list(TITLES),
                     default=next(iter(TITLES)),
                     tooltip=(
-                        f"The model family. {untried_titles()} are set up as sd-scripts documents them, but no training of "
-                        "them was tried here; the others are trained by the tests."
+                        f"The model family. The tests train all of them but {untried_titles()}, set up as sd-scripts "
+                        "documents it."
                     ),
                 ),
                 io.Combo.Input(

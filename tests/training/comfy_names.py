@@ -30,11 +30,18 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "patch_size": 2, "in_channels": 16, "dim": 96, "n_layers": 2, "n_heads": 4, "n_kv_heads": 2, "axes_dims": [8, 8, 8],
         "axes_lens": [300, 512, 512], "qk_norm": True, "cap_feat_dim": 64,
     }  # fmt: skip
+    hunyuan_image = {
+        "in_channels": 64, "out_channels": 64, "patch_size": [1, 1], "vec_in_dim": None, "context_in_dim": 64,
+        "hidden_size": 64, "mlp_ratio": 4.0, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "axes_dim": [16, 16],
+        "theta": 256, "qkv_bias": True, "guidance_embed": False, "byt5": True, "meanflow": False,
+        "use_cond_type_embedding": False, "vision_in_dim": None,
+    }  # fmt: skip
     kinds = {
         "flux": (comfy.supported_models.Flux, {"image_model": "flux", **flux}),
         "chroma": (comfy.supported_models.Chroma, {"image_model": "chroma", **chroma}),
         "sd3": (comfy.supported_models.SD3, sd3),
         "lumina2": (comfy.supported_models.Lumina2, {"image_model": "lumina2", **lumina}),
+        "hunyuan-image": (comfy.supported_models.HunyuanImage21, {"image_model": "hunyuan_video", **hunyuan_image}),
     }
     kind, config = kinds[family]
     made = kind(config)

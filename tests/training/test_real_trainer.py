@@ -38,7 +38,12 @@ def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] == kind]
 
 
-@pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2"])
+def sampled_quickly(order: session.Order) -> session.Order:
+    sampling = {**order.architecture.sampling, "sample_steps": 2}
+    return replace(order, architecture=replace(order.architecture, sampling=sampling))
+
+
+@pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2", "hunyuan-image"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -85,9 +90,7 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
 def test_what_is_encoded_is_not_loaded_again(name: str, order: Make, place: session.Place) -> None:
     """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
 
-    wanted = order(name, steps=2, save_every=0, sample_every=2, caption_dropout=0.5)
-    sampling = {**wanted.architecture.sampling, "sample_steps": 2}
-    wanted = replace(wanted, architecture=replace(wanted.architecture, sampling=sampling))
+    wanted = sampled_quickly(order(name, steps=2, save_every=0, sample_every=2, caption_dropout=0.5))
 
     def trained() -> tuple[Run, Path, bytes]:
         run, process = session.start(wanted, place)
@@ -146,10 +149,11 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: sessio
     assert len(run.losses()) == 8
 
 
-def test_everything_on_request(order: Make, place: session.Place, referenced: Dataset) -> None:
+@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
+def test_everything_on_request(name: str, order: Make, place: session.Place, referenced: Dataset) -> None:
     """Masks, validation, samples, a save and a sample on request, a shortage of nothing."""
-    wanted = order("flux", referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
-    run, process = session.start(replace(wanted, name="a / name"), place)
+    wanted = order(name, referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
+    run, process = session.start(replace(sampled_quickly(wanted), name="a / name"), place)
 
     def ask(event: dict[str, Any]) -> None:
         if event.get("event") == run_folder.STEP and event["step"] == 1:
@@ -175,21 +179,22 @@ def test_everything_on_request(order: Make, place: session.Place, referenced: Da
     assert recipe.references.panels == (0,)
 
 
-def test_a_finished_lora_is_continued(order: Make, place: session.Place) -> None:
-    run, process = session.start(order("flux", steps=2), place)
+@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
+def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Place) -> None:
+    run, process = session.start(order(name, steps=2), place)
     follow(run, process)
     first = session.settle(run, place.loras, process.returncode)
     assert first.lora is not None
     recipe = read_recipe(first.lora)
     assert recipe is not None
-    again = replace(order("flux", steps=2, learning_rate=1e-5), weights=first.lora, recipe=recipe, name="more")
+    again = replace(order(name, steps=2, learning_rate=1e-5), weights=first.lora, recipe=recipe, name="more")
     run, process = session.start(again, place)
     follow(run, process)
     second = session.settle(run, place.loras, process.returncode)
     assert second.lora is not None, second.message
     continued = read_recipe(second.lora)
     assert continued is not None
-    assert continued.lineage == ("flux.safetensors",)
+    assert continued.lineage == (f"{name}.safetensors",)
     before, after = load_file(str(first.lora)), load_file(str(second.lora))
     moved = [float((after[key] - before[key]).abs().max()) for key in before if "lora" in key]
     assert 0 < max(moved) < 1e-3

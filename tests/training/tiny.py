@@ -11,20 +11,23 @@ for an account; T5's takes its place.)
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
 WIDTH = 64  # of the hidden state
+BYT5_WIDTH = 1472  # its own, which HunyuanImage's trainer has in the midst of its code
 
 
-def t5_config(width: int) -> Any:
+def t5_config(width: int, words: int = 32128) -> Any:
     from transformers import T5Config
 
     return T5Config(
-        vocab_size=32128, d_model=width, d_kv=32, d_ff=64, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
+        vocab_size=words, d_model=width, d_kv=32, d_ff=64, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu",
         is_encoder_decoder=False, tie_word_embeddings=False,
     )  # fmt: skip
 
@@ -47,6 +50,21 @@ def gemma_config() -> Any:
     )  # fmt: skip
 
 
+def qwen_vl_config() -> Any:
+    from transformers import Qwen2_5_VLConfig
+
+    text = {
+        "vocab_size": 152064, "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 3,
+        "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 2048,
+        "rope_scaling": {"type": "default", "rope_type": "default", "mrope_section": [4, 6, 6]},
+    }  # fmt: skip
+    vision = {
+        "depth": 1, "hidden_size": 32, "intermediate_size": 32, "num_heads": 2, "out_hidden_size": WIDTH,
+        "fullatt_block_indexes": [0],
+    }  # fmt: skip
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, vision_start_token_id=151652)
+
+
 def lumina_params() -> Any:
     from library.lumina_models import LuminaParams
 
@@ -63,6 +81,33 @@ class TokenizerInPlace:
 
         assert name == "google/gemma-2-2b"
         return AutoTokenizer.from_pretrained(str(Path(cache_dir) / "google_t5-v1_1-xxl"))
+
+
+def resize(module: Any, sizes: Mapping[str, str]) -> None:
+    """Run a module of the checkout once more, with other numbers where they are written out in its code."""
+    source = inspect.getsource(module)
+    for written, tiny in sizes.items():
+        assert written in source, f"{module.__name__} no longer has {written!r}"
+        source = source.replace(written, tiny)
+    exec(compile(source, module.__file__, "exec"), vars(module))  # noqa: S102 - the checkout's own code
+
+
+def put_hunyuan_image_sizes() -> None:
+    from library import hunyuan_image_models, hunyuan_image_text_encoder, hunyuan_image_vae
+
+    sizes = {
+        "hidden_size = 3584": f"hidden_size = {WIDTH}", "text_states_dim = 3584": f"text_states_dim = {WIDTH}",
+        "heads_num = 28": "heads_num = 2", "rope_dim_list = [64, 64]": "rope_dim_list = [16, 16]",
+        "double_blocks_depth = 20": "double_blocks_depth = 2", "single_blocks_depth = 40": "single_blocks_depth = 2",
+    }  # fmt: skip
+    resize(hunyuan_image_models, sizes)
+    sizes = {
+        "(128, 256, 512, 512, 1024, 1024)": "(4, 4, 8, 16, 32, 128)", "layers_per_block = 2": "layers_per_block = 1",
+        "num_groups=32": "num_groups=4",
+    }  # fmt: skip
+    resize(hunyuan_image_vae, sizes)
+    hunyuan_image_text_encoder.Qwen2_5_VLConfig = lambda **_: qwen_vl_config()
+    hunyuan_image_text_encoder.T5Config = lambda **_: t5_config(BYT5_WIDTH, words=384)
 
 
 def put_sizes() -> None:
@@ -122,6 +167,7 @@ def put_sizes() -> None:
             self.decoder = sd3_models.VAEDecoder(ch=32, dtype=dtype, device=device)
 
     sd3_models.SDVAE = TinyVae
+    put_hunyuan_image_sizes()
 
 
 def write(architecture: str, folder: Path) -> None:
@@ -160,6 +206,9 @@ def write(architecture: str, folder: Path) -> None:
         for name, key in stubs.items():
             save_file({key: torch.zeros(1), "shared.weight": torch.zeros(1)}, str(folder / f"{name}.safetensors"))
         return
+    if architecture == "hunyuan-image":
+        write_hunyuan_image(save, folder)
+        return
     if architecture == "lumina2":
         save(lumina_models.NextDiT_2B_GQA_patch2_Adaln_Refiner(), "model.safetensors")
         gemma = {f"model.{key}": value for key, value in Gemma2Model(gemma_config()).state_dict().items()}
@@ -177,6 +226,27 @@ def write(architecture: str, folder: Path) -> None:
     tensors = {key: value.clone() for key, value in encoder.state_dict().items()}
     save_file(tensors, str(folder / "t5xxl.safetensors"))
     save(flux_models.AutoEncoder(flux_models.configs["dev"].ae_params), "ae.safetensors")
+
+
+def write_hunyuan_image(save: Callable[[Any, str], None], folder: Path) -> None:
+    from library import hunyuan_image_models, hunyuan_image_vae
+    from safetensors.torch import save_file
+    from transformers import Qwen2_5_VLForConditionalGeneration, T5EncoderModel
+
+    save(hunyuan_image_models.HYImageDiffusionTransformer(), "model.safetensors")
+    save(hunyuan_image_vae.HunyuanVAE2D(), "vae.safetensors")
+    encoder = Qwen2_5_VLForConditionalGeneration(qwen_vl_config()).bfloat16()
+    names = {"model.language_model.": "model.", "model.visual.": "visual.", "lm_head.": "lm_head."}
+    tensors = {
+        bare + key.removeprefix(prefix): value
+        for key, value in encoder.state_dict().items()
+        for prefix, bare in names.items()
+        if key.startswith(prefix)
+    }
+    save_file(tensors, str(folder / "qwen2_5_vl.safetensors"))
+    glyphs = T5EncoderModel(t5_config(BYT5_WIDTH, words=1510)).half()  # with words for fonts and colours
+    tensors = {key: value for key, value in glyphs.state_dict().items() if key != "encoder.embed_tokens.weight"}
+    save_file(tensors, str(folder / "byt5.safetensors"))
 
 
 def bare(runner: Any, checkout: str, job: Path) -> None:

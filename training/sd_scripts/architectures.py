@@ -186,11 +186,14 @@ HUNYUAN_IMAGE = Architecture(
     base="HunyuanImage-2.1",
     options={"discrete_flow_shift": 5.0, "model_prediction_type": "raw", "timestep_sampling": "sigma"},
     most_swapped=35,
-    fetched="the tokenizers of Qwen/Qwen2.5-VL-7B-Instruct and google/byt5-small",
-    converter="networks/convert_hunyuan_image_lora_to_comfy.py",
+    tokens={"qwen2_5_vl": 1024},
+    tokenizers={
+        "Qwen/Qwen2.5-VL-7B-Instruct": "comfy/text_encoders/qwen25_tokenizer",
+        "google/byt5-small": "comfy/text_encoders/byt5_tokenizer",
+    },
+    converter="networks.convert_hunyuan_image_lora_to_comfy",
     fp8="fp8_scaled",
     sampling={"sample_steps": 20, "scale": 3.5},
-    untried="its sizes are fixed in the trainer's code, and too large for a test",
 )
 ANIMA = Architecture(
     name="anima",
@@ -208,7 +211,7 @@ ANIMA = Architecture(
     size_step=16,
     most_swapped=26,
     tokens={"qwen3": 512},
-    converter="networks/convert_anima_lora_to_comfy.py",
+    converter="networks.convert_anima_lora_to_comfy",
     prefixes=("lora_unet_", "diffusion_model."),
     fp8="",
     sampling={"sample_steps": 28, "scale": 4.0},

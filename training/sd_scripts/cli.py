@@ -28,9 +28,7 @@ MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "cl
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="run.py train", description=__doc__, allow_abbrev=False)
     made.add_argument("--dataset", type=Path, help="folder that Build Dataset made")
-    made.add_argument(
-        "--architecture", choices=ARCHITECTURES, help=f"the model family; {untried_titles()} were not tried"
-    )
+    made.add_argument("--architecture", choices=ARCHITECTURES, help=f"the model family; not tried: {untried_titles()}")
     made.add_argument("--model", help="the diffusion model: a path, or a name in ComfyUI's folders")
     made.add_argument("--files", nargs="*", default=[], help="text encoders and autoencoder, in any order")
     made.add_argument("--preset", choices=PRESETS, default=OFFICIAL)

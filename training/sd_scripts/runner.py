@@ -18,7 +18,6 @@ import math
 import os
 import random
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -300,7 +299,7 @@ def peak_memory() -> float:
 # --- the trainer, extended ------------------------------------------------------------------------------------------
 
 
-def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, events: Events) -> type:
+def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> type:
     """A subclass of the checkout's trainer that does all of the above."""
     from library import train_util
 
@@ -428,7 +427,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
                     with self.averaged():
                         save(str(unfinished), dtype, remarks)
                     if extra["converter"]:
-                        convert(checkout, extra["converter"], unfinished)
+                        convert(extra["converter"], unfinished)
                     with unfinished.open("rb+") as whole:
                         os.fsync(whole.fileno())
                     os.replace(unfinished, target)
@@ -648,7 +647,37 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, checkout: Path, eve
     return Watched
 
 
-def hook(trainer: Any, extra: dict[str, Any]) -> None:
+class FromFolder:
+    """Takes the place of a class of tokenizers where the checkout would load one from the hub."""
+
+    def __init__(self, kind: Any, folder: str) -> None:
+        self._kind, self._folder = kind, Path(folder)
+
+    def from_pretrained(self, name: str) -> Any:
+        return self._kind.from_pretrained(str(self._folder / name.replace("/", "_")))
+
+
+def hook_hunyuan_image(tokenizers: str) -> None:
+    """HunyuanImage's encoders bring tokenizers, wherever those of the captions lie; its sampling is in another script."""
+    from library import hunyuan_image_text_encoder as encoders
+
+    for name in ("Qwen2Tokenizer", "AutoTokenizer"):
+        setattr(encoders, name, FromFolder(getattr(encoders, name), tokenizers))
+    try:
+        sampling = importlib.import_module("hunyuan_image_minimal_inference")
+    except ModuleNotFoundError as error:
+        raise Refused(f"This sd-scripts has no {error.name}.py; install the trainer again.") from error
+    generate = sampling.generate_body
+
+    def generate_in_any_precision(settings: Any, *rest: Any) -> Any:
+        """It gives the model bfloat16 whatever it computes in; autocast, which it has for fp8 only, makes them fit."""
+        settings.fp8 = True
+        return generate(settings, *rest)
+
+    setattr(sampling, "generate_body", generate_in_any_precision)  # noqa: B010 - a module of the checkout
+
+
+def hook(trainer: Any, extra: dict[str, Any], tokenizers: str) -> None:
     """What lies in functions of the checkout rather than in the trainer's class."""
     from library import train_util
 
@@ -676,6 +705,9 @@ def hook(trainer: Any, extra: dict[str, Any]) -> None:
 
         setattr(sd3, "load_mmdit", load_bare)  # noqa: B010 - a module of the checkout
 
+    if "hunyuan_image_train_network" in sys.modules:
+        hook_hunyuan_image(tokenizers)
+
     make_schedule = train_util.get_scheduler_fix
 
     def whole_schedule(args: Any, optimizer: Any, num_processes: int) -> Any:
@@ -692,19 +724,18 @@ def hook(trainer: Any, extra: dict[str, Any]) -> None:
         train_util.model_hash = train_util.calculate_sha256 = lambda file: ""
 
 
-def convert(checkout: Path, converter: str, file: Path, *options: str) -> None:
+def convert(converter: str, file: Path, *, reverse: bool = False) -> None:
     """Rename a LoRA's tensors in place with the checkout's own converter."""
     converted = file.with_name(f".{file.stem}.converted.safetensors")
-    environment = {**os.environ, "PYTHONPATH": str(checkout)}
-    command = [sys.executable, str(checkout / converter), *options, str(file), str(converted)]
-    subprocess.run(command, cwd=checkout, env=environment, check=True)
+    options = argparse.Namespace(src_path=str(file), dst_path=str(converted), reverse=reverse)
+    importlib.import_module(converter).main(options)
     os.replace(converted, file)
 
 
 # --- main -----------------------------------------------------------------------------------------------------------
 
 
-def train(checkout: Path, folder: Path, events: Events, prepare: Callable[[], None]) -> None:
+def train(folder: Path, events: Events, prepare: Callable[[], None]) -> None:
     """Run one job.
 
     Raises:
@@ -720,12 +751,12 @@ def train(checkout: Path, folder: Path, events: Events, prepare: Callable[[], No
     if extra["converter"] and options.get("network_weights"):
         weights = folder / "weights.safetensors"
         shutil.copyfile(options["network_weights"], weights)
-        convert(checkout, extra["converter"], weights, "--reverse")
+        convert(extra["converter"], weights, reverse=True)
         options["network_weights"] = str(weights)
     args = parse(module.setup_parser(), options)
     prepare()
-    trainer = watched(getattr(module, extra["trainer"]), extra, folder.parent, checkout, events)()
-    hook(trainer, extra)
+    trainer = watched(getattr(module, extra["trainer"]), extra, folder.parent, events)()
+    hook(trainer, extra, args.tokenizer_cache_dir)
     trainer.train(args)
     file = Path(args.output_dir) / f"{args.output_name}.safetensors"
     if events.active and not file.exists():
@@ -739,7 +770,7 @@ def main(arguments: Sequence[str], prepare: Callable[[], None] = lambda: None) -
     sys.argv = [str(checkout / "train.py")]  # what the trainer's own parsers see
     events = Events(folder.parent / "events.jsonl", active=os.environ.get("RANK", "0") == "0")
     try:
-        train(checkout, folder, events, prepare)
+        train(folder, events, prepare)
         events("ended", outcome="trained", code=0)
         return 0
     except Stopped:
