@@ -26,7 +26,7 @@ app.registerExtension({
   commands: [
     {
       id: "InContextLora.ShowTrainings",
-      label: "In-Context LoRA: show trainings",
+      label: () => `In-Context LoRA: ${page().words.showTrainings}`,
       icon: "pi pi-chart-line",
       function: () => open(),
     },

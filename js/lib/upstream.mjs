@@ -6,6 +6,7 @@
 import { layoutOf, LayoutError } from "./layout.mjs";
 
 const BYPASSED = 4;
+const SUBGRAPH_INPUT = -10; // as links say that come from a subgraph's border
 
 /**
  * @typedef {object} Knowledge  what the server has told so far
@@ -104,17 +105,34 @@ function layoutRecipe(node, knowledge) {
 }
 
 function behind(node, input) {
-  const graph = node.graph;
-  if (!graph || input.link == null) return null;
-  const link = graph.getLink?.(input.link) ?? graph.links?.[input.link];
-  const origin = link && graph.getNodeById(link.origin_id);
-  if (!origin) return null; // the border of a subgraph
-  if (origin.type === "Reroute") return behind(origin, origin.inputs[0]);
-  if (origin.mode === BYPASSED) {
-    const type = origin.outputs[link.origin_slot]?.type;
-    const through = origin.inputs.find((candidate) => candidate.type === type);
-    return through ? behind(origin, through) : null;
+  return node.graph && input.link != null ? origin(node.graph, input.link) : null;
+}
+
+/** Where a link comes from: into subgraphs, and out of them where only one node stands for them. */
+function origin(graph, id) {
+  const link = graph.getLink?.(id) ?? graph.links?.[id];
+  if (!link) return null;
+  if (link.origin_id === SUBGRAPH_INPUT) {
+    const [instance, ...others] = instances(graph);
+    const input = others.length ? null : instance?.inputs[link.origin_slot];
+    return input ? behind(instance, input) : null;
   }
-  const inside = origin.resolveSubgraphOutputLink?.(link.origin_slot)?.outputNode;
-  return inside ? { node: inside, slot: 0 } : { node: origin, slot: link.origin_slot };
+  const node = graph.getNodeById(link.origin_id);
+  if (!node) return null;
+  if (node.type === "Reroute") return behind(node, node.inputs[0]);
+  if (node.mode === BYPASSED) {
+    const type = node.outputs[link.origin_slot]?.type;
+    const through = node.inputs.find((candidate) => candidate.type === type);
+    return through ? behind(node, through) : null;
+  }
+  if (!node.subgraph) return { node, slot: link.origin_slot };
+  const [inside] = node.subgraph.outputs[link.origin_slot]?.linkIds ?? [];
+  return inside == null ? null : origin(node.subgraph, inside);
+}
+
+/** The nodes that stand for a subgraph. */
+function instances(graph) {
+  const root = graph.rootGraph;
+  const graphs = [root, ...(root?.subgraphs?.values() ?? [])];
+  return graphs.flatMap((other) => other?.nodes.filter((node) => node.subgraph === graph) ?? []);
 }

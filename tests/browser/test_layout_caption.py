@@ -169,6 +169,21 @@ def test_stitch_has_the_inputs_of_its_layout(either: Interface) -> None:
     assert either.inputs(stitch) == sent
 
 
+@pytest.mark.parametrize("hidden", ["InContextTask", "InContextStitchPanels"])
+def test_a_layout_is_followed_through_the_border_of_a_subgraph(either: Interface, hidden: str) -> None:
+    task, stitch = either.add("InContextTask"), either.add("InContextStitchPanels", x=500)
+    either.connect(task, "layout", stitch, "layout")
+    either.set_value(task, "task", "film-storyboard")
+    inside = stitch if hidden == "InContextStitchPanels" else task
+    convert = "id => app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)])).subgraph.id"
+    either.page.evaluate(convert, inside)
+    # the node itself stays where it was, or a copy of it is in the subgraph
+    panels = """() => [app.graph, ...app.graph.subgraphs.values()].flatMap(graph => graph.nodes)
+        .filter(node => node.type === "InContextStitchPanels")
+        .map(node => node.inputs.filter(input => input.name.startsWith("panel_")).length)"""
+    wait(either, f"() => JSON.stringify(({panels})()) === '[3]'")
+
+
 # --- caption ----------------------------------------------------------------------------------------------------------
 
 

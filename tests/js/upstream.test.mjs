@@ -27,12 +27,14 @@ const LAYOUT = {
 
 /** A graph as small as what is read of it. */
 class Graph {
-  nodes = new Map();
+  /** As in ComfyUI an array; ids are places in it, from 1. */
+  nodes = [];
+  rootGraph = this;
   links = {};
 
   add(type, { widgets = {}, inputs = [], outputs = [], ...more } = {}) {
     const node = {
-      id: this.nodes.size + 1,
+      id: this.nodes.length + 1,
       type,
       graph: this,
       widgets: Object.entries(widgets).map(([name, value]) => ({ name, value })),
@@ -40,7 +42,7 @@ class Graph {
       outputs: outputs.map((name) => ({ name, type: "T" })),
       ...more,
     };
-    this.nodes.set(node.id, node);
+    this.nodes.push(node);
     return node;
   }
 
@@ -51,7 +53,28 @@ class Graph {
   }
 
   getNodeById(id) {
-    return this.nodes.get(id) ?? null;
+    return this.nodes[id - 1] ?? null;
+  }
+}
+
+/** A subgraph, and what ComfyUI's graphs know of each other. */
+class Subgraph extends Graph {
+  outputs = [];
+
+  constructor(root) {
+    super();
+    this.rootGraph = root;
+    root.subgraphs ??= new Map();
+    root.subgraphs.set(root.subgraphs.size, this);
+  }
+
+  fromBorder(slot, target, name) {
+    this.connect({ id: -10 }, slot, target, name);
+  }
+
+  toBorder(origin, slot) {
+    this.links.out = { origin_id: origin.id, origin_slot: slot };
+    this.outputs.push({ linkIds: ["out"] });
   }
 }
 
@@ -72,6 +95,27 @@ test("a recipe is found behind reroutes and bypassed nodes", () => {
   graph.connect(bypassed, 0, caption, "recipe");
   assert.equal(recipeAt(caption, "recipe", KNOWN), STORY);
   assert.equal(source(caption, "recipe").node, task);
+});
+
+test("a recipe is found behind the border of a subgraph, into it and out of it", () => {
+  const { graph, task, caption } = withTask();
+  const holder = new Subgraph(graph);
+  const middle = new Subgraph(graph);
+  const inner = middle.add("InContextStitchPanels", { inputs: ["layout"] });
+  middle.fromBorder(0, inner, "layout");
+  const instance = holder.add("sub", { subgraph: middle, inputs: ["in"] });
+  holder.fromBorder(1, instance, "in");
+  const outer = graph.add("sub", { subgraph: holder, inputs: ["other", "recipe"] });
+  assert.equal(recipeAt(inner, "layout", KNOWN), null);
+  graph.connect(task, 0, outer, "recipe");
+  assert.equal(recipeAt(inner, "layout", KNOWN), STORY);
+  graph.add("sub", { subgraph: holder, inputs: ["other", "recipe"] });
+  assert.equal(recipeAt(inner, "layout", KNOWN), null); // two nodes stand for it: which one is asked?
+
+  const giver = new Subgraph(graph);
+  giver.toBorder(giver.add("InContextTask", { widgets: { task: "film-storyboard" }, outputs: ["recipe"] }), 0);
+  graph.connect(graph.add("sub", { subgraph: giver, outputs: ["recipe"] }), 0, caption, "recipe");
+  assert.equal(recipeAt(caption, "recipe", KNOWN), STORY);
 });
 
 test("a LoRA's own recipe goes before the one that is connected", () => {
