@@ -8,6 +8,7 @@ from .caption import InContextJointCaption
 from .condition import InContextConditionPanels
 from .dataset import InContextBuildDataset
 from .describe import NODES as DESCRIBING_NODES
+from .host import server_routes
 from .layout import InContextLayout, InContextTask
 from .lora import InContextLoadLora, InContextSaveLora
 from .panels import InContextSplitPanels, InContextStitchPanels
@@ -38,7 +39,8 @@ NODES: list[type[io.ComfyNode]] = [
 
 class InContextExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        add_routes()  # for the interface
-        add_run_routes()
+        if (routes := server_routes()) is not None:  # for the interface
+            add_routes(routes)
+            add_run_routes(routes)
         settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

@@ -24,7 +24,7 @@ from ..incontext.errors import InContextError
 from ..incontext.lora_file import find_recipe
 from ..incontext.recipe import Recipe
 from .caption import joint_caption
-from .host import lora_names, lora_path, server_routes
+from .host import lora_names, lora_path
 from .tokens import bundled_counters
 
 ROOT = "/incontext_lora"
@@ -32,11 +32,8 @@ ROOT = "/incontext_lora"
 Json = dict[str, Any]
 
 
-def add_routes() -> None:
-    """Add the routes to ComfyUI's server, where there is one."""
-    routes = server_routes()
-    if routes is None:
-        return
+def add_routes(routes: web.RouteTableDef) -> None:
+    """Add the routes to those of ComfyUI's server."""
     routes.get(f"{ROOT}/recipes")(answering(lambda request: asyncio.to_thread(published_recipes)))
     routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
     routes.post(f"{ROOT}/caption")(answering(_caption))

@@ -25,15 +25,11 @@ from typing import Any
 
 from aiohttp import web
 
-from .host import server_routes
 from .routes import ROOT, Json, answering
 
 
-def add_run_routes() -> None:
-    """Add the routes to ComfyUI's server, where there is one."""
-    routes = server_routes()
-    if routes is None:
-        return
+def add_run_routes(routes: web.RouteTableDef) -> None:
+    """Add the routes to those of ComfyUI's server."""
     for path, answer in GETS.items():
         routes.get(f"{ROOT}{path}")(answering(_get(answer)))
     for path, answer in POSTS.items():
