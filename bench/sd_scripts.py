@@ -13,7 +13,7 @@ from .child import measured
 from .figure import Figure
 
 DETAIL = "the real trainer at tiny sizes, 20 composites of 384×128"
-LARGER = "20 composites of 768×256, an eighth of a published canvas"
+LARGER = "20 composites of 1536×512, half a published canvas"
 
 
 def trainer_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:

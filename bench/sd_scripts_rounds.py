@@ -57,8 +57,8 @@ class Rounds:
         return build(self.folder / "sets", self.folder / "datasets", Recipe(name, layout), BuildOptions(name=name))
 
     def larger(self, order: session.Order) -> session.Order:
-        """The same on composites of 768×256, with one step: for what happens before it."""
-        return replace(order, dataset=self._dataset("larger", 256), settings=replace(order.settings, steps=1))
+        """The same on composites of 1536×512, with one step: for what happens before it."""
+        return replace(order, dataset=self._dataset("larger", 512), settings=replace(order.settings, steps=1))
 
     def order(self, name: str, **changed: Any) -> session.Order:
         folder = self.folder / name
