@@ -40,7 +40,7 @@ OPTIONS = {
 }
 ARCHITECTURE = replace(SD3, options=OPTIONS)
 SETTINGS = SdSettings(
-    steps=600,
+    steps=1000,
     batch_size=16,
     learning_rate=2e-3,
     schedule=Schedule.COSINE,
@@ -49,7 +49,7 @@ SETTINGS = SdSettings(
     alpha=16.0,
     ema=0.0,
     caption_dropout=0.0,
-    reference_share=0.6,
+    reference_share=0.75,
     sizes=Sizes.FULL,
     save_every=0,
     sample_every=0,

@@ -2,7 +2,7 @@
 
     COMFYUI_PATH=… python -m demo.train_base --out build/demo     (after demo.train_autoencoder with the same --out)
 
-Six stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
+Eight stages follow each other, each with the weights that the one before averaged; they differ in how noise levels are
 drawn, in how many sets are related, in whether captions ever say so, and in what the loss weighs. The stored weights saw
 the first two on latents of the autoencoder's first phase, the others on its final ones.
 
@@ -78,6 +78,8 @@ STAGES = (
     Stage(3500, schedule_steps=4500, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6),
     Stage(5000, schedule_steps=5000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.5, said=0.6),
     Stage(4000, 4000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6, said=0.8, colour_weight=4.0),
+    Stage(7000, 7000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6, said=0.8, colour_weight=4.0),
+    Stage(5000, 5000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.7, said=0.8, colour_weight=4.0),
 )
 
 # What captions open with. The words vary so that a caption's later words are understood at any position.
