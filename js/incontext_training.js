@@ -53,6 +53,7 @@ app.registerExtension({
   nodeCreated(node) {
     const trainer = TRAINERS[node.comfyClass];
     if (!trainer) return;
+    showSmallNumbers(node);
     const about = () => ({ trainer, name: valueOf(node, "name"), resume: valueOf(node, "resume") });
     const view = new Compact(desk, page(), about, open);
     addElement(app, node, "training", view.element, HEIGHT);
@@ -66,6 +67,13 @@ app.registerExtension({
     };
   },
 });
+
+/** Nodes 2.0 show three decimals (frontend 1.32): a learning rate would be 0 there, and become it once its field was left. */
+function showSmallNumbers(node) {
+  for (const { options } of node.widgets) {
+    if (options.precision > 3) options.maxFractionDigits = options.precision;
+  }
+}
 
 /** Show the panel, with this run and this tab of its side. */
 function open(run, tab) {

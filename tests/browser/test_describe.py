@@ -33,5 +33,8 @@ def test_a_set_is_described_and_a_silent_server_is_named(either: Interface) -> N
     # the server is gone now: the person is told which address does not answer
     either.set_value(node, "seed", 3)
     either.page.evaluate("() => app.queuePrompt(0, 1)")
-    either.page.get_by_role("dialog").get_by_text(f"Nobody answers at {vision.url}").wait_for()
+    told = either.page.get_by_role("dialog").get_by_text(f"Nobody answers at {vision.url}")
+    told.wait_for()
     either.screenshot(f"caption-panels-no-server-{either.renderer}")
+    either.page.keyboard.press("Escape")
+    told.wait_for(state="hidden")

@@ -145,6 +145,7 @@ def test_the_node_shows_its_own_run(either: Interface) -> None:
     shown = either.page.locator(".incontext-compact")
     shown.locator(".incontext-nothing").wait_for()
     either.set_value(node, "name", "of-the-node")
+    either.show(node)
     either.node(node, "app.canvas.ds.offset[1] = 500 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
     wait_for_state(shown, "finished")
     assert step_of(shown) == 200
@@ -153,6 +154,21 @@ def test_the_node_shows_its_own_run(either: Interface) -> None:
     either.screenshot(f"training-node-{'vue' if either.page.evaluate('LiteGraph.vueNodesMode') else 'classic'}")
     shown.locator(".incontext-all").click()
     either.page.locator(".incontext-monitor .incontext-title b:text-is('of-the-node')").wait_for()
+
+
+@pytest.mark.parametrize("kind", ["InContextTrainLora", "InContextTrainLoraInHost"])
+def test_a_learning_rate_is_shown_and_stays(interface: Interface, kind: str) -> None:
+    """Nodes 2.0 alone would show 0, and take that for the value when the field is left."""
+    interface.set_vue_nodes(True)
+    node = interface.add(kind)
+    interface.show(node)
+    rate = interface.page.locator("[aria-label='learning_rate'] input, input[aria-label='learning_rate']").first
+    rate.wait_for()
+    assert rate.input_value() == "0.0001"
+    rate.focus()
+    rate.blur()
+    interface.settle()
+    assert interface.inputs(node)["learning_rate"] == 1e-4
 
 
 def test_the_curve_goes_on_with_its_training(interface: Interface) -> None:
