@@ -68,7 +68,7 @@ app.registerExtension({
   },
 });
 
-/** Nodes 2.0 show three decimals (frontend 1.32): a learning rate would be 0 there, and become it once its field was left. */
+/** Nodes 2.0 show three decimals (frontend 1.32): a learning rate would be 0 there. */
 function showSmallNumbers(node) {
   for (const { options } of node.widgets) {
     if (options.precision > 3) options.maxFractionDigits = options.precision;

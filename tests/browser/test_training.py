@@ -158,7 +158,7 @@ def test_the_node_shows_its_own_run(either: Interface) -> None:
 
 @pytest.mark.parametrize("kind", ["InContextTrainLora", "InContextTrainLoraInHost"])
 def test_a_learning_rate_is_shown_and_stays(interface: Interface, kind: str) -> None:
-    """Nodes 2.0 alone would show 0, and take that for the value when the field is left."""
+    """Nodes 2.0 alone would show 0."""
     interface.set_vue_nodes(True)
     node = interface.add(kind)
     interface.show(node)
