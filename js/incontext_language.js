@@ -13,38 +13,34 @@ const MODULE = `custom_nodes.${decodeURIComponent(new URL(".", import.meta.url).
 
 /** @type {Record<string, import("./lib/language.mjs").Texts>} by language, as the server has them */
 let languages = {};
-/** Types of our nodes. */
-const types = new Set();
 
 app.registerExtension({
   name: "InContextLora.Language",
 
-  async addCustomNodeDefs(definitions) {
-    if (locale() !== "en") languages = await askForTexts();
-    for (const definition of ours(definitions)) {
-      types.add(definition.name);
-      translateDefinition(definition, texts());
-    }
-  },
+  addCustomNodeDefs: translate,
 
   nodeCreated(node) {
-    if (types.has(node.comfyClass)) labelNode(node, texts());
+    if (isOurs(node.constructor.nodeData ?? {})) labelNode(node, texts());
   },
 
   /** Also called after the language was changed, when the definitions have come anew and were registered as they are. */
   async refreshComboInNodes(definitions) {
-    if (locale() === "en") return;
-    languages = await askForTexts();
-    for (const definition of ours(definitions)) {
-      translateDefinition(definition, texts());
-      await app.registerNodeDef(definition.name, definition);
-    }
+    for (const definition of await translate(definitions)) await app.registerNodeDef(definition.name, definition);
   },
 });
 
 const locale = () => app.extensionManager.setting.get("Comfy.Locale");
 const texts = () => languages[locale()] ?? {};
-const ours = (definitions) => Object.values(definitions).filter(({ python_module }) => python_module === MODULE);
+const isOurs = ({ python_module }) => python_module === MODULE;
+
+/** Translate our definitions; returns those that are. The texts are asked for once, and never in English. */
+async function translate(definitions) {
+  if (locale() === "en") return [];
+  if (!(locale() in languages)) languages = await askForTexts();
+  const ours = Object.values(definitions).filter(isOurs);
+  for (const definition of ours) translateDefinition(definition, texts());
+  return ours;
+}
 
 /** Nodes are in English where the server does not answer. */
 async function askForTexts() {
