@@ -48,7 +48,8 @@ class HostModel:
     """A MODEL wire, for training.
 
     Raises:
-        TrainingError: where the model is no flow-matching model; its velocity would mean something else.
+        TrainingError: where the model is no flow-matching model, since its velocity would mean something else, or where
+            its weights cannot be kept in place.
     """
 
     def __init__(self, patcher: Any) -> None:
@@ -57,8 +58,8 @@ class HostModel:
                 f"{type(patcher.model).__name__} is no flow-matching model. In-Context LoRA is trained on diffusion "
                 "transformers such as FLUX, SD3, Chroma or Lumina."
             )
-        self.patcher = patcher.clone()
-        self.model = patcher.model
+        self.patcher = lasting(patcher)
+        self.model = self.patcher.model
         self.device: torch.device = patcher.load_device
 
     def load(self) -> None:
@@ -118,6 +119,7 @@ class HostModel:
         """Within the context the model is on its device and can be trained on; afterwards it is as before."""
         self.load()
         with ExitStack() as undo:
+            undo.enter_context(_differentiable())
             trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
             undo.callback(
                 lambda: [p.requires_grad_(trained.get(name, False)) for name, p in self.model.named_parameters()]
@@ -188,6 +190,33 @@ class HostModel:
                 f"None of the LoRA's {len(lora)} tensors matches {self.name}. It was made for another model."
             )
         return found
+
+
+def lasting(patcher: Any) -> Any:
+    """A clone of the model whose weights stay in place. ComfyUI may lend each for one operation, but gradients need them later.
+
+    Raises:
+        TrainingError: where that takes loading the model once more, and whatever loaded it does not let ComfyUI do so.
+    """
+    if not getattr(patcher, "is_dynamic", bool)():  # unknown to ComfyUI 0.3
+        return patcher.clone()
+    if patcher.cached_patcher_init is None:
+        raise TrainingError(
+            f"{type(patcher.model).__name__} was loaded by a node that does not let ComfyUI load it again, which training "
+            "needs. Load it with Load Diffusion Model or Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
+        )
+    return patcher.clone(disable_dynamic=True)
+
+
+@contextmanager
+def _differentiable() -> Iterator[None]:
+    """Within the context ComfyUI computes with operations that have gradients; the faster ones of newer versions have none."""
+    before = getattr(comfy.model_management, "in_training", False)
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
 
 
 def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:

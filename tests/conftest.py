@@ -146,14 +146,13 @@ class HostPack:
     async def _execute(self, execution: Any, node: type[Any], node_id: str, inputs: dict[str, list[Any]]) -> list[Any]:
         from comfy_execution.graph import DynamicPrompt
         from comfy_execution.progress import reset_progress_state
+        from incontext_lora.tests import comfy_versions
 
         prompt = {"1": {"class_type": node_id, "inputs": {}}}
         reset_progress_state("test", DynamicPrompt(prompt))
-        _, _, hidden = execution.get_input_data({}, node, "1", dynprompt=DynamicPrompt(prompt))
+        _, _, given = execution.get_input_data({}, node, "1", dynprompt=DynamicPrompt(prompt))
         is_v3 = issubclass(node, execution._ComfyNodeInternal)
-        results = await execution._async_map_node_over_list(
-            "test", "1", node if is_v3 else node(), inputs, node.FUNCTION, allow_interrupt=True, hidden_inputs=hidden
-        )
+        results = await comfy_versions.map_node(execution, node if is_v3 else node(), inputs, given)
         return await execution.resolve_map_node_over_list_results(results)
 
 

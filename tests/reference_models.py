@@ -12,6 +12,7 @@ import torch
 from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.layout import PanelLayout
 from incontext_lora.incontext.stitch import stitch
+from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -73,7 +74,7 @@ def patcher(model: Any) -> Any:
 def flux(in_channels: int = 16, *, size: dict[str, Any] = TINY, dtype: torch.dtype = torch.float32) -> Any:
     import comfy.supported_models
 
-    config = comfy.supported_models.Flux({**size, "in_channels": in_channels})
+    config = comfy.supported_models.Flux(flux_sizes({**size, "in_channels": in_channels}))
     config.set_inference_dtype(dtype, None)
     return patcher(config.get_model({}))
 
@@ -83,16 +84,18 @@ def chroma() -> Any:
 
     flux_only = ("out_channels", "vec_in_dim", "guidance_embed")
     config = comfy.supported_models.Chroma(
-        {
-            **{name: value for name, value in TINY.items() if name not in flux_only},
-            "image_model": "chroma",
-            "in_channels": 64,
-            "out_channels": 64,
-            "in_dim": 64,
-            "out_dim": 32,
-            "hidden_dim": 48,
-            "n_layers": 2,
-        }
+        chroma_sizes(
+            {
+                **{name: value for name, value in TINY.items() if name not in flux_only},
+                "image_model": "chroma",
+                "in_channels": 64,
+                "out_channels": 64,
+                "in_dim": 64,
+                "out_dim": 32,
+                "hidden_dim": 48,
+                "n_layers": 2,
+            }
+        )
     )
     config.set_inference_dtype(torch.float32, None)
     return patcher(config.get_model({}))

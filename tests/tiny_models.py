@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from incontext_lora.tests.comfy_versions import flux_sizes
 from torch import Tensor
 
 
@@ -62,7 +63,7 @@ def flux(seed: int = 0) -> Any:
     import comfy.model_patcher
     import comfy.supported_models
 
-    config = comfy.supported_models.Flux({"image_model": "flux", **FLUX})
+    config = comfy.supported_models.Flux(flux_sizes({"image_model": "flux", **FLUX}))
     config.set_inference_dtype(torch.float32, None)
     with torch.inference_mode():
         model = config.get_model({})

@@ -12,6 +12,7 @@ from incontext_lora.incontext import tasks
 from incontext_lora.incontext.errors import InContextError, LoraError
 from incontext_lora.incontext.lora_file import read_recipe, write_recipe
 from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.tests.comfy_versions import flux_sizes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -82,23 +83,25 @@ def _flux_patcher(weights: dict[str, Tensor]) -> Any:
     import comfy.supported_models
 
     config = comfy.supported_models.Flux(
-        {
-            "image_model": "flux",
-            "axes_dim": [8, 12, 12],
-            "num_heads": 2,
-            "mlp_ratio": 4.0,
-            "theta": 10000,
-            "out_channels": 16,
-            "qkv_bias": True,
-            "in_channels": 16,
-            "hidden_size": 64,
-            "context_in_dim": 48,
-            "patch_size": 2,
-            "vec_in_dim": 24,
-            "depth": 2,
-            "depth_single_blocks": 2,
-            "guidance_embed": True,
-        }
+        flux_sizes(
+            {
+                "image_model": "flux",
+                "axes_dim": [8, 12, 12],
+                "num_heads": 2,
+                "mlp_ratio": 4.0,
+                "theta": 10000,
+                "out_channels": 16,
+                "qkv_bias": True,
+                "in_channels": 16,
+                "hidden_size": 64,
+                "context_in_dim": 48,
+                "patch_size": 2,
+                "vec_in_dim": 24,
+                "depth": 2,
+                "depth_single_blocks": 2,
+                "guidance_embed": True,
+            }
+        )
     )
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({})
@@ -364,7 +367,7 @@ def test_comfyui_runs_what_needs_no_recipe_and_says_what_is_missing(host: Any, s
     }
     host.sent()
     host.prompt_server.last_node_id = None
-    executor = execution.PromptExecutor(host.prompt_server, cache_args={"lru": 0, "ram": 0})
+    executor = execution.PromptExecutor(host.prompt_server, cache_args={"lru": 0, "ram": 0, "ram_inactive": 0})
     wanted = ["report", "width", "model"]
     host.loop.run_until_complete(executor.execute_async(prompt, "prompt", {"client_id": "browser"}, wanted))
     errors = [data["exception_message"] for event, data in host.sent() if event == "execution_error"]

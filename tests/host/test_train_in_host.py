@@ -14,6 +14,7 @@ from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora_file import read_recipe, write_recipe
 from incontext_lora.tests import tiny_models
+from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes, progress_hook
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.training import monitor
 from incontext_lora.training.adapters import Adapters, continued_adapters, linear_modules, target_modules
@@ -188,6 +189,20 @@ def test_a_model_that_predicts_noise_is_refused(sd3: Tiny) -> None:
         host_model(model)
 
 
+def test_weights_that_comfyui_only_lends_are_loaded_to_stay(sd3: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dynamic models are for graphics cards; this one only says it is one, and records how it is cloned."""
+    model = sd3.model.clone()
+    kept, asked = sd3.model.clone(), []
+    monkeypatch.setattr(model, "is_dynamic", lambda: True, raising=False)
+    monkeypatch.setattr(model, "clone", lambda **how: asked.append(how) or kept)
+    monkeypatch.setattr(model, "cached_patcher_init", (), raising=False)
+    assert host_model(model).patcher is kept
+    assert asked == [{"disable_dynamic": True}]
+    monkeypatch.setattr(model, "cached_patcher_init", None)
+    with pytest.raises(TrainingError, match=r"SD3 was loaded by a node that does not let ComfyUI load it again"):
+        host_model(model)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) -> None:
     from incontext_lora.nodes.in_host import make_adapters
@@ -269,7 +284,7 @@ def on_meta(kind: str) -> nn.Module:
 
     common: dict[str, Any] = {"device": "meta", "dtype": torch.float32, "operations": comfy.ops.disable_weight_init}
     if kind == "flux":
-        return comfy.ldm.flux.model.Flux(**tiny_models.FLUX, **common)
+        return comfy.ldm.flux.model.Flux(**flux_sizes(tiny_models.FLUX), **common)
     if kind == "sd3":
         return tiny_models.sd3().model.diffusion_model
     if kind == "lumina":
@@ -287,7 +302,7 @@ def on_meta(kind: str) -> nn.Module:
         )
     own = {"in_dim": 64, "out_dim": 64, "hidden_dim": 64, "n_layers": 2}
     shared = {key: value for key, value in tiny_models.FLUX.items() if key not in ("vec_in_dim", "guidance_embed")}
-    return comfy.ldm.chroma.model.Chroma(**shared, **own, **common)
+    return comfy.ldm.chroma.model.Chroma(**chroma_sizes({**shared, **own}), **common)
 
 
 # --- the node -------------------------------------------------------------------------------------------------------
@@ -482,7 +497,7 @@ def test_cancelling_keeps_what_was_learned(
         if (done, total) == (2, 30):
             comfy.model_management.interrupt_current_processing(True)
 
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", cancel_at_step_two)
+    progress_hook(monkeypatch, cancel_at_step_two)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         train(host, sd3, vae, dataset, name="cancelled", steps=30, save_every=0)
     run = Run(Path(host.base) / "output" / "incontext_runs" / "cancelled")
@@ -505,7 +520,7 @@ def test_it_does_what_the_monitor_asks(
             assert monitor.summary(Run(folder))["state"] == monitor.RUNNING
             monitor.ask(Run(folder), wishes[done])
 
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", ask)
+    progress_hook(monkeypatch, ask)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         train(host, sd3, vae, dataset, name="asked-in-host", steps=30, save_every=0)
     run = Run(folder)

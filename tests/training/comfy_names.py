@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
+
 
 def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
     """ComfyUI's own names for the parts of a model of this family at the tiny size, and their sizes."""
@@ -37,11 +39,14 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "use_cond_type_embedding": False, "vision_in_dim": None,
     }  # fmt: skip
     kinds = {
-        "flux": (comfy.supported_models.Flux, {"image_model": "flux", **flux}),
-        "chroma": (comfy.supported_models.Chroma, {"image_model": "chroma", **chroma}),
+        "flux": (comfy.supported_models.Flux, flux_sizes({"image_model": "flux", **flux})),
+        "chroma": (comfy.supported_models.Chroma, chroma_sizes({"image_model": "chroma", **chroma})),
         "sd3": (comfy.supported_models.SD3, sd3),
         "lumina2": (comfy.supported_models.Lumina2, {"image_model": "lumina2", **lumina}),
-        "hunyuan-image": (comfy.supported_models.HunyuanImage21, {"image_model": "hunyuan_video", **hunyuan_image}),
+        "hunyuan-image": (
+            comfy.supported_models.HunyuanImage21,
+            flux_sizes({"image_model": "hunyuan_video", **hunyuan_image}),
+        ),
     }
     kind, config = kinds[family]
     made = kind(config)
