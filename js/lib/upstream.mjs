@@ -112,7 +112,7 @@ function behind(node, input) {
 function origin(graph, id) {
   const link = graph.getLink?.(id) ?? graph.links?.[id];
   if (!link) return null;
-  if (link.origin_id === SUBGRAPH_INPUT) {
+  if (Number(link.origin_id) === SUBGRAPH_INPUT) { // newer ComfyUI writes ids as text
     const [instance, ...others] = instances(graph);
     const input = others.length ? null : instance?.inputs[link.origin_slot];
     return input ? behind(instance, input) : null;

@@ -33,7 +33,13 @@ def test_a_set_is_described_and_a_silent_server_is_named(either: Interface) -> N
     # the server is gone now: the person is told which address does not answer
     either.set_value(node, "seed", 3)
     either.page.evaluate("() => app.queuePrompt(0, 1)")
-    told = either.page.get_by_role("dialog").get_by_text(f"Nobody answers at {vision.url}")
+    # a dialog, or in newer ComfyUI a line that leads to the words
+    dialog = either.page.get_by_role("dialog").get_by_text(f"Nobody answers at {vision.url}")
+    details = either.page.get_by_role("button", name="View details")
+    dialog.or_(details).first.wait_for()
+    if details.is_visible():
+        details.click()
+    told = either.page.get_by_text(f"Nobody answers at {vision.url}").first
     told.wait_for()
     either.screenshot(f"caption-panels-no-server-{either.renderer}")
     either.page.keyboard.press("Escape")

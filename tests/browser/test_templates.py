@@ -39,9 +39,9 @@ def test_a_template_opens_as_it_was_made(interface: Interface, name: str) -> Non
 
 
 def links(interface: Interface) -> list[list[object]]:
-    """Id, origin, output's number, target and input's name of every link on the page."""
-    script = """() => [...app.graph.links.values()].map(link => [link.id, link.origin_id, link.origin_slot,
-        link.target_id, app.graph.getNodeById(link.target_id).inputs[link.target_slot].name])"""
+    """Id, origin, output's number, target and input's name of every link on the page; newer ComfyUI has ids as text."""
+    script = """() => [...app.graph.links.values()].map(link => [link.id, Number(link.origin_id), link.origin_slot,
+        Number(link.target_id), app.graph.getNodeById(link.target_id).inputs[link.target_slot].name])"""
     return interface.page.evaluate(script)
 
 

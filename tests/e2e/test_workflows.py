@@ -182,6 +182,11 @@ def test_every_input_and_output_of_our_nodes_is_explained(api: Api) -> None:
 # --- quickstart -----------------------------------------------------------------------------------------------------
 
 
+def counts_up(steps: Sequence[int], total: int) -> bool:
+    """Whether a progress bar went from 1 to its total; newer ComfyUI leaves out what comes too fast to be seen."""
+    return list(steps) == sorted(set(steps)) and (steps[0], steps[-1]) == (1, total)
+
+
 def test_quickstart_saves_the_set_and_its_panels(api: Api) -> None:
     prompt = api.prompt("quickstart")
     # values that no other test has: ComfyUI does not execute again what it has just executed
@@ -196,7 +201,7 @@ def test_quickstart_saves_the_set_and_its_panels(api: Api) -> None:
     assert canvas.std() > 10, "an empty picture was saved"
     assert "clip_l" in ran.text("Caption report")
     steps = [data["value"] for data in ran.of("progress", "KSampler")]
-    assert steps == list(range(1, prompt[find_node(prompt, "KSampler")]["inputs"]["steps"] + 1))
+    assert counts_up(steps, prompt[find_node(prompt, "KSampler")]["inputs"]["steps"])
     (told,) = ran.of("progress_text", "InContextLoadLora")
     assert "modules matched" in told["text"]
 
@@ -249,7 +254,7 @@ def test_storyboard_flux_runs_on_stand_ins_for_its_large_models(api: Api) -> Non
     assert [shot.shape for shot in shots] == [(64, 128, 3)] * 3
     assert np.array_equal(np.concatenate(shots, axis=0), canvas)
     steps = [data["value"] for data in ran.of("progress", "SamplerCustomAdvanced")]
-    assert steps == list(range(1, 21))
+    assert counts_up(steps, 20)
 
 
 @pytest.mark.parametrize("task", [recipe.name for recipe in tasks.OFFICIAL])
@@ -359,7 +364,7 @@ def test_train_in_host_leaves_a_whole_run_and_a_lora_that_paints(api: Api) -> No
     assert recipe.references.clean
 
     steps = [data["value"] for data in ran.of("progress", TRAIN) if data["max"] == 4]
-    assert steps == [1, 2, 3, 4]
+    assert counts_up(steps, 4)
     lines = [data["text"] for data in ran.of("progress_text", TRAIN)]
     assert any(line.startswith("step 4 of 4, loss ") for line in lines)
     assert lines[-1].startswith("finished: e2e-story.safetensors")
@@ -375,14 +380,14 @@ def test_cancelling_a_training_keeps_its_last_checkpoint(api: Api) -> None:
     train = find_node(prompt, TRAIN)
     reached: list[int] = []
 
-    def cancel_at_step_three(event: str, data: dict[str, Any]) -> None:
+    def cancel_from_step_three(event: str, data: dict[str, Any]) -> None:
         if event == "progress" and data.get("node") == train and data["max"] == 5_000:
-            reached.append(data["value"])
-            if data["value"] == 3:
+            if data["value"] >= 3 and all(step < 3 for step in reached):
                 api.server.interrupt()
+            reached.append(data["value"])
 
     with pytest.raises(ExecutionInterrupted):
-        api.server.run(prompt, cancel_at_step_three)
+        api.server.run(prompt, cancel_from_step_three)
     assert 3 <= reached[-1] < 5_000
     run = Run(api.server.base / "output" / "incontext_runs" / "e2e-cancelled")
     assert run.state == "cancelled"

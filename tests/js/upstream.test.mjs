@@ -68,8 +68,9 @@ class Subgraph extends Graph {
     root.subgraphs.set(root.subgraphs.size, this);
   }
 
+  /** Newer ComfyUI has ids as text, here of the border. */
   fromBorder(slot, target, name) {
-    this.connect({ id: -10 }, slot, target, name);
+    this.connect({ id: slot ? "-10" : -10 }, slot, target, name);
   }
 
   toBorder(origin, slot) {

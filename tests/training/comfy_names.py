@@ -38,6 +38,12 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "theta": 256, "qkv_bias": True, "guidance_embed": False, "byt5": True, "meanflow": False,
         "use_cond_type_embedding": False, "vision_in_dim": None,
     }  # fmt: skip
+    # ComfyUI's Anima is this model of NVIDIA's and an adapter behind its text encoder, which the LoRA leaves as it is
+    anima = {
+        "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16, "out_channels": 16, "patch_spatial": 2,
+        "patch_temporal": 1, "model_channels": 64, "concat_padding_mask": True, "crossattn_emb_channels": 64,
+        "pos_emb_cls": "rope3d", "use_adaln_lora": True, "adaln_lora_dim": 8, "num_blocks": 2, "num_heads": 2,
+    }  # fmt: skip
     kinds = {
         "flux": (comfy.supported_models.Flux, flux_sizes({"image_model": "flux", **flux})),
         "chroma": (comfy.supported_models.Chroma, chroma_sizes({"image_model": "chroma", **chroma})),
@@ -46,6 +52,10 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "hunyuan-image": (
             comfy.supported_models.HunyuanImage21,
             flux_sizes({"image_model": "hunyuan_video", **hunyuan_image}),
+        ),
+        "anima": (
+            getattr(comfy.supported_models, "Anima", comfy.supported_models.CosmosT2IPredict2),
+            {"image_model": "anima", **anima},
         ),
     }
     kind, config = kinds[family]

@@ -18,6 +18,7 @@ from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts.architectures import architecture
 from safetensors.torch import load_file
 
 Make = Callable[..., session.Order]
@@ -43,7 +44,7 @@ def sampled_quickly(order: session.Order) -> session.Order:
     return replace(order, architecture=replace(order.architecture, sampling=sampling))
 
 
-@pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2", "hunyuan-image"])
+@pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2", "hunyuan-image", "anima"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -79,14 +80,21 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     assert "caption" not in " ".join(header.metadata).lower()
     assert "ss_tag_frequency" not in header.metadata
     assert (
-        float(sum(np.abs(t.float().numpy()).sum() for key, t in load_file(str(result.lora)).items() if "up" in key)) > 0
+        float(
+            sum(
+                np.abs(t.float().numpy()).sum()
+                for key, t in load_file(str(result.lora)).items()
+                if "up" in key or "lora_B" in key
+            )
+        )
+        > 0
     )
     report = match({key: entry.shape for key, entry in header.tensors.items()}, *comfy_names(family))
     assert (report.unmatched, report.misfits) == ((), ())
     assert len(report.matched) == report.modules > 0
 
 
-@pytest.mark.parametrize("name", ["flux", "sd3"])
+@pytest.mark.parametrize("name", ["flux", "sd3", "hunyuan-image", "anima"])
 def test_what_is_encoded_is_not_loaded_again(name: str, order: Make, place: session.Place) -> None:
     """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
 
@@ -105,7 +113,8 @@ def test_what_is_encoded_is_not_loaded_again(name: str, order: Make, place: sess
     for file in wanted.dataset.folder.glob("training/*/prompts-*.pt"):
         file.unlink()
     loaded, other, same_picture = trained()
-    files = {"flux": ["clip_l", "t5xxl"], "sd3": ["clip_l", "clip_g", "t5xxl"]}[name]
+    files = [file.option for file in architecture(name).files if file.loader]
+    assert files
     assert [event["files"] for event in of_kind(spared, "spared")] == [files]
     assert of_kind(loaded, "spared") == []
     assert spared.losses() == loaded.losses()
@@ -149,7 +158,7 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: sessio
     assert len(run.losses()) == 8
 
 
-@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
+@pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
 def test_everything_on_request(name: str, order: Make, place: session.Place, referenced: Dataset) -> None:
     """Masks, validation, samples, a save and a sample on request, a shortage of nothing."""
     wanted = order(name, referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
@@ -179,7 +188,7 @@ def test_everything_on_request(name: str, order: Make, place: session.Place, ref
     assert recipe.references.panels == (0,)
 
 
-@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
+@pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
 def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Place) -> None:
     run, process = session.start(order(name, steps=2), place)
     follow(run, process)

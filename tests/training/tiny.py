@@ -10,6 +10,7 @@ for an account; T5's takes its place.)
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import inspect
 import sys
@@ -65,6 +66,15 @@ def qwen_vl_config() -> Any:
     return Qwen2_5_VLConfig(text_config=text, vision_config=vision, vision_start_token_id=151652)
 
 
+def qwen3_config() -> Any:
+    from transformers.models.qwen3 import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=151936, hidden_size=WIDTH, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=32,
+    )  # fmt: skip
+
+
 def lumina_params() -> Any:
     from library.lumina_models import LuminaParams
 
@@ -108,6 +118,25 @@ def put_hunyuan_image_sizes() -> None:
     resize(hunyuan_image_vae, sizes)
     hunyuan_image_text_encoder.Qwen2_5_VLConfig = lambda **_: qwen_vl_config()
     hunyuan_image_text_encoder.T5Config = lambda **_: t5_config(BYT5_WIDTH, words=384)
+
+
+def put_anima_sizes() -> None:
+    import transformers
+    from library import anima_models, anima_utils, qwen_image_autoencoder_kl
+
+    sizes = {
+        '"model_channels": 2048': f'"model_channels": {WIDTH}', '"num_blocks": 28': '"num_blocks": 2',
+        '"crossattn_emb_channels": 1024': f'"crossattn_emb_channels": {WIDTH}', '"num_heads": 16': '"num_heads": 2',
+        '"adaln_lora_dim": 256': '"adaln_lora_dim": 8',
+    }  # fmt: skip
+    resize(anima_utils, sizes)
+    transformers.Qwen3Config = type("Tiny", (), {"from_pretrained": lambda *_, **__: qwen3_config()})
+    adapter = {
+        "source_dim=1024,": f"source_dim={WIDTH},", "target_dim=1024,": f"target_dim={WIDTH},",
+        "model_dim=1024,": f"model_dim={WIDTH},", "num_layers=6,\n": "num_layers=1,\n",
+    }  # fmt: skip
+    resize(anima_models, adapter)
+    resize(qwen_image_autoencoder_kl, {'"base_dim": 96': '"base_dim": 8'})
 
 
 def put_sizes() -> None:
@@ -168,6 +197,7 @@ def put_sizes() -> None:
 
     sd3_models.SDVAE = TinyVae
     put_hunyuan_image_sizes()
+    put_anima_sizes()
 
 
 def write(architecture: str, folder: Path) -> None:
@@ -181,13 +211,14 @@ def write(architecture: str, folder: Path) -> None:
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
 
-    def save(model: Any, name: str) -> None:
+    def save(model: Any, name: str, named: Callable[[str], str] = str) -> None:
         for key, parameter in model.named_parameters():
             if parameter.ndim > 1:
                 torch.nn.init.normal_(parameter, std=0.05)
             else:  # some are made without a value
                 torch.nn.init.constant_(parameter, float(not key.endswith("bias")))
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, str(folder / name))
+        tensors = {named(key): value.contiguous() for key, value in model.state_dict().items()}
+        save_file(tensors, str(folder / name))
 
     if architecture == "sd3":
         params = sd3_models.SD3Params(
@@ -208,6 +239,9 @@ def write(architecture: str, folder: Path) -> None:
         return
     if architecture == "hunyuan-image":
         write_hunyuan_image(save, folder)
+        return
+    if architecture == "anima":
+        write_anima(save, folder)
         return
     if architecture == "lumina2":
         save(lumina_models.NextDiT_2B_GQA_patch2_Adaln_Refiner(), "model.safetensors")
@@ -247,6 +281,30 @@ def write_hunyuan_image(save: Callable[[Any, str], None], folder: Path) -> None:
     glyphs = T5EncoderModel(t5_config(BYT5_WIDTH, words=1510)).half()  # with words for fonts and colours
     tensors = {key: value for key, value in glyphs.state_dict().items() if key != "encoder.embed_tokens.weight"}
     save_file(tensors, str(folder / "byt5.safetensors"))
+
+
+def write_anima(save: Callable[..., None], folder: Path) -> None:
+    from library import anima_models, qwen_image_autoencoder_kl
+    from transformers import Qwen3Model
+
+    model = anima_models.Anima(
+        max_img_h=512, max_img_w=512, max_frames=128, in_channels=16, out_channels=16, patch_spatial=2, patch_temporal=1,
+        model_channels=WIDTH, crossattn_emb_channels=WIDTH, num_blocks=2, num_heads=2, pos_emb_cls="rope3d",
+        use_adaln_lora=True, adaln_lora_dim=8, use_llm_adapter=True,
+    )  # fmt: skip
+    save(model, "model.safetensors", lambda key: f"net.{key}")
+    save(Qwen3Model(qwen3_config()).bfloat16(), "qwen3.safetensors", lambda key: f"model.{key}")
+    names = comfyui_names_of_vae(qwen_image_autoencoder_kl.convert_comfyui_state_dict)
+    vae = qwen_image_autoencoder_kl.AutoencoderKLQwenImage(base_dim=8)
+    save(vae, "vae.safetensors", lambda key: ".".join([names[key.rpartition(".")[0]], key.rpartition(".")[2]]))
+
+
+def comfyui_names_of_vae(convert: Callable[..., Any]) -> dict[str, str]:
+    """The checkout's name of a layer of Qwen-Image's autoencoder → ComfyUI's, out of the table in its converter."""
+    tables = (
+        node for node in ast.walk(ast.parse(inspect.getsource(convert))) if isinstance(node, ast.Dict) and node.keys
+    )
+    return {theirs: comfyui for comfyui, theirs in ast.literal_eval(next(tables)).items()}
 
 
 def bare(runner: Any, checkout: str, job: Path) -> None:

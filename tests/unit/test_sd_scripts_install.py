@@ -44,7 +44,9 @@ def source(tmp_path: Path) -> tuple[Path, str]:
         "requirements.txt": REQUIREMENTS,
         "LICENSE.md": "licence",
         "docs/guide.md": "not needed",
+        "configs/qwen3_06b/tokenizer.json": "large, not needed",
         "windows/large.dll": "absent in the mirror",
+        **{path: "" for path in environment.NEEDED if path.startswith("configs/")},
     }
     for name, text in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,9 +74,10 @@ class TestCheckout:
         run_steps(environment.checkout_steps(str(mirror), commit, tmp_path / "made"))
         checkout = tmp_path / "made" / "sd-scripts"
         assert {path.name for path in checkout.iterdir()} == {
-            "LICENSE.md", "flux_train_network.py", "hunyuan_image_minimal_inference.py", "library", "networks",
+            "LICENSE.md", "configs", "flux_train_network.py", "hunyuan_image_minimal_inference.py", "library", "networks",
             "requirements.txt", "train_network.py",
         }  # fmt: skip
+        assert not (checkout / "configs" / "qwen3_06b" / "tokenizer.json").exists()
         assert environment.lacking(checkout) == []
         (checkout / "hunyuan_image_minimal_inference.py").unlink()
         assert environment.lacking(checkout) == ["hunyuan_image_minimal_inference.py"]

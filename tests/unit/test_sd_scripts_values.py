@@ -28,6 +28,10 @@ if sys.version_info >= (3, 11):
     import tomllib
 
 
+QWEN3 = {"model.layers.0.self_attn.q_norm.weight": (128,)}
+GEMMA = {"model.layers.0.post_feedforward_layernorm.weight": (2304,)}
+
+
 class TestSettings:
     def test_the_official_recipe_is_the_default(self) -> None:
         official = preset(OFFICIAL_PRESET)
@@ -63,8 +67,27 @@ class TestPreflight:
     @pytest.mark.parametrize("name", TENSORS)
     def test_files_are_known_by_their_content(self, name: str) -> None:
         expected = {"flux.safetensors": "flux", "ae.safetensors": "flux_ae"}.get(name, name.split(".")[0])
-        assert preflight.identify(TENSORS[name]) == expected
-        assert preflight.identify([f"model.diffusion_model.{key}" for key in TENSORS[name]]) == expected
+        for prefix in ("", "model.diffusion_model.", "net."):
+            assert preflight.identify({f"{prefix}{key}": (1,) for key in TENSORS[name]}) == expected
+
+    @pytest.mark.parametrize(
+        ("expected", "tensors"),
+        [
+            ("t5xxl", {"encoder.block.0.layer.0.SelfAttention.q.weight": (4096, 4096)}),
+            ("byt5", {"encoder.block.0.layer.0.SelfAttention.q.weight": (384, 1472)}),
+            (
+                "umt5",
+                {f"encoder.block.{n}.layer.0.SelfAttention.relative_attention_bias.weight": (32, 64) for n in (0, 1)},
+            ),
+            ("qwen3", QWEN3 | {"model.embed_tokens.weight": (151936, 1024)}),
+            ("qwen3_4b", QWEN3 | {"model.embed_tokens.weight": (151936, 2560)}),
+            ("gemma2", GEMMA | {"model.embed_tokens.weight": (256000, 2304)}),
+            ("gemma2_9b", GEMMA | {"model.embed_tokens.weight": (256000, 3584)}),
+            ("gemma3", GEMMA | QWEN3 | {"model.embed_tokens.weight": (262208, 2560)}),
+        ],
+    )
+    def test_namesakes_are_told_apart(self, expected: str, tensors: dict[str, tuple[int, ...]]) -> None:
+        assert preflight.identify(tensors) == expected
 
     def test_the_order_of_files_does_not_matter(self, tmp_path: Path) -> None:
         files = flux_files(tmp_path)
@@ -108,8 +131,8 @@ class TestPreflight:
             preflight.assign(FLUX, cut, others)
 
     def test_chroma_is_not_taken_for_flux(self) -> None:
-        names = [*TENSORS["flux.safetensors"], "distilled_guidance_layer.in_proj.weight"]
-        assert preflight.identify(names) == CHROMA.model
+        names = (*TENSORS["flux.safetensors"], "distilled_guidance_layer.in_proj.weight")
+        assert preflight.identify(dict.fromkeys(names, (1,))) == CHROMA.model
 
 
 class TestData:

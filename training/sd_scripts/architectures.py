@@ -17,13 +17,16 @@ class ModelFile:
         role: what it is, as `preflight` recognises it by its header.
         option: under which the trainer takes it.
         title: for people.
-        spared: whether it is not read where all captions are encoded already.
+        loader: the checkout's function that reads it, where it need not be read if all captions are encoded already;
+            else empty.
+        with_tokenizer: whether that function gives a pair, of the encoder and its tokenizer.
     """
 
     role: str
     option: str
     title: str
-    spared: bool = False
+    loader: str = ""
+    with_tokenizer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,6 @@ class Architecture:
         fp8: whether the model can be kept in 8 bits, and by which option.
         sampling: settings of the sample pictures.
         base: what the recipe in the LoRA names as its model.
-        untried: why nothing is known of a real training of ours; empty where the tests do one.
     """
 
     name: str
@@ -71,7 +73,6 @@ class Architecture:
     fp8: str = "fp8_base"
     sampling: Mapping[str, Any] = field(default_factory=dict)
     model_option: str = "pretrained_model_name_or_path"
-    untried: str = ""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -79,9 +80,8 @@ class Architecture:
 
 
 _CLIP_TOKENIZER, _T5_TOKENIZER = "comfy/sd1_tokenizer", "comfy/text_encoders/t5_tokenizer"
-_CLIP_L = ModelFile("clip_l", "clip_l", "CLIP-L text encoder", spared=True)
-_CLIP_G = ModelFile("clip_g", "clip_g", "CLIP-G text encoder", spared=True)
-_T5 = ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder", spared=True)
+_CLIP_L = ModelFile("clip_l", "clip_l", "CLIP-L text encoder", "flux_utils.load_clip_l")
+_T5 = ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder", "flux_utils.load_t5xxl")
 _FLUX_AE = ModelFile("flux_ae", "ae", "FLUX autoencoder (ae.safetensors)")
 _FLUX_TOKENIZERS = {"openai/clip-vit-large-patch14": _CLIP_TOKENIZER, "google/t5-v1_1-xxl": _T5_TOKENIZER}
 
@@ -138,7 +138,12 @@ SD3 = Architecture(
     script="sd3_train_network",
     trainer="Sd3NetworkTrainer",
     model="sd3",
-    files=(_CLIP_L, _CLIP_G, _T5, ModelFile("sd3_vae", "vae", "SD3 VAE")),
+    files=(
+        ModelFile("clip_l", "clip_l", "CLIP-L text encoder", "sd3_utils.load_clip_l"),
+        ModelFile("clip_g", "clip_g", "CLIP-G text encoder", "sd3_utils.load_clip_g"),
+        ModelFile("t5xxl", "t5xxl", "T5-XXL text encoder", "sd3_utils.load_t5xxl"),
+        ModelFile("sd3_vae", "vae", "SD3 VAE"),
+    ),
     network="networks.lora_sd3",
     base="SD3.5",
     options={"weighting_scheme": "logit_normal", "logit_mean": 0.0, "logit_std": 1.0, "training_shift": 3.0},
@@ -154,7 +159,7 @@ LUMINA = Architecture(
     script="lumina_train_network",
     trainer="LuminaNetworkTrainer",
     model="lumina2",
-    files=(ModelFile("gemma2", "gemma2", "Gemma 2 text encoder", spared=True), _FLUX_AE),
+    files=(ModelFile("gemma2", "gemma2", "Gemma 2 text encoder", "lumina_util.load_gemma2"), _FLUX_AE),
     network="networks.lora_lumina",
     base="Lumina-Image-2.0",
     options={
@@ -178,8 +183,14 @@ HUNYUAN_IMAGE = Architecture(
     trainer="HunyuanImageNetworkTrainer",
     model="hunyuan_image",
     files=(
-        ModelFile("qwen2_5_vl", "text_encoder", "Qwen2.5-VL text encoder (bf16)"),
-        ModelFile("byt5", "byt5", "ByT5 text encoder"),
+        ModelFile(
+            "qwen2_5_vl",
+            "text_encoder",
+            "Qwen2.5-VL text encoder (bf16)",
+            "hunyuan_image_text_encoder.load_qwen2_5_vl",
+            with_tokenizer=True,
+        ),
+        ModelFile("byt5", "byt5", "ByT5 text encoder", "hunyuan_image_text_encoder.load_byt5", with_tokenizer=True),
         ModelFile("hunyuan_vae", "vae", "HunyuanImage VAE"),
     ),
     network="networks.lora_hunyuan_image",
@@ -202,12 +213,19 @@ ANIMA = Architecture(
     trainer="AnimaNetworkTrainer",
     model="anima",
     files=(
-        ModelFile("qwen3", "qwen3", "Qwen3 0.6B text encoder"),
+        ModelFile(
+            "qwen3", "qwen3", "Qwen3 0.6B text encoder", "anima_utils.load_qwen3_text_encoder", with_tokenizer=True
+        ),
         ModelFile("qwen_image_vae", "vae", "Qwen-Image VAE"),
     ),
     network="networks.lora_anima",
     base="Anima",
-    options={"discrete_flow_shift": 3.0, "timestep_sampling": "sigmoid"},
+    options={
+        "discrete_flow_shift": 1.0,
+        "timestep_sampling": "sigmoid",
+        "vae_chunk_size": 64,  # its autoencoder is made for video, and takes too much memory for a canvas at once
+        "vae_disable_cache": True,
+    },
     size_step=16,
     most_swapped=26,
     tokens={"qwen3": 512},
@@ -215,15 +233,9 @@ ANIMA = Architecture(
     prefixes=("lora_unet_", "diffusion_model."),
     fp8="",
     sampling={"sample_steps": 28, "scale": 4.0},
-    untried="its sizes are fixed in the trainer's code, and ComfyUI 0.3.75 does not know the model",
 )
 
 ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (FLUX, CHROMA, SD3, LUMINA, HUNYUAN_IMAGE, ANIMA)}
-
-
-def untried_titles() -> str:
-    """The families without a training of ours, for people."""
-    return " and ".join(each.title for each in ARCHITECTURES.values() if each.untried)
 
 
 def architecture(name: str) -> Architecture:

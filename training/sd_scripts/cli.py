@@ -17,7 +17,7 @@ from ...incontext.lora_file import read_recipe
 from .. import run_folder
 from ..run_folder import Run
 from . import environment, preflight, session
-from .architectures import ARCHITECTURES, architecture, untried_titles
+from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset
 from .settings import SdSettings
 from .supervise import Processes
@@ -28,7 +28,7 @@ MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "cl
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="run.py train", description=__doc__, allow_abbrev=False)
     made.add_argument("--dataset", type=Path, help="folder that Build Dataset made")
-    made.add_argument("--architecture", choices=ARCHITECTURES, help=f"the model family; not tried: {untried_titles()}")
+    made.add_argument("--architecture", choices=ARCHITECTURES, help="the model family")
     made.add_argument("--model", help="the diffusion model: a path, or a name in ComfyUI's folders")
     made.add_argument("--files", nargs="*", default=[], help="text encoders and autoencoder, in any order")
     made.add_argument("--preset", choices=PRESETS, default=OFFICIAL)

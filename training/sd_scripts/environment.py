@@ -26,9 +26,10 @@ TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot 
 NEEDED = (
     "library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py",
     "hunyuan_image_minimal_inference.py",  # its trainer samples with it
+    # Anima's tokenizers; without the large tokenizer.json, which says the same as these and which a mirror may lack
+    *(f"configs/qwen3_06b/{name}" for name in ("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")),
+    *(f"configs/t5_old/{name}" for name in ("config.json", "spiece.model", "tokenizer.json")),
 )  # fmt: skip
-# tokenizers of one architecture; a mirror may lack such large files
-OPTIONAL = ("configs",)
 
 GIGABYTE = 1_000_000_000
 # download, installed; measured with CUDA libraries, estimated without
@@ -249,14 +250,6 @@ def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
             folder,
         ),
         Step("Unpacking it", unpack, folder),
-        Step(
-            "Tokenizers of Anima",
-            (*archived, "--", *OPTIONAL),
-            folder,
-            optional=True,
-            reason="the source lacks its large files; only Anima needs them",
-        ),
-        Step("Unpacking the tokenizers", unpack, folder, optional=True),
     ]
 
 

@@ -95,7 +95,11 @@ def build(
             "panels": [[box.left, box.top, box.width, box.height] for box in layout.boxes],
             "public_metadata": settings.public_metadata,
             "seed": settings.seed,
-            "spared": [file.option for file in architecture.files if file.spared],
+            "loaders": {
+                file.option: {"function": file.loader, "with_tokenizer": file.with_tokenizer}
+                for file in architecture.files
+                if file.loader
+            },
             "cache": str(portions[0].images.parent),
         },
     )

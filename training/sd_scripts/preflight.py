@@ -13,7 +13,8 @@ from ...incontext.errors import LoraError, TrainingError
 from ...incontext.lora_file import read_header
 from .architectures import ARCHITECTURES, Architecture
 
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
+Shapes = Mapping[str, tuple[int, ...]]
 
 # names that only this kind of file has; the first line that fits decides
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -23,13 +24,14 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("sd3", ("joint_blocks.0.", "x_embedder.proj.")),
     ("lumina2", ("noise_refiner.0.", "cap_embedder.")),
     ("anima", ("llm_adapter.", "blocks.0.")),
+    ("gemma3", ("model.layers.0.post_feedforward_layernorm.", "model.layers.0.self_attn.q_norm.")),
     ("gemma2", ("model.layers.0.post_feedforward_layernorm.", "model.embed_tokens.")),
     ("qwen2_5_vl", ("visual.blocks.0.", "model.layers.0.")),
     ("qwen3", ("model.layers.0.self_attn.q_norm.", "model.embed_tokens.")),
     ("clip_g", ("text_model.encoder.layers.31.",)),
     ("clip_l", ("text_model.encoder.layers.0.",)),
-    ("byt5", ("encoder.block.0.layer.0.SelfAttention.", "encoder.final_layer_norm.")),
-    ("t5xxl", ("encoder.block.0.layer.0.SelfAttention.", "shared.")),
+    ("umt5", ("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.",)),
+    ("t5xxl", ("encoder.block.0.layer.0.SelfAttention.",)),
     ("hunyuan_vae", ("decoder.up.0.block.0.", "decoder.conv_in.", "encoder.down.4.")),
     ("flux_ae", ("decoder.up.0.block.0.", "decoder.conv_in.")),
     ("qwen_image_vae", ("decoder.middle.0.residual.", "encoder.conv1.")),
@@ -41,31 +43,42 @@ _TITLES = {
     "sd3": "a Stable Diffusion 3 model",
     "lumina2": "a Lumina-Image 2 or Z-Image model",
     "anima": "an Anima model",
+    "umt5": "a UMT5 text encoder, as Wan has it",
+    "gemma3": "a Gemma 3 text encoder",
+    "gemma2_9b": "the Gemma 2 text encoder of 9B",
+    "qwen3_4b": "the Qwen3 text encoder of 4B, as Z-Image has it",
     **{file.role: f"a {file.title}" for each in ARCHITECTURES.values() for file in each.files},
 }
+# with the same names, known by their width: role, its namesake → the tensor that shows it, and its last dimension
+_WIDTHS: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "t5xxl": {"byt5": ("encoder.block.0.layer.0.SelfAttention.q.weight", 1472)},
+    "qwen3": {"qwen3_4b": ("model.embed_tokens.weight", 2560)},
+    "gemma2": {"gemma2_9b": ("model.embed_tokens.weight", 3584)},
+}
 # FLUX's and SD3's autoencoders have the same parts; their weights differ, which no name shows
-_ALIKE = {"sd3_vae": ("flux_ae",), "t5xxl": ("byt5",), "byt5": ("t5xxl",)}
+_ALIKE = {"sd3_vae": ("flux_ae",)}
 _DIFFUSERS = ("transformer_blocks.0.", "single_transformer_blocks.0.", "encoder.down_blocks.0.", "decoder.up_blocks.0.")
 
 
-def identify(names: Iterable[str]) -> str:
-    """The role of a file with tensors of these names; empty where it is unknown."""
-    bare = [_bare(name) for name in names]
+def identify(tensors: Shapes) -> str:
+    """The role of a file with tensors of these names and shapes; empty where it is unknown."""
+    bare = {_bare(name): shape for name, shape in tensors.items()}
     for role, starts in _SIGNATURES:
         if all(any(name.startswith(start) for name in bare) for start in starts):
-            return role
+            namesakes = _WIDTHS.get(role, {}).items()
+            return next((other for other, (name, width) in namesakes if bare.get(name, ())[-1:] == (width,)), role)
     return ""
 
 
-def problem(file: Path, names: Sequence[str], dtypes: Iterable[str], role: str, title: str) -> str:
+def problem(file: Path, tensors: Shapes, dtypes: Iterable[str], role: str, title: str) -> str:
     """Why a file cannot serve as ``role``, in one sentence; empty where it can.
 
     Args:
-        names: of its tensors.
+        tensors: their names and shapes.
         dtypes: of its tensors, as safetensors writes them.
         title: what is wanted, for people.
     """
-    bare = [_bare(name) for name in names]
+    bare = [_bare(name) for name in tensors]
     if any(name == "scaled_fp8" or name.endswith((".scale_weight", ".weight_scale", ".comfy_quant")) for name in bare):
         return (
             f"{file.name} holds scaled 8-bit weights (fp8_scaled), which the trainer would read wrongly. Choose the bf16 or "
@@ -73,7 +86,7 @@ def problem(file: Path, names: Sequence[str], dtypes: Iterable[str], role: str, 
         )
     if "F8_E5M2" in set(dtypes):
         return f"{file.name} holds 8-bit weights of the kind e5m2, which the trainer cannot use. Choose a bf16 file."
-    found = identify(names)
+    found = identify(tensors)
     if found == role or found in _ALIKE.get(role, ()):
         return ""
     if any(name.startswith(_DIFFUSERS) for name in bare) and not found:
@@ -110,14 +123,14 @@ def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> d
 
 
 def _checked(path: Path, role: str, title: str) -> Path:
-    names, dtypes = _header(path)
-    sentence = problem(path, names, dtypes, role, title)
+    tensors, dtypes = _header(path)
+    sentence = problem(path, tensors, dtypes, role, title)
     if sentence:
         raise TrainingError(sentence)
     return path
 
 
-def _header(path: Path) -> tuple[Sequence[str], Sequence[str]]:
+def _header(path: Path) -> tuple[Shapes, Sequence[str]]:
     if path.suffix.lower() == ".gguf":
         raise TrainingError(
             f"{path.name} is a GGUF file, which the trainer cannot read. Choose a .safetensors file in bf16."
@@ -128,7 +141,9 @@ def _header(path: Path) -> tuple[Sequence[str], Sequence[str]]:
         header = read_header(path)
     except LoraError as error:
         raise TrainingError(str(error)) from error
-    return list(header.tensors), [entry.dtype for entry in header.tensors.values()]
+    return {name: entry.shape for name, entry in header.tensors.items()}, [
+        entry.dtype for entry in header.tensors.values()
+    ]
 
 
 def _bare(name: str) -> str:

@@ -238,27 +238,24 @@ def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
 
 
 @contextlib.contextmanager
-def without_weights(files: Sequence[str]) -> Iterator[None]:
-    """Within the context the checkout builds models from these files without reading them: all shape, no weights."""
-    modules = [m for name, m in sys.modules.items() if name.startswith("library.") and hasattr(m, "load_safetensors")]
-    load = modules[0].load_safetensors
-
-    def load_or_spare(path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {} if path in files else load(path, *args, **kwargs)
-
-    for module in modules:
-        module.load_safetensors = load_or_spare  # type: ignore[attr-defined]
-    try:
+def without_encoders(loaders: dict[str, dict[str, Any]]) -> Iterator[None]:
+    """Within the context the checkout gets a placeholder where it would load one of these text encoders."""
+    with contextlib.ExitStack() as undo:
+        for loader in loaders.values():
+            place, name = loader["function"].split(".")
+            module = importlib.import_module(f"library.{place}")
+            empty = no_encoder()
+            given = (empty, empty) if loader["with_tokenizer"] else empty  # the encoder is the first or the second
+            undo.callback(setattr, module, name, getattr(module, name))
+            setattr(module, name, lambda *_, _given=given, **__: _given)
         yield
-    finally:
-        for module in modules:
-            module.load_safetensors = load  # type: ignore[attr-defined]
 
 
-def stay(model: Any) -> None:
-    """Let a model without weights be sent to any device; there is nothing to send."""
-    if any(parameter.is_meta for parameter in model.parameters()):
-        model.to = lambda *args, **kwargs: model
+def no_encoder() -> Any:
+    """The checkout's own placeholder for a text encoder that is not needed."""
+    from library.flux_utils import dummy_clip_l
+
+    return dummy_clip_l().requires_grad_(False)
 
 
 class Captions:
@@ -301,6 +298,7 @@ def peak_memory() -> float:
 
 def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> type:
     """A subclass of the checkout's trainer that does all of the above."""
+    from accelerate.utils import set_seed
     from library import train_util
 
     class Watched(trainer):
@@ -356,13 +354,11 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             events.active = accelerator.is_main_process
             events.enter("loading the models")
             self.encoded = self.encoded_before(args)
-            spared = extra["spared"] if self.encoded is not None else []
-            with without_weights([getattr(args, option) for option in spared]):
+            spared = extra["loaders"] if self.encoded is not None else {}
+            with without_encoders(spared):
                 loaded = super().load_target_model(args, weight_dtype, accelerator)
             if spared:
-                events("spared", files=spared)
-                for encoder in loaded[1]:
-                    stay(encoder)
+                events("spared", files=list(spared))
             events.enter("encoding the pictures")
             return loaded
 
@@ -370,8 +366,6 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             """Sample prompt → its encoding, where these and all captions were encoded by an earlier run; else None."""
             import torch
 
-            if not extra["spared"]:
-                return None
             strategy = self.get_text_encoder_outputs_caching_strategy(args)
             self.prompts = prompts_file(Path(extra["cache"]), Path(args.sample_prompts), vars(args))
             whole = all(
@@ -395,12 +389,14 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             if self.encoded is not None:
                 captions.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
                 self.sample_prompts_te_outputs = self.encoded
-                return
-            super().cache_text_encoder_outputs_if_needed(
-                args, accelerator, unet, vae, text_encoders, captions, weight_dtype
-            )
-            if accelerator.is_main_process and self.prompts is not None:
-                self.keep_prompts(self.prompts)
+            else:
+                super().cache_text_encoder_outputs_if_needed(
+                    args, accelerator, unet, vae, text_encoders, captions, weight_dtype
+                )
+                if accelerator.is_main_process and self.prompts is not None:
+                    self.keep_prompts(self.prompts)
+                text_encoders[:] = [no_encoder() for _ in text_encoders]  # else the network would be prepared for them
+            set_seed(args.seed)  # what follows is the same whether or not something was loaded and encoded before
 
         def keep_prompts(self, file: Path) -> None:
             """Keep the encoded sample prompts for the next run, whole or not at all."""
@@ -491,8 +487,9 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 given, latents = given.unsqueeze(2), latents.unsqueeze(2)
             return torch.where(given, latents, noisy)
 
-        def process_batch(self, *args: Any, **kwargs: Any) -> Any:
-            loss = super().process_batch(*args, **kwargs)
+        def process_batch(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            # a copy: Anima's takes something out of it, and validation comes with the same batch at each noise level
+            loss = super().process_batch(dict(batch), *args, **kwargs)
             if kwargs.get("is_train", True):
                 self.losses.append(loss.detach())
             else:

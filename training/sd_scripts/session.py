@@ -217,8 +217,6 @@ def _begin(
     family = order.architecture
     layout = order.dataset.layout
     check_space(run.folder, settings)
-    if family.untried:
-        writer.log(f"No training of {family.title} was tried by the makers of this pack: {family.untried}.")
     writer.event(run_folder.STARTED, steps=settings.steps, segment=segment.number, first_step=segment.first_step)
     writer.event(run_folder.PHASE, phase="preparing the data")
     sizes = data.rungs(layout.width, layout.height, family.size_step, settings.sizes)
