@@ -893,7 +893,7 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
         if _NETWORK.search(text) or "Could not resolve host" in text or "unable to access" in text:
             raise SetupError(
                 f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
-                f"give a local copy of sd-scripts with --source (log: {log})."
+                f"name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS (log: {log})."
             )
         last = "\n".join(f"    {line}" for line in output[-15:])
         raise SetupError(f"{step.title} failed; the whole log is {log}, its last lines are:\n{last}")
@@ -1133,7 +1133,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
     command.add_argument("action", choices=("install", "check", "remove"))
-    command.add_argument("--source", default=SD_SCRIPTS, help="git source of sd-scripts: a URL or a local repository")
+    source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # for who installs from the interface
+    command.add_argument("--source", default=source, help="git source of sd-scripts: a URL or a local repository")
     command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
     command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
     command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")

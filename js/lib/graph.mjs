@@ -1,9 +1,11 @@
 /** Our nodes on the canvas, and when to look at them again. */
 
-import { onWidget } from "./widgets.mjs";
+import { holdUndo, onWidget } from "./widgets.mjs";
 
 const watchers = new Set();
 let scheduled = false;
+let looking = false;
+let app = null;
 
 /** Look at the graph again before the next frame is drawn. */
 export function lookAgain() {
@@ -17,17 +19,24 @@ export function lookAgain() {
 
 /** Look at the graph at once, so that what follows from a change is one step of undo with it. */
 export function lookNow() {
-  for (const look of watchers) look();
+  if (looking) return; // what is changed here changes links as well
+  looking = true;
+  try {
+    for (const look of watchers) look();
+  } finally {
+    looking = false;
+  }
 }
 
 /**
  * Call `look` whenever something may have changed: a value, a link, a workflow that was opened, an undo.
- * @param {object} app
+ * @param {object} comfyui  its `app`
  * @param {object} api
  * @param {() => void} look
  */
-export function watchGraph(app, api, look) {
+export function watchGraph(comfyui, api, look) {
   watchers.add(look);
+  app = comfyui;
   if (watchers.size > 1) return;
   for (const event of ["graphChanged", "graphCleared"]) api.addEventListener(event, lookAgain);
   lookAgain();
@@ -42,7 +51,9 @@ export function watchNode(node) {
   const before = node.onConnectionsChange;
   node.onConnectionsChange = function (...change) {
     before?.apply(this, change);
-    lookAgain();
+    if (!app || app.configuringGraph) return lookAgain(); // the graph is not whole yet
+    if (LiteGraph.vueNodesMode) holdUndo(app);
+    lookNow();
   };
   lookAgain();
 }

@@ -68,13 +68,18 @@ export function keepInputs(node, isWanted) {
  * @param {Record<string, unknown>} changes
  */
 export function writeWidgets(app, node, changes) {
-  app.canvas.emitBeforeChange();
+  holdUndo(app);
   for (const [name, value] of Object.entries(changes)) {
     const widget = node.widgets.find((candidate) => candidate.name === name);
     widget.value = value;
     widget.callback?.(value, app.canvas, node);
   }
   node.setDirtyCanvas(true, true);
+}
+
+/** Let what happens within the next frames be one step for undo; in Nodes 2.0 that is when the node has its new size. */
+export function holdUndo(app) {
+  app.canvas.emitBeforeChange();
   afterFrames(FRAMES, () => app.canvas.emitAfterChange());
 }
 

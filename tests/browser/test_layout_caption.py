@@ -169,6 +169,20 @@ def test_stitch_has_the_inputs_of_its_layout(either: Interface) -> None:
     assert either.inputs(stitch) == sent
 
 
+def test_undo_takes_back_a_link_with_the_inputs_that_it_left_out(either: Interface) -> None:
+    task, stitch = either.add("InContextTask"), either.add("InContextStitchPanels", x=500)
+    either.set_value(task, "task", "film-storyboard")
+    every = either.node(stitch, "node.inputs.map(input => input.name)")
+    either.connect(task, "layout", stitch, "layout")
+    count = f"() => app.graph.getNodeById({stitch})?.inputs.filter(input => input.name.startsWith('panel_')).length"
+    wait(either, f"() => ({count})() === 3")
+    either.page.keyboard.press("Shift")  # the interface looks for changes at every key: there must be none but the link
+    either.undo()
+    wait(either, f"() => ({count})() === 9")
+    assert either.node(stitch, "node.inputs.map(input => input.name)") == every
+    assert either.node(stitch, "node.inputs.every(input => input.link == null)")
+
+
 @pytest.mark.parametrize("hidden", ["InContextTask", "InContextStitchPanels"])
 def test_a_layout_is_followed_through_the_border_of_a_subgraph(either: Interface, hidden: str) -> None:
     task, stitch = either.add("InContextTask"), either.add("InContextStitchPanels", x=500)

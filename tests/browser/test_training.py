@@ -296,6 +296,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
 def test_what_the_trainer_takes_is_said_before_it_is_installed(interface: Interface) -> None:
     without_panel(interface)
     node = interface.add("InContextTrainLora")
+    interface.show(node)
     interface.node(node, "app.canvas.ds.offset[1] = 800 - node.pos[1] - node.size[1], app.canvas.setDirty(true, true)")
     interface.page.locator(".incontext-missing button").click()
     shown = interface.page.locator(".incontext-monitor")

@@ -428,6 +428,12 @@ class TestCommandLine:
         assert (options.port, options.listen, extra) == (9, "0.0.0.0", ["--lowvram"])
         assert run.parse(["serve"])[0].listen is None
 
+    def test_the_trainers_source_can_be_named_for_those_who_click(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert run.parse(["trainer", "install"])[0].source == run.SD_SCRIPTS
+        monkeypatch.setenv("INCONTEXT_LORA_SD_SCRIPTS", "/a/mirror")
+        assert run.parse(["trainer", "install"])[0].source == "/a/mirror"
+        assert run.parse(["trainer", "install", "--source", "/another"])[0].source == "/another"
+
     def test_bench(self) -> None:
         options, _ = run.parse(["bench", "demo.sets_5", "start.added_ms", "--json", "b.json"])
         assert options.names == ["demo.sets_5", "start.added_ms"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,7 @@ def main(arguments: list[str]) -> int:
     checkout = arguments[0]
     sys.path.insert(0, checkout)
     logging.disable(logging.INFO)
+    warnings.simplefilter("ignore")  # of imports that the trainer can do without
     found = probe.versions()
     memory = f", {found['memory'] / 1e9:.0f} GB" if "memory" in found else ""
     print(f"device      {found['device']}{memory}")
