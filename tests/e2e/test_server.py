@@ -33,6 +33,7 @@ def test_a_failing_node_is_named_with_its_own_words(server: ComfyServer) -> None
     with pytest.raises(ExecutionFailed, match="leaves the canvas of 192×64") as failed:
         server.run(layout_prompt(boxes="A: 0, 0, 640, 64"))
     assert (failed.value.node_id, failed.value.node_type) == ("1", "InContextLayout")
+    assert failed.value.exception_type == "incontext_lora.LayoutError"
 
 
 @pytest.mark.parametrize(
