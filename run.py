@@ -845,25 +845,21 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
     log = new_log(folder, "install")
     progress = Progress()
 
-    def run_steps(steps: Sequence[Any], left_out: dict[str, str]) -> None:
+    def run_steps(steps: Sequence[Any]) -> None:
         for step in steps:
-            if step.optional and any(other.title in left_out for other in steps):
-                continue
             try:
                 trainer_step(step, log, progress)
             except SetupError:
                 if not step.optional:
                     raise
-                left_out[step.title] = step.reason
 
     def make(attempt: Path) -> None:
-        left_out: dict[str, str] = {}
-        run_steps(environment.checkout_steps(options.source, options.commit, attempt), left_out)
-        run_steps(environment.environment_steps(python, fitting, attempt), left_out)
+        run_steps(environment.checkout_steps(options.source, options.commit, attempt))
+        run_steps(environment.environment_steps(python, fitting, attempt))
         text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
-        wanted, omitted = environment.requirements(text, fitting.gpu)
-        run_steps(environment.requirement_steps(wanted, fitting, attempt), left_out)
-        write_whole(attempt / "left-out.json", json.dumps({**left_out, **omitted}))
+        wanted, left_out = environment.requirements(text, fitting.gpu)
+        run_steps(environment.requirement_steps(wanted, fitting, attempt))
+        write_whole(attempt / "left-out.json", json.dumps(left_out))
 
     def is_usable(made: Path) -> bool:
         return environment.python_of(made / "venv").exists() and not environment.lacking(made / "sd-scripts")

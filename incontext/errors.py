@@ -18,7 +18,9 @@ class InContextError(ValueError):
     """Base of all errors that the pack raises for the user to read."""
 
     def __init_subclass__(cls) -> None:
-        cls.__module__ = "incontext_lora"  # ComfyUI shows it before the message; a pack's real one begins with its whole path
+        cls.__module__ = (
+            "incontext_lora"  # ComfyUI shows it before the message; a pack's real one begins with its whole path
+        )
 
 
 class LayoutError(InContextError):

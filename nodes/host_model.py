@@ -32,6 +32,7 @@ from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
 from ..training.flow import velocity
 from ..training.settings import Precision
+from .gradients import differentiable
 
 PREFIX = "diffusion_model."
 
@@ -119,7 +120,7 @@ class HostModel:
         """Within the context the model is on its device and can be trained on; afterwards it is as before."""
         self.load()
         with ExitStack() as undo:
-            undo.enter_context(_differentiable())
+            undo.enter_context(differentiable())
             trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
             undo.callback(
                 lambda: [p.requires_grad_(trained.get(name, False)) for name, p in self.model.named_parameters()]
@@ -206,17 +207,6 @@ def lasting(patcher: Any) -> Any:
             "needs. Load it with Load Diffusion Model or Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
         )
     return patcher.clone(disable_dynamic=True)
-
-
-@contextmanager
-def _differentiable() -> Iterator[None]:
-    """Within the context ComfyUI computes with operations that have gradients; the faster ones of newer versions have none."""
-    before = getattr(comfy.model_management, "in_training", False)
-    comfy.model_management.in_training = True
-    try:
-        yield
-    finally:
-        comfy.model_management.in_training = before
 
 
 def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:

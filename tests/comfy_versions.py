@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-# what FLUX's classes have asked for since ComfyUI 0.3.75, as its own detection fills it in for FLUX.1 and Chroma
-_LATER = {"txt_ids_dims": [], "vec_in_dim": None}
+# what classes have asked for since ComfyUI 0.3.75, as its own detection fills it in for FLUX.1, Chroma and HunyuanImage 2.1
+_LATER = {"txt_ids_dims": [], "vec_in_dim": None, "meanflow_sum": False}
 
 
 def flux_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,6 +25,13 @@ def chroma_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
     from comfy.ldm.chroma.model import ChromaParams
 
     return _complete(ChromaParams, sizes)
+
+
+def hunyuan_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a HunyuanVideo or HunyuanImage model, complete for this ComfyUI."""
+    from comfy.ldm.hunyuan_video.model import HunyuanVideoParams
+
+    return _complete(HunyuanVideoParams, sizes)
 
 
 def _complete(kind: type, sizes: Mapping[str, Any]) -> dict[str, Any]:

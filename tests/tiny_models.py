@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from incontext_lora.tests.comfy_versions import flux_sizes
+from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes, hunyuan_sizes
 from torch import Tensor
 
 
@@ -71,6 +73,127 @@ def flux(seed: int = 0) -> Any:
         return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
 
 
+_SMALL = {
+    "hidden_size": 64, "num_heads": 2, "depth": 2, "depth_single_blocks": 2, "axes_dim": [8, 12, 12], "context_in_dim": 64,
+    "mlp_ratio": 4.0, "theta": 10000, "patch_size": 2, "qkv_bias": True,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models at a small size.
+
+    Attributes:
+        model: of `comfy.supported_models`; versions of ComfyUI differ in which they have.
+        config: as ComfyUI's detection would make it.
+        latent: channels, and frames where it is a video model's.
+        complete: adds what this ComfyUI asks for besides.
+        unused: layers of the last block that the prediction does not depend on.
+    """
+
+    model: str
+    config: Mapping[str, Any]
+    latent: tuple[int, ...] = (16,)
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    unused: frozenset[str] = frozenset()
+
+    def load(self) -> Any:
+        """A MODEL of it with random weights.
+
+        Raises:
+            AttributeError: where this ComfyUI does not know the family.
+        """
+        import comfy.model_patcher
+        import comfy.supported_models
+
+        config = getattr(comfy.supported_models, self.model)(self.complete(self.config))
+        config.set_inference_dtype(torch.float32, None)
+        with torch.inference_mode():
+            model = config.get_model({})
+            model.diffusion_model.load_state_dict(random_weights(model.diffusion_model))
+            return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+FAMILIES = {
+    "chroma": Family(
+        "Chroma",
+        {
+            "image_model": "chroma", **_SMALL, "in_channels": 64, "out_channels": 64, "in_dim": 64, "out_dim": 64,
+            "hidden_dim": 32, "n_layers": 5,
+        },
+        complete=chroma_sizes,
+    ),
+    "flux2": Family(
+        "Flux2",
+        {
+            "image_model": "flux2", **_SMALL, "in_channels": 128, "out_channels": 128, "patch_size": 1, "vec_in_dim": None,
+            "axes_dim": [8, 8, 8, 8], "theta": 2000, "mlp_ratio": 3.0, "qkv_bias": False, "guidance_embed": True,
+            "global_modulation": True, "mlp_silu_act": True, "ops_bias": False, "default_ref_method": "index",
+            "ref_index_scale": 10.0,
+        },
+        latent=(128,),
+        complete=flux_sizes,
+    ),
+    "lumina": Family(
+        "Lumina2",
+        {
+            "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 96, "n_layers": 2, "n_heads": 4,
+            "n_kv_heads": 2, "axes_dims": [8, 8, 8], "axes_lens": [300, 512, 512], "qk_norm": True, "cap_feat_dim": 64,
+        },
+    ),
+    "z-image": Family(
+        "ZImage",
+        {
+            "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 256, "n_layers": 2, "n_heads": 4,
+            "n_kv_heads": 4, "axes_dims": [16, 24, 24], "axes_lens": [300, 512, 512], "qk_norm": True, "cap_feat_dim": 64,
+            "z_image_modulation": True, "pad_tokens_multiple": 32, "ffn_dim_multiplier": 8 / 3, "rope_theta": 256.0,
+            "time_scale": 1000.0,
+        },
+    ),
+    "qwen-image": Family(
+        "QwenImage",
+        {
+            "image_model": "qwen_image", "num_layers": 2, "attention_head_dim": 32, "num_attention_heads": 2,
+            "joint_attention_dim": 64, "axes_dims_rope": (8, 12, 12),
+        },
+        latent=(16, 1),
+        unused=frozenset(
+            f"transformer_blocks.1.{part}"
+            for part in ("txt_mlp.net.0.proj", "txt_mlp.net.2", "attn.add_q_proj", "attn.to_add_out")
+        ),
+    ),
+    "hunyuan-image": Family(
+        "HunyuanImage21",
+        {
+            "image_model": "hunyuan_video", **_SMALL, "in_channels": 64, "out_channels": 64, "patch_size": [1, 1],
+            "axes_dim": [16, 16], "theta": 256, "vec_in_dim": None, "guidance_embed": False, "byt5": True, "meanflow": False,
+            "use_cond_type_embedding": False, "vision_in_dim": None,
+        },
+        latent=(64,),
+        complete=hunyuan_sizes,
+    ),
+    "wan": Family(
+        "WAN21_T2V",
+        {
+            "image_model": "wan2.1", "model_type": "t2v", "dim": 64, "ffn_dim": 128, "num_heads": 2, "num_layers": 2,
+            "out_dim": 16, "patch_size": (1, 2, 2), "freq_dim": 256, "window_size": (-1, -1), "qk_norm": True,
+            "cross_attn_norm": True, "eps": 1e-6, "in_dim": 16, "text_dim": 64,
+        },
+        latent=(16, 1),
+    ),
+    "anima": Family(
+        "Anima",
+        {
+            "image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16,
+            "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1, "model_channels": 64, "concat_padding_mask": True,
+            "crossattn_emb_channels": 64, "pos_emb_cls": "rope3d", "use_adaln_lora": True, "adaln_lora_dim": 8,
+            "num_blocks": 2, "num_heads": 2,
+        },
+        latent=(16, 1),
+    ),
+}  # fmt: skip
+
+
 def vae(seed: int = 0) -> Any:
     """A VAE with 16 latent channels and 8 pixels a latent pixel."""
     import comfy.sd
@@ -88,7 +211,7 @@ class Words:
 
     @classmethod
     def of(cls, kind: str) -> Words:
-        return {"sd3": cls(4096, 2048), "flux": cls(48, 24)}[kind]
+        return {"sd3": cls(4096, 2048), "flux": cls(48, 24)}.get(kind) or cls(64, 64)
 
     def tokenize(self, text: str) -> list[str]:
         return text.split() or [""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -205,11 +206,42 @@ def test_weights_that_comfyui_only_lends_are_loaded_to_stay(sd3: Tiny, monkeypat
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) -> None:
+    assert without_slope(tiny, noisy(2)[0], checkpointing) == set()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("kind", tiny_models.FAMILIES)
+def test_other_families_have_their_gradients_too(host: Any, kind: str, checkpointing: bool) -> None:
+    import comfy.supported_models
+
+    family = tiny_models.FAMILIES[kind]
+    if not hasattr(comfy.supported_models, family.model):
+        pytest.skip(f"This ComfyUI does not know {family.model}.")
+    tiny = Tiny(kind, family.load(), tiny_models.Words.of(kind))
+    x = torch.randn(2, *family.latent, 8, 24, generator=torch.Generator().manual_seed(3))
+    assert without_slope(tiny, x, checkpointing) == family.unused
+
+
+def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
+    import comfy.model_management
+    from incontext_lora.nodes.gradients import KERNELS, differentiable
+
+    places = [comfy.model_management, *([sys.modules[KERNELS]] if KERNELS in sys.modules else [])]
+    before = [dict(vars(place)) for place in places]
+    with pytest.raises(RuntimeError, match="ends early"), differentiable():
+        assert comfy.model_management.in_training is True
+        raise RuntimeError("ends early")
+    assert [dict(vars(place)) for place in places] == before
+
+
+def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
+    """The trained layers that the loss does not depend on. The gradients of all others must be the slope of the loss."""
     from incontext_lora.nodes.in_host import make_adapters
     from incontext_lora.training.settings import TrainSettings
 
     model = host_model(tiny.model)
-    x, sigmas = noisy(2)
+    sigmas = torch.linspace(0.2, 0.9, len(x))
+    none: set[str] = set()
     generator = torch.Generator().manual_seed(5)
     with training():
         adapters = make_adapters(model, TrainSettings(rank=2, alpha=2), None)
@@ -225,7 +257,9 @@ def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) ->
             # for each layer, since a wrong gradient of one would drown in the others
             for name, layer in adapters.layers.items():
                 parameter = layer.lora_up
-                assert parameter.grad is not None, name
+                if parameter.grad is None or not parameter.grad.any():
+                    none.add(name)
+                    continue
                 direction = parameter.grad / parameter.grad.norm()
                 with torch.no_grad():
                     parameter += 2e-3 * direction
@@ -235,6 +269,7 @@ def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) ->
                     parameter += 2e-3 * direction
                 slope = ((above - below) / 4e-3).item()
                 assert slope == pytest.approx(parameter.grad.norm().item(), rel=0.05, abs=5e-3), name
+    return none
 
 
 @pytest.mark.parametrize("kind", ["flux", "sd3", "lumina", "qwen-image", "chroma"])

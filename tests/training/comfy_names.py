@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
+from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes, hunyuan_sizes
 
 
 def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
@@ -51,7 +51,7 @@ def comfy_names(family: str) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]
         "lumina2": (comfy.supported_models.Lumina2, {"image_model": "lumina2", **lumina}),
         "hunyuan-image": (
             comfy.supported_models.HunyuanImage21,
-            flux_sizes({"image_model": "hunyuan_video", **hunyuan_image}),
+            hunyuan_sizes({"image_model": "hunyuan_video", **hunyuan_image}),
         ),
         "anima": (
             getattr(comfy.supported_models, "Anima", comfy.supported_models.CosmosT2IPredict2),

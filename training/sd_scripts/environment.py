@@ -92,13 +92,12 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the installation; an optional one may fail, and then ``reason`` says what is missing."""
+    """One command of the installation; what an optional one does can be done without."""
 
     title: str
     command: tuple[str, ...]
     folder: Path
     optional: bool = False
-    reason: str = ""
 
 
 # --- places ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,44 @@
+"""ComfyUI's faster operations have no gradients. Within `differentiable` it computes with ones that do.
+
+ComfyUI 0.3 needs nothing of this. Newer versions ask a flag whether a training runs, and some of their models do not ask: those
+call the kernels of comfy-kitchen, whose plain forms, in torch alone, then stand in for them under the same names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import comfy.model_management
+
+KERNELS = "comfy_kitchen"
+PLAIN_FORMS = ("comfy_kitchen.backends.eager.rope", "comfy_kitchen.backends.eager.adaln")
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Within the context gradients go through everything that ComfyUI computes."""
+    with ExitStack() as undo:
+        _set(undo, comfy.model_management, "in_training", True)
+        for name in PLAIN_FORMS:
+            try:
+                kernels, plain = importlib.import_module(KERNELS), importlib.import_module(name)
+            except ImportError:  # another version; what it computes with has gradients, or autograd says what has none
+                continue
+            for function, form in inspect.getmembers(plain, inspect.isfunction):
+                if not function.startswith("_") and hasattr(kernels, function):
+                    _set(undo, kernels, function, form)
+        yield
+
+
+def _set(undo: ExitStack, place: Any, name: str, value: object) -> None:
+    missing = object()
+    before = getattr(place, name, missing)
+    setattr(place, name, value)
+    if before is missing:
+        undo.callback(delattr, place, name)
+    else:
+        undo.callback(setattr, place, name, before)
