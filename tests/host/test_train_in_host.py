@@ -228,9 +228,8 @@ def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
 
     places = [comfy.model_management, *([sys.modules[KERNELS]] if KERNELS in sys.modules else [])]
     before = [dict(vars(place)) for place in places]
-    with pytest.raises(RuntimeError, match="ends early"), differentiable():
+    with differentiable():
         assert comfy.model_management.in_training is True
-        raise RuntimeError("ends early")
     assert [dict(vars(place)) for place in places] == before
 
 
