@@ -81,8 +81,8 @@ def problem(file: Path, tensors: Shapes, dtypes: Iterable[str], role: str, title
     bare = [_bare(name) for name in tensors]
     if any(name == "scaled_fp8" or name.endswith((".scale_weight", ".weight_scale", ".comfy_quant")) for name in bare):
         return (
-            f"{file.name} holds scaled 8-bit weights (fp8_scaled), which the trainer would read wrongly. Choose the bf16 or "
-            f"fp16 file of {title}; it is made 8-bit while it is loaded."
+            f"{file.name} holds quantised weights (fp8_scaled or the like), which the trainer would read wrongly. Choose the "
+            f"bf16 or fp16 file of {title}; it is made 8-bit while it is loaded."
         )
     if "F8_E5M2" in set(dtypes):
         return f"{file.name} holds 8-bit weights of the kind e5m2, which the trainer cannot use. Choose a bf16 file."
