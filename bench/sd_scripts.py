@@ -56,7 +56,7 @@ def _runner_figures(found: dict[str, Any]) -> list[Figure]:
             "<= 0.25",
             f"{LARGER}; from the start to the first step: {starts}",
         ),
-        Figure.of("sd_scripts.keys_matched", found["keys"], "share", ">= 1", "FLUX.1, Chroma, SD3 in ComfyUI"),
+        Figure.of("sd_scripts.keys_matched", found["keys"], "share", ">= 1", "all six families, in ComfyUI"),
         Figure.of("sd_scripts.resume_step_error", found["resume"], "steps", "<= 0", "stopped, resumed, finished"),
         Figure.of(
             "sd_scripts.stop_seconds", found["stop"], "s", "<= 60", "from the request to the end of all processes"

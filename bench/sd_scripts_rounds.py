@@ -23,7 +23,7 @@ from ..incontext.recipe import Recipe
 from ..training import run_folder
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
-from ..training.sd_scripts.architectures import architecture
+from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
 from ..training.sd_scripts.settings import SdSettings, Sizes
 
 ROUNDS, STEPS = 3, 60
@@ -121,8 +121,8 @@ def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     return seconds, sum(had != wanted for had, wanted in zip(steps, range(1, 13), strict=False)) + abs(len(steps) - 12)
 
 
-def keys_matched(rounds: Rounds, names: tuple[str, ...]) -> list[float]:
-    """Share of each LoRA's modules that ComfyUI takes."""
+def keys_matched(rounds: Rounds) -> list[float]:
+    """Share of the modules of each family's LoRA that ComfyUI takes."""
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     sys.argv = sys.argv[:1]
     from comfy.cli_args import args
@@ -131,7 +131,7 @@ def keys_matched(rounds: Rounds, names: tuple[str, ...]) -> list[float]:
     from ..tests.training.comfy_names import comfy_names
 
     shares = []
-    for name in names:
+    for name in ARCHITECTURES:
         run, _ = rounds.run(rounds.order(name, steps=2))
         shapes = {key: entry.shape for key, entry in read_header(run.checkpoints[-1]).tensors.items()}
         report = match(shapes, *comfy_names(name))
@@ -155,7 +155,7 @@ def main() -> None:
         larger = rounds.larger(wanted)
         first, *others = (rounds.run(larger)[1] for _ in range(ROUNDS))
         stop, wrong = stop_and_resume(rounds)
-        keys = keys_matched(rounds, ("flux", "chroma", "sd3"))
+        keys = keys_matched(rounds)
     second = [seconds / first for seconds in others]
     found = {"throughput": ratios, "second_start": second, "starts": [first, *others]}
     print(json.dumps({**found, "stop": [stop], "resume": [wrong], "keys": keys}))

@@ -94,7 +94,7 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     assert len(report.matched) == report.modules > 0
 
 
-@pytest.mark.parametrize("name", ["flux", "sd3", "hunyuan-image", "anima"])
+@pytest.mark.parametrize("name", ["flux", "sd3", "lumina2", "hunyuan-image", "anima"])
 def test_what_is_encoded_is_not_loaded_again(name: str, order: Make, place: session.Place) -> None:
     """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
 

@@ -120,6 +120,16 @@ class TestWhatFits:
     def test_torch(self, host: dict[str, Any] | None, driver: bool, expected: Flavour) -> None:
         assert environment.flavour(host, driver) == expected
 
+    def test_on_linux_without_a_card_the_small_torch_is_tried_first(self, tmp_path: Path) -> None:
+        fitting = Flavour(environment.TORCH)
+        venv, small, whole = environment.environment_steps("python3", fitting, tmp_path, "linux")
+        assert (venv.optional, small.optional, whole.optional) == (False, True, False)
+        assert environment.CPU_INDEX in small.command
+        assert not [word for word in whole.command if word.startswith("http")]
+        assert len(environment.environment_steps("python3", fitting, tmp_path, "darwin")) == 2
+        card = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
+        assert len(environment.environment_steps("python3", card, tmp_path, "linux")) == 2
+
     def test_interpreters(self) -> None:
         assert environment.interpreter((3, 11, 4)) == getattr(sys, "_base_executable", sys.executable)
         found = environment.interpreter((3, 13, 0), lambda name: f"/bin/{name}" if name == "python3.11" else None)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 OLDEST, NEWEST = (3, 10), (3, 12)
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot be had
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # on Linux, pip's own index has torch with CUDA only
 
 # what training needs of the checkout; the rest are other programs, documents and libraries for Windows
 NEEDED = (
@@ -87,7 +88,7 @@ class Flavour:
     @property
     def size(self) -> tuple[int, int]:
         """Bytes to download, and bytes on the disk."""
-        return SIZE_CUDA if self.gpu or (sys.platform == "linux" and not self.index) else SIZE_CPU
+        return SIZE_CUDA if self.gpu else SIZE_CPU
 
 
 @dataclass(frozen=True)
@@ -279,12 +280,19 @@ def git_folder(source: str) -> Path | None:
     return None
 
 
-def environment_steps(python: str, torch: Flavour, folder: Path) -> list[Step]:
+def environment_steps(python: str, torch: Flavour, folder: Path, system: str = sys.platform) -> list[Step]:
     """A virtual environment with torch; the checkout's requirements follow when it is there to be read."""
     venv = folder / "venv"
     index = ("--index-url", torch.index) if torch.index else ()
+    small = Step(  # several gigabytes less; where that index cannot be reached, the next step takes what there is
+        f"Installing {torch.requirements[0]} for processors",
+        (*pip(venv), "install", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", *torch.requirements),
+        folder,
+        optional=True,
+    )
     return [
         Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder),
+        *([small] if system == "linux" and not torch.gpu else []),
         Step(
             f"Installing {' and '.join(torch.requirements)}",
             (*pip(venv), "install", *torch.requirements, *index),
