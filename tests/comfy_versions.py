@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    import pytest  # benchmarks read this too, where it is not installed
 
 # what classes have asked for since ComfyUI 0.3.75, as its own detection fills it in for FLUX.1, Chroma and HunyuanImage 2.1
 _LATER = {"txt_ids_dims": [], "vec_in_dim": None, "meanflow_sum": False}
