@@ -375,6 +375,25 @@ def test_train_in_host_leaves_a_whole_run_and_a_lora_that_paints(api: Api) -> No
     assert len(api.pictures(api.run(prompt), "Save panels")) == world.PANELS
 
 
+def test_the_bench_of_sd_scripts_trains_as_the_template_does(api: Api) -> None:
+    from incontext_lora.bench.sd_scripts_demo import SETTINGS
+
+    prompt = api.prompt("train-in-host")
+    inputs = prompt[find_node(prompt, TRAIN)]["inputs"]
+    names = (
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "warmup_steps",
+        "rank",
+        "alpha",
+        "caption_dropout",
+        "reference_share",
+    )
+    assert {name: getattr(SETTINGS, name) for name in names} == {name: inputs[name] for name in names}
+    assert SETTINGS.schedule.value == inputs["schedule"]
+
+
 def test_cancelling_a_training_keeps_its_last_checkpoint(api: Api) -> None:
     prompt = short_training(api, "e2e-cancelled", steps=5_000, save_every=2, sample_every=0)
     train = find_node(prompt, TRAIN)
