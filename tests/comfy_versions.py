@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ def hunyuan_sizes(sizes: Mapping[str, Any]) -> dict[str, Any]:
 def _complete(kind: type, sizes: Mapping[str, Any]) -> dict[str, Any]:
     fields = {field.name for field in dataclasses.fields(kind)}
     return {**{name: value for name, value in _LATER.items() if name in fields}, **sizes}
+
+
+def leaves_out_steps(comfyui: Path) -> bool:
+    """Whether this ComfyUI's progress bars leave out what comes too fast to be seen, as newer ones do."""
+    return "PROGRESS_THROTTLE" in (comfyui / "comfy" / "utils.py").read_text(encoding="utf-8")
 
 
 def progress_hook(monkeypatch: pytest.MonkeyPatch, hook: Callable[..., None]) -> None:

@@ -164,7 +164,7 @@ def test_a_learning_rate_is_shown_and_stays(interface: Interface, kind: str) -> 
     interface.show(node)
     rate = interface.page.locator("[aria-label='learning_rate'] input, input[aria-label='learning_rate']").first
     rate.wait_for()
-    assert float(rate.input_value()) == 1e-4
+    assert rate.input_value() in ("0.0001", "0.0001000")  # the second in newer ComfyUI
     rate.focus()
     rate.blur()
     interface.settle()
