@@ -97,19 +97,24 @@ class Family:
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     unused: frozenset[str] = frozenset()
 
-    def load(self) -> Any:
-        """A MODEL of it with random weights.
+    def make(self, model: str = "") -> Any:
+        """ComfyUI's own model of these sizes; ``model`` is another of its classes that takes them.
 
         Raises:
-            AttributeError: where this ComfyUI does not know the family.
+            AttributeError: where this ComfyUI does not know it.
         """
-        import comfy.model_patcher
         import comfy.supported_models
 
-        config = getattr(comfy.supported_models, self.model)(self.complete(self.config))
+        config = getattr(comfy.supported_models, model or self.model)(self.complete(self.config))
         config.set_inference_dtype(torch.float32, None)
+        return config.get_model({}, device=torch.device("cpu"))
+
+    def load(self) -> Any:
+        """A MODEL wire of it with random weights."""
+        import comfy.model_patcher
+
         with torch.inference_mode():
-            model = config.get_model({})
+            model = self.make()
             model.diffusion_model.load_state_dict(random_weights(model.diffusion_model))
             return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
 
@@ -134,7 +139,7 @@ FAMILIES = {
         latent=(128,),
         complete=flux_sizes,
     ),
-    "lumina": Family(
+    "lumina2": Family(
         "Lumina2",
         {
             "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 96, "n_layers": 2, "n_heads": 4,
