@@ -6,15 +6,14 @@ trains on nonsense. Here it is refused at once, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...incontext.errors import LoraError, TrainingError
-from ...incontext.lora_file import read_header
+from ...incontext.lora_file import TensorEntry, read_header
 from .architectures import ARCHITECTURES, Architecture
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
-Shapes = Mapping[str, tuple[int, ...]]
 
 # names that only this kind of file has; the first line that fits decides
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -60,9 +59,9 @@ _ALIKE = {"sd3_vae": ("flux_ae",)}
 _DIFFUSERS = ("transformer_blocks.0.", "single_transformer_blocks.0.", "encoder.down_blocks.0.", "decoder.up_blocks.0.")
 
 
-def identify(tensors: Shapes) -> str:
+def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """The role of a file with tensors of these names and shapes; empty where it is unknown."""
-    bare = {_bare(name): shape for name, shape in tensors.items()}
+    bare = {_bare(name): shape for name, shape in shapes.items()}
     for role, starts in _SIGNATURES:
         if all(any(name.startswith(start) for name in bare) for start in starts):
             namesakes = _WIDTHS.get(role, {}).items()
@@ -70,12 +69,11 @@ def identify(tensors: Shapes) -> str:
     return ""
 
 
-def problem(file: Path, tensors: Shapes, dtypes: Iterable[str], role: str, title: str) -> str:
+def problem(file: Path, tensors: Mapping[str, TensorEntry], role: str, title: str) -> str:
     """Why a file cannot serve as ``role``, in one sentence; empty where it can.
 
     Args:
-        tensors: their names and shapes.
-        dtypes: of its tensors, as safetensors writes them.
+        tensors: of the file, by name.
         title: what is wanted, for people.
     """
     bare = [_bare(name) for name in tensors]
@@ -84,9 +82,9 @@ def problem(file: Path, tensors: Shapes, dtypes: Iterable[str], role: str, title
             f"{file.name} holds quantised weights (fp8_scaled or the like), which the trainer would read wrongly. Choose the "
             f"bf16 or fp16 file of {title}; it is made 8-bit while it is loaded."
         )
-    if "F8_E5M2" in set(dtypes):
+    if any(entry.dtype == "F8_E5M2" for entry in tensors.values()):
         return f"{file.name} holds 8-bit weights of the kind e5m2, which the trainer cannot use. Choose a bf16 file."
-    found = identify(tensors)
+    found = identify(_shapes(tensors))
     if found == role or found in _ALIKE.get(role, ()):
         return ""
     if any(name.startswith(_DIFFUSERS) for name in bare) and not found:
@@ -105,7 +103,7 @@ def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> d
         TrainingError: where a file is missing, of another kind, or in a form that the trainer cannot read.
     """
     chosen = {architecture.model_option: _checked(model, architecture.model, architecture.title)}
-    known = {path: identify(_header(path)[0]) for path in others}
+    known = {path: identify(_shapes(_header(path))) for path in others}
     for wanted in architecture.files:
         roles = (wanted.role, *_ALIKE.get(wanted.role, ()))
         fitting = [path for path, role in known.items() if role in roles]
@@ -123,14 +121,13 @@ def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> d
 
 
 def _checked(path: Path, role: str, title: str) -> Path:
-    tensors, dtypes = _header(path)
-    sentence = problem(path, tensors, dtypes, role, title)
+    sentence = problem(path, _header(path), role, title)
     if sentence:
         raise TrainingError(sentence)
     return path
 
 
-def _header(path: Path) -> tuple[Shapes, Sequence[str]]:
+def _header(path: Path) -> Mapping[str, TensorEntry]:
     if path.suffix.lower() == ".gguf":
         raise TrainingError(
             f"{path.name} is a GGUF file, which the trainer cannot read. Choose a .safetensors file in bf16."
@@ -138,12 +135,13 @@ def _header(path: Path) -> tuple[Shapes, Sequence[str]]:
     if not path.is_file():
         raise TrainingError(f"There is no model file {path}. Choose another, or put it there.")
     try:
-        header = read_header(path)
+        return read_header(path).tensors
     except LoraError as error:
         raise TrainingError(str(error)) from error
-    return {name: entry.shape for name, entry in header.tensors.items()}, [
-        entry.dtype for entry in header.tensors.values()
-    ]
+
+
+def _shapes(tensors: Mapping[str, TensorEntry]) -> dict[str, tuple[int, ...]]:
+    return {name: entry.shape for name, entry in tensors.items()}
 
 
 def _bare(name: str) -> str:

@@ -320,7 +320,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             self.began = time.monotonic()
             self.groups: list[Any] = []
             self.pictures: list[Any] = []
-            self.prompts: Path | None = None
+            self.prompts: Path  # where their encodings are kept; known with the options
             self.encoded: dict[str, Any] | None = None
 
         # --- before the first step
@@ -393,7 +393,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 super().cache_text_encoder_outputs_if_needed(
                     args, accelerator, unet, vae, text_encoders, captions, weight_dtype
                 )
-                if accelerator.is_main_process and self.prompts is not None:
+                if accelerator.is_main_process:
                     self.keep_prompts(self.prompts)
                 text_encoders[:] = [no_encoder() for _ in text_encoders]  # else the network would be prepared for them
             set_seed(args.seed)  # what follows is the same whether or not something was loaded and encoded before
