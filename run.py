@@ -852,7 +852,7 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
             except SetupError:
                 if not step.optional:
                     raise
-                say(f"{step.title}: not possible here; going on without it.")
+                say(f"{step.title} is not possible here. {step.otherwise}")
 
     def make(attempt: Path) -> None:
         run_steps(environment.checkout_steps(options.source, options.commit, attempt))

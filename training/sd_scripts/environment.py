@@ -93,12 +93,13 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the installation; what an optional one does can be done without."""
+    """One command of the installation; what an optional one does can be done without, and ``otherwise`` says how."""
 
     title: str
     command: tuple[str, ...]
     folder: Path
     optional: bool = False
+    otherwise: str = ""
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
@@ -284,11 +285,13 @@ def environment_steps(python: str, torch: Flavour, folder: Path, system: str = s
     """A virtual environment with torch; the checkout's requirements follow when it is there to be read."""
     venv = folder / "venv"
     index = ("--index-url", torch.index) if torch.index else ()
-    small = Step(  # several gigabytes less; where that index cannot be reached, the next step takes what there is
+    download, installed = (size // GIGABYTE for size in SIZE_CUDA)
+    small = Step(
         f"Installing {torch.requirements[0]} for processors",
         (*pip(venv), "install", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", *torch.requirements),
         folder,
         optional=True,
+        otherwise=f"The larger one with CUDA follows: {download} GB to download, {installed} GB on the disk.",
     )
     return [
         Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder),
@@ -310,11 +313,12 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
             (*pip(folder / "venv"), "install", *torch.requirements, *wanted, *index),
             folder,
         ),
-        Step(  # else every start would do it again where Python may not write compiled files
+        Step(
             "Compiling the checkout",
             (str(python_of(folder / "venv")), "-m", "compileall", "-q", str(folder / "sd-scripts")),
             folder,
             optional=True,
+            otherwise="Each start of the trainer does it, where Python may not write compiled files.",
         ),
     ]
 
