@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -130,11 +131,11 @@ def write_recipe(path: str | Path, recipe: Recipe) -> None:
         target = path.resolve()
         with _temporary(target) as temporary:
             with temporary.open("wb") as file:
+                shutil.copymode(target, temporary)  # before there is anything in it to read
                 file.write(new_header)
                 source.seek(data_start)
                 shutil.copyfileobj(source, file, _COPY_CHUNK)
                 _flush(file)
-            shutil.copymode(target, temporary)
             source.close()  # Windows replaces no file that is open
             os.replace(temporary, target)
 
@@ -307,16 +308,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
             tensor = tensor.clone()
         seen.add(storage)
         stored[key] = tensor
+    permissions = stat.S_IMODE(path.stat().st_mode)
     save_file(stored, str(path), metadata=metadata)
     with path.open("rb+") as file:
         _flush(file)
-    os.chmod(path, 0o666 & ~_umask())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    os.chmod(path, permissions)  # some versions of safetensors replace the file by one that only its owner may read
 
 
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
@@ -465,12 +461,12 @@ def _encoded(header: Mapping[str, Any], path: Path) -> bytes:
 def _temporary(target: Path) -> Iterator[Path]:
     """A file beside ``target`` that is gone afterwards, unless it was renamed; its ending keeps it out of lists."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:40]}-", suffix=".part", dir=target.parent)
-        os.close(handle)
+        temporary = target.with_name(f".{target.name[:40]}-{secrets.token_hex(8)}.part")
+        temporary.open("xb").close()  # unlike mkstemp, with the permissions of any new file
         try:
-            yield Path(name)
+            yield temporary
         finally:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise LoraError(
             f"{target} cannot be written: {error}. Check the folder's permissions and free space, and that no other "

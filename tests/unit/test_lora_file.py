@@ -308,6 +308,22 @@ def test_saving_counts_up_and_overwrites_nothing(tmp_path: Path) -> None:
     assert len(list((tmp_path / "set").iterdir())) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
+def test_saving_leaves_the_umask_of_the_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to all threads: a file that another one makes meanwhile would be open to everybody."""
+    previous = os.umask(0o027)
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the process's umask was changed"))
+    try:
+        saved = save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE)
+        assert saved.stat().st_mode & 0o777 == 0o640
+        saved.chmod(0o600)
+        write_recipe(saved, RECIPE)
+        assert saved.stat().st_mode & 0o777 == 0o600
+    finally:
+        monkeypatch.undo()
+        os.umask(previous)
+
+
 def test_saving_takes_tensors_that_share_memory_or_are_not_contiguous(tmp_path: Path) -> None:
     whole = torch.arange(16.0).reshape(4, 4)
     with torch.inference_mode():
