@@ -255,14 +255,32 @@ def _usable(value: Any, device: torch.device) -> Any:
 
 
 def _leave_inference_mode(module: nn.Module) -> None:
-    """Remake the tensors that were made in inference mode: autograd cannot keep those for its backward pass."""
+    """Replace the tensors that autograd cannot keep for its backward pass by ordinary ones over the same memory."""
     for part in module.modules():
         for name, parameter in part._parameters.items():
-            if parameter is not None and parameter.is_inference():
-                part._parameters[name] = nn.Parameter(parameter.detach().clone(), requires_grad=False)
+            if parameter is not None and not _counts_versions(parameter):
+                part._parameters[name] = nn.Parameter(_ordinary(parameter), requires_grad=False)
         for name, buffer in part._buffers.items():
-            if buffer is not None and buffer.is_inference():
-                part._buffers[name] = buffer.detach().clone()
+            if buffer is not None and not _counts_versions(buffer):
+                part._buffers[name] = _ordinary(buffer)
+
+
+def _counts_versions(tensor: Tensor) -> bool:
+    """Whether autograd can keep it. `Tensor.is_inference` does not say so: moving a module assigns ``param.data``, after which
+    a parameter that was made in inference mode denies it."""
+    try:
+        tensor._version
+    except RuntimeError:
+        return False
+    return True
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor outside of inference mode. The memory is shared, so nothing is copied and pinned memory stays pinned."""
+    if type(tensor) not in (Tensor, nn.Parameter):  # a quantised tensor, which wraps others
+        return tensor.detach().clone()
+    shared = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return shared.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def _computes_bf16(device: torch.device) -> bool:

@@ -222,6 +222,21 @@ def test_other_families_have_their_gradients_too(host: Any, kind: str, checkpoin
     assert without_slope(tiny, x, checkpointing) == family.unused
 
 
+@pytest.mark.parametrize("kind", ["sd3", "flux"])
+def test_a_model_that_was_moved_to_a_card_is_trained(host: Any, vae: Any, dataset: Dataset, kind: str) -> None:
+    """Moving assigns ``param.data``: the weight no longer says that it is of inference mode, and still counts no versions."""
+    tiny = Tiny(kind, getattr(tiny_models, kind)(), tiny_models.Words.of(kind))
+    with training():
+        for parameter in tiny.model.model.parameters():
+            parameter.data = parameter.data.clone()
+    places = {name: parameter.data_ptr() for name, parameter in tiny.model.model.named_parameters()}
+    assert not any(parameter.is_inference() for parameter in tiny.model.model.parameters())
+    lora, *_ = train(host, tiny, vae, dataset, name=f"moved-{kind}")
+    assert all(value.any() for key, value in lora.items() if key.endswith("lora_up.weight"))
+    # the memory stays the same: ComfyUI may have pinned it
+    assert {name: parameter.data_ptr() for name, parameter in tiny.model.model.named_parameters()} == places
+
+
 def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
     import comfy.model_management
     from incontext_lora.nodes.gradients import KERNELS, differentiable
