@@ -1,7 +1,8 @@
 """A stand-in for the trainer: a real process with the same arguments, events and files, that behaves as it is told.
 
-STAND_IN holds JSON: ``pause`` seconds a step, ``fail`` in a phase with ``words``, ``no_file``, ``wrong_file``, ``ignore``
-requests, ``fork`` a child that leaves the process group, ``full_disk``.
+STAND_IN holds JSON: ``load`` seconds while the models are loaded, ``pause`` seconds per step, ``fail`` in a phase
+with ``words``, ``no_file``, ``wrong_file``, ``ignore`` requests, ``fork`` a child that leaves the process group,
+``full_disk``.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ folder = Path(sys.argv[2])
 run = folder.parent
 job: dict[str, Any] = json.loads((folder / "job.json").read_text())
 told: dict[str, Any] = json.loads(os.environ.get("STAND_IN", "{}"))
+began = time.monotonic()
 
 
 def event(kind: str, **values: Any) -> None:
     with (run / "events.jsonl").open("a") as file:
-        file.write(json.dumps({"time": time.time(), "event": kind, **values}) + "\n")
+        seconds = round(time.monotonic() - began, 3)
+        file.write(json.dumps({"time": time.time(), "seconds": seconds, "event": kind, **values}) + "\n")
 
 
 def lora(path: Path, key: str) -> None:
@@ -53,6 +56,8 @@ if told.get("fork"):
     print("child", child.pid, flush=True)
 for phase in ("starting", "loading the models", "encoding the pictures", "encoding the captions", "training"):
     event("phase", phase=phase)
+    if phase == "loading the models":
+        time.sleep(told.get("load", 0.0))
     fail_in(phase)
 for step in range(job["first_step"] + 1, job["steps"] + 1):
     time.sleep(told.get("pause", 0.0))

@@ -17,7 +17,7 @@ from incontext_lora.incontext.lora_keys import match
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session, stopping, supervise
 from safetensors.torch import load_file
 
 Make = Callable[..., session.Order]
@@ -222,7 +222,7 @@ def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None
         time.sleep(0.1)
     asked = time.monotonic()
     session.stop(run, process)
-    assert time.monotonic() - asked < supervise.PATIENCE
+    assert time.monotonic() - asked < stopping.SAVING
     assert supervise.members(run.folder) == []
     assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
     assert session.last_state(run) is not None

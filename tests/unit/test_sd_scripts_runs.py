@@ -20,7 +20,7 @@ from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
-from incontext_lora.training.sd_scripts import environment, session, supervise
+from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 
@@ -176,6 +176,41 @@ class TestStop:
         assert steps(run) == list(range(1, 31))
         assert json.loads((run.folder / "job-2" / "job.json").read_text())["first_step"] == done
         assert not (run.folder / "state").exists()
+
+    def test_a_slow_step_is_waited_for(self, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A step that takes longer than saving is not cut off: the run ends by itself, with that step saved."""
+        monkeypatch.setattr(stopping, "SAVING", 0.2)
+        run, process = start({"steps": 50, "save_every": 0}, pause=0.8)
+        until(lambda: steps(run))
+        session.stop(run, process)
+        assert process.returncode == 75
+        assert session.last_state(run) is not None
+
+    def test_before_the_first_step_nothing_is_waited_for(
+        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """While models are loaded there is nothing to save, however long it takes."""
+        monkeypatch.setattr(stopping, "GRACE", 0.2)
+        run, process = start(load=600)
+        until(lambda: any(event.get("phase") == "loading the models" for event in run.events()))
+        session.stop(run, process)
+        assert supervise.members(run.folder) == []
+        result = session.settle(run, place.loras, process.returncode, stopped=True)
+        assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
+
+    def test_patience_follows_the_run(self) -> None:
+        def step(seconds: float, per_step: float = 0.0) -> dict[str, Any]:
+            return {"event": "step", "seconds": seconds, "seconds_per_step": per_step}
+
+        loading = [{"event": "started"}, {"event": "phase", "phase": "loading the models", "seconds": 1.0}]
+        training = [*loading, {"event": "phase", "phase": "training", "seconds": 400.0}]
+        assert stopping.patience([]) == stopping.patience(loading) == stopping.patience(training) == stopping.GRACE
+        slow = [*training, step(490.0, 90.0)]
+        assert stopping.patience(slow) == stopping.SAVING + stopping.STEPS * 90
+        sampled = [*slow, step(790.0, 100.0), step(880.0, 95.0)]  # the second took 300 s with a sample in it
+        assert stopping.patience(sampled) == stopping.SAVING + stopping.STEPS * 300
+        assert stopping.patience([*sampled, *loading]) == stopping.GRACE  # resumed: nothing is unsaved yet
+        assert stopping.patience([*training, {"event": "step", "step": 1}]) == stopping.SAVING
 
     def test_who_ignores_the_request_is_ended(self, start: Start, place: session.Place) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)

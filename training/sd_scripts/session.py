@@ -25,7 +25,7 @@ from ...incontext.lora_keys import is_lora
 from ...incontext.recipe import Recipe, References
 from .. import run_folder
 from ..run_folder import Run, RunWriter, parse_event
-from . import data, job, outcome, preflight, supervise
+from . import data, job, outcome, preflight, stopping, supervise
 from .architectures import Architecture, architecture
 from .environment import Trainer
 from .settings import SdSettings
@@ -409,12 +409,26 @@ def stop(
     run: Run,
     process: subprocess.Popen[bytes] | None,
     insists: Callable[[], bool] = lambda: False,
-    patience: float = supervise.PATIENCE,
+    patience: float | None = None,
 ) -> None:
-    """Ask a run to save its state and end; end it and all its children when time is up or ``insists`` says so."""
+    """Ask a run to save its state and end; end it and all its children when time is up or ``insists`` says so.
+
+    Args:
+        patience: seconds until time is up; by default as many as `stopping.patience` finds for this run, now and as it
+            goes on.
+    """
     supervise.request(run.folder, "stop")
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and not insists():
+    asked = time.monotonic()
+    tail, events = EventTail(run), list[dict[str, Any]]()
+    allowed = patience
+    while not insists():
+        if patience is None:
+            news = list(tail)
+            if news or allowed is None:
+                events += news
+                allowed = stopping.patience(events)
+        if time.monotonic() - asked >= (allowed or 0.0):
+            break
         gone = process.poll() is not None if process is not None else supervise.find(run.folder) is None
         if gone:
             break
@@ -465,7 +479,8 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
             return _note(writer, Outcome(run_folder.FINISHED, path))
         if stopped or said.get("outcome") == "stopped":
             saved = last_state(run)
-            words = f"Stopped at step {step}." + (f" Resume it from step {saved[1]}." if saved else "")
+            words = f"Stopped at step {step}." if step else "Stopped before the first step."
+            words += f" Resume it from step {saved[1]}." if saved else ""
             return _note(writer, Outcome(run_folder.CANCELLED, None, words))
         if said.get("outcome") == "failed" or code not in (None, 0, -9, 137):
             message = outcome.failure(said.get("phase") or phase, said.get("error", ""), code, lines)

@@ -33,7 +33,6 @@ HOST_RECORD = "host.json"  # of a run that ComfyUI itself trains
 OUTPUT = "trainer.log"
 REQUESTS = "requests"
 WISHES = ("stop", "save", "sample")  # what a training can be asked for
-PATIENCE = 60.0  # seconds from a request to stop until the process is ended
 
 # lead an interpreter away from its own packages
 _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
