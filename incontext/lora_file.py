@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -20,14 +19,17 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from . import names
 from .errors import InContextError, LoraError
 from .recipe import Recipe
+from .strict_json import shown
 from .tasks import recipe_for_file
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 METADATA_KEY = "incontext_lora"
+ENDING = ".safetensors"
 SIDECARS = (".incontext.json", ".json")
 
 _LARGEST_HEADER = 100_000_000  # bytes; the safetensors library refuses larger ones too
@@ -218,12 +220,13 @@ def checked_name(name: str) -> str:
         LoraError: where the name would leave that folder, or is none that every system can store.
     """
     parts = [part.strip() for part in name.strip().replace("\\", "/").split("/")]
-    parts[-1] = re.sub(r"\.safetensors$", "", parts[-1], flags=re.IGNORECASE)
+    while parts[-1].lower().endswith(ENDING):
+        parts[-1] = parts[-1][: -len(ENDING)].rstrip()
     for part in parts:
-        reason = _name_problem(part)
+        reason = names.problem(part)
         if reason:
             raise LoraError(
-                f"{name!r} cannot be the name of a LoRA: {reason}. Expected a name such as 'storyboard' or "
+                f"{shown(name)} cannot be the name of a LoRA: {reason}. Expected a name such as 'storyboard' or "
                 "'my-style/storyboard', which is a file in the output folder's 'loras'."
             )
     return "/".join(parts)
@@ -313,23 +316,6 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
     with path.open("rb+") as file:
         _flush(file)
     os.chmod(path, permissions)  # some versions of safetensors replace the file by one that only its owner may read
-
-
-_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
-
-
-def _name_problem(part: str) -> str:
-    if part in ("", ".", ".."):
-        return "it has an empty part, or one that leaves the folder"
-    if re.search(r'[<>:"|?*\x00-\x1f]', part):
-        return f'{part!r} holds one of < > : " | ? * or a control character'
-    if part.startswith(".") or part.endswith("."):
-        return f"{part!r} begins or ends with a dot"
-    if _RESERVED.fullmatch(part):
-        return f"{part!r} is reserved by Windows"
-    if len(part.encode()) > 200:
-        return f"a part of it has {len(part.encode())} bytes; 200 are allowed"
-    return ""
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from .. import names
 from ..dataset_options import BuildOptions
 from ..errors import DatasetError
 from ..recipe import Recipe
+from ..strict_json import shown
 from . import manifest, sheet
 from .files import LOCK, TEMPORARY, exclusive, make_folder, remove_quietly, write_atomic
 from .item import Counters, Job, Ledger, add_set
@@ -104,13 +106,14 @@ def checked_name(name: str) -> str:
     Raises:
         DatasetError: where it is not.
     """
-    reserved = re.fullmatch(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name)
-    unfit = re.search(r'[<>:"/\\|?*]', name) or not name.isprintable()
-    if not name or name != name.strip() or name[0] == "." or reserved or unfit:
+    kept = name.rstrip(".")
+    reason = names.problem(kept)
+    if reason:
         raise DatasetError(
-            f"The dataset cannot be called {name!r}. Use letters, digits, spaces and - or _, for example 'my-shots'."
+            f"The dataset cannot be called {shown(name)}: {reason}. Use letters, digits, spaces and - or _, for example "
+            "'my-shots'."
         )
-    return name.rstrip(".")
+    return kept
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
