@@ -109,7 +109,8 @@ class InContextCaptionDataset(io.ComfyNode):
                     "folder",
                     tooltip=(
                         "Folder of the sets, below ComfyUI's input folder or as a whole path, in any of the three shapes "
-                        "that Build Dataset reads."
+                        "that Build Dataset reads. Captions are written there, so a folder elsewhere must be allowed; the "
+                        "help page says how."
                     ),
                 ),
                 io.Combo.Input(
@@ -166,7 +167,7 @@ class InContextCaptionDataset(io.ComfyNode):
         settings = Settings(model, timeout, max_tokens, seed, side=side, pictures=Pictures(pictures))
         wishes = Wishes.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
-        source = host.resolve_folder(folder)
+        source = host.writable_folder(folder)
         place, count = "", host.counting(node_id)
 
         def say(text: str) -> None:

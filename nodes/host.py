@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import folder_paths
 from PIL import Image
 
 from ..incontext.errors import InContextError
+from ..incontext.permissions import FILE, Permissions
 
 log = logging.getLogger("incontext_lora")
 
@@ -159,6 +161,26 @@ def counting(node_id: str) -> Callable[[int, int], None]:
 def private_folder() -> Path:
     """The pack's folder for what no page may read, such as keys; it need not exist."""
     return Path(folder_paths.get_system_user_directory("incontext_lora"))
+
+
+def permissions() -> Permissions:
+    """
+    Raises:
+        NotAllowed: where the settings cannot be read.
+    """
+    return Permissions.read(os.environ, private_folder() / FILE)
+
+
+def writable_folder(text: str) -> Path:
+    """A folder as `resolve_folder` finds it, in which a workflow may write.
+
+    Raises:
+        InContextError: where there is none, or whoever runs ComfyUI has not allowed it.
+    """
+    folder = resolve_folder(text)
+    own = (folder_paths.get_output_directory(), folder_paths.get_input_directory())
+    permissions().check_writable(folder, tuple(Path(each) for each in own))
+    return folder
 
 
 def comfyui_folder() -> Path:

@@ -1,5 +1,7 @@
 """What the interface asks before anything runs: recipes, and a caption as the node would write it. All read only.
 
+Every POST of the pack goes through `posted`: JSON in UTF-8, from ComfyUI's own page or from a program (see access.py).
+
 GET  /incontext_lora/recipes                the published tasks: {name: recipe}
 GET  /incontext_lora/lora_recipe?name=…     {"recipe": … or null, "source": where it was found}
 POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses"} →
@@ -7,7 +9,7 @@ POST /incontext_lora/caption                {"recipe", "summary", "panels", "nam
 POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
 
 Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
-a sentence for the user.
+a sentence for the user; one that may not ask gets 403, and another content type 415.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ from typing import Any
 from aiohttp import web
 
 from ..incontext import caption as captions
-from ..incontext import tasks
+from ..incontext import strict_json, tasks
 from ..incontext.errors import InContextError
 from ..incontext.lora_file import find_recipe
+from ..incontext.permissions import NotAllowed
 from ..incontext.recipe import Recipe
+from . import access, host
 from .caption import joint_caption
 from .host import lora_names, lora_path
 from .tokens import bundled_counters
@@ -36,8 +40,8 @@ def add_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to those of ComfyUI's server."""
     routes.get(f"{ROOT}/recipes")(answering(lambda request: asyncio.to_thread(published_recipes)))
     routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
-    routes.post(f"{ROOT}/caption")(answering(_caption))
-    routes.post(f"{ROOT}/parse_caption")(answering(_parse_caption))
+    routes.post(f"{ROOT}/caption")(posted(_caption))
+    routes.post(f"{ROOT}/parse_caption")(posted(_parse_caption))
 
 
 def published_recipes() -> Json:
@@ -89,21 +93,67 @@ async def _lora_recipe(request: web.Request) -> Json:
     return await asyncio.to_thread(lora_recipe, request.query.get("name", ""))
 
 
-async def _caption(request: web.Request) -> Json:
-    return await asyncio.to_thread(written_caption, await request.json())
+async def _caption(request: web.Request, fields: Json) -> Json:
+    return await asyncio.to_thread(written_caption, fields)
 
 
-async def _parse_caption(request: web.Request) -> Json:
-    return await asyncio.to_thread(parsed_caption, await request.json())
+async def _parse_caption(request: web.Request, fields: Json) -> Json:
+    return await asyncio.to_thread(parsed_caption, fields)
 
 
 def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
             return web.json_response(await answer(request))
+        except NotAllowed as error:
+            return _error(str(error), 403)
         except InContextError as error:
-            return web.json_response({"error": str(error)}, status=400)
-        except (KeyError, TypeError, ValueError) as error:  # no JSON, or not of this form
-            return web.json_response({"error": f"The request cannot be read: {error!r}."}, status=400)
+            return _error(str(error), 400)
+        except (KeyError, TypeError, ValueError) as error:  # not of the form that is documented above
+            return _error(f"The request cannot be read: {error!r}.", 400)
+        except OSError as error:
+            return _error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 400)
 
     return handler
+
+
+def posted(
+    answer: Callable[[web.Request, Json], Awaitable[Json]],
+) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A handler for POST: refuses strangers' pages, reads the body, answers."""
+
+    async def checked(request: web.Request) -> Json:
+        if said := access.refusal(request.headers, host.permissions()):
+            raise NotAllowed(said)
+        return await answer(request, await _body(request))
+
+    handle = answering(checked)
+
+    async def handler(request: web.Request) -> web.Response:
+        if said := access.wrong_content(request.headers):
+            return _error(said, 415)
+        return await handle(request)
+
+    return handler
+
+
+async def _body(request: web.Request) -> Json:
+    """The object in a request's body; an empty body is an empty object.
+
+    Raises:
+        InContextError: where it is something else.
+    """
+    if (request.content_length or 0) > strict_json.LARGEST:
+        raise InContextError(f"The request has {request.content_length} bytes. Send at most {strict_json.LARGEST}.")
+    data = await request.read()
+    try:
+        value = strict_json.parse(data) if data else {}
+    except strict_json.JsonError as error:
+        raise InContextError(f"The request cannot be read: {error}.") from None
+    if not isinstance(value, dict):
+        raise InContextError(f"The request cannot be read: it should be an object, and is {strict_json.shown(value)}.")
+    return value
+
+
+def _error(text: str, status: int) -> web.Response:
+    return web.json_response({"error": text}, status=status)

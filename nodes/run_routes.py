@@ -14,7 +14,7 @@ GET  /incontext_lora/datasets/{dataset}/{item}      a small picture of a set
 
 Everything is read from the folders of runs and datasets, so it does not matter who trains or when the page was loaded. What
 cannot be answered gets status 400 and ``{"error": …}``, a sentence for the user. No request can name an interpreter, a
-checkout or an option of the trainer.
+checkout or an option of the trainer, and no page but ComfyUI's own can POST (see access.py).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from typing import Any
 
 from aiohttp import web
 
-from .routes import ROOT, Json, answering
+from ..incontext.permissions import NotAllowed
+from . import access, host
+from .routes import ROOT, Json, answering, posted
 
 
 def add_run_routes(routes: web.RouteTableDef) -> None:
@@ -33,7 +35,7 @@ def add_run_routes(routes: web.RouteTableDef) -> None:
     for path, answer in GETS.items():
         routes.get(f"{ROOT}{path}")(answering(_get(answer)))
     for path, answer in POSTS.items():
-        routes.post(f"{ROOT}{path}")(answering(_post(answer)))
+        routes.post(f"{ROOT}{path}")(posted(_post(answer)))
     for path, picture in PICTURES.items():
         routes.get(f"{ROOT}{path}")(_pictured(picture))
 
@@ -45,9 +47,8 @@ def _get(answer: Callable[[Any, web.Request], Json]) -> Callable[[web.Request], 
     return handler
 
 
-def _post(answer: Callable[[Any, web.Request, Json], Json]) -> Callable[[web.Request], Any]:
-    async def handler(request: web.Request) -> Json:
-        asked = await request.json() if request.can_read_body else {}
+def _post(answer: Callable[[Any, web.Request, Json], Json]) -> Callable[[web.Request, Json], Any]:
+    async def handler(request: web.Request, asked: Json) -> Json:
         return await asyncio.to_thread(lambda: answer(_answers(), request, asked))
 
     return handler
@@ -77,6 +78,19 @@ def _answers() -> Any:
     return run_answers
 
 
+def _set_up(answers: Any, request: web.Request, action: str) -> Json:
+    """
+    Raises:
+        NotAllowed: where another machine asks for an installation, and may not.
+    """
+    transport = request.transport
+    here = (transport.get_extra_info("sockname") or ("",))[0] if transport else ""
+    said = access.refusal_to_install(request.headers, request.remote or "", here, host.permissions())
+    if said and action == answers.installing.INSTALL:
+        raise NotAllowed(said)
+    return answers.set_up_trainer(action)
+
+
 GETS: dict[str, Callable[[Any, web.Request], Json]] = {
     "/runs": lambda answers, request: answers.all_runs(),
     "/runs/{run}": lambda answers, request: answers.one_run(
@@ -90,7 +104,7 @@ POSTS: dict[str, Callable[[Any, web.Request, Json], Json]] = {
     "/runs/{run}/ask": lambda answers, request, asked: answers.ask(request.match_info["run"], str(asked["what"])),
     "/runs/{run}/resume": lambda answers, request, asked: answers.resume(request.match_info["run"]),
     "/runs/{run}/use": lambda answers, request, asked: answers.use(request.match_info["run"], str(asked["checkpoint"])),
-    "/trainer": lambda answers, request, asked: answers.set_up_trainer(str(asked["action"])),
+    "/trainer": lambda answers, request, asked: _set_up(answers, request, str(asked["action"])),
 }
 PICTURES: dict[str, Callable[[Any, web.Request], Any]] = {
     "/runs/{run}/samples/{file}": lambda answers, request: answers.sample(

@@ -164,7 +164,7 @@ def test_the_key_of_the_file_is_read_where_no_page_can_read_it(host: HostPack) -
 
     folder = Path(folder_paths.get_system_user_directory("incontext_lora"))
     assert folder_paths.get_public_user_directory(folder.name) is None, "ComfyUI serves this folder"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with VisionServer(says(GOOD)) as server:
         (folder / FILE).write_text(f'{{"{server.url}": "{SECRET}"}}')
         try:
@@ -185,8 +185,9 @@ def sets(host: HostPack, request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-def caption_dataset(host: HostPack, server: VisionServer, folder: Path, **more: Any) -> tuple[Any, ...]:
-    inputs = {"recipe": RECIPE, "folder": folder.name, "base_url": server.url, "model": "seeing-model", **more}
+def caption_dataset(host: HostPack, server: VisionServer, folder: Path | str, **more: Any) -> tuple[Any, ...]:
+    written = folder if isinstance(folder, str) else folder.name
+    inputs = {"recipe": RECIPE, "folder": written, "base_url": server.url, "model": "seeing-model", **more}
     return host.call("InContextCaptionDataset", **inputs)
 
 
@@ -247,6 +248,23 @@ def test_choices_and_folders_are_checked(host: HostPack, sets: Path) -> None:
         with pytest.raises(ValueError, match="sometimes"):
             caption_dataset(host, server, sets, existing="sometimes")
     assert server.asked == []
+
+
+def test_captions_are_written_only_where_a_workflow_may(
+    host: HostPack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INCONTEXT_LORA_FOLDERS", raising=False)
+    folder_sets(tmp_path / "elsewhere", 1)
+    (tmp_path / "elsewhere" / "set-1" / "caption.txt").unlink()
+    (host.base / "input" / "linked").symlink_to(tmp_path / "elsewhere")
+    with VisionServer(says(GOOD)) as server:
+        for folder in (str(tmp_path / "elsewhere"), "linked"):
+            with pytest.raises(InContextError, match="INCONTEXT_LORA_FOLDERS="):
+                caption_dataset(host, server, folder)
+        assert server.asked == []
+        monkeypatch.setenv("INCONTEXT_LORA_FOLDERS", str(tmp_path))
+        assert caption_dataset(host, server, str(tmp_path / "elsewhere"))[2] == 1
+    assert (tmp_path / "elsewhere" / "set-1" / "caption.txt").exists()
 
 
 # --- by way of another node -----------------------------------------------------------------------------------------

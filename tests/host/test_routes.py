@@ -33,7 +33,8 @@ class Client:
         return self._answer("GET", path, make_mocked_request("GET", f"{path}?{query}"))
 
     def post(self, path: str, value: Any) -> tuple[int, Any]:
-        request = make_mocked_request("POST", path)
+        headers = {"Content-Type": "application/json", "Host": "127.0.0.1:8188"}
+        request = make_mocked_request("POST", path, headers)
         request._read_bytes = value if isinstance(value, bytes) else json.dumps(value).encode()
         return self._answer("POST", path, request)
 
@@ -117,8 +118,16 @@ def test_a_whole_caption_falls_into_its_fields(client: Client) -> None:
     ("path", "value", "said"),
     [
         ("caption", {}, "cannot be read"),
-        ("caption", [], "cannot be read"),
-        ("caption", b"no json", "cannot be read"),
+        ("caption", [], "cannot be read: it should be an object"),
+        ("caption", b"no json", "cannot be read: it is not JSON"),
+        ("caption", b"[" * 100_000, "nested deeper"),
+        ("caption", b'{"a":' * 100_000, "nested deeper"),
+        ("caption", b'{"summary": NaN}', "holds NaN"),
+        ("caption", b'{"summary": 1e999}', "not finite"),
+        ("caption", b'{"summary": "\\ud800"}', "not valid text"),
+        ("caption", "{}".encode("utf-16"), "not valid UTF-8"),
+        ("caption", b'{"summary": "\xff"}', "not valid UTF-8"),
+        ("caption", b" " * (5 << 20), "larger than 4 MB"),
         ("caption", {**fields(), "recipe": {"name": "x"}}, "no recipe"),
         ("caption", fields(summary="[SCENE-2] stray"), "holds the panel marker"),
         ("caption", fields(panels=["a"] * 9), "9 panel texts for 3 panels"),

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
+from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
 from incontext_lora.training.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import environment, installing, session, supervise
@@ -38,40 +37,6 @@ ESCAPES = [
     "..%5coutside",
     "%00",
 ]
-
-
-class Client:
-    """Asks the server's routes over HTTP."""
-
-    def __init__(self, host: HostPack) -> None:
-        self._loop = host.loop
-        app = web.Application()
-        app.add_routes([route for route in host.prompt_server.routes if isinstance(route, web.RouteDef)])
-        self._client = self._wait(self._start(app))
-
-    async def _start(self, app: web.Application) -> TestClient[Any, Any]:
-        client = TestClient(TestServer(app))
-        await client.start_server()
-        return client
-
-    def close(self) -> None:
-        self._wait(self._client.close())
-
-    def get(self, path: str) -> tuple[int, Any]:
-        return self._wait(self._ask("GET", path))
-
-    def post(self, path: str, value: Any = None) -> tuple[int, Any]:
-        return self._wait(self._ask("POST", path, data=json.dumps(value or {})))
-
-    def _wait(self, awaited: Any) -> Any:
-        return self._loop.run_until_complete(awaited)
-
-    async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        from yarl import URL
-
-        async with self._client.request(method, URL(f"/incontext_lora/{path}", encoded=True), **options) as answer:
-            is_json = answer.content_type == "application/json"
-            return answer.status, await (answer.json() if is_json else answer.read())
 
 
 @pytest.fixture(scope="module")
