@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from .colour_match import ColourMatch, matched
+from .edge import without_extension
 from .errors import PanelError
 from .layout import PANEL_STEP, Box, Placement
-from .stitch import NEUTRAL, Colour, resize, resize_mask
+from .stitch import NEUTRAL, Colour, is_filled, resize, resize_mask
 
 _CELLS = 128  # regions are told apart on a grid of so many cells a side; what is nearer than a cell is one region
 
@@ -339,9 +340,7 @@ def paste(
     weight = _weights(masks, feather)[:, crop.rows, crop.columns]
     weight = weight * _spread(changed, crop.width, crop.height).to(weight)
     back = resize(visible, crop.width, crop.height)
-    target = written[:, crop.rows, crop.columns, :3]
-    blended = torch.where(weight[..., None] >= 1, back, torch.lerp(target, back, weight[..., None]))
-    written[:, crop.rows, crop.columns, :3] = torch.where(weight[..., None] > 0, blended, target)
+    written[:, crop.rows, crop.columns, :3] = _blended(written[:, crop.rows, crop.columns, :3], back, weight)
     return written
 
 
@@ -363,37 +362,79 @@ def inward(masks: Tensor, feather: int) -> Tensor:
 
 
 def keep_given(
-    canvas: Tensor, painted: Tensor, masks: Tensor, *, feather: int = 0, colours: ColourMatch = ColourMatch.OFF
+    canvas: Tensor,
+    painted: Tensor,
+    masks: Tensor,
+    *,
+    pictures: Tensor | None = None,
+    feather: int = 0,
+    colours: ColourMatch = ColourMatch.OFF,
 ) -> Tensor:
     """The painted canvas, with everything that was given as it was given, to the bit.
 
+    Where the mask is 1, the canvas holds the fill colour, which must not shine through. Painted parts fade in there
+    only if ``pictures`` says what was there before; otherwise they are taken whole.
+
     Args:
         canvas: [batch, H, W, 3], as stitched.
-        painted: [batch, H, W, 3], of the same size.
+        painted: [batch, H, W, 3], of the same size, or of the size that Condition Panels extended it to.
         masks: [1 or batch, H, W], as stitched.
-        feather, colours: see `paste_windows`; a panel that is painted as a whole fades in nowhere.
+        pictures: [1 or batch, H, W, 3 or more], the canvas before anything was opened. Where it shows the same as the
+            canvas, there was no picture: a panel that is painted as a whole fades in nowhere.
+        feather, colours: see `paste_windows`.
+
+    Returns:
+        [batch, H, W, channels] in the canvas's size.
 
     Raises:
         PanelError: where sizes differ.
     """
+    canvas, masks = _checked(canvas, masks)
+    painted = without_extension(painted, canvas.shape[2], canvas.shape[1])
     if painted.shape[1:3] != canvas.shape[1:3]:
+        raise PanelError(_unlike_canvas(canvas, painted))
+    if pictures is not None and pictures.shape[1:3] != canvas.shape[1:3]:
         raise PanelError(
-            f"The painted canvas is {_size(painted)}, the stitched one {_size(canvas)}. Paste before enlarging, or stitch "
-            "on a canvas of the larger size."
+            f"'pictures' is {_size(pictures)}, the canvas {_size(canvas)}. Connect the same canvas as it was before panels "
+            "were opened."
         )
-    whole = Box(0, 0, canvas.shape[2], canvas.shape[1])
-    return paste(
-        canvas,
-        painted,
-        Placement(whole.width, whole.height, whole, whole),
-        whole,
-        masks,
-        feather=feather,
-        colours=colours,
-    )
+    batch = max(len(canvas), len(painted))
+    if len(canvas) not in (1, batch) or len(painted) not in (1, batch):
+        raise PanelError(
+            f"There are {len(painted)} painted canvases and {len(canvas)} stitched ones. Use one canvas for all, or one "
+            "for each."
+        )
+    given = canvas[..., :3]
+    visible = painted[..., :3].to(given)
+    changed = (visible != given).any(-1)
+    if colours is not ColourMatch.OFF:
+        visible = matched(visible, given, colours, where=masks == 0)
+    filled = is_filled(masks)
+    before = given if pictures is None else torch.where(filled[..., None], pictures[..., :3].to(given), given)
+    is_known = ~filled | (before != given).any(-1)
+    weight = torch.where(is_known, _weights(masks, feather), 1.0) * changed.to(given)
+    kept = torch.where(weight[..., None] > 0, _blended(before, visible, weight), given)
+    return torch.cat([kept, canvas[..., 3:].expand(batch, -1, -1, -1)], -1)
 
 
 # --- helpers --------------------------------------------------------------------------------------------------------
+
+
+def _blended(target: Tensor, painted: Tensor, weight: Tensor) -> Tensor:
+    """``target`` where the weight [batch, H, W] is 0, ``painted`` where it is 1, both to the bit."""
+    weight = weight[..., None]
+    blended = torch.where(weight >= 1, painted, torch.lerp(target, painted, weight))
+    return torch.where(weight > 0, blended, target)
+
+
+def _unlike_canvas(canvas: Tensor, painted: Tensor) -> str:
+    found = f"The painted canvas is {_size(painted)}, the stitched one {_size(canvas)}."
+    if all(0 <= side - other < 64 for side, other in zip(canvas.shape[1:3], painted.shape[1:3], strict=True)):
+        return (
+            f"{found} The autoencoder cut what did not fill its grid. Take the latent from Condition Panels, which extends "
+            "the canvas instead, or crop the picture to multiples of 16 px first."
+        )
+    return f"{found} Paste before enlarging, or stitch on a canvas of the larger size."
 
 
 def _cut(pictures: Tensor, windows: Windows, region: Region, outside: Colour) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from torch import Tensor
 
+from .edge import without_extension
 from .errors import PanelError
 from .layout import Box, PanelLayout, Placement
 from .stitch import NEUTRAL, Colour, Stitched, panel_index, resize, split
@@ -39,6 +40,7 @@ def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill:
     Raises:
         LayoutError: where the canvas does not have the layout's proportions.
     """
+    canvas = without_extension(canvas, layout.width, layout.height)
     boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])
     result = canvas[..., :3].clone()
     mask = result.new_zeros(result.shape[:3])
@@ -66,6 +68,7 @@ def enlarged(canvas: Tensor, layout: PanelLayout, factor: Fraction) -> tuple[lis
     Raises:
         LayoutError: where an edge does not, or the canvas does not have the layout's proportions.
     """
+    canvas = without_extension(canvas, layout.width, layout.height)
     boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])
     whole = Box(0, 0, canvas.shape[2], canvas.shape[1])
     n, d = factor.numerator, factor.denominator

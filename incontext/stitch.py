@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
+from .edge import without_extension
 from .errors import PanelError
 from .layout import Box, PanelLayout, Placement
 
 NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
 WHITE = (1.0, 1.0, 1.0)
+_ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error below
 
 Colour = tuple[float, float, float]
 
@@ -98,7 +100,7 @@ def stitch(
         images: up to one a panel, in the layout's order; None (or a missing tail) is to be generated.
         masks: up to one a panel: which part of a given panel is to be repainted nevertheless.
         settings: one for all panels, or one a panel.
-        fill: colour of what is to be generated.
+        fill: colour of what is to be generated, where the mask is 1. Where it is lower, the picture shows.
         gutter: colour between the panels. Gutters are kept where any panel is given, else generated too.
 
     Raises:
@@ -137,12 +139,15 @@ def stitch(
         colours, repaint = _flatten(image, repaint, setting)
         placement = place(colours.shape[2], colours.shape[1], box, setting, name)
         panel, panel_mask = _fit(colours, repaint, placement, box, setting)
-        canvas[:, box.rows, box.columns] = torch.lerp(
-            panel, canvas.new_tensor(fill), (panel_mask > 0.5).to(panel)[..., None]
-        )
+        canvas[:, box.rows, box.columns] = torch.where(is_filled(panel_mask)[..., None], canvas.new_tensor(fill), panel)
         mask[:, box.rows, box.columns] = panel_mask
         placements.append(placement)
     return Stitched(canvas, mask, layout.placed(placements))
+
+
+def is_filled(mask: Tensor) -> Tensor:
+    """bool: where a canvas with this mask shows the fill colour instead of a picture."""
+    return mask > _ONE
 
 
 def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) -> list[Tensor]:
@@ -150,13 +155,14 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
 
     Args:
         image: [batch, H, W, channels]; may be the layout's canvas enlarged or reduced by a factor that leaves all
-            edges on whole pixels.
+            edges on whole pixels, or the canvas as Condition Panels extended it to the model's grid.
         layout: as `stitch` gave it, or any layout of that canvas.
         original_size: undo the fit of given panels: padding is cut off and the visible part comes back in its size.
 
     Raises:
         LayoutError: where the image does not have the layout's proportions.
     """
+    image = without_extension(image, layout.width, layout.height)
     boxes = layout.on_canvas(image.shape[2], image.shape[1])
     panels = [image[:, box.rows, box.columns].contiguous() for box in boxes]
     if original_size and layout.placements:

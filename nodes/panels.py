@@ -58,7 +58,11 @@ class InContextStitchPanels(io.ComfyNode):
                     tooltip="What the transparent part of an image means.",
                 ),
                 io.String.Input("gutter", default="white", tooltip="Colour between the panels."),
-                io.String.Input("fill", default="gray", tooltip="Colour of the panels that are to be generated."),
+                io.String.Input(
+                    "fill",
+                    default="gray",
+                    tooltip="Colour of what is to be generated. Where a mask is soft, the picture shows instead.",
+                ),
                 io.String.Input(
                     "exceptions",
                     default="",

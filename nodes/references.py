@@ -234,9 +234,20 @@ class InContextKeepGiven(io.ComfyNode):
                     default=0,
                     min=0,
                     max=128,
-                    tooltip="Pixels over which painted parts fade in. 0 where panels are painted as a whole.",
+                    tooltip=(
+                        "Pixels over which painted parts fade into the picture that was there; needs 'pictures'. Panels that "
+                        "are painted as a whole never fade."
+                    ),
                 ),
                 colour_match_input("Bring the painted canvas's colours to what was given."),
+                io.Image.Input(
+                    "pictures",
+                    optional=True,
+                    tooltip=(
+                        "The canvas before anything was opened: the image that Repaint Panels was given, or a Stitch Panels "
+                        "without masks."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -246,8 +257,17 @@ class InContextKeepGiven(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, canvas: Tensor, painted: Tensor, mask: Tensor, feather: int, colour_match: str) -> io.NodeOutput:
-        return io.NodeOutput(keep_given(canvas, painted, mask, feather=feather, colours=ColourMatch(colour_match)))
+    def execute(
+        cls,
+        canvas: Tensor,
+        painted: Tensor,
+        mask: Tensor,
+        feather: int,
+        colour_match: str,
+        pictures: Tensor | None = None,
+    ) -> io.NodeOutput:
+        colours = ColourMatch(colour_match)
+        return io.NodeOutput(keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours))
 
 
 class InContextRepaintPanels(io.ComfyNode):

@@ -20,8 +20,10 @@ from incontext_lora.incontext.crop import (
     paste_windows,
     window_around,
 )
+from incontext_lora.incontext.edge import extended, extended_mask
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import Box, Placement, columns
+from incontext_lora.incontext.layout import Box, PanelLayout, Placement, columns
+from incontext_lora.incontext.rework import repaint
 from incontext_lora.incontext.stitch import Align, Fit, PanelSettings, resize, split, stitch
 from torch import Tensor
 
@@ -240,6 +242,74 @@ def test_keep_given_returns_the_given_panels_to_the_bit() -> None:
     assert torch.equal(first, given_panel.expand(2, -1, -1, -1))
     assert torch.equal(third, given_panel.expand(2, -1, -1, -1))
     assert not torch.equal(second[0], second[1])
+
+
+def partly_masked() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A bright picture, a hard mask on it and a soft one."""
+    picture = 0.9 + 0.1 * torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(2))
+    hard = torch.zeros(1, 64, 64)
+    hard[:, 16:48, 16:48] = 1
+    soft = torch.nn.functional.avg_pool2d(hard, 9, stride=1, padding=4)
+    return picture, hard, soft
+
+
+@pytest.mark.parametrize("knows_pictures", [False, True])
+@pytest.mark.parametrize(("soft", "feather"), [(False, 8), (True, 0), (True, 8), (False, 0)])
+def test_the_fill_colour_never_shines_through(soft: bool, feather: int, knows_pictures: bool) -> None:
+    """Painting exactly what was there gives the picture back, however soft the mask and its edge are."""
+    picture, hard, blurred = partly_masked()
+    layout = columns(128, 64, 2)
+    stitched = stitch(layout, [picture, None], masks=[blurred if soft else hard])
+    before = stitch(layout, [picture, None]).canvas
+    painted = torch.cat([picture, torch.full((1, 64, 64, 3), 0.95)], 2)
+    pictures = before if knows_pictures else None
+    kept = keep_given(stitched.canvas, painted, stitched.mask, pictures=pictures, feather=feather)
+    assert torch.allclose(kept, painted, atol=1e-6)  # and the open panel has no grey rim
+
+
+def test_painted_parts_fade_into_the_picture_that_was_there() -> None:
+    picture, hard, soft = partly_masked()
+    before = stitch(columns(128, 64, 2), [picture, None]).canvas
+    stitched = stitch(columns(128, 64, 2), [picture, None], masks=[hard])
+    black = torch.zeros(1, 64, 128, 3)
+    kept = keep_given(stitched.canvas, black, stitched.mask, pictures=before, feather=4)
+    expected = picture * (1 - inward(hard, 4))[..., None]
+    assert torch.allclose(kept[:, :, :64], expected, atol=1e-6)
+    assert not bool(kept[:, :, 64:].any())
+    stitched = stitch(columns(128, 64, 2), [picture, None], masks=[soft])
+    kept = keep_given(stitched.canvas, black, stitched.mask)
+    assert torch.allclose(kept[:, :, :64], picture * (1 - soft)[..., None], atol=1e-6)
+
+
+def test_a_finished_set_may_serve_as_the_pictures_that_were_there() -> None:
+    finished = torch.rand(1, 64, 128, 3, generator=torch.Generator().manual_seed(3))
+    layout = columns(128, 64, 2)
+    opened = repaint(finished, layout, [1])
+    kept = keep_given(opened.canvas, torch.zeros_like(finished), opened.mask, pictures=finished, feather=4)
+    assert torch.allclose(kept, finished * (1 - inward(opened.mask, 4))[..., None], atol=1e-6)
+    with pytest.raises(PanelError, match="before panels were opened"):
+        keep_given(opened.canvas, finished, opened.mask, pictures=finished[:, :32])
+
+
+@pytest.mark.parametrize(("width", "height"), [(1510, 1004), (1000, 1000), (70, 129)])
+@pytest.mark.parametrize("step", [8, 16, 32])
+def test_an_extended_canvas_comes_back_in_its_own_size(width: int, height: int, step: int) -> None:
+    canvas = torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, height, width)
+    mask[:, :, width // 2 :] = 1
+    painted = extended(canvas, step)
+    assert painted.shape[1] % step == painted.shape[2] % step == 0
+    assert torch.equal(painted[:, -1, -1], canvas[:, -1, -1])
+    assert extended_mask(mask, step).shape == painted.shape[:3]
+    kept = keep_given(torch.zeros_like(canvas), painted, mask)
+    assert torch.equal(kept, canvas * mask[..., None])
+    layout = PanelLayout(width, height, (Box(0, 0, width // 2, height), Box(width // 2, 0, width - width // 2, height)))
+    assert torch.equal(torch.cat(split(painted, layout), 2), canvas)
+
+
+def test_a_canvas_that_the_autoencoder_cut_is_refused_with_the_remedy() -> None:
+    with pytest.raises(PanelError, match="Take the latent from Condition Panels"):
+        keep_given(torch.rand(1, 1004, 1510, 3), torch.rand(1, 1000, 1504, 3), torch.zeros(1, 1004, 1510))
 
 
 @given(st.integers(0, 12), st.integers(0, 1000))

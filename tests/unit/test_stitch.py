@@ -262,6 +262,15 @@ def test_a_mask_repaints_a_part_of_a_given_panel() -> None:
     assert stitched.layout.given == (True, True)
 
 
+def test_only_what_is_painted_entirely_is_filled() -> None:
+    """A soft mask starts from the picture."""
+    image = torch.rand(1, 64, 64, 3)
+    mask = torch.linspace(0, 1, 64).expand(1, 64, 64).contiguous()
+    stitched = stitch(layouts.columns(128, 64, 2), [image, None], masks=[mask], fill=(0.0, 0.0, 0.0))
+    assert torch.equal(stitched.canvas[:, :, :63], image[:, :, :63])
+    assert not bool(stitched.canvas[:, :, 63:].any())
+
+
 def test_a_mask_is_cut_and_resized_with_its_image() -> None:
     mask = torch.zeros(1, 128, 256)
     mask[:, :, 128:192] = 1
