@@ -14,6 +14,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ..incontext.edge import extended, extended_mask, missing
 from ..incontext.errors import PanelError
 from ..incontext.layout import PanelLayout
 from ..incontext.recipe import Recipe
@@ -21,7 +22,6 @@ from . import types
 from .host import send_text
 
 CATEGORY = "in-context lora/references"
-LATENT_STEP = 8  # pixels a latent pixel, with every autoencoder of the models concerned
 EDIT_BASES = ("kontext", "qwen-image-edit", "qwen image edit", "omnigen2")  # as recipes name them
 
 
@@ -160,8 +160,10 @@ class InContextConditionPanels(io.ComfyNode):
         given = Given(given_panels)
         found = recognised(model, Kind(model_kind), recipe, positive)
         clean = keeps_clean(given, recipe)
-        report = [f"{found.kind.value}: {found.why}", *off_grid(layout)]
-        canvas = canvas[..., :3]
+        step = grid_step(model, vae)
+        report = [f"{found.kind.value}: {found.why}", *off_grid(layout, step), *extension(canvas, step)]
+        parts = given_parts(canvas[..., :3], mask, layout)
+        canvas, mask = extended(canvas[..., :3], step), extended_mask(mask, step)
         if found.kind is Kind.INPAINTING:
             if given is Given.CLEAN:
                 report.append(
@@ -176,8 +178,8 @@ class InContextConditionPanels(io.ComfyNode):
                     f"'noise mask' off does not fit a {found.kind.value}, which would lose the given panels: kept on."
                 )
             if found.kind is Kind.EDIT:
-                parts = given_parts(canvas, mask, layout)
-                positive, negative = referenced(require(positive, found), negative, vae, parts)
+                shown = [extended(part, step) for part in parts]
+                positive, negative = referenced(require(positive, found), negative, vae, shown)
                 report.append(f"{len(parts)} reference latent{'s' * (len(parts) != 1)}")
                 if layout is None:
                     report.append("The whole canvas is one reference; connect the layout to tell its panels apart.")
@@ -195,6 +197,8 @@ class InContextConditionPanels(io.ComfyNode):
             report.append(
                 "The mask is empty, so nothing will be painted. Leave a panel open in Stitch Panels, or mask one."
             )
+        if negative is None:
+            negative = positive
         text = "\n".join(report)
         send_text(cls.hidden.unique_id, text)
         return io.NodeOutput(model, latent, *(given_or_blocked(one) for one in (positive, negative)), text)
@@ -359,13 +363,36 @@ def given_parts(canvas: Tensor, mask: Tensor, layout: PanelLayout | None) -> lis
     ]
 
 
-def off_grid(layout: PanelLayout | None) -> list[str]:
-    """A line for each panel whose edges fall between latent pixels, where neighbours would be mixed."""
-    if layout is None:
+def grid_step(model: Any, vae: Any) -> int:
+    """Pixels per token of a model: those of a latent pixel, times the latent pixels of a patch."""
+    transformer = model.model.diffusion_model
+    # Cosmos calls it by another name; a UNet has none
+    patch = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", None) or 1
+    return int(vae.spacial_compression_encode()) * int(patch if isinstance(patch, int) else patch[-1])
+
+
+def extension(canvas: Tensor, step: int) -> list[str]:
+    """A line that says what is added to a canvas which does not fill the model's grid."""
+    width, height = canvas.shape[2], canvas.shape[1]
+    right, bottom = missing(width, step), missing(height, step)
+    if not right and not bottom:
         return []
     return [
-        f"Panel {name} ({box}) does not begin and end on multiples of {LATENT_STEP} px; its edge is painted together with its "
-        "neighbour's. Choose a panel step of 16."
+        f"The canvas is {width}×{height}; this model paints multiples of {step} px. {right} px at the right and {bottom} px at "
+        "the bottom are added by repeating its edge. Keep Given Panels, Split Panels and Paste Panels cut them off again."
+    ]
+
+
+def off_grid(layout: PanelLayout | None, step: int) -> list[str]:
+    """A line for each panel whose edges fall between the model's tokens, where neighbours would be mixed."""
+    if layout is None:
+        return []
+    # nothing lies beyond the canvas's own right and bottom edge
+    return [
+        f"Panel {name} ({box}) does not begin and end on multiples of {step} px; its edge is painted together with its "
+        f"neighbour's. Choose a panel step of {step}."
         for name, box in zip(layout.names, layout.boxes, strict=True)
-        if any(edge % LATENT_STEP for edge in (box.left, box.top, box.right, box.bottom))
+        if any(edge % step for edge in (box.left, box.top))
+        or (box.right % step and box.right != layout.width)
+        or (box.bottom % step and box.bottom != layout.height)
     ]

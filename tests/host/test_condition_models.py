@@ -5,6 +5,7 @@ The models are of ComfyUI's own classes with random weights, small where the cla
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,9 @@ def test_positive_and_negative_pass_through_a_plain_transformer(host: HostPack, 
     outputs = host.call(NODE, model=flux(), vae=vae, positive=positive, negative=negative, **stitched(0))
     assert outputs[2] is positive
     assert outputs[3] is negative
+    outputs = host.call(NODE, model=flux(), vae=vae, positive=positive, **stitched(0))
+    assert outputs[2] is positive
+    assert outputs[3] is positive  # as the tooltip of 'negative' says
 
 
 def test_a_soft_mask_uses_differential_diffusion(host: HostPack, vae: Any) -> None:
@@ -289,10 +293,33 @@ def test_a_batch_of_canvases_is_no_video(host: HostPack) -> None:
 # --- readable refusals ----------------------------------------------------------------------------------------------
 
 
-def test_panels_off_the_latent_grid_are_reported(host: HostPack, vae: Any) -> None:
+def test_panels_off_the_model_s_grid_are_reported(host: HostPack, vae: Any) -> None:
     layout = PanelLayout(192, 64, (Box(0, 0, 100, 64), Box(100, 0, 92, 64)))
     outputs = host.call(NODE, model=flux(), vae=vae, **stitched(0, layout=layout))
-    assert "does not begin and end on multiples of 8" in outputs[4]
+    assert "LEFT (100×64 at (0, 0)) does not begin and end on multiples of 16 px" in outputs[4]
+    # whole latent pixels, but half a token of FLUX
+    layout = PanelLayout(192, 64, (Box(0, 0, 104, 64), Box(104, 0, 88, 64)))
+    assert "multiples of 16 px" in host.call(NODE, model=flux(), vae=vae, **stitched(0, layout=layout))[4]
+    assert "multiples of" not in host.call(NODE, model=flux(), vae=vae, **stitched(0))[4]
+
+
+@pytest.mark.parametrize(
+    ("factor", "patch", "step"), [(8, 2, 16), (16, 1, 16), (32, [1, 1], 32), (8, (1, 2, 2), 16), (8, None, 8)]
+)
+def test_the_grid_is_the_autoencoder_s_times_the_patch(factor: int, patch: Any, step: int) -> None:
+    """FLUX.1, FLUX.2, HunyuanImage, Wan and a UNet."""
+    from incontext_lora.nodes.condition import grid_step
+
+    transformer = SimpleNamespace(patch_size=patch) if patch else SimpleNamespace()
+    model = SimpleNamespace(model=SimpleNamespace(diffusion_model=transformer))
+    assert grid_step(model, SimpleNamespace(spacial_compression_encode=lambda: factor)) == step
+
+
+def test_models_of_comfyui_tell_their_grid(host: HostPack, vae: Any) -> None:
+    from incontext_lora.nodes.condition import grid_step
+
+    assert [grid_step(make(), vae) for make in (flux, chroma, sd3)] == [16, 16, 16]
+    assert grid_step(qwen(), wan_vae()) == 16
 
 
 def test_canvas_mask_and_layout_must_be_of_one_stitching(host: HostPack, vae: Any) -> None:

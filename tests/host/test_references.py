@@ -163,6 +163,47 @@ def test_found_panels_can_be_split_and_repainted(host: HostPack) -> None:
     assert [panel.shape[2] for panel in panels] == [80, 112]
 
 
+def drawn_pair(width: int, height: int) -> Tensor:
+    """Two flat panels with a little noise, as no layout of this pack would divide a canvas."""
+    seam = round(width * 0.52)
+    picture = torch.empty(1, height, width, 3)
+    picture[:, :, :seam] = torch.tensor([0.8, 0.3, 0.2])
+    picture[:, :, seam:] = torch.tensor([0.1, 0.3, 0.6])
+    return (picture + 0.01 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
+
+
+@pytest.mark.parametrize(("make", "kind"), [(sd3, "detect"), (lambda: flux(96), "detect"), (flux, "edit model")])
+@pytest.mark.parametrize("step", [1, 16])
+def test_any_picture_is_repainted_and_comes_back_in_its_own_size(
+    host: HostPack, vae: Any, make: Any, kind: str, step: int
+) -> None:
+    """A picture whose sides no autoencoder takes: found, one panel painted, the other one as it was."""
+    picture = drawn_pair(310, 204)
+    found, confidence, _ = host.call(
+        "InContextFindPanels", image=picture, expected=layouts.columns(128, 64, 2), step=step
+    )
+    assert confidence > 0.5
+    canvas, mask, layout = host.call("InContextRepaintPanels", image=picture, layout=found, panels="2")
+    model, latent, positive, negative, report = host.call(
+        "InContextConditionPanels",
+        model=make(), vae=vae, canvas=canvas, mask=mask, layout=layout, model_kind=kind, positive=conditioning(),
+    )  # fmt: skip
+    assert "The canvas is 310×204; this model paints multiples of 16 px. 10 px at the right and 4 px at" in report
+    assert ("SCENE" in report) is False
+    assert ("LEFT" in report) == (step == 1)  # the seam at 161 lies between tokens
+    assert latent["samples"].shape[-2:] == (208 // 8, 320 // 8)
+    samples, seen = sample(host, (model, latent), positive, negative)
+    assert seen[0].x.shape[-2:] == (26, 40)
+    (painted,) = host.call("VAEDecode", vae=vae, samples={"samples": samples})
+    (kept,) = host.call("InContextKeepGiven", canvas=canvas, painted=painted, mask=mask)
+    assert kept.shape == picture.shape
+    left, right = (found.boxes[0].columns, found.boxes[1].columns)
+    assert torch.equal(kept[:, :, left], picture[:, :, left])
+    assert torch.equal(kept[:, :, right], painted[:, :204, right])
+    panels, *_ = host.call("InContextSplitPanels", image=painted, layout=layout)
+    assert torch.equal(panels[1], kept[:, :, right])
+
+
 def test_finishing_panel_by_panel_keeps_size_order_and_colours(host: HostPack, vae: Any) -> None:
     finished = stitched(0, 1, 2)["canvas"]
     panels, layout = host.call("InContextEnlargePanels", image=finished, layout=LAYOUT, factor=2.0)
