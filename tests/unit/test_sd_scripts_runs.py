@@ -277,7 +277,7 @@ class TestSurvival:
         run, process = start({"steps": 1000}, pause=0.05)
         record = run.folder / supervise.RECORD
         known = json.loads(record.read_text())
-        record.write_text(json.dumps({**known, "created": known["created"] - 100}))
+        record.write_text(json.dumps({**known, "birth": supervise.birth(os.getpid())}))
         assert supervise.find(run.folder) is None
         record.write_text(json.dumps(known))
         assert supervise.find(run.folder) is not None

@@ -6,7 +6,6 @@ It goes on when ComfyUI is restarted. Nothing of the command comes from a page; 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from . import environment, supervise
+from .process import start_detached
 
 RECORD = "setting-up.json"
 LOG = "setting-up.txt"
@@ -46,14 +46,8 @@ def begin(what: Sequence[str], comfyui: Path, folder: Path) -> None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / LOG).open("wb") as log:
-                process = subprocess.Popen(
-                    what,
-                    cwd=folder,
-                    env={**settings, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
+                process = start_detached(
+                    tuple(what), folder, {**settings, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}, log
                 )
         except OSError as error:
             raise TrainingError(f"The installation cannot be started: {error}. Check {folder}.") from error

@@ -1,6 +1,6 @@
 """The trainer's process: started, found again, asked to stop, ended with all its children.
 
-A process is known by its pid, its start time and the machine's start, since pids are given out again. It belongs to the
+A process is known by its pid and its birth (`process`), since pids are given out again. It belongs to the
 run, not to ComfyUI: it goes on when ComfyUI is restarted or killed. Its children are found by a variable in their
 environment even when they have left its process group.
 """
@@ -25,6 +25,7 @@ import psutil
 from ...incontext.errors import TrainingError
 from ..run_folder import write_atomically
 from .environment import Trainer
+from .process import birth, start_detached
 
 RUNNER = Path(__file__).with_name("runner.py")
 MARK = "INCONTEXT_LORA_RUN"
@@ -136,19 +137,9 @@ def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
     (run / REQUESTS).mkdir(exist_ok=True)
     for name in WISHES:
         (run / REQUESTS / name).unlink(missing_ok=True)
-    flags = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     with (run / OUTPUT).open("ab") as output:
         try:
-            process = subprocess.Popen(
-                what.arguments,
-                cwd=what.folder,
-                env=dict(what.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                creationflags=flags,
-            )
+            process = start_detached(what.arguments, what.folder, what.environment, output)
         except OSError as error:
             raise TrainingError(
                 f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
@@ -165,8 +156,8 @@ def note(run: Path, pid: int, record: str = RECORD) -> None:
 def _identity(pid: int) -> dict[str, Any]:
     created = 0.0
     with contextlib.suppress(psutil.Error):  # over already
-        created = psutil.Process(pid).create_time()
-    return {"pid": pid, "created": created, "machine": platform.node(), "booted": psutil.boot_time()}
+        created = psutil.Process(pid).create_time()  # what versions before `birth` looked at
+    return {"pid": pid, "birth": birth(pid), "created": created, "machine": platform.node()}
 
 
 def find(run: Path, record: str = RECORD) -> psutil.Process | None:
@@ -174,7 +165,10 @@ def find(run: Path, record: str = RECORD) -> psutil.Process | None:
     try:
         noted = json.loads((run / record).read_text(encoding="utf-8"))
         process = psutil.Process(int(noted["pid"]))
-        same = abs(process.create_time() - noted["created"]) < 1.0
+        if "birth" in noted:
+            same = bool(noted["birth"]) and noted["birth"] == birth(process.pid)
+        else:
+            same = abs(process.create_time() - noted["created"]) < 1.0
         lives = process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None
