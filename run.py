@@ -607,7 +607,9 @@ def missing_modules(python: Path, *names: str) -> list[str] | None:
     """Which of the modules the interpreter does not find; None if it does not run."""
     command = [str(python), "-c", _MISSING, *names]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=python.parent, check=True)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", cwd=python.parent, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.split()
@@ -836,7 +838,10 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
     problem = environment.space_problem(folder, fitting)
     if problem:
         raise SetupError(problem)
-    python = environment.interpreter()
+    too_long = environment.length_problem(folder)
+    if too_long:
+        raise SetupError(too_long)
+    python, git = find_interpreter(environment), has_git()
     download, installed = (size / environment.GIGABYTE for size in fitting.size)
     say(
         f"Installing the sd-scripts trainer into {folder}: up to {download:.0f} GB to download, {installed:.0f} GB on the "
@@ -855,7 +860,7 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
                 say(f"{step.title} is not possible here. {step.otherwise}")
 
     def make(attempt: Path) -> None:
-        run_steps(environment.checkout_steps(options.source, options.commit, attempt))
+        run_steps(environment.checkout_steps(options.source, options.commit, attempt, git))
         run_steps(environment.environment_steps(python, fitting, attempt))
         text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
         wanted, left_out = environment.requirements(text, fitting.gpu)
@@ -865,11 +870,54 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
     def is_usable(made: Path) -> bool:
         return environment.python_of(made / "venv").exists() and not environment.lacking(made / "sd-scripts")
 
-    key = short_hash(options.source, options.commit, python, *fitting.requirements, fitting.index)
+    key = short_hash(options.source, options.commit, python or "uv", *fitting.requirements, fitting.index)
     made = keep_made(folder, key, make, progress, is_usable)
     left_out = json.loads((made / "left-out.json").read_text(encoding="utf-8"))
     python_made = environment.python_of(made / "venv")
     environment.remember(environment.Trainer(python_made, made / "sd-scripts", options.commit, False, left_out))
+
+
+def ask(command: Sequence[str | Path], cwd: Path | None = None) -> str:
+    """What a program prints; empty where it fails or is not there."""
+    try:
+        answer = subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=child_environment(isolated(os.environ), PYTHON_MANAGER_AUTOMATIC_INSTALL="false"),
+            cwd=cwd,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout if answer.returncode == 0 else ""
+
+
+def find_interpreter(environment: ModuleType) -> str:
+    """An interpreter that can make the trainer's environment; empty where this machine has none, so that uv brings one.
+
+    Raises:
+        SetupError: where it has no pip either, which would fetch uv.
+    """
+    for candidate in environment.interpreter_candidates():
+        found = environment.fitting_interpreter(ask(environment.interpreter_probe(candidate)))
+        if found:
+            return found
+    if not ask((sys.executable, "-m", "pip", "--version")):
+        raise SetupError(
+            f"The trainer needs Python 3.10 to 3.12 with its venv module; none was found, and {sys.executable} has no pip "
+            "to fetch one. Install Python 3.12 (on Debian and Ubuntu also python3-venv)."
+        )
+    say("No Python from 3.10 to 3.12 with its venv module was found; uv brings one, in the trainer's own folder.")
+    return ""
+
+
+def has_git() -> bool:
+    """Whether git runs; on a Mac without developer tools there is a program of this name that does nothing."""
+    return bool(ask(("git", "--version")))
 
 
 def trainer_step(step: Any, log: Path, progress: Progress) -> None:
@@ -878,7 +926,12 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
     extra = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
         code, output = run_logged(
-            step.command, step.folder, child_environment(isolated(os.environ), **extra), log, progress, describe_pip
+            step.command,
+            step.folder,
+            child_environment(isolated(os.environ), **extra, **step.environment),
+            log,
+            progress,
+            describe_pip,
         )
     except FileNotFoundError as error:
         raise SetupError(f"{step.command[0]} is not installed; {step.title.lower()} needs it.") from error
@@ -887,7 +940,7 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
         text = "\n".join(output)
         if _NO_SPACE.search(text):
             raise SetupError(f"The disk is full: free some space and install the trainer again (log: {log}).")
-        if _NETWORK.search(text) or "Could not resolve host" in text or "unable to access" in text:
+        if _NETWORK.search(text) or any(words in text for words in _NO_SOURCE):
             raise SetupError(
                 f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
                 f"name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS (log: {log})."
@@ -895,6 +948,10 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
         last = "\n".join(f"    {line}" for line in output[-15:])
         raise SetupError(f"{step.title} failed; the whole log is {log}, its last lines are:\n{last}")
     progress.finish()
+
+
+# what git, the fetching of archives and uv say of a network that cannot be reached
+_NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached", "error sending request")
 
 
 def adopted_trainer(environment: ModuleType, options: argparse.Namespace) -> Any:
@@ -923,10 +980,8 @@ def host_torch(environment: ModuleType) -> dict[str, Any] | None:
     else:
         made = find_made(cache_folder(os.environ) / "environments", environment_key())
         python = environment_python(made / "venv") if made else Path(sys.executable)
-    answer = subprocess.run(
-        [*environment.host_probe(python)], capture_output=True, text=True, cwd=python.parent, check=False
-    )
-    return json.loads(answer.stdout.splitlines()[-1]) if answer.returncode == 0 and answer.stdout.strip() else None
+    answer = ask(environment.host_probe(python), python.parent).strip()
+    return json.loads(answer.splitlines()[-1]) if answer else None
 
 
 def remove_trainer(environment: ModuleType) -> int:
@@ -1131,7 +1186,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
     command.add_argument("action", choices=("install", "check", "remove"))
     source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # for who installs from the interface
-    command.add_argument("--source", default=source, help="git source of sd-scripts: a URL or a local repository")
+    command.add_argument("--source", default=source, help="sd-scripts: a git URL, a local repository, or a zip archive")
     command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
     command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
     command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")

@@ -95,6 +95,90 @@ class TestCheckout:
         assert environment.git_folder(str(tmp_path)) is None
 
 
+def executable(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def python_without(module: str, path: Path) -> Path:
+    """An interpreter that lacks a module, as the portable build's lacks venv, and Debian's ensurepip."""
+    hidden = path.parent / f"without-{module}"
+    hidden.mkdir()
+    (hidden / f"{module}.py").write_text(f"raise ImportError('No module named {module}')")
+    return executable(path, f'PYTHONPATH="{hidden}" exec "{sys.executable}" "$@"')
+
+
+class TestInterpreter:
+    def test_on_windows_the_launcher_is_asked_too(self) -> None:
+        """The portable build's own Python comes first, and is passed over where it cannot make environments."""
+        there = {"py": "C:/Windows/py.exe", "python": "C:/Python311/python.exe"}
+        found = environment.interpreter_candidates("python_embeded/python.exe", there.get, "win32")
+        assert found == [
+            ("python_embeded/python.exe",),
+            ("C:/Windows/py.exe", "-3.12"),
+            ("C:/Windows/py.exe", "-3.11"),
+            ("C:/Windows/py.exe", "-3.10"),
+            ("C:/Python311/python.exe",),
+        ]
+        assert environment.interpreter_candidates("python3", there.get, "linux")[1:] == [("C:/Python311/python.exe",)]
+
+    @pytest.mark.parametrize(
+        ("answer", "expected"),
+        [
+            ('{"version": [3, 12], "bits": 64, "path": "/usr/bin/python3.12"}', "/usr/bin/python3.12"),
+            (
+                'said by a start-up file\n{"version": [3, 10], "bits": 64, "path": "Ü \u6570/python.exe"}\n',
+                "Ü 数/python.exe",
+            ),
+            ('{"version": [3, 13], "bits": 64, "path": "x"}', ""),
+            ('{"version": [3, 9], "bits": 64, "path": "x"}', ""),
+            ('{"version": [3, 11], "bits": 32, "path": "x"}', ""),
+            ("Python was not found; run without arguments to install from the Microsoft Store", ""),
+            ("", ""),
+        ],
+    )
+    def test_which_fit(self, answer: str, expected: str) -> None:
+        assert environment.fitting_interpreter(answer) == expected
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the interpreters are shell scripts")
+    @pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python is too new to be found")
+    @pytest.mark.parametrize("lacking", ["venv", "ensurepip"])
+    def test_one_that_makes_no_environments_is_passed_over(
+        self, lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = tmp_path / "Ünï côdé 数据"
+        folder.mkdir()
+        portable = python_without(lacking, folder / "python.exe")
+        usable = executable(folder / "python3.10", f'exec "{sys.executable}" "$@"')
+        there: dict[str, str] = {"python3.10": str(usable)}
+        candidates = environment.interpreter_candidates
+        monkeypatch.setattr(
+            environment, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
+        )
+        assert run.find_interpreter(environment) == getattr(sys, "_base_executable", sys.executable)
+        there.clear()
+        assert run.find_interpreter(environment) == "", "uv brings one"
+        monkeypatch.setattr(sys, "executable", str(python_without("pip", folder / "bare.exe")))
+        with pytest.raises(run.SetupError, match="no pip to fetch one"):
+            run.find_interpreter(environment)
+
+    def test_uv_keeps_everything_in_the_attempt(self, tmp_path: Path) -> None:
+        tool, made, seeded, *_ = environment.environment_steps("", Flavour(environment.TORCH), tmp_path)
+        assert tool.command[-3:] == ("--target", str(tmp_path / "uv"), "uv")
+        assert made.command[made.command.index("--python") + 1] == ">=3.10,<3.13"
+        assert made.command[-1] == str(tmp_path / "venv")
+        assert made.environment == {"UV_PYTHON_INSTALL_DIR": str(tmp_path / "python")}
+        assert str(tmp_path / "uv" / "cache") in made.command
+        assert seeded.command[-2:] == ("install", "pip")
+        assert str(environment.python_of(tmp_path / "venv")) in seeded.command
+
+    def test_a_program_that_is_not_there_is_no_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        assert run.has_git()
+        monkeypatch.setenv("PATH", str(tmp_path))
+        assert not run.has_git()
+
+
 class TestWhatFits:
     def test_requirements(self) -> None:
         wanted, left_out = environment.requirements(REQUIREMENTS, gpu=False)
@@ -130,19 +214,20 @@ class TestWhatFits:
         card = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
         assert len(environment.environment_steps("python3", card, tmp_path, "linux")) == 2
 
-    def test_interpreters(self) -> None:
-        assert environment.interpreter((3, 11, 4)) == getattr(sys, "_base_executable", sys.executable)
-        found = environment.interpreter((3, 13, 0), lambda name: f"/bin/{name}" if name == "python3.11" else None)
-        assert found == "/bin/python3.11"
-        with pytest.raises(TrainerNotInstalled, match=r"3\.10 to 3\.12, this is 3\.13"):
-            environment.interpreter((3, 13, 0), lambda name: None)
-
     def test_a_small_disk_is_said_beforehand(self, tmp_path: Path) -> None:
         fitting = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
         assert environment.space_problem(tmp_path / "not" / "there", fitting, free=10**13) == ""
         sentence = environment.space_problem(tmp_path, fitting, free=10**9)
         assert "needs about 9 GB" in sentence
         assert "1.0 GB are free" in sentence
+
+    def test_paths_that_windows_would_not_take_are_said_beforehand(self) -> None:
+        usual = Path("C:/Users/somebody/AppData/Local/incontext-lora/trainer")
+        assert environment.length_problem(usual, "win32", enabled=False) == ""
+        deep = usual / ("a" * 60)
+        assert "enable long paths" in environment.length_problem(deep, "win32", enabled=False)
+        assert environment.length_problem(deep, "win32", enabled=True) == ""
+        assert environment.length_problem(deep, "linux", enabled=False) == ""
 
     @pytest.mark.parametrize(
         ("system", "environ", "expected"),

@@ -332,6 +332,16 @@ class TestSurvival:
 
 
 class TestNames:
+    def test_paths_that_windows_would_not_take_are_said_beforehand(self) -> None:
+        runs = Path("C:/Users/somebody/Desktop/ComfyUI_windows_portable/ComfyUI/output/incontext_runs")
+        session.check_length(runs, "storyboard", "win32", enabled=False)
+        session.check_length(runs, "x" * 100, "win32", enabled=True)
+        session.check_length(runs, "x" * 100, "linux", enabled=False)
+        with pytest.raises(TrainingError, match=r"would have paths of \d+ characters") as told:
+            session.check_length(runs, "x" * 100, "win32", enabled=False)
+        possible = int(str(told.value).partition("a name of ")[2].split()[0])
+        session.check_length(runs, "x" * possible, "win32", enabled=False)
+
     @pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "a/b", "..\\x"])
     def test_names_lead_nowhere_else(self, start: Start, place: session.Place, name: str) -> None:
         assert run_folder.safe_name(name) == Path(run_folder.safe_name(name)).name

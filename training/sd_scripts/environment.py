@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 OLDEST, NEWEST = (3, 10), (3, 12)
@@ -93,13 +93,17 @@ class Flavour:
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the installation; what an optional one does can be done without, and ``otherwise`` says how."""
+    """One command of the installation; what an optional one does can be done without, and ``otherwise`` says how.
+
+    ``environment`` has variables beside those that all commands get.
+    """
 
     title: str
     command: tuple[str, ...]
     folder: Path
     optional: bool = False
     otherwise: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- places ---------------------------------------------------------------------------------------------------------
@@ -161,24 +165,45 @@ def python_of(venv: Path) -> Path:
 # --- what fits this machine -----------------------------------------------------------------------------------------
 
 
-def interpreter(
-    version: Sequence[int] = tuple(sys.version_info[:3]), which: Callable[[str], str | None] = shutil.which
-) -> str:
-    """An interpreter that the trainer's requirements support: the running one, or another that is found.
+# Asked of each interpreter that is found. Portable builds of ComfyUI have no venv, and some systems no ensurepip.
+_ABOUT_INTERPRETER = """
+import sys, json, struct
+import venv, ensurepip
+print(json.dumps({"version": sys.version_info[:2], "bits": 8 * struct.calcsize("P"),
+                  "path": getattr(sys, "_base_executable", "") or sys.executable}))
+"""
 
-    Raises:
-        TrainerNotInstalled: where there is none.
+
+def interpreter_candidates(
+    running: str = sys.executable, which: Callable[[str], str | None] = shutil.which, system: str = sys.platform
+) -> list[tuple[str, ...]]:
+    """Commands that may start an interpreter for the trainer, the best first: the running one, then the newest."""
+    minors = range(NEWEST[1], OLDEST[1] - 1, -1)
+    candidates: list[tuple[str, ...]] = [(running,)]
+    launcher = which("py") if system == "win32" else None
+    if launcher:
+        candidates += [(launcher, f"-3.{minor}") for minor in minors]
+    names = [*(f"python3.{minor}" for minor in minors), "python3", "python"]
+    candidates += [(found,) for name in names if (found := which(name))]
+    return list(dict.fromkeys(candidates))
+
+
+def interpreter_probe(candidate: Sequence[str]) -> tuple[str, ...]:
+    """The command that asks an interpreter what it is; it fails where no environment can be made with it."""
+    return (*candidate, "-c", _ABOUT_INTERPRETER)
+
+
+def fitting_interpreter(answer: str) -> str:
+    """The path of an interpreter that the trainer's requirements support, from what `interpreter_probe` printed.
+
+    Empty where it is too old or too new, or has 32 bits, for which there is no torch.
     """
-    if OLDEST <= tuple(version[:2]) <= NEWEST:
-        return str(getattr(sys, "_base_executable", sys.executable))
-    for minor in range(NEWEST[1], OLDEST[1] - 1, -1):
-        found = which(f"python3.{minor}")
-        if found:
-            return found
-    raise TrainerNotInstalled(
-        f"The trainer's packages support Python 3.10 to 3.12, this is {version[0]}.{version[1]}. Install Python 3.12 "
-        "beside it, or run `python3.12 run.py trainer install`."
-    )
+    try:
+        about = json.loads(answer.strip().splitlines()[-1])
+        fits = OLDEST <= tuple(about["version"]) <= NEWEST and about["bits"] == 64
+        return str(about["path"]) if fits else ""
+    except (ValueError, KeyError, TypeError, IndexError):
+        return ""
 
 
 def host_probe(python: Path) -> tuple[str, ...]:
@@ -224,10 +249,51 @@ def requirements(text: str, gpu: bool) -> tuple[list[str], dict[str, str]]:
 # --- the steps ------------------------------------------------------------------------------------------------------
 
 
-def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
-    """Fetch a commit and unpack what training needs; a local repository is only read."""
-    target, archive = folder / "sd-scripts", folder / "sd-scripts.tar"
-    git = ("git", "-c", "core.longpaths=true")
+def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True) -> list[Step]:
+    """Fetch a commit and unpack what training needs; a local repository is only read.
+
+    Args:
+        source: a git repository, by its URL or its folder; or a zip archive of the commit, by its URL or its path.
+        has_git: else the commit is fetched as an archive, as the forges offer it.
+
+    Raises:
+        TrainerNotInstalled: for a source that only git can read, where there is none.
+    """
+    archive, script = folder / "sd-scripts.zip", str(Path(__file__).with_name("archive.py"))
+    url = archive_url(source, commit, has_git)
+    if url:
+        steps = [
+            Step(f"Fetching sd-scripts {commit[:8]}", (sys.executable, script, "fetch", url, str(archive)), folder)
+        ]
+    elif is_archive(source):
+        steps, archive = [], Path(source).expanduser().resolve()
+    elif not has_git:
+        raise TrainerNotInstalled(
+            f"{source} can be read with git only, which is not installed. Install git, or name the https address of a "
+            "repository, or a zip archive of its commit, with --source."
+        )
+    else:
+        steps = _git_steps(source, commit, folder, archive)
+    unpack = (sys.executable, script, "unpack", str(archive), str(folder / "sd-scripts"), commit, *NEEDED)
+    return [*steps, Step("Unpacking what training needs", unpack, folder)]
+
+
+def archive_url(source: str, commit: str, has_git: bool) -> str:
+    """Where to fetch a commit as an archive; empty where it need not or cannot be fetched so."""
+    if not source.lower().startswith(("https://", "http://")):
+        return ""
+    if is_archive(source):
+        return source
+    repository = source.rstrip("/").removesuffix(".git")
+    return "" if has_git else f"{repository}/archive/{commit}.zip"
+
+
+def is_archive(source: str) -> bool:
+    return source.lower().endswith(".zip")
+
+
+def _git_steps(source: str, commit: str, folder: Path, archive: Path) -> list[Step]:
+    git = ("git", "-c", "core.longpaths=true", "-c", "core.autocrlf=false")
     local = git_folder(source)
     steps = []
     if local is None:
@@ -241,35 +307,14 @@ def checkout_steps(source: str, commit: str, folder: Path) -> list[Step]:
                 folder,
             ),
         ]
-    archived = (*git, f"--git-dir={local}", "archive", "--format=tar", f"--output={archive}", commit)
-    unpack = (sys.executable, "-c", _UNPACK, str(archive), str(target))
-    return [
-        *steps,
-        Step(
-            "Taking what training needs",
-            (*archived, "--", *(f":(glob){path}" if "*" in path else path for path in NEEDED)),
-            folder,
-        ),
-        Step("Unpacking it", unpack, folder),
-    ]
+    how = ("--format=zip", "--prefix=sd-scripts/", f"--output={archive}", commit, "--")
+    paths = (f":(glob){path}" if "*" in path else path for path in NEEDED)
+    return [*steps, Step("Taking what training needs", (*git, f"--git-dir={local}", "archive", *how, *paths), folder)]
 
 
 def lacking(checkout: Path) -> list[str]:
     """What training needs of the checkout and is not there, such as what an older version of the pack did not take."""
     return [path for path in NEEDED if not any(checkout.glob(path))]
-
-
-_UNPACK = """
-import sys, tarfile, os
-with tarfile.open(sys.argv[1]) as archive:
-    for member in archive:
-        if member.isfile() and ".." not in member.name.split("/") and not member.name.startswith("/"):
-            path = os.path.join(sys.argv[2], member.name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(archive.extractfile(member).read())
-os.remove(sys.argv[1])
-"""
 
 
 def git_folder(source: str) -> Path | None:
@@ -282,7 +327,11 @@ def git_folder(source: str) -> Path | None:
 
 
 def environment_steps(python: str, torch: Flavour, folder: Path, system: str = sys.platform) -> list[Step]:
-    """A virtual environment with torch; the checkout's requirements follow when it is there to be read."""
+    """A virtual environment with torch; the checkout's requirements follow when it is there to be read.
+
+    Args:
+        python: an interpreter that can make it; where it is empty, uv brings one.
+    """
     venv = folder / "venv"
     index = ("--index-url", torch.index) if torch.index else ()
     download, installed = (size // GIGABYTE for size in SIZE_CUDA)
@@ -293,14 +342,41 @@ def environment_steps(python: str, torch: Flavour, folder: Path, system: str = s
         optional=True,
         otherwise=f"The larger one with CUDA follows: {download} GB to download, {installed} GB on the disk.",
     )
+    made = [Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder)]
     return [
-        Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder),
+        *(made if python else uv_steps(folder)),
         *([small] if system == "linux" and not torch.gpu else []),
         Step(
             f"Installing {' and '.join(torch.requirements)}",
             (*pip(venv), "install", *torch.requirements, *index),
             folder,
         ),
+    ]
+
+
+# An interpreter without its site folder on the path, such as the portable build's, takes no PYTHONPATH either.
+_RUN_UV = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("uv", run_name="__main__", alter_sys=True)
+"""
+
+
+def uv_steps(folder: Path) -> list[Step]:
+    """A virtual environment of an interpreter that uv finds or fetches; all of it in the attempt's own folder."""
+    tool, venv = folder / "uv", folder / "venv"
+    own_pip = (sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check")
+    uv = (sys.executable, "-c", _RUN_UV, str(tool), "venv", "--no-project", "--no-config")
+    versions = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
+    return [
+        Step("Fetching uv, which brings a Python", (*own_pip, "install", "--target", str(tool), "uv"), folder),
+        Step(
+            f"Making a virtual environment with Python {versions}",
+            (*uv, "--cache-dir", str(tool / "cache"), "--python", versions, str(venv)),
+            folder,
+            environment={"UV_PYTHON_INSTALL_DIR": str(folder / "python")},
+        ),
+        Step("Installing pip in it", (*own_pip, "--python", str(python_of(venv)), "install", "pip"), folder),
     ]
 
 
@@ -325,6 +401,41 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
 
 def pip(venv: Path) -> tuple[str, ...]:
     return (str(python_of(venv)), "-m", "pip", "--no-input", "--disable-pip-version-check")
+
+
+LONGEST_PATH = 259  # characters that Windows takes where its long paths are not enabled
+_BELOW = len(r"\012345678901-01234567\venv\Lib\site-packages") + 128  # of the longest names in torch and transformers
+
+
+def length_problem(folder: Path, system: str = sys.platform, enabled: bool | None = None) -> str:
+    """A sentence where Windows would find the trainer's paths too long; empty where it would not.
+
+    Args:
+        folder: of the trainer.
+        enabled: whether its long paths are enabled; asked of Windows by default.
+    """
+    if system != "win32" or len(str(folder)) + _BELOW <= LONGEST_PATH:
+        return ""
+    if long_paths_enabled() if enabled is None else enabled:
+        return ""
+    return (
+        f"The folder {folder} has {len(str(folder))} characters; paths in the trainer would be too long for Windows, "
+        f"{LONGEST_PATH - _BELOW} are possible. Set INCONTEXT_LORA_DATA to a shorter folder such as C:\\incontext-lora, or "
+        "enable long paths in Windows."
+    )
+
+
+def long_paths_enabled() -> bool:
+    """Whether Windows takes paths of any length, by the setting of this machine."""
+    if sys.platform != "win32":
+        return True
+    import winreg
+
+    try:
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SYSTEM\CurrentControlSet\Control\FileSystem") as key:
+            return winreg.QueryValueEx(key, "LongPathsEnabled")[0] == 1
+    except OSError:
+        return False
 
 
 def space_problem(folder: Path, torch: Flavour, free: int | None = None) -> str:

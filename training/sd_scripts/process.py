@@ -107,6 +107,6 @@ def start_detached(
     return begin(last)
 
 
-def windowless(system: str = sys.platform) -> dict[str, int]:
-    """For `subprocess.run`: a ComfyUI without a console shows no window for a question that is soon answered."""
-    return {"creationflags": CREATE_NO_WINDOW} if system == "win32" else {}
+def no_window(system: str = sys.platform) -> int:
+    """``creationflags`` for a question that is soon answered: a ComfyUI without a console shows no window for it."""
+    return CREATE_NO_WINDOW if system == "win32" else 0

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +28,8 @@ from .. import run_folder
 from ..run_folder import Run, RunWriter, parse_event
 from . import data, job, outcome, preflight, stopping, supervise
 from .architectures import Architecture, architecture
-from .environment import Trainer
+from .environment import LONGEST_PATH, Trainer, long_paths_enabled
+from .process import no_window
 from .settings import SdSettings
 from .supervise import Processes
 
@@ -143,6 +145,7 @@ def start(order: Order, place: Place, go_on: Callable[[], None] = lambda: None) 
         TrainingError: where it cannot begin; the message says why.
     """
     recipe = trained_recipe(order)
+    check_length(place.runs, run_folder.safe_name(order.name))
     writer = RunWriter.create(
         place.runs,
         order.name,
@@ -261,7 +264,15 @@ def _begin(
 def has_gpu(trainer_python: Path) -> bool:
     """Whether the trainer's own torch finds a graphics card; asking it takes seconds, so it is asked once."""
     probe = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
-    answer = subprocess.run([str(trainer_python), "-c", probe], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [str(trainer_python), "-c", probe],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env=supervise.without_detours(os.environ) | {"PYTHONUTF8": "1"},
+        check=False,
+        creationflags=no_window(),
+    )
     if answer.returncode:
         raise TrainingError(f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install it again.")
     return answer.stdout.split()[-1:] == ["True"]
@@ -327,6 +338,26 @@ def check_space(folder: Path, settings: SdSettings) -> None:
             f"{free / 1e9:.1f} GB are free for {folder}; checkpoints and states need about {needed / 1e9:.1f} GB. Free some "
             "space, or choose a lower rank."
         )
+
+
+def check_length(runs: Path, name: str, system: str = sys.platform, enabled: bool | None = None) -> None:
+    """
+    Args:
+        enabled: whether Windows takes long paths; asked of it by default.
+
+    Raises:
+        TrainingError: where Windows would find the run's paths too long.
+    """
+    longest = len(str(runs / name / "checkpoints" / f".{name}-step000000.converted.safetensors"))
+    spare = LONGEST_PATH - longest
+    if system != "win32" or spare >= 0 or (long_paths_enabled() if enabled is None else enabled):
+        return
+    possible = len(name) + spare // 2  # the name is in the path twice
+    remedy = f"Choose a name of {possible} characters" if possible > 0 else "Move ComfyUI to a shorter folder"
+    raise TrainingError(
+        f"The files of the run {name!r} would have paths of {longest} characters; Windows takes {LONGEST_PATH}. "
+        f"{remedy}, or enable long paths in Windows."
+    )
 
 
 def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:

@@ -102,7 +102,7 @@ def launch(
         runner: our script; tests have one of their own.
     """
     run = job.parent
-    environment = {name: value for name, value in inherited.items() if name not in _DETOURS}
+    environment = without_detours(inherited)
     environment |= {
         MARK: str(run),
         "PYTHONUNBUFFERED": "1",
@@ -130,6 +130,11 @@ def launch(
     else:
         start = (python,)
     return Launch((*start, *script), environment, trainer.checkout)
+
+
+def without_detours(inherited: Mapping[str, str]) -> dict[str, str]:
+    """Variables of this process, without those that would lead another interpreter to our packages."""
+    return {name: value for name, value in inherited.items() if name not in _DETOURS}
 
 
 def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
