@@ -44,6 +44,7 @@ def fetch(url: str, file: Path, say: Callable[[str], None], pause: float = 2.0) 
         NotUsable: where there is no such file, or the network fails three times.
     """
     unfinished = file.with_name(f"{file.name}.part")
+    reason: Exception | None = None
     for tried in range(1, TRIES + 1):
         try:
             _download(url, unfinished, say)
@@ -54,7 +55,7 @@ def fetch(url: str, file: Path, say: Callable[[str], None], pause: float = 2.0) 
                 raise NotUsable(
                     f"{url} answers {error.code} {error.reason}. Check the source and the commit."
                 ) from error
-            reason: Exception = error
+            reason = error
         except (OSError, http.client.HTTPException) as error:
             reason = error
         finally:
