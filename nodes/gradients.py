@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import comfy.model_management
+import comfy.ops
 
 KERNELS = "comfy_kitchen"
 PLAIN_FORMS = ("comfy_kitchen.backends.eager.rope", "comfy_kitchen.backends.eager.adaln")
@@ -22,7 +23,12 @@ PLAIN_FORMS = ("comfy_kitchen.backends.eager.rope", "comfy_kitchen.backends.eage
 def differentiable() -> Iterator[None]:
     """Within the context gradients go through everything that ComfyUI computes."""
     with ExitStack() as undo:
-        _set(undo, comfy.model_management, "in_training", True)
+        assign(undo, comfy.model_management, "in_training", True)
+        # ComfyUI copies offloaded weights on streams of their own and reuses their memory once the layer is computed; it does
+        # not know that the backward pass reads them again
+        assign(undo, comfy.model_management, "NUM_STREAMS", 0)
+        # products of 8-bit numbers have no gradients; the same layers also compute in 16 bits
+        assign(undo, comfy.ops, "fp8_linear", lambda *_: None)
         for name in PLAIN_FORMS:
             try:
                 kernels, plain = importlib.import_module(KERNELS), importlib.import_module(name)
@@ -30,13 +36,14 @@ def differentiable() -> Iterator[None]:
                 continue
             for function, form in inspect.getmembers(plain, inspect.isfunction):
                 if not function.startswith("_") and hasattr(kernels, function):
-                    _set(undo, kernels, function, form)
+                    assign(undo, kernels, function, form)
         yield
 
 
-def _set(undo: ExitStack, place: Any, name: str, value: object) -> None:
+def assign(undo: ExitStack, place: Any, name: str, value: object) -> None:
+    """Set an attribute until ``undo`` is closed; one that the place only inherits is then inherited again."""
     missing = object()
-    before = getattr(place, name, missing)
+    before = vars(place).get(name, missing)
     setattr(place, name, value)
     if before is missing:
         undo.callback(delattr, place, name)

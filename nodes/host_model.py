@@ -5,14 +5,16 @@ Nodes run in inference mode, whose tensors autograd refuses. So whatever is trai
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 import comfy.conds
+import comfy.ldm.modules.attention
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
@@ -31,10 +33,19 @@ from ..incontext.errors import TrainingError
 from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
 from ..training.flow import velocity
-from ..training.settings import Precision
-from .gradients import differentiable
+from ..training.memory import BlockSize, step_memory
+from ..training.settings import Precision, TrainSettings
+from .gradients import assign, differentiable
 
 PREFIX = "diffusion_model."
+
+
+def _attention_with_gradients(_fast: Callable[..., Tensor], *inputs: Any, **named: Any) -> Tensor:
+    """Instead of whatever kernel ComfyUI was started with: Sage attention has no gradients and says nothing of it."""
+    return comfy.ldm.modules.attention.attention_pytorch(*inputs, **named)
+
+
+OPTIONS = {"optimized_attention_override": _attention_with_gradients}
 
 
 @dataclass(frozen=True)
@@ -49,23 +60,49 @@ class HostModel:
     """A MODEL wire, for training.
 
     Raises:
-        TrainingError: where the model is no flow-matching model, since its velocity would mean something else, or where
+        TrainingError: if it is not a flow-matching model, since its velocity would mean something else, or where
             its weights cannot be kept in place.
     """
 
     def __init__(self, patcher: Any) -> None:
         if not isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
             raise TrainingError(
-                f"{type(patcher.model).__name__} is no flow-matching model. In-Context LoRA is trained on diffusion "
+                f"{type(patcher.model).__name__} is not a flow-matching model. In-Context LoRA is trained on diffusion "
                 "transformers such as FLUX, SD3, Chroma or Lumina."
             )
         self.patcher = lasting(patcher)
         self.model = self.patcher.model
         self.device: torch.device = patcher.load_device
 
-    def load(self) -> None:
-        """Bring the model to its device, where it is not there already."""
-        comfy.model_management.load_models_gpu([self.patcher])
+    def load(self, memory: int = 0) -> None:
+        """Bring the model to its device, with this many bytes left for computing; ComfyUI offloads what does not fit."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
+        _leave_inference_mode(self.transformer)
+
+    def unload_others(self) -> None:
+        """Take every other model off the device: text encoders and autoencoder are not needed while training."""
+        ours = [loaded for loaded in comfy.model_management.current_loaded_models if self._is_ours(loaded)]
+        comfy.model_management.free_memory(1e30, self.device, keep_loaded=ours)
+        comfy.model_management.soft_empty_cache()
+
+    def _is_ours(self, loaded: Any) -> bool:
+        return loaded.model is not None and self.patcher.is_clone(loaded.model)
+
+    def step_memory(
+        self, latents: Sequence[Tensor], conditions: Sequence[Condition], trained: int, settings: TrainSettings
+    ) -> int:
+        """Bytes that a training step needs beside the model's weights, for the largest of these sets."""
+        pixels = max(latent[0].numel() for latent in latents)
+        text = max((_text_tokens(condition) for condition in conditions), default=0)
+        blocks = [size for block in repeated_blocks(self.transformer) if (size := BlockSize.of(block))]
+        return step_memory(
+            blocks,
+            settings.batch_size * (pixels // patch_area(self.transformer) + text),
+            value_bytes=self.compute_dtype(settings.precision).itemsize,
+            checkpointing=settings.gradient_checkpointing,
+            trained=trained,
+            averaged=settings.ema > 0,
+        )
 
     @property
     def transformer(self) -> nn.Module:
@@ -97,7 +134,7 @@ class HostModel:
         return Condition(conditioning, encoded["model_conds"])
 
     def predict(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Velocity for each sample under its own caption. Captions of different lengths are computed apart."""
+        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed apart."""
         parts: list[Tensor] = [noisy] * len(conditions)
         order = sorted(range(len(conditions)), key=lambda i: _together_key(conditions[i]))
         for _, group in groupby(order, key=lambda i: _together_key(conditions[i])):
@@ -110,22 +147,29 @@ class HostModel:
                 ]
             )
             arguments = {name: _usable(value, self.device) for name, value in arguments.items()}
-            predicted = velocity(x, self.model.apply_model(x, t, **arguments), t)
+            with self._autocast():
+                denoised = self.model.apply_model(x, t, transformer_options=OPTIONS, **arguments)
+            predicted = velocity(x, denoised, t)
             for row, part in zip(rows, predicted, strict=True):
                 parts[row] = part
         return torch.stack(parts)
 
     @contextmanager
-    def prepared(self, *, gradient_checkpointing: bool) -> Iterator[None]:
-        """Within the context the model is on its device and can be trained on; afterwards it is as before."""
-        self.load()
+    def prepared(self, *, gradient_checkpointing: bool, precision: Precision, memory: int = 0) -> Iterator[None]:
+        """Within the context the model is on its device and can be trained on; afterwards it is as before.
+
+        Args:
+            precision: what it computes in.
+            memory: bytes to keep free for computing (`step_memory`).
+        """
         with ExitStack() as undo:
             undo.enter_context(differentiable())
+            undo.enter_context(self._computing_in(self.compute_dtype(precision)))
+            self.load(memory)
             trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
             undo.callback(
                 lambda: [p.requires_grad_(trained.get(name, False)) for name, p in self.model.named_parameters()]
             )
-            _leave_inference_mode(self.transformer)
             self.model.requires_grad_(False)
             for block in repeated_blocks(self.transformer):
                 for part in block.children():
@@ -135,6 +179,42 @@ class HostModel:
                     block.forward = partial(_recomputed, block.forward)
                     undo.callback(vars(block).pop, "forward")
             yield
+
+    def compute_dtype(self, precision: Precision) -> torch.dtype:
+        """What the model computes in: float32, bfloat16 or float16."""
+        chosen = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16, Precision.FP32: torch.float32}
+        if precision is not Precision.AUTO:
+            return chosen[precision]
+        if _computes_bf16(self.device):
+            return torch.bfloat16
+        return torch.float16 if self._own_dtype is torch.float16 else torch.float32
+
+    @property
+    def _own_dtype(self) -> torch.dtype:
+        """What ComfyUI computes this model in."""
+        return self.model.manual_cast_dtype or self.model.get_dtype()
+
+    @contextmanager
+    def _computing_in(self, dtype: torch.dtype) -> Iterator[None]:
+        """Within the context the model computes in this precision.
+
+        Where it is loaded in float32, autocast does it: residuals and norms stay float32. Everywhere else ComfyUI casts each
+        layer's weights to the precision of its input, which it can also do from 8 bits or main memory; autocast would have
+        them cast to float32 first.
+        """
+        own = self._own_dtype
+        with ExitStack() as undo:
+            if own is torch.float32 and dtype is not own and self.model.get_dtype() is torch.float32:
+                self._autocast = partial(torch.autocast, self.device.type, dtype)
+                undo.callback(delattr, self, "_autocast")
+            elif dtype is not own:
+                assign(undo, self.model, "manual_cast_dtype", dtype)
+                for module in self.transformer.modules():
+                    if getattr(module, "comfy_cast_weights", True) is False:
+                        assign(undo, module, "comfy_cast_weights", True)
+            yield
+
+    _autocast: Callable[[], AbstractContextManager] = staticmethod(nullcontext)
 
     @torch.no_grad()
     def sample(
@@ -155,14 +235,6 @@ class HostModel:
             seed=seed,
             disable_pbar=True,
         )
-
-    def autocast(self, precision: Precision) -> torch.dtype | None:
-        """The precision to compute in; None for the model's own."""
-        if precision is Precision.AUTO:
-            precision = Precision.BF16 if _computes_bf16(self.device) else Precision.FP32
-        if precision is Precision.BF16:
-            return torch.bfloat16
-        return None
 
     def deltas(self, lora: Mapping[str, Tensor]) -> dict[str, list[Delta]]:
         """An existing LoRA, of any key family that ComfyUI reads, as changes of the transformer's layers.
@@ -209,6 +281,12 @@ def lasting(patcher: Any) -> Any:
     return patcher.clone(disable_dynamic=True)
 
 
+def patch_area(transformer: nn.Module) -> int:
+    """Latent pixels per token; 1 where the model does not say."""
+    size = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", 1)
+    return math.prod(size[-2:]) if isinstance(size, Sequence) else size * size
+
+
 def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
     """The transformer's blocks: the members of its own module lists."""
     lists = (child for child in transformer.children() if isinstance(child, nn.ModuleList))
@@ -245,6 +323,12 @@ def _together_key(condition: Condition) -> str:
     )
 
 
+def _text_tokens(condition: Condition) -> int:
+    """Tokens of the caption, as far as the model takes them as a sequence."""
+    text = condition.model_conds.get("c_crossattn")
+    return text.cond.shape[1] if text is not None else 0
+
+
 def _usable(value: Any, device: torch.device) -> Any:
     """On the device, and free of inference mode."""
     if isinstance(value, Tensor):
@@ -269,7 +353,7 @@ def _counts_versions(tensor: Tensor) -> bool:
     """Whether autograd can keep it. `Tensor.is_inference` does not say so: moving a module assigns ``param.data``, after which
     a parameter that was made in inference mode denies it."""
     try:
-        tensor._version
+        _ = tensor._version
     except RuntimeError:
         return False
     return True

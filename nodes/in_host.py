@@ -21,6 +21,7 @@ from ..incontext.recipe import Recipe, References, Sampling
 from ..training import loop, run_folder
 from ..training.adapters import Adapters, continued_adapters, linear_modules, new_adapters, target_modules
 from ..training.items import latent_masks, read_mask, read_picture
+from ..training.optimisers import choose_optimiser
 from ..training.run_folder import RunWriter
 from ..training.sd_scripts import supervise
 from ..training.sd_scripts.runner import peak_memory
@@ -48,6 +49,8 @@ def train_in_host(
             f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
             "Hold fewer out, or build a larger dataset."
         )
+    optimiser, note = choose_optimiser(settings.optimiser)
+    settings = replace(settings, optimiser=optimiser)
     trained = trained_recipe(dataset, settings, sampling, model.name, continue_from)
     adapters = make_adapters(model, settings, continue_from)
     writer = RunWriter.create(
@@ -67,7 +70,7 @@ def train_in_host(
     )
     supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD)
     try:
-        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id)
+        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, note)
     except comfy.model_management.InterruptProcessingException:
         writer.event(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")
         writer.log("cancelled; the last checkpoint is kept")
@@ -91,18 +94,13 @@ def _run(
     recipe: Recipe,
     guidance: float,
     node_id: str,
+    note: str,
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
     writer.event(run_folder.STARTED, steps=settings.steps)
+    if note:
+        writer.log(note)
     writer.event(run_folder.PHASE, phase="encoding")
-    items = []
-    encoding = host.progress(node_id, len(dataset.items))
-    for number, item in enumerate(dataset.items, 1):
-        host.send_text(node_id, f"encoding set {number} of {len(dataset.items)}")
-        latent = model.encode_picture(vae, read_picture(dataset.image(item)))
-        condition = model.encode_caption(clip, item.caption, guidance, latent)
-        panels, weight = latent_masks(dataset.layout, latent.shape[-2:], read_mask(dataset.mask(item)))
-        items.append(loop.TrainItem(item.set, latent, condition, panels, weight))
-        encoding.update(number)
+    items = encode(model, clip, vae, dataset, guidance, node_id)
     empty = model.encode_caption(clip, "", guidance, items[0].latent)
     held_out = len(items) - settings.validation_sets
     shown = held_out if settings.validation_sets else 0
@@ -138,7 +136,8 @@ def _run(
 
     def on_sample(step: int) -> None:
         picture = sample_picture(model, vae, prompt, empty, latent.shape, settings.seed, sampling)
-        model.load()  # the sampler or the autoencoder may have pushed it out
+        model.unload_others()
+        model.load(memory)  # the sampler and the autoencoder may have pushed parts of it out
         path = writer.run.folder / "samples" / f"step{step:06d}.png"
         Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
         writer.event(run_folder.SAMPLE, step=step, file=path.name)
@@ -150,9 +149,19 @@ def _run(
             raise comfy.model_management.InterruptProcessingException
         return wishes
 
+    memory = model.step_memory(
+        [item.latent for item in items],
+        [empty, *(item.condition for item in items)],
+        sum(parameter.numel() for parameter in adapters.parameters()),
+        settings,
+    )
+    writer.log(f"a step needs about {memory / 1e9:.1f} GB beside the model's weights")
     writer.event(run_folder.PHASE, phase="training")
+    model.unload_others()
     with (
-        model.prepared(gradient_checkpointing=settings.gradient_checkpointing),
+        model.prepared(
+            gradient_checkpointing=settings.gradient_checkpointing, precision=settings.precision, memory=memory
+        ),
         adapters.to(model.device).attached(model.transformer),
     ):
         losses = loop.train(
@@ -165,7 +174,7 @@ def _run(
             references=dataset.references,
             shift=model.shift,
             device=model.device,
-            autocast=model.autocast(settings.precision),
+            loss_scaling=model.compute_dtype(settings.precision) is torch.float16,
             hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample, asked),
         )
     lora_name, lora = publish(writer, recipe)
@@ -173,6 +182,27 @@ def _run(
     host.send_text(node_id, f"finished: {lora_name}, loss {losses[-1]:.4f}")
     picture = samples[0] if samples else read_picture(dataset.image(dataset.items[0]))[None]
     return lora, recipe, {"loss": losses}, writer.run, picture, lora_name
+
+
+def encode(
+    model: HostModel, clip: Any, vae: Any, dataset: Dataset, guidance: float, node_id: str
+) -> list[loop.TrainItem]:
+    """All pictures, then all captions: on a small card, autoencoder and text encoder would push each other out."""
+    count = len(dataset.items)
+    progress = host.progress(node_id, 2 * count)
+    latents = []
+    for number, item in enumerate(dataset.items, 1):
+        host.send_text(node_id, f"encoding picture {number} of {count}")
+        latents.append(model.encode_picture(vae, read_picture(dataset.image(item))))
+        progress.update(number)
+    items = []
+    for number, (item, latent) in enumerate(zip(dataset.items, latents, strict=True), 1):
+        host.send_text(node_id, f"encoding caption {number} of {count}")
+        condition = model.encode_caption(clip, item.caption, guidance, latent)
+        panels, weight = latent_masks(dataset.layout, latent.shape[-2:], read_mask(dataset.mask(item)))
+        items.append(loop.TrainItem(item.set, latent, condition, panels, weight))
+        progress.update(count + number)
+    return items
 
 
 def status_line(progress: loop.Progress) -> str:

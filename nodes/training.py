@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..incontext.recipe import Recipe
-from ..training.settings import Precision, Schedule, Targets, Timesteps, TrainSettings
+from ..training.settings import Optimiser, Precision, Schedule, Targets, Timesteps, TrainSettings
 from . import host, types
 
 if TYPE_CHECKING:
@@ -122,7 +122,10 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     "precision",
                     options=Precision,
                     default=Precision.AUTO.value,
-                    tooltip="In what the model computes; the LoRA is float32.",
+                    tooltip=(
+                        "What the model computes in; the LoRA is float32. 'auto' is bf16 where the device has it. fp16 is "
+                        "for cards without bf16."
+                    ),
                 ),
                 io.Boolean.Input(
                     "gradient_checkpointing", default=True, tooltip="Less memory, about a third more time."
@@ -144,6 +147,16 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 ),
                 types.Recipe.Input(
                     "recipe", optional=True, tooltip="Settings for samples; by default the dataset's own recipe."
+                ),
+                io.Combo.Input(
+                    "optimiser",
+                    options=Optimiser,
+                    default=Optimiser.ADAMW.value,
+                    optional=True,
+                    tooltip=(
+                        "AdamW 8-bit needs bitsandbytes and saves memory. Prodigy needs prodigyopt and finds its own "
+                        "learning rate: set learning_rate to 1."
+                    ),
                 ),
             ],
             outputs=[

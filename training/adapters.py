@@ -1,7 +1,8 @@
 """LoRA layers beside a model's linear layers: attached by forward hooks, taken off without a trace.
 
 A hook adds ``up(down(x)) · alpha / rank`` to a layer's output, so the model's own weights are neither copied nor
-merged, whatever their precision and wherever ComfyUI keeps them.
+merged, whatever their precision and wherever ComfyUI keeps them. The pair is cast to the precision of ``x``, in which the
+model computes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ _NEVER = re.compile(
     re.I,
 )
 _IN_BLOCK = re.compile(r"\.\d+\.")
+_NUMBER = re.compile(r"^(.*?\.)(\d+)\.")
 
 
 class LoraLayer(nn.Module):
@@ -46,8 +49,8 @@ class LoraLayer(nn.Module):
         return self.lora_down.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = self.alpha / self.rank
-        return nn.functional.linear(nn.functional.linear(x, self.lora_down), self.lora_up * scale)
+        down, up = self.lora_down, self.lora_up * (self.alpha / self.rank)
+        return nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
 
 
 @dataclass(frozen=True)
@@ -66,22 +69,44 @@ class Adapters:
 
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
-        """Within the context the model computes with the LoRA; afterwards it is as before."""
+        """Within the context the model computes with the LoRA; afterwards it is as before.
+
+        Raises:
+            TrainingError: in a forward pass, where a layer computes without gradients, as most 4-bit kernels do.
+        """
         handles = []
         try:
             for name, layer in self.layers.items():
-
-                def hook(_module: nn.Module, inputs: tuple, output: Tensor, layer: LoraLayer = layer) -> Tensor:
-                    x = inputs[0]
-                    if not torch.is_autocast_enabled(x.device.type):
-                        x = x.to(layer.lora_down.dtype)
-                    return output + layer(x).to(output.dtype)
-
-                handles.append(model.get_submodule(name).register_forward_hook(hook))
+                handles.append(model.get_submodule(name).register_forward_hook(partial(_add, name, layer)))
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def check_gradients(self) -> None:
+        """Make sure, after a backward pass, that every layer learns.
+
+        The last block's layers for text may have no gradient: in some models nothing comes after them.
+
+        Raises:
+            TrainingError: where a layer has none, since something between it and the loss computes without gradients.
+        """
+        trained = [name for name in self.layers if _is_target(name, Targets.ATTENTION_MLP)]
+        last: dict[str, int] = {}
+        for name in trained:
+            blocks, number = _block(name)
+            last[blocks] = max(last.get(blocks, 0), number)
+        without = [
+            name
+            for name in trained
+            if self.layers[name].lora_up.grad is None and _block(name)[1] < last[_block(name)[0]]
+        ]
+        if without:
+            raise TrainingError(
+                f"{len(without)} of {len(trained)} trained layers get no gradient, the first of them {without[0]}. "
+                "Something that the model computes with has none, usually a fast attention kernel. Start ComfyUI with "
+                "--use-pytorch-cross-attention, and train the model without nodes that patch its attention."
+            )
 
     def state_dict(self, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
         """The LoRA as ComfyUI's own trainer writes it: ``<module>.lora_up.weight``, ``.lora_down.weight``, …"""
@@ -103,28 +128,55 @@ class Delta:
     start: int = 0
 
 
+def _add(name: str, layer: LoraLayer, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    """A layer's output with the LoRA's added."""
+    x = inputs[0]
+    if torch.is_grad_enabled() and x.requires_grad and not output.requires_grad:
+        raise TrainingError(
+            f"{name} is a {type(module).__name__}, which computes without gradients, so no layer before it can learn. Load "
+            "the model in bf16, fp16 or fp8; a LoRA that is trained on it also works with the quantised one."
+        )
+    return output + layer(x).to(output.dtype)
+
+
 def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, int]]:
     """Names of the linear layers to train and their (inputs, outputs), in the model's order.
 
     Raises:
-        TrainingError: where the model has none, that is, it is no transformer that this trainer knows.
+        TrainingError: where the model has none.
     """
     found = {name: shape for name, shape in linear_modules(model).items() if _is_target(name, targets)}
-    if not found:
-        raise TrainingError(
-            f"{type(model).__name__} has no {targets.value} layers that can be trained. "
-            "Use a diffusion transformer such as FLUX or SD3, or other target layers."
-        )
-    return found
+    if found:
+        return found
+    candidates = (type(module).__name__ for name, module in model.named_modules() if _is_target(name, targets))
+    kinds = sorted({kind for kind in candidates if kind not in dir(nn)})
+    raise TrainingError(
+        f"{type(model).__name__} has no {targets.value} layers that can be trained. "
+        + (f"Those that it has are of these kinds, not linear layers: {', '.join(kinds)}. " if kinds else "")
+        + "Use a diffusion transformer such as FLUX or SD3 in bf16, fp16 or fp8, or other target layers."
+    )
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
     """Names of all linear layers and their (inputs, outputs): what an existing LoRA may change."""
-    return {
-        name: (module.in_features, module.out_features)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear)
-    }
+    return {name: shape for name, module in model.named_modules() if (shape := linear_shape(module))}
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear layer; None for other modules.
+
+    Quantised layers are often no `nn.Linear`, but say as it does how many features go in and come out.
+    """
+    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if isinstance(inputs, int) and isinstance(outputs, int) and not hasattr(module, "num_experts"):
+        return inputs, outputs
+    return None
+
+
+def _block(name: str) -> tuple[str, int]:
+    """The list that a layer's block is in, and the block's number there."""
+    found = _NUMBER.match(name)
+    return (found[1], int(found[2])) if found else (name, 0)
 
 
 def _is_target(name: str, targets: Targets) -> bool:

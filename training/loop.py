@@ -19,9 +19,12 @@ from torch import Tensor
 from ..incontext.errors import TrainingError
 from . import flow
 from .adapters import Adapters, MovingAverage
+from .optimisers import make_optimiser
 from .settings import Schedule, TrainSettings
 
 VALIDATION_SIGMAS = (0.2, 0.4, 0.6, 0.8)
+# torch's own start of 65,536 overflows at first and loses a step for each halving; from here it grows if it can
+LOSS_SCALE = 4096.0
 
 
 @dataclass(frozen=True)
@@ -90,8 +93,8 @@ def train(
     references: Sequence[int],
     shift: Callable[[float], float],
     device: torch.device,
-    autocast: torch.dtype | None,
     hooks: Hooks,
+    loss_scaling: bool = False,
 ) -> list[float]:
     """Train the adapters in place.
 
@@ -100,22 +103,22 @@ def train(
         empty_condition: of the empty caption, for caption dropout.
         references: panels that the dataset always gives; empty lets them be drawn at random.
         shift: the model's map from an even position in its schedule to a noise level.
-        autocast: precision in which the model computes; None for as it is.
+        loss_scaling: the model computes in fp16, whose small gradients would vanish without it.
 
     Returns:
         The loss of every step.
 
     Raises:
-        TrainingError: where there is nothing to train on, or the loss is no number any more.
+        TrainingError: where there is nothing to train on, a layer gets no gradient, or the loss is no number any more.
     """
     if not items:
         raise TrainingError("There is no set left to train on. Use more sets, or hold fewer out for validation.")
     generator = torch.Generator().manual_seed(settings.seed)
     parameters = adapters.parameters()
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimiser = make_optimiser(settings, parameters)
+    scaler = torch.amp.GradScaler(device.type, init_scale=LOSS_SCALE, enabled=loss_scaling)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, settings))
     average = MovingAverage(parameters, settings.ema) if settings.ema else None
-    precision = torch.autocast(device.type, autocast) if autocast is not None else nullcontext()
     batches = draw_batches(items, settings.batch_size, generator)
     losses: list[float] = []
     smoothed: float | None = None
@@ -126,7 +129,7 @@ def train(
         return average.applied() if average else nullcontext()
 
     def validate(step: int) -> None:
-        with saved_weights(), torch.no_grad(), precision:
+        with saved_weights(), torch.no_grad():
             hooks.validation(step, validation_loss(validation, predict, device, settings.seed))
 
     if validation and settings.validate_every:
@@ -151,24 +154,29 @@ def train(
                 noise = torch.randn(clean.shape, generator=generator).to(device)
                 given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
                 noisy = flow.mix(clean, noise, sigmas.to(device), given)
-                with precision:
-                    predicted = predict(noisy, sigmas.to(device), conditions)
+                predicted = predict(noisy, sigmas.to(device), conditions)
                 loss = flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
-                loss.backward()
+                scaler.scale(loss).backward()
                 total += loss.item()
             if not math.isfinite(total):
                 raise TrainingError(
                     f"The loss is {total} at step {step}. Lower the learning rate ({settings.learning_rate:g}), or compute "
-                    "in fp32; the last checkpoint is kept."
+                    "in bf16 or fp32; the last checkpoint is kept."
                 )
+            if step == 1:
+                adapters.check_gradients()
+            scaler.unscale_(optimiser)
             if settings.max_grad_norm:
                 torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             rate = float(schedule.get_last_lr()[0])
-            optimiser.step()
+            scale = scaler.get_scale()
+            scaler.step(optimiser)
+            scaler.update()
             optimiser.zero_grad(set_to_none=True)
-            schedule.step()
-            if average:
-                average.update()
+            if scaler.get_scale() >= scale:  # else the scale was too large, and the step was skipped
+                schedule.step()
+                if average:
+                    average.update()
             learned = step
             losses.append(total)
             smoothed = total if smoothed is None else 0.95 * smoothed + 0.05 * total

@@ -34,11 +34,20 @@ class Schedule(Enum):
 
 
 class Precision(Enum):
-    """In what precision the model computes; the LoRA itself is always float32."""
+    """In what precision the model computes; the LoRA's weights are always float32."""
 
-    AUTO = "auto"  # bf16 where the device computes it natively, else fp32
+    AUTO = "auto"  # bf16 where the device computes it natively, else as the model is loaded
     BF16 = "bf16"
+    FP16 = "fp16"  # with loss scaling: small gradients would vanish without it
     FP32 = "fp32"
+
+
+class Optimiser(Enum):
+    """What updates the LoRA."""
+
+    ADAMW = "AdamW"
+    ADAMW_8BIT = "AdamW 8-bit"  # bitsandbytes, where it is installed
+    PRODIGY = "Prodigy"  # prodigyopt; finds its own learning rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,8 @@ class TrainSettings:
         steps: optimiser steps.
         batch_size: sets a forward pass; all of one size.
         gradient_accumulation: forward passes an optimiser step.
-        learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: of AdamW; a norm of 0 clips nothing.
+        optimiser: what updates the LoRA.
+        learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
         rank, alpha: of the LoRA; its strength is alpha / rank.
         targets: which layers are trained.
         timesteps: how noise levels are drawn.
@@ -84,6 +94,7 @@ class TrainSettings:
     precision: Precision = Precision.AUTO
     gradient_checkpointing: bool = True
     seed: int = 0
+    optimiser: Optimiser = Optimiser.ADAMW
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
@@ -109,5 +120,11 @@ class TrainSettings:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TrainSettings:
-        kinds = {"schedule": Schedule, "targets": Targets, "timesteps": Timesteps, "precision": Precision}
+        kinds = {
+            "schedule": Schedule,
+            "targets": Targets,
+            "timesteps": Timesteps,
+            "precision": Precision,
+            "optimiser": Optimiser,
+        }
         return TrainSettings(**{name: kinds[name](value) if name in kinds else value for name, value in data.items()})

@@ -104,7 +104,7 @@ def train(host: Any, tiny: Tiny, vae: Any, dataset: Dataset, **values: Any) -> t
 def test_a_batch_of_captions_is_predicted_as_each_alone(tiny: Tiny) -> None:
     model = host_model(tiny.model)
     x, sigmas = noisy(len(CAPTIONS))
-    with training(), model.prepared(gradient_checkpointing=False):
+    with training(), model.prepared(gradient_checkpointing=False, precision=Precision.FP32):
         conditions = [model.encode_caption(tiny.clip, caption, 1.0, x[0]) for caption in CAPTIONS]
         together = model.predict(x, sigmas, conditions)
         for row, condition in enumerate(conditions):
@@ -119,7 +119,7 @@ def test_the_velocity_is_what_the_transformer_says(tiny: Tiny) -> None:
     x, sigmas = noisy(1)
     said: list[Tensor] = []
     hook = tiny.transformer.register_forward_hook(lambda _module, _inputs, output: said.append(output))
-    with training(), model.prepared(gradient_checkpointing=False):
+    with training(), model.prepared(gradient_checkpointing=False, precision=Precision.FP32):
         predicted = model.predict(x, sigmas, [model.encode_caption(tiny.clip, "one", 1.0, x[0])])
     hook.remove()
     torch.testing.assert_close(predicted, said[0], rtol=1e-4, atol=1e-4)
@@ -133,7 +133,7 @@ def test_guidance_reaches_flux(flux: Tiny, guidance: float) -> None:
     hook = flux.transformer.register_forward_pre_hook(
         lambda _module, _inputs, named: seen.append(named["guidance"]), with_kwargs=True
     )
-    with training(), model.prepared(gradient_checkpointing=False):
+    with training(), model.prepared(gradient_checkpointing=False, precision=Precision.FP32):
         model.predict(x, sigmas, [model.encode_caption(flux.clip, "one", guidance, x[0])] * 2)
     hook.remove()
     assert [value.tolist() for value in seen] == [[guidance, guidance]]
@@ -186,7 +186,7 @@ def test_a_model_that_predicts_noise_is_refused(sd3: Tiny) -> None:
 
     model = sd3.model.clone()
     model.add_object_patch("model_sampling", comfy.model_sampling.ModelSamplingDiscrete())
-    with pytest.raises(TrainingError, match=r"SD3 is no flow-matching model.*FLUX"):
+    with pytest.raises(TrainingError, match=r"SD3 is not a flow-matching model.*FLUX"):
         host_model(model)
 
 
@@ -248,6 +248,257 @@ def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
     assert [dict(vars(place)) for place in places] == before
 
 
+# --- what graphics cards compute with, as far as a processor shows it -------------------------------------------------
+
+
+@pytest.fixture
+def without_gradients(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ComfyUI as with --use-sage-attention: its attention, in every model, is a kernel that has a forward pass only."""
+    import comfy.ldm.modules.attention as attention
+
+    fast = attention.optimized_attention
+
+    @attention.wrap_attn
+    def forward_only(q: Tensor, k: Tensor, v: Tensor, *args: Any, **named: Any) -> Tensor:
+        return fast(q.detach(), k.detach(), v.detach(), *args, **named)
+
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("comfy.ldm") and vars(module).get("optimized_attention") is fast:
+            monkeypatch.setattr(module, "optimized_attention", forward_only)
+
+
+@pytest.mark.usefixtures("without_gradients")
+@pytest.mark.parametrize("kind", ["flux", "sd3", *tiny_models.FAMILIES])
+def test_attention_kernels_without_gradients_are_replaced(host: Any, kind: str) -> None:
+    import comfy.supported_models
+
+    if kind in tiny_models.FAMILIES and not hasattr(comfy.supported_models, tiny_models.FAMILIES[kind].model):
+        pytest.skip(f"This ComfyUI does not know {kind}.")
+    family = tiny_models.FAMILIES.get(kind)
+    tiny = Tiny(kind, family.load() if family else getattr(tiny_models, kind)(), tiny_models.Words.of(kind))
+    x = torch.randn(1, *(family.latent if family else (16,)), 8, 24, generator=torch.Generator().manual_seed(3))
+    gradients = lora_gradients(tiny, x)
+    without = {name for name, value in gradients.items() if value is None or not value.any()}
+    assert without == (family.unused if family else frozenset())
+
+
+@pytest.mark.usefixtures("without_gradients")
+def test_a_model_that_cannot_be_given_another_attention_is_refused(
+    host: Any, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from incontext_lora.nodes import host_model as module
+
+    monkeypatch.setattr(module, "OPTIONS", {})  # as a model that does not hand them on to its attention
+    tiny = Tiny("chroma", tiny_models.FAMILIES["chroma"].load(), tiny_models.Words.of("chroma"))
+    with pytest.raises(TrainingError, match=r"get no gradient.*double_blocks\.0.*--use-pytorch-cross-attention"):
+        train(host, tiny, vae, dataset, name="no-gradient")
+
+
+def small_card(monkeypatch: pytest.MonkeyPatch, free: float) -> list[Any]:
+    """ComfyUI's own memory management, told that the processor is a card with so many free bytes; what was asked of it."""
+    import comfy.model_management as management
+
+    monkeypatch.setattr(management, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(management, "vram_state", management.VRAMState.NORMAL_VRAM)
+    monkeypatch.setattr(management, "minimum_inference_memory", lambda: 0)
+    monkeypatch.setattr(management, "extra_reserved_memory", lambda: 0)
+    monkeypatch.setattr(
+        management,
+        "get_free_memory",
+        lambda device=None, torch_free_too=False: (free, free) if torch_free_too else free,
+    )
+    monkeypatch.setattr(management, "pin_memory", lambda tensor: False)
+    load, asked = management.load_models_gpu, []
+
+    def recorded(models: Any, memory_required: float = 0, **how: Any) -> None:
+        asked.append(memory_required)
+        load(models, memory_required=memory_required, **how)
+
+    monkeypatch.setattr(management, "load_models_gpu", recorded)
+    return asked
+
+
+@pytest.mark.parametrize("kind", ["flux", "sd3", "chroma", "qwen-image"])
+def test_a_partly_loaded_model_has_the_gradients_of_a_whole_one(
+    host: Any, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management
+
+    def make() -> Tiny:
+        family = tiny_models.FAMILIES.get(kind)
+        return Tiny(kind, family.load() if family else getattr(tiny_models, kind)(), tiny_models.Words.of(kind))
+
+    latent = tiny_models.FAMILIES[kind].latent if kind in tiny_models.FAMILIES else (16,)
+    x = torch.randn(1, *latent, 8, 24, generator=torch.Generator().manual_seed(3))
+    whole = lora_gradients(make(), x)
+    tiny = make()
+    size = tiny.model.model_size()
+    small_card(monkeypatch, 1.6 * size)
+    partly = lora_gradients(tiny, x, memory=int(size))
+    assert 0 < tiny.model.loaded_size() < size
+    assert any(getattr(module, "comfy_cast_weights", False) for module in tiny.transformer.modules())
+    for name, value in whole.items():
+        if value is None:
+            assert partly[name] is None
+        else:
+            torch.testing.assert_close(partly[name], value, rtol=1e-4, atol=1e-6)
+    comfy.model_management.unload_all_models()
+
+
+def test_room_is_made_for_a_step_and_kept_after_samples(
+    host: Any, flux: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from incontext_lora.nodes.host_model import HostModel
+
+    asked = small_card(monkeypatch, 1e12)
+    measured: list[int] = []
+    estimate = HostModel.step_memory
+    monkeypatch.setattr(HostModel, "step_memory", lambda *inputs: measured.append(estimate(*inputs)) or measured[-1])
+    *_, run, _, _ = train(host, flux, vae, dataset, name="room", sample_every=2)
+    assert "a step needs about 0.0 GB beside the model's weights" in (run.folder / "log.txt").read_text()
+    assert asked.count(measured[0]) == 3  # at the start, and after each of the two samples
+
+
+def test_pictures_are_encoded_before_captions_and_encoders_leave(
+    host: Any, sd3: Tiny, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a small card, text encoder and autoencoder would otherwise push each other out for every set."""
+    import comfy.model_management as management
+
+    order: list[str] = []
+    vae = tiny_models.vae()
+
+    class Clip(tiny_models.Words):
+        def encode_from_tokens_scheduled(self, tokens: list[str], add_dict: dict[str, Any]) -> list:
+            order.append("caption")
+            return super().encode_from_tokens_scheduled(tokens, add_dict)
+
+    encode = vae.encode
+    monkeypatch.setattr(vae, "encode", lambda pixels: order.append("picture") or encode(pixels))
+    there: list[list[str]] = []
+    hook = sd3.transformer.register_forward_hook(
+        lambda *_: there.append([type(loaded.model.model).__name__ for loaded in management.current_loaded_models])
+    )
+    train(host, Tiny("sd3", sd3.model, Clip(4096, 2048)), vae, dataset, name="order")
+    hook.remove()
+    assert order[:4] == ["picture"] * 4
+    assert set(order[4:]) == {"caption"}
+    assert {tuple(names) for names in there} == {("SD3",)}
+
+
+class EightBit(nn.Module):
+    """As 8-bit scaled layers: no `nn.Linear`, and computed by casting, which has gradients."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, self.bias)
+
+
+class FourBit(EightBit):
+    """As nunchaku's layers: a kernel without gradients."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.detach())
+
+
+@pytest.mark.parametrize("quantised", [FourBit, EightBit])
+def test_quantised_layers_are_trained_where_they_have_gradients(
+    host: Any, vae: Any, dataset: Dataset, quantised: type[EightBit]
+) -> None:
+    tiny = Tiny("chroma", tiny_models.FAMILIES["chroma"].load(), tiny_models.Words.of("chroma"))
+    for block in (*tiny.transformer.double_blocks, *tiny.transformer.single_blocks):
+        for name, module in list(block.named_modules()):
+            if isinstance(module, nn.Linear):
+                parent, _, last = name.rpartition(".")
+                setattr(block.get_submodule(parent), last, quantised(module))
+    if quantised is FourBit:
+        with pytest.raises(TrainingError, match=r"is a FourBit, which computes without gradients.*bf16, fp16 or fp8"):
+            train(host, tiny, vae, dataset, name="four-bit")
+    else:
+        lora, *_ = train(host, tiny, vae, dataset, name="eight-bit")
+        assert len(lora) == 3 * len(target_modules(tiny.transformer, Targets.ATTENTION_MLP))
+        assert all(value.any() for key, value in lora.items() if key.endswith("lora_up.weight"))
+
+
+def scaled_fp8_flux(fast: bool) -> Tiny:
+    """FLUX's class with weights in scaled fp8, as ComfyUI loads such files; ``fast``: it multiplies in 8 bits."""
+    import comfy.model_patcher
+    import comfy.ops
+    import comfy.supported_models
+
+    config = comfy.supported_models.Flux(flux_sizes({"image_model": "flux", **tiny_models.FLUX}))
+    config.set_inference_dtype(torch.float8_e4m3fn, torch.float32)
+    config.custom_operations = comfy.ops.fp8_ops if fast else comfy.ops.manual_cast
+    with torch.inference_mode():
+        model = config.get_model({})
+        model.diffusion_model.load_state_dict(
+            {
+                name: value.to(torch.float8_e4m3fn) if value.ndim == 2 else value
+                for name, value in tiny_models.random_weights(model.diffusion_model.to(torch.float32)).items()
+            },
+            assign=True,
+        )
+        return Tiny(
+            "flux",
+            comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu")),
+            tiny_models.Words.of("flux"),
+        )
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+@pytest.mark.parametrize("fast", [False, True])
+def test_weights_in_8_bits_are_cast_to_what_is_computed_in(
+    host: Any, vae: Any, dataset: Dataset, fast: bool, precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--fast fp8_matrix_mult`` multiplies 8-bit numbers, which has no gradient; autocast would cast to float32 first."""
+    tiny = scaled_fp8_flux(fast)
+    cast: set[torch.dtype] = set()
+    linear = nn.functional.linear
+
+    def watched(x: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        cast.add(weight.dtype)
+        return linear(x, weight, *rest)
+
+    monkeypatch.setattr(nn.functional, "linear", watched)
+    lora, *_ = train(host, tiny, vae, dataset, name="8-bits", precision=precision.value)
+    assert cast == {{Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}[precision]}
+    assert all(value.any() for key, value in lora.items() if key.endswith("lora_up.weight"))
+    assert tiny.model.model.manual_cast_dtype is torch.float32  # as it was
+
+
+def test_fp16_is_trained_with_scaled_losses(host: Any, flux: Tiny, vae: Any, dataset: Dataset) -> None:
+    seen: set[torch.dtype] = set()
+    layer = flux.transformer.get_submodule("double_blocks.0.img_mlp.0")
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    lora, _, losses, *_ = train(host, flux, vae, dataset, name="fp16", precision=Precision.FP16.value)
+    hook.remove()
+    _, _, expected, *_ = train(host, flux, vae, dataset, name="fp16-exact", precision=Precision.FP32.value)
+    assert seen == {torch.float16}
+    assert losses["loss"] == pytest.approx(expected["loss"], rel=0.02)
+    assert all(value.any() for key, value in lora.items() if key.endswith("lora_up.weight"))
+
+
+def lora_gradients(tiny: Tiny, x: Tensor, memory: int = 0) -> dict[str, Tensor | None]:
+    """The gradient of each trained layer at one step."""
+    from incontext_lora.nodes.in_host import make_adapters
+    from incontext_lora.training.settings import TrainSettings
+
+    model = host_model(tiny.model)
+    with training():
+        adapters = make_adapters(model, TrainSettings(rank=2, alpha=2), None)
+        conditions = [model.encode_caption(tiny.clip, CAPTIONS[1], 1.0, x[0])]
+        with (
+            model.prepared(gradient_checkpointing=True, precision=Precision.FP32, memory=memory),
+            adapters.attached(model.transformer),
+        ):
+            model.predict(x, torch.tensor([0.5]), conditions).square().mean().backward()
+    return {name: layer.lora_up.grad for name, layer in adapters.layers.items()}
+
+
 def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
     """The trained layers that the loss does not depend on. The gradients of all others must be the slope of the loss."""
     from incontext_lora.nodes.in_host import make_adapters
@@ -262,7 +513,10 @@ def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
         for layer in adapters.layers.values():
             nn.init.normal_(layer.lora_up, std=0.02, generator=generator)
         conditions = [model.encode_caption(tiny.clip, caption, 1.0, x[0]) for caption in CAPTIONS[:2]]
-        with model.prepared(gradient_checkpointing=checkpointing), adapters.attached(model.transformer):
+        with (
+            model.prepared(gradient_checkpointing=checkpointing, precision=Precision.FP32),
+            adapters.attached(model.transformer),
+        ):
 
             def loss() -> Tensor:
                 return model.predict(x, sigmas, conditions).square().mean()
@@ -403,7 +657,11 @@ def test_the_same_seed_gives_the_same_lora(host: Any, sd3: Tiny, vae: Any, datas
 def attached_output(tiny: Tiny, adapters: Adapters) -> Tensor:
     model = host_model(tiny.model)
     x, sigmas = noisy(2)
-    with torch.no_grad(), model.prepared(gradient_checkpointing=False), adapters.attached(model.transformer):
+    with (
+        torch.no_grad(),
+        model.prepared(gradient_checkpointing=False, precision=Precision.FP32),
+        adapters.attached(model.transformer),
+    ):
         conditions = [model.encode_caption(tiny.clip, caption, 1.0, x[0]) for caption in CAPTIONS[:2]]
         return model.predict(x, sigmas, conditions)
 

@@ -113,7 +113,6 @@ def run(
             references=references,
             shift=lambda position: position,
             device=CPU,
-            autocast=None,
             hooks=replace(every, **hooks),
         )
     watched.seen = toy.seen
