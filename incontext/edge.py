@@ -35,3 +35,12 @@ def without_extension(pictures: Tensor, width: int, height: int) -> Tensor:
     size = (pictures.shape[2], pictures.shape[1])
     extensions = {(width + missing(width, step), height + missing(height, step)) for step in _STEPS}
     return pictures[:, :height, :width] if size in extensions else pictures
+
+
+def extended_to(masks: Tensor, rows: int, columns: int) -> Tensor:
+    """Masks [batch, H, W] extended as their canvas was, where it has ``rows`` × ``columns`` cells of one of the grids."""
+    height, width = masks.shape[-2:]
+    for step in _STEPS:
+        if (-(-height // step), -(-width // step)) == (rows, columns):
+            return extended_mask(masks, step)
+    return masks

@@ -427,7 +427,7 @@ class InContextReferenceAttention(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "How strongly painted panels look at given ones, for FLUX, Chroma and SD3. 1 leaves the model as it is; 1.3 "
-                "holds on to a reference more, below 1 less. It takes some memory and time for the attention's bias."
+                "holds on to a reference more, below 1 less. It works with every attention of ComfyUI, Sage too."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion transformer."),
