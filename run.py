@@ -865,6 +865,7 @@ def install_trainer(environment: ModuleType, options: argparse.Namespace) -> Non
         text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
         wanted, left_out = environment.requirements(text, fitting.gpu)
         run_steps(environment.requirement_steps(wanted, fitting, attempt))
+        environment.remove_leftovers(attempt)
         write_whole(attempt / "left-out.json", json.dumps(left_out))
 
     def is_usable(made: Path) -> bool:

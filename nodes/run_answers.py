@@ -16,7 +16,8 @@ from ..incontext.dataset.report import Finding
 from ..incontext.errors import DatasetError, InContextError, TrainingError
 from ..training import monitor
 from ..training.run_folder import Run
-from ..training.sd_scripts import environment, installing, session
+from ..training.sd_scripts import environment, installing, processes, session
+from ..training.sd_scripts.processes import Processes
 from . import host
 from .routes import Json
 
@@ -117,7 +118,18 @@ def trainer() -> Json:
         "cuda": torch.version.cuda or "",
         "gpu": torch.cuda.is_available(),
     }
-    return installing.state(ours, shutil.which("nvidia-smi") is not None, environment.trainer_folder())
+    folder = environment.trainer_folder()
+    kept, problem = Processes(), ""
+    try:
+        kept = Processes.load(folder / processes.FILE)
+    except TrainingError as error:
+        problem = str(error)
+    return {
+        **installing.state(ours, shutil.which("nvidia-smi") is not None, folder),
+        "cards": torch.cuda.device_count() if torch.cuda.is_available() else 0,
+        "processes": {name: getattr(kept, name) for name in processes.SETTABLE},
+        "processes_problem": problem,
+    }
 
 
 def _torchvision() -> str:
@@ -131,6 +143,21 @@ def _torchvision() -> str:
 
 def set_up_trainer(action: str) -> Json:
     installing.begin(installing.command(action), host.comfyui_folder(), environment.trainer_folder())
+    return trainer()
+
+
+def set_processes(values: Json) -> Json:
+    """How many train together from the next training on.
+
+    Raises:
+        TrainingError: where the values are none, or cannot go together.
+    """
+    path = environment.trainer_folder() / processes.FILE
+    try:
+        kept = Processes.load(path)
+    except TrainingError:  # shown with the values that are set now in its place
+        kept = Processes()
+    kept.changed(values).save(path)
     return trainer()
 
 

@@ -9,6 +9,7 @@ POST /incontext_lora/runs/{run}/resume              go on with it in the backgro
 POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
 GET  /incontext_lora/trainer                        whether sd-scripts is installed, its size, the log of an installation
 POST /incontext_lora/trainer                        {"action": "install" or "check"}; a second one is refused
+POST /incontext_lora/trainer/processes              {"count", "machines", "rank", "address", "port"}, or some of them
 GET  /incontext_lora/datasets/{dataset}             {"dataset": its sets, each with its findings, or null}
 GET  /incontext_lora/datasets/{dataset}/{item}      a small picture of a set
 
@@ -104,6 +105,7 @@ POSTS: dict[str, Callable[[Any, web.Request, Json], Json]] = {
     "/runs/{run}/ask": lambda answers, request, asked: answers.ask(request.match_info["run"], str(asked["what"])),
     "/runs/{run}/resume": lambda answers, request, asked: answers.resume(request.match_info["run"]),
     "/runs/{run}/use": lambda answers, request, asked: answers.use(request.match_info["run"], str(asked["checkpoint"])),
+    "/trainer/processes": lambda answers, request, asked: answers.set_processes(asked),
     "/trainer": lambda answers, request, asked: _set_up(answers, request, str(asked["action"])),
 }
 PICTURES: dict[str, Callable[[Any, web.Request], Any]] = {

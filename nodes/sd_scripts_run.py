@@ -21,6 +21,7 @@ from ..training.items import read_picture
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
 from ..training.sd_scripts.architectures import architecture
+from ..training.sd_scripts.processes import FILE, Processes
 from ..training.sd_scripts.settings import SdSettings
 from . import host
 from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
@@ -62,10 +63,11 @@ def train(
     if result.state == run_folder.CANCELLED:  # stopped from the monitor
         host.send_text(node_id, result.message)
         raise comfy.model_management.InterruptProcessingException
-    if result.lora is None:
+    if result.lora is None and result.state != run_folder.FINISHED:
         raise TrainingError(result.message)
-    host.send_text(node_id, f"finished: {result.lora.name}")
-    return result.lora.name, {"loss": run.losses()}, samples(run, dataset), run
+    lora = result.lora.name if result.lora else ""  # a machine that helps another has none
+    host.send_text(node_id, f"finished: {lora or result.message}")
+    return lora, {"loss": run.losses()}, samples(run, dataset), run
 
 
 # --- from widgets to an order ---------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ def place() -> session.Place:
         loras=host.loras_output_folder(),
         comfyui=host.comfyui_folder(),
         tokenizers=folder / "tokenizers",
-        processes=supervise.Processes.load(folder / "processes.json"),
+        processes=Processes.load(folder / FILE),
         on_cpu=not session.has_gpu(trainer.python),
     )
 

@@ -1,6 +1,7 @@
 """A stand-in for the trainer: a real process with the same arguments, events and files, that behaves as it is told.
 
-STAND_IN holds JSON: ``load`` seconds while the models are loaded, ``pause`` seconds per step, ``fail`` in a phase
+STAND_IN holds JSON: ``silent`` as on a machine that helps another,
+``load`` seconds while the models are loaded, ``pause`` seconds per step, ``fail`` in a phase
 with ``words``, ``no_file``, ``wrong_file``, ``ignore`` requests, ``fork`` a child that leaves the process group,
 ``full_disk``.
 """
@@ -23,6 +24,8 @@ began = time.monotonic()
 
 
 def event(kind: str, **values: Any) -> None:
+    if told.get("silent"):
+        return
     with (run / "events.jsonl").open("a") as file:
         seconds = round(time.monotonic() - began, 3)
         file.write(json.dumps({"time": time.time(), "seconds": seconds, "event": kind, **values}) + "\n")

@@ -271,6 +271,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
     yield run, settle
     supervise.kill(run.folder)
     (folder / "trainer.json").unlink()
+    (folder / "processes.json").unlink(missing_ok=True)
 
 
 def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_in: Any) -> None:
@@ -291,6 +292,21 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     shown.locator("[data-tab=log]").click()
     shown.locator(".incontext-log", has_text="segment 2").wait_for()
     interface.screenshot("training-sd-scripts")
+    shown.locator("[data-tab=trainer]").click()
+    fields = shown.locator(".incontext-processes input:visible")
+    fields.first.wait_for()
+    assert [field.get_attribute("name") for field in fields.all()] == ["count", "machines"]
+    shown.locator("[name=machines]").fill("2")
+    assert [field.get_attribute("name") for field in fields.all()] == ["count", "machines", "rank", "address", "port"]
+    shown.locator("[name=count]").fill("4")
+    shown.locator("[data-action=processes]").click()
+    interface.page.get_by_text("where no other machine reaches the first one").first.wait_for()
+    shown.locator("[name=address]").fill("gpu-1")
+    shown.locator("[data-action=processes]").click()
+    interface.page.get_by_text("From the next training on: 4 processes.").first.wait_for()
+    kept = json.loads((interface.server.base / "data" / "trainer" / "processes.json").read_text())
+    assert (kept["count"], kept["machines"], kept["rank"], kept["address"]) == (4, 2, 0, "gpu-1")
+    interface.screenshot("training-processes")
 
 
 def test_what_the_trainer_takes_is_said_before_it_is_installed(interface: Interface) -> None:

@@ -21,6 +21,7 @@ from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
 from incontext_lora.training.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import environment, installing, session, supervise
+from incontext_lora.training.sd_scripts.processes import Processes
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -391,3 +392,25 @@ def test_findings_stand_with_their_sets(client: Client, dataset: Dataset) -> Non
 def test_the_node_says_which_dataset_it_built(host: HostPack, dataset: Dataset) -> None:
     output = host.output("InContextBuildDataset", folder="shown-sets", recipe=RECIPE)
     assert output.ui["incontext_dataset"] == ["shown-sets"]
+
+
+def test_how_many_processes_train_together(client: Client, trainer_folder: Path) -> None:
+    told = client.get("trainer")[1]
+    assert told["processes"] == {"count": 1, "machines": 1, "rank": 0, "address": "127.0.0.1", "port": 29500}
+    assert told["cards"] == 0
+    status, told = client.post("trainer/processes", {"count": 4, "machines": 2, "address": "gpu-1", "rank": 1})
+    assert status == 200
+    assert told["processes"] == {"count": 4, "machines": 2, "rank": 1, "address": "gpu-1", "port": 29500}
+    assert Processes.load(trainer_folder / "processes.json") == Processes(4, 2, 1, "gpu-1")
+    for values, said in (
+        ({"count": 3}, "Choose a multiple of 2"),
+        ({"address": "--config_file=/tmp/x"}, "host name or an IP address"),
+        ({"config": "/tmp/x"}, "'config' cannot be set"),
+    ):
+        status, told = client.post("trainer/processes", values)
+        assert (status, said in told["error"]) == (400, True), told
+    assert Processes.load(trainer_folder / "processes.json") == Processes(4, 2, 1, "gpu-1"), "nothing was kept of those"
+    (trainer_folder / "processes.json").write_text("{")
+    assert "cannot be read" in client.get("trainer")[1]["processes_problem"]
+    assert client.post("trainer/processes", {"count": 2})[1]["processes_problem"] == ""
+    assert Processes.load(trainer_folder / "processes.json") == Processes(2)

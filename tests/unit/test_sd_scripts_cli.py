@@ -19,6 +19,7 @@ from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import cli, supervise
 from incontext_lora.training.sd_scripts.presets import preset
+from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Optimiser, Sizes
 
 # run.py train, with the stand-in in place of the runner and no question to torch about a graphics card
@@ -53,6 +54,16 @@ class TestOptions:
     def test_every_setting_has_an_option(self) -> None:
         made = cli.settings(given("--sizes", Sizes.FULL.value, "--public-metadata", "--ema", "0.9"))  # type: ignore[arg-type]
         assert (made.sizes, made.public_metadata, made.ema) == (Sizes.FULL, True, 0.9)
+
+    def test_processes_and_machines(self) -> None:
+        """What is not given is as the machine keeps it; a file of Accelerate's counts only where nothing is given."""
+        kept = Processes(count=2, port=29600, config="accelerate.yaml")
+        assert cli.processes(given(), kept) == kept  # type: ignore[arg-type]
+        assert cli.processes(given("--processes", "4"), kept) == Processes(4, port=29600)  # type: ignore[arg-type]
+        words = "--processes 8 --machines 2 --machine-rank 1 --main-address gpu-1 --main-port 29700"
+        assert cli.processes(given(*words.split()), kept) == Processes(8, 2, 1, "gpu-1", 29700)  # type: ignore[arg-type]
+        with pytest.raises(TrainingError, match="reaches the first one"):
+            cli.processes(given("--processes", "4", "--machines", "2"), kept)  # type: ignore[arg-type]
 
     def test_what_is_missing_is_named(self) -> None:
         with pytest.raises(TrainingError, match="--architecture and --model must be given"):

@@ -79,6 +79,8 @@ class TestCheckout:
         }  # fmt: skip
         assert not (checkout / "configs" / "qwen3_06b" / "tokenizer.json").exists()
         assert environment.lacking(checkout) == []
+        environment.remove_leftovers(tmp_path / "made")
+        assert [path.name for path in (tmp_path / "made").iterdir()] == ["sd-scripts"]
         (checkout / "hunyuan_image_minimal_inference.py").unlink()
         assert environment.lacking(checkout) == ["hunyuan_image_minimal_inference.py"]
         assert before == sorted(str(path) for path in mirror.rglob("*")), "the mirror was written to"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
+from incontext_lora.training.sd_scripts.processes import Processes
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 
@@ -245,6 +247,41 @@ class TestStop:
         assert supervise.members(run.folder)
         assert supervise.sweep(place.runs) == [run.folder]
         assert supervise.members(run.folder) == []
+
+
+class TestSeveralMachines:
+    """The stand-in ends as the runner of a machine that is not the first: without a word, and without a LoRA."""
+
+    def test_one_that_helps_ends_well_without_a_lora(
+        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
+        until(lambda: session.last_state(run))
+        session.stop(run, process)
+        session.settle(run, place.loras, process.returncode, stopped=True)
+        second = replace(place, processes=Processes(2, 2, 1, "first"))
+        launched: list[tuple[str, ...]] = []
+
+        def launch(*arguments: Any, **named: Any) -> supervise.Launch:
+            launched.append(supervise_launch(*arguments, **named).arguments)
+            return supervise_launch(*(arguments[0], arguments[1], Processes(), arguments[3]), **named)
+
+        supervise_launch = supervise.launch
+        monkeypatch.setattr(supervise, "launch", launch)  # Accelerate is not here
+        monkeypatch.setenv("STAND_IN", json.dumps({"silent": True, "no_file": True}))
+        helping, process = session.join(run, second)
+        try:
+            assert helping.folder != run.folder
+            assert follow(helping, process) == 0
+            result = session.settle(helping, place.loras, 0)
+        finally:
+            supervise.kill(helping.folder)
+        assert (result.state, result.lora) == (run_folder.FINISHED, None)
+        assert "on the first machine" in result.message
+        assert "--machine_rank 1 --main_process_ip first" in " ".join(launched[0])
+        options = (helping.folder / "job-1" / "job.toml").read_text()
+        assert f'resume = "{session.last_state(run)[0].as_posix()}"' in options  # type: ignore[index]
+        assert not place.loras.exists() or not list(place.loras.iterdir())
 
 
 class TestSurvival:

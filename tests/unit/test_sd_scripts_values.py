@@ -6,6 +6,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -329,9 +330,41 @@ class TestLaunch:
         assert Processes.load(path) == Processes()
         path.write_text('{"count": 2}')
         assert Processes.load(path).count == 2
+        Processes(count=4, machines=2, address="gpu-1.lan", config="x").save(path)
+        assert Processes.load(path) == Processes(count=4, machines=2, address="gpu-1.lan", config="x")
         path.write_text('{"counts": 2}')
         with pytest.raises(TrainingError, match="counts"):
             Processes.load(path)
+
+
+class TestProcesses:
+    @pytest.mark.parametrize(
+        ("values", "said"),
+        [
+            ({"count": 0}, "at least 1"),
+            ({"count": "2"}, "whole number"),
+            ({"count": True}, "whole number"),
+            ({"machines": 0}, "at least 1"),
+            ({"count": 3, "machines": 2, "address": "a"}, "Choose a multiple of 2"),
+            ({"count": 2, "machines": 2, "rank": 2, "address": "a"}, "the first is 0 and the last 1"),
+            ({"rank": -1}, "the first is 0"),
+            ({"count": 2, "machines": 2}, "where no other machine reaches the first one"),
+            ({"port": 0}, "between 1 and 65535"),
+            ({"address": "--config_file=/tmp/x"}, "host name or an IP address"),
+            ({"address": ""}, "host name or an IP address"),
+            ({"address": "a b"}, "host name or an IP address"),
+            ({"address": 7}, "host name or an IP address"),
+            ({"config": "/tmp/x"}, "'config' cannot be set"),
+            ({"cpu": True}, "'cpu' cannot be set"),
+        ],
+    )
+    def test_what_cannot_be_is_said(self, values: dict[str, Any], said: str) -> None:
+        with pytest.raises(TrainingError, match=said):
+            Processes().changed(values)
+
+    @pytest.mark.parametrize("address", ["10.0.0.1", "gpu-1.lan", "::1", "fe80::1", "A"])
+    def test_addresses(self, address: str) -> None:
+        assert Processes().changed({"count": 4, "machines": 2, "rank": 1, "address": address}).address == address
 
 
 class TestWords:
@@ -351,6 +384,8 @@ class TestWords:
                 "this graphics card",
             ),
             ("No data found. Please verify arguments", "no pictures"),
+            ("RuntimeError: CUDA error: invalid device ordinal", "fewer graphics cards than processes"),
+            ("EADDRINUSE, Address already in use", "with --main-port"),
         ],
     )
     def test_causes(self, line: str, expected: str) -> None:

@@ -9,7 +9,9 @@ preflight      which model file is which, by its header only
 data           the dataset as the trainer reads it, named by its content
 job            settings → job.toml, dataset.toml, prompts.json: pure values
 runner         run by the trainer's interpreter: the checkout's trainer, watched and steered
+archive        the trainer's files, where there is no git
 process        processes that outlive the one that started them
+processes      how many train together
 supervise      starts the trainer's process, finds it again, stops it
 outcome        what became of a run, in words
 session        from a dataset to a LoRA: start, watch, settle, resume, continue

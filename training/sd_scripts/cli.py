@@ -19,8 +19,8 @@ from ..run_folder import Run
 from . import environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset
+from .processes import FILE, Processes
 from .settings import SdSettings
-from .supervise import Processes
 
 MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
@@ -35,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="of the run and the LoRA (default: the dataset's)")
     made.add_argument("--continue", dest="weights", type=Path, metavar="LORA", help="train this LoRA further")
     made.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or interrupted")
+    _add_processes(
+        made.add_argument_group("several graphics cards", "what is not given is as the monitor's tab Trainer says")
+    )
     made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
     made.add_argument("--models", type=Path, nargs="*", default=[], help=argparse.SUPPRESS)
     made.add_argument("--output", type=Path, required=True, help="ComfyUI's output folder")
@@ -43,6 +46,34 @@ def parser() -> argparse.ArgumentParser:
         option = f"--{field.name.replace('_', '-')}"
         made.add_argument(option, dest=f"set_{field.name}", help="in place of the preset's", **_kind(default))
     return made
+
+
+def _add_processes(group: Any) -> None:
+    group.add_argument("--processes", type=int, metavar="NUMBER", help="in all, one for each card")
+    group.add_argument(
+        "--machines", type=int, metavar="NUMBER", help="run this command on each, with the dataset shared"
+    )
+    group.add_argument("--machine-rank", type=int, metavar="NUMBER", help="which one this is; the first is 0")
+    group.add_argument("--main-address", metavar="HOST", help="of the first machine, as the others reach it")
+    group.add_argument("--main-port", type=int, metavar="NUMBER", help="of the first machine")
+
+
+def processes(options: argparse.Namespace, kept: Processes) -> Processes:
+    """How many train together: what is kept for this machine, and what the command says in its place.
+
+    Raises:
+        TrainingError: where the values cannot go together.
+    """
+    given = {
+        "count": options.processes,
+        "machines": options.machines,
+        "rank": options.machine_rank,
+        "address": options.main_address,
+        "port": options.main_port,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    made = kept.changed(given)
+    return replace(made, config="") if given else made  # a file of Accelerate's would come before them
 
 
 def _kind(default: Any) -> dict[str, Any]:
@@ -100,7 +131,7 @@ def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.
         loras=options.output / "loras",
         comfyui=options.comfyui,
         tokenizers=environment.trainer_folder() / "tokenizers",
-        processes=Processes.load(environment.trainer_folder() / "processes.json"),
+        processes=processes(options, Processes.load(environment.trainer_folder() / FILE)),
         on_cpu=not session.has_gpu(trainer.python),
     )
 
@@ -130,8 +161,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         where = place(options, environment.find())
         if options.resume:
-            run = Run(options.resume.expanduser().resolve())
-            process = session.resume(run, where)
+            run, process = session.join(Run(options.resume.expanduser().resolve()), where)
         else:
             run, process = session.start(order(options), where)
     except (InContextError, environment.TrainerNotInstalled) as error:

@@ -399,6 +399,13 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
     ]
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Delete what only the installation needed."""
+    (folder / "sd-scripts.zip").unlink(missing_ok=True)
+    for name in ("uv", "sd-scripts.git"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
 def pip(venv: Path) -> tuple[str, ...]:
     return (str(python_of(venv)), "-m", "pip", "--no-input", "--disable-pip-version-check")
 

@@ -36,7 +36,9 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
      "The graphics driver is too old for the trainer's torch. Update the driver."),
     (r"Address already in use|EADDRINUSE",
-     "The port for several processes is taken. Choose another in processes.json of the trainer's folder."),
+     "The port for several processes is taken. Choose another in the monitor's tab Trainer, or with --main-port."),
+    (r"invalid device ordinal",
+     "There are fewer graphics cards than processes. Choose fewer in the monitor's tab Trainer, or with --processes."),
     (r"ModuleNotFoundError|ImportError",
      "The trainer's environment lacks a package. `python run.py trainer check` says which."),
 )  # fmt: skip

@@ -30,8 +30,8 @@ from . import data, job, outcome, preflight, stopping, supervise
 from .architectures import Architecture, architecture
 from .environment import LONGEST_PATH, Trainer, long_paths_enabled
 from .process import no_window
+from .processes import Processes
 from .settings import SdSettings
-from .supervise import Processes
 
 TRAINER = "sd-scripts"
 ENDED = "ended"
@@ -144,7 +144,12 @@ def start(order: Order, place: Place, go_on: Callable[[], None] = lambda: None) 
     Raises:
         TrainingError: where it cannot begin; the message says why.
     """
-    recipe = trained_recipe(order)
+    return _start(order, trained_recipe(order), place, job.Segment(weights=order.weights), go_on)
+
+
+def _start(
+    order: Order, recipe: Recipe, place: Place, segment: job.Segment, go_on: Callable[[], None]
+) -> tuple[Run, subprocess.Popen[bytes]]:
     check_length(place.runs, run_folder.safe_name(order.name))
     writer = RunWriter.create(
         place.runs,
@@ -158,7 +163,7 @@ def start(order: Order, place: Place, go_on: Callable[[], None] = lambda: None) 
     )
     run = writer.run
     try:
-        return run, _begin(order, recipe, place, writer, job.Segment(weights=order.weights), go_on)
+        return run, _begin(order, recipe, place, writer, segment, go_on)
     except TrainingError as error:
         writer.event(run_folder.FAILED, error=str(error))
         raise
@@ -196,6 +201,27 @@ def resume(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> 
         writer.close()
 
 
+def join(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
+    """Go on with a run on this machine; where it is not the first one, help with it from a run folder of its own.
+
+    Args:
+        run: where it is not the first machine, of that one, on a disk that both see.
+
+    Raises:
+        TrainingError: as `resume`.
+    """
+    if place.processes.is_first:
+        return run, resume(run, place, go_on)
+    order = Order.read(run)
+    saved = last_state(run)
+    if saved is None:
+        raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
+    state, step = saved
+    segment = job.Segment(first_step=step, state=state, weights=order.weights)
+    helping = replace(order, name=f"{run.name}-machine-{place.processes.rank}")
+    return _start(helping, order.recipe, place, segment, go_on)
+
+
 def last_state(run: Run) -> tuple[Path, int] | None:
     """The newest whole state and its step; a state that is still being written has another name."""
     for folder in sorted((run.folder / STATE).glob("step*"), reverse=True):
@@ -220,7 +246,9 @@ def _begin(
     family = order.architecture
     layout = order.dataset.layout
     check_space(run.folder, settings)
-    writer.event(run_folder.STARTED, steps=settings.steps, segment=segment.number, first_step=segment.first_step)
+    helps = {} if place.processes.is_first else {"machine_rank": place.processes.rank}
+    began = {"steps": settings.steps, "segment": segment.number, "first_step": segment.first_step}
+    writer.event(run_folder.STARTED, **began, **helps)
     writer.event(run_folder.PHASE, phase="preparing the data")
     sizes = data.rungs(layout.width, layout.height, family.size_step, settings.sizes)
     fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
@@ -500,6 +528,9 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
     lines = supervise.tail(run.folder)
     writer = RunWriter(run)
     try:
+        if segment[:1] and segment[0].get("machine_rank") and code in (None, 0):
+            words = "This machine has helped; the LoRA, or the state to resume from, is on the first machine."
+            return _note(writer, Outcome(run_folder.FINISHED, None, words))
         if said.get("outcome") == "trained" and code in (None, 0):
             try:
                 path = publish(run, loras)

@@ -26,6 +26,7 @@ from ...incontext.errors import TrainingError
 from ..run_folder import write_atomically
 from .environment import Trainer
 from .process import birth, start_detached
+from .processes import Processes
 
 RUNNER = Path(__file__).with_name("runner.py")
 MARK = "INCONTEXT_LORA_RUN"
@@ -37,43 +38,6 @@ WISHES = ("stop", "save", "sample")  # what a training can be asked for
 
 # lead an interpreter away from its own packages
 _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
-
-
-@dataclass(frozen=True)
-class Processes:
-    """How many processes train together, through Accelerate; a setting of the machine, never of a workflow.
-
-    Attributes:
-        count: processes in all.
-        machines, rank: how many machines there are, and which one this is.
-        address, port: of the first machine.
-        config: a file that ``accelerate config`` wrote; it comes before the values above.
-        cpu: compute on processors even where there is a graphics card.
-    """
-
-    count: int = 1
-    machines: int = 1
-    rank: int = 0
-    address: str = "127.0.0.1"
-    port: int = 29500
-    config: str = ""
-    cpu: bool = False
-
-    @staticmethod
-    def load(path: Path) -> Processes:
-        """From the settings file; one process where there is none.
-
-        Raises:
-            TrainingError: where the file cannot be read.
-        """
-        if not path.exists():
-            return Processes()
-        try:
-            return Processes(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise TrainingError(
-                f"{path} cannot be read: {error}. Correct it, or remove it to train in one process."
-            ) from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""How many processes train together, on how many machines: a setting of the machine, never of a workflow.
+
+Hugging Face Accelerate starts them and brings their gradients together. It is kept in a file of the trainer's folder, so
+that the node, the monitor and the command line agree; the command line can say otherwise for one run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...incontext.errors import TrainingError
+from ..run_folder import write_atomically
+
+FILE = "processes.json"
+LOCAL = "127.0.0.1"
+# what the interface may set; a file of Accelerate's may name programs, so that no page can choose one
+SETTABLE = ("count", "machines", "rank", "address", "port")
+_ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes train together.
+
+    Attributes:
+        count: processes in all, one for each graphics card.
+        machines, rank: how many machines there are, and which one this is; the first is 0.
+        address, port: of the first machine, as the others reach it.
+        config: a file that ``accelerate config`` wrote; it comes before the values above.
+        cpu: compute on processors even where there is a graphics card.
+
+    Raises:
+        TrainingError: where the values cannot go together.
+    """
+
+    count: int = 1
+    machines: int = 1
+    rank: int = 0
+    address: str = LOCAL
+    port: int = 29500
+    config: str = ""
+    cpu: bool = False
+
+    def __post_init__(self) -> None:
+        for name, title in (("count", "Processes"), ("machines", "Machines"), ("rank", "Machine"), ("port", "Port")):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TrainingError(f"{title} is {value!r}; it must be a whole number.")
+        if self.count < 1:
+            raise TrainingError(f"Processes is {self.count}; it must be at least 1.")
+        if self.machines < 1:
+            raise TrainingError(f"Machines is {self.machines}; it must be at least 1.")
+        if self.count % self.machines:
+            raise TrainingError(
+                f"{self.count} processes cannot be shared out evenly to {self.machines} machines. Choose a multiple of "
+                f"{self.machines}, with as many processes on each machine."
+            )
+        if not 0 <= self.rank < self.machines:
+            raise TrainingError(
+                f"Machine is {self.rank}; of {self.machines} machines the first is 0 and the last {self.machines - 1}."
+            )
+        if not 0 < self.port < 65536:
+            raise TrainingError(f"Port is {self.port}; it must be between 1 and 65535.")
+        if not isinstance(self.address, str) or not _ADDRESS.fullmatch(self.address):
+            raise TrainingError(f"Address is {self.address!r}; it must be a host name or an IP address.")
+        if self.machines > 1 and self.address == LOCAL:
+            raise TrainingError(
+                f"Address is {LOCAL}, where no other machine reaches the first one. Give that one's name or address in the "
+                "network, on all of them."
+            )
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this machine keeps the run and its LoRA; the others help."""
+        return self.rank == 0
+
+    @staticmethod
+    def load(path: Path) -> Processes:
+        """From the settings file; one process where there is none.
+
+        Raises:
+            TrainingError: where the file cannot be read.
+        """
+        if not path.exists():
+            return Processes()
+        try:
+            return Processes(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, TrainingError) as error:
+            raise TrainingError(
+                f"{path} cannot be read: {error}. Correct it, or remove it to train in one process."
+            ) from error
+
+    def save(self, path: Path) -> None:
+        """
+        Raises:
+            TrainingError: where the file cannot be written.
+        """
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+        except OSError as error:
+            raise TrainingError(f"{path} cannot be written: {error}. Allow writing there.") from error
+
+    def changed(self, values: Mapping[str, Any]) -> Processes:
+        """With some of the values that may be set.
+
+        Raises:
+            TrainingError: for others, and where they cannot go together.
+        """
+        strange = [name for name in values if name not in SETTABLE]
+        if strange:
+            raise TrainingError(f"{strange[0]!r} cannot be set; {', '.join(SETTABLE)} can.")
+        return replace(self, **values)
