@@ -5,6 +5,7 @@
     python run.py test [kind ...]        all tests, or those of some kinds; options for pytest after --
     python run.py serve [--port N]       ComfyUI with the pack and the demo models, in the browser
     python run.py bench [name ...]       all benchmarks, or those named; --json FILE writes them
+    python run.py bench gpu [--card 24]  time and memory on a graphics card, or on one that acts like a smaller one
     python run.py trainer install        the sd-scripts trainer, in an environment of its own (also: check, remove)
     python run.py train --dataset DIR …  train a LoRA with it, without the browser
 
@@ -777,6 +778,8 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
     command = [*module_command(work.host.python, "bench"), *options.names]
     if options.json:
         command += ["--json", str(options.json.resolve())]
+    if options.lines:
+        command += ["--lines", str(options.lines.resolve())]
     command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui), *extra]
     return run_child(command, ROOT, work.environment)
 
@@ -1184,6 +1187,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command = add("bench", bench, "run all benchmarks, or the named ones")
     command.add_argument("names", nargs="*", metavar="name")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    command.add_argument("--lines", type=Path, metavar="FILE", help="append what each part of `gpu` measured there")
     command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
     command.add_argument("action", choices=("install", "check", "remove"))
     source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # for who installs from the interface

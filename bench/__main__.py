@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
+from .gpu.parts import SECONDS, Options, gpu_figures
 from .in_host import step_figures
 from .peers import peer_figures
 from .references import reference_figures
@@ -19,6 +20,7 @@ from .start import added_milliseconds
 
 Say = Callable[[str], None]
 
+GPU = "gpu"
 BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "start": lambda base, say: [added_milliseconds()],
     "train_in_host": lambda base, say: step_figures(base),
@@ -32,14 +34,32 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="run.py bench")
-    parser.add_argument("names", nargs="*", help=f"which of {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("names", nargs="*", help=f"which of {', '.join((*BENCHMARKS, GPU))} (default: all)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
+    card = parser.add_argument_group("of gpu, which needs a graphics card")
+    card.add_argument("--card", type=float, metavar="GB", help="act like a smaller card, such as 24")
+    card.add_argument("--parts", default="", help="only these parts, with commas between them")
+    card.add_argument("--seconds", type=float, default=SECONDS, help="for all parts (default: %(default)g)")
+    card.add_argument("--work", type=Path, help="folder with room for 55 GB of model files (default: memory)")
+    card.add_argument("--lines", type=Path, help="append one line of JSON per part there")
+    card.add_argument("--trainer", nargs=2, metavar=("PYTHON", "CHECKOUT"), help="an sd-scripts that is not installed")
+    card.add_argument("--tiny", action="store_true", help="small models, to try the parts on any machine")
     args = parser.parse_args()
-    unknown = set(args.names) - set(BENCHMARKS)
+    options = Options(
+        card=args.card,
+        tiny=args.tiny,
+        parts=tuple(filter(None, args.parts.split(","))),
+        seconds=args.seconds,
+        work=args.work,
+        lines=args.lines,
+        trainer=tuple(args.trainer) if args.trainer else None,
+    )
+    benchmarks = {**BENCHMARKS, GPU: lambda base, say: gpu_figures(options, say)}
+    unknown = set(args.names) - set(benchmarks)
     if unknown:
-        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"there is no benchmark {', '.join(sorted(unknown))}; there are {', '.join(benchmarks)}")
     os.environ["COMFYUI_PATH"] = str(args.comfyui)
     figures: list[Figure] = []
     last = ""
@@ -51,7 +71,7 @@ def main() -> None:
             print(f"  {phase}", flush=True)
             last = phase
 
-    for name, run in BENCHMARKS.items():
+    for name, run in benchmarks.items():
         if not args.names or name in args.names:
             print(f"{name} …", flush=True)
             figures += run(args.base, say)

@@ -16,7 +16,7 @@ class Figure:
         name: ``group.figure``, the same over time.
         value: the median, where there are several measurements.
         min, max: of the measurements.
-        unit: ``ms``, ``s``, ``share``, ``ratio``.
+        unit: ``ms``, ``s``, ``share``, ``ratio``, ``GB``.
         bound: what it must reach, e.g. ``<= 50``; empty where nothing was promised.
         detail: how it was measured.
     """

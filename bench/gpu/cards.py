@@ -1,0 +1,124 @@
+"""`docs/cards.md` from the lines of one or several cards: `python -m bench.gpu.cards LINES… > docs/cards.md`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from .parts import PARTS, answers
+
+Results = Sequence[Mapping[str, Any]]
+UNKNOWN = "not measured"
+HEAD = """# Graphics cards
+
+Measured by `python run.py bench gpu` with FLUX.1 at its full size and random weights, so nothing here says how good a LoRA is;
+only time and memory. "GB" is 10⁹ bytes that tensors have on the card; a card also needs about 0.5 GB beside them.
+"""
+PRESETS = ("official (about 48 GB)", "80 GB", "40 GB", "24 GB", "16 GB", "12 GB", "10 GB", "8 GB")
+
+
+def render(cards: Sequence[Results]) -> str:
+    """The document; each card has a section."""
+    return "\n".join([HEAD, *(section(results) for results in cards)])
+
+
+def section(results: Results) -> str:
+    machine = next(iter(answers(results, "machine")), {})
+    versions = ", ".join(
+        f"{name} {machine[name]}" for name in ("driver", "torch", "ComfyUI", "Python") if machine.get(name)
+    )
+    shown = f", limited to {machine['limit']:g} GB" if machine.get("limit") else ""
+    title = f"## {machine.get('card', 'A card of unknown name')}, {machine.get('memory', '?')} GB{shown}"
+    lines = [title, "", f"{machine.get('date', '')}; {versions}.", ""]
+    lines += ["### Training on the loaded model", "", "One set per step, rank 16, gradient checkpointing.", ""]
+    lines += table(
+        ("weights", "canvas", "seconds per step", "peak", "in which phase"),
+        [
+            (weights, f"{megapixels} MP", *step_cells(results, weights, megapixels))
+            for weights in ("bf16", "e4m3fn")
+            for megapixels in ("1.0", "1.57", "2.32")
+        ],
+    )
+    lines += ["", "### Other claims", "", *table(("claim", "measured"), claims(results))]
+    lines += ["", "### Presets of the sd-scripts trainer, 1.57 MP", ""]
+    rows = [(preset, *preset_cells(results, preset)) for preset in PRESETS]
+    lines += table(("preset", "peak", "in which phase", "phases"), rows)
+    unfinished = [f"- {one['part']}: {one['failed']}" for one in results if one.get("failed")]
+    if unfinished:
+        lines += ["", "Parts that did not finish:", "", *unfinished]
+    return "\n".join(lines) + "\n"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(row)} |" for row in cells]
+
+
+def step_cells(results: Results, weights: str, megapixels: str) -> tuple[str, str, str]:
+    for one in answers(results, "step"):
+        if (one["precision"], one["megapixels"]) == (weights, megapixels):
+            phase, peak = max(one["peaks"].items(), key=lambda item: item[1], default=("", 0.0))
+            if one.get("failed"):
+                return f"fails: {one['failed'].split(':')[0]}", f"{peak:.1f} GB", phase
+            return f"{median(one['seconds']):.2f}" if one["seconds"] else UNKNOWN, f"{peak:.1f} GB", phase
+    return UNKNOWN, UNKNOWN, ""
+
+
+def claims(results: Results) -> list[tuple[str, str]]:
+    found = {
+        name: next(iter(answers(results, name)), None) for name in ("partial", "stop", "kill", "throughput")
+    }  # fmt: skip
+    partial, stop, kill, throughput = found.values()
+    left = [one["left"] for one in answers(results, "freed")]
+    sampled = {one["given"]: median(one["seconds"]) for one in answers(results, "sampling") if one["seconds"]}
+    rows = [
+        (
+            "LoRA gradients of a partly loaded model against a whole one, lowest cosine of all layers",
+            f"{partial['cosine']:.6f} ({partial['partly_gb']} of {partial['model_gb']} GB loaded)"
+            if partial
+            else UNKNOWN,
+        ),
+        ("Left on the card after unloading", f"{max(left):.2f} GB" if left else UNKNOWN),
+    ]
+    for given in (0, 1, 2):
+        value = f"{sampled[given]:.3f} s" if given in sampled else UNKNOWN
+        rows.append((f"A sampling step at 1.57 MP with {given} of 3 panels given", value))
+    ratio = UNKNOWN
+    if throughput:
+        ours = [sum(one) / len(one) for one in throughput["ours"]]
+        bare = sum(throughput["bare"]) / len(throughput["bare"])
+        ratio = f"{bare * len(ours) / sum(ours):.3f} ({', '.join(f'{one:.2f}' for one in (ours[0], bare, ours[-1]))} s per step)"
+    rows.append(("Speed of sd-scripts through the runner against bare, A B A", ratio))
+    rows.append(
+        ("From the request to stop until a run is saved and ended", f"{stop['seconds']} s" if stop else UNKNOWN)
+    )
+    for name, one in {"a stop": stop, "kill -9": kill}.items():
+        known = one is not None and one["empty"] is not None
+        rows.append((f"Until the card is empty after {name}", f"{one['empty']} s" if one and known else UNKNOWN))
+    return rows
+
+
+def preset_cells(results: Results, preset: str) -> tuple[str, str, str]:
+    for one in answers(results, "preset"):
+        if one["preset"] == preset:
+            peaks = one.get("peaks") or {}
+            phase, peak = max(peaks.items(), key=lambda item: item[1], default=("", 0.0))
+            phases = ", ".join(f"{name} {value:.1f}" for name, value in peaks.items())
+            if one.get("failed"):
+                return one["failed"].split("\n")[0].replace("|", "/"), phase, phases
+            return f"{peak:.1f} GB", phase, phases
+    return UNKNOWN, "", ""
+
+
+def main(files: Sequence[str]) -> None:
+    cards = [[json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()] for file in files]
+    known = {part.name for part in PARTS}
+    print(render([[one for one in card if one["part"] in known] for card in cards]), end="")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

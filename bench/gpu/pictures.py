@@ -1,0 +1,42 @@
+"""The canvases that are measured, and datasets of that size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from ...demo import world
+from ...incontext import layout as layouts
+from ...incontext.dataset import BuildOptions, Dataset, build
+from ...incontext.layout import PanelLayout
+from ...incontext.recipe import Recipe
+
+LAYOUTS = {
+    "1.0": layouts.rows(768, 1344, 3),
+    "1.57": layouts.rows(1024, 1536, 3),  # the published film storyboards
+    "2.32": layouts.grid(1344, 1728, 2, 2),  # the largest of the published tasks
+}
+TINY_LAYOUTS = {
+    "1.0": layouts.rows(64, 192, 3),
+    "1.57": layouts.rows(128, 192, 3),
+    "2.32": layouts.grid(192, 192, 2, 2),
+}
+
+
+def canvases(tiny: bool) -> dict[str, PanelLayout]:
+    """Megapixels → layout."""
+    return TINY_LAYOUTS if tiny else LAYOUTS
+
+
+def dataset(folder: Path, name: str, layout: PanelLayout, count: int = 2) -> Dataset:
+    """``count`` sets of the toy world's pictures, enlarged to the layout's panels."""
+    sets = folder / f"{name}-sets"
+    for number, drawn in enumerate(world.relation_sets(count, 1), 1):
+        target = sets / f"{number:03d}"
+        target.mkdir(parents=True, exist_ok=True)
+        for place, box in enumerate(layout.boxes):
+            picture = Image.fromarray(world.draw_panel(drawn.panels[place % len(drawn.panels)]))
+            picture.resize((box.width, box.height)).save(target / f"{place + 1}.png")
+        (target / "caption.txt").write_text(world.caption(drawn) + "\n", encoding="utf-8")
+    return build(sets, folder / "datasets", Recipe(name, layout), BuildOptions(name=name))

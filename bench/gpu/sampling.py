@@ -1,0 +1,75 @@
+"""Sampling with 0, 1 and 2 of 3 panels given, through Condition Panels: seconds per step."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from itertools import pairwise
+from typing import Any
+
+from . import card, host, pictures
+from .context import Context
+
+STEPS = 5  # the first warms up
+
+
+def main() -> None:
+    context = Context.read()
+    host.start(context)
+    import torch
+
+    layout = pictures.canvases(context.tiny)["1.57"]
+    model, clip, vae = host.model(context), host.clip(context), host.vae(context)
+    with torch.inference_mode():
+        tokens = clip.tokenize("Three panels of one story.")
+        positive = clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": 3.5})
+    for given in (0, 1, 2):
+        peaks = card.Peaks()
+        seconds = sample(model, vae, positive, layout, given)
+        peaks.note()
+        context.answer(figure="sampling", given=given, seconds=seconds, peak=peaks.largest[1])
+    host.free()
+    context.answer(figure="freed", precision="sampling", left=host.allocated())
+
+
+def sample(model: Any, vae: Any, positive: list, layout: Any, given: int) -> list[float]:
+    """Seconds of each step but the first."""
+    import torch
+
+    from ...incontext.stitch import stitch
+    from ...nodes.condition import InContextConditionPanels
+
+    generator = torch.Generator().manual_seed(given)
+    images = [
+        torch.rand(1, box.height, box.width, 3, generator=generator) if place < given else None
+        for place, box in enumerate(layout.boxes)
+    ]
+    canvas = stitch(layout, images)
+    prepared, latent, *_ = host.call(
+        InContextConditionPanels,
+        model=model,
+        vae=vae,
+        canvas=canvas.canvas,
+        mask=canvas.mask,
+        given_panels="keep clean",
+        layout=layout,
+    )
+    core = importlib.import_module("comfy.sample")
+    ends: list[float] = []
+
+    def callback(*_: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        ends.append(time.monotonic())
+
+    with torch.inference_mode():
+        noise = core.prepare_noise(latent["samples"], 0)
+        core.sample(
+            prepared, noise, STEPS, 1.0, "euler", "simple", positive, positive, latent["samples"],
+            noise_mask=latent.get("noise_mask"), callback=callback, disable_pbar=True, seed=0,
+        )  # fmt: skip
+    return [round(end - begin, 4) for begin, end in pairwise(ends)]
+
+
+if __name__ == "__main__":
+    main()
