@@ -6,6 +6,8 @@ All positions are whole pixels of the canvas, x to the right and y down. What li
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -13,10 +15,17 @@ from itertools import accumulate
 from typing import Any
 
 from .errors import LayoutError
+from .plain_text import is_text
+from .strict_json import shown
 
 CANVAS_STEP = 64  # canvas sides; every published LoRA was trained on multiples of it
 PANEL_STEP = 16  # panel sides: 8 px a latent pixel, 2 latent pixels a patch
 SMALLEST_PANEL = 16
+MOST_PANELS = 256  # as many as Panel Layout's grid can have; published tasks have at most nine
+LONGEST_SIDE = 16384  # pixels of the canvas, as in ComfyUI's own widgets
+LARGEST_AREA = 1 << 26  # pixels of the canvas, 8192×8192; as a picture in ComfyUI it takes 800 MB
+LONGEST_NAME = 120  # characters
+LONGEST_TEXT = 50_000  # characters of a widget's text; 256 boxes have 10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +119,18 @@ class PanelLayout:
     def __post_init__(self) -> None:
         if not self.boxes:
             raise LayoutError("A layout needs at least one panel.")
+        _check_size(self.width, self.height, len(self.boxes))
         if not self.names:
             object.__setattr__(self, "names", default_names(self.boxes))
         if len(self.names) != len(self.boxes):
             raise LayoutError(f"{len(self.boxes)} panels have {len(self.names)} names; give one name a panel.")
         if not all(name.strip() for name in self.names):
             raise LayoutError(f"Panel names are {list(self.names)}; none may be empty. Name all panels, or none.")
-        repeated = {name for name in self.names if self.names.count(name) > 1}
+        for name in self.names:
+            _check_name(name)
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
-            raise LayoutError(f"Panel names must differ; used more than once: {', '.join(sorted(repeated))}.")
+            raise LayoutError(f"Panel names must differ; used more than once: {', '.join(repeated)}.")
         if self.placements and len(self.placements) != len(self.boxes):
             raise LayoutError(f"{len(self.boxes)} panels have {len(self.placements)} placements; give one a panel.")
         for name, box in zip(self.names, self.boxes, strict=True):
@@ -129,13 +141,13 @@ class PanelLayout:
                     f"Panel {name} is {box}, which leaves the canvas of {self.width}×{self.height}. "
                     "Move or shrink the panel, or enlarge the canvas."
                 )
-        for i, box in enumerate(self.boxes):
-            for j in range(i):
-                if box.overlaps(self.boxes[j]):
-                    raise LayoutError(
-                        f"Panels {self.names[j]} ({self.boxes[j]}) and {self.names[i]} ({box}) overlap. "
-                        "Move one of them; panels may touch but not overlap."
-                    )
+        overlapping = _overlap(self.boxes)
+        if overlapping:
+            i, j = overlapping
+            raise LayoutError(
+                f"Panels {self.names[i]} ({self.boxes[i]}) and {self.names[j]} ({self.boxes[j]}) overlap. "
+                "Move one of them; panels may touch but not overlap."
+            )
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -194,19 +206,27 @@ class PanelLayout:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> PanelLayout:
+        """Read a layout.
+
+        Raises:
+            LayoutError: where it is not one, or its parts contradict each other.
+        """
         try:
             panels = data["panels"]
+            if not isinstance(panels, list | tuple):
+                raise ValueError(f"panels is {shown(panels)}")
+            _check_size(_whole(data["width"]), _whole(data["height"]), len(panels))
             return PanelLayout(
-                int(data["width"]),
-                int(data["height"]),
-                tuple(Box(*(int(edge) for edge in panel["box"])) for panel in panels),
-                tuple(str(panel["name"]) for panel in panels),
+                _whole(data["width"]),
+                _whole(data["height"]),
+                tuple(Box(*(_whole(edge) for edge in panel["box"])) for panel in panels),
+                tuple(_text(panel["name"]) for panel in panels),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, LayoutError):
                 raise
             raise LayoutError(
-                f"This is no layout: {error!r}. Expected width, height and panels with name and box "
+                f"This is no layout: {shown(error, 120)}. Expected width, height and panels with name and box "
                 "[left, top, width, height]."
             ) from error
 
@@ -241,7 +261,14 @@ def panel_layout(
     Raises:
         LayoutError: where it cannot be.
     """
-    step = int(panel_step)
+    if kind not in {each.value for each in Kind}:
+        raise LayoutError(f"There is no kind of layout {shown(kind)}; there are {', '.join(k.value for k in Kind)}.")
+    try:
+        step = whole_number(str(panel_step))
+    except ValueError:
+        raise LayoutError(f"The panel step is {shown(panel_step)}; expected pixels, such as 16.") from None
+    if kind in (Kind.ROWS.value, Kind.GRID.value):
+        _check_size(width, height, rows)
     match Kind(kind):
         case Kind.ROWS:
             layout = nested(width, height, [1] * rows, gutter=gutter, step=step)
@@ -255,6 +282,7 @@ def panel_layout(
             if not boxes.strip():
                 raise LayoutError("Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line.")
             layout = custom(width, height, *parse_boxes(boxes))
+    _check_length(names, "The panel names")
     written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
     return layout.named(written) if written else layout
 
@@ -298,6 +326,7 @@ def nested(
         LayoutError: where the canvas cannot be divided so.
     """
     _check_canvas(width, height)
+    _check_size(width, height, sum(columns_per_row))
     if not columns_per_row or any(count < 1 for count in columns_per_row):
         raise LayoutError(f"Columns per row are {list(columns_per_row)}; give one positive number for each row.")
     if row_weights is not None and len(row_weights) != len(columns_per_row):
@@ -333,6 +362,8 @@ def divide(
     Raises:
         LayoutError: where that is impossible.
     """
+    if step < 1:
+        raise LayoutError(f"The panel step is {step}; it must be at least 1 px.")
     room = length - gutter * (count - 1)
     if room < count * max(step, SMALLEST_PANEL):
         raise LayoutError(
@@ -371,15 +402,16 @@ def parse_boxes(text: str) -> tuple[tuple[Box, ...], tuple[str, ...]]:
     """
     boxes: list[Box] = []
     names: list[str] = []
+    _check_length(text, "The boxes")
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, separator, numbers = line.rpartition(":")
         try:
-            left, top, width, height = (int(part) for part in numbers.replace(",", " ").split())
+            left, top, width, height = (whole_number(part) for part in numbers.replace(",", " ").split())
         except ValueError:
             raise LayoutError(
-                f"Line {number} is {line.strip()!r}; expected 'left, top, width, height' in pixels, "
+                f"Line {number} is {shown(line.strip(), 80)}; expected 'left, top, width, height' in pixels, "
                 "optionally with 'NAME:' in front."
             ) from None
         boxes.append(Box(left, top, width, height))
@@ -396,13 +428,27 @@ def parse_counts(text: str) -> tuple[int, ...]:
     Raises:
         LayoutError: where this is no list of positive numbers.
     """
+    _check_length(text, "The columns per row")
     try:
-        counts = tuple(int(part) for part in text.replace(",", " ").split())
+        counts = tuple(whole_number(part) for part in text.replace(",", " ").split())
     except ValueError:
         counts = ()
     if not counts or any(count < 1 for count in counts):
-        raise LayoutError(f"Columns per row are {text!r}; expected positive numbers such as '1, 2' for two rows.")
+        raise LayoutError(
+            f"Columns per row are {shown(text, 80)}; expected positive numbers such as '1, 2' for two rows."
+        )
     return counts
+
+
+def whole_number(text: str) -> int:
+    """A number as people write it.
+
+    Raises:
+        ValueError: where it is none, or has more than nine digits; no edge of a panel has.
+    """
+    if len(text.strip().lstrip("+-")) > 9:
+        raise ValueError(f"{shown(text)} is not a number of pixels")
+    return int(text)
 
 
 def default_names(boxes: Sequence[Box]) -> tuple[str, ...]:
@@ -432,6 +478,80 @@ def _check_canvas(width: int, height: int) -> None:
                 f"The canvas {side} is {length}; it must be a positive multiple of {CANVAS_STEP}, "
                 f"for example {snap_canvas(length)}."
             )
+
+
+def _check_size(width: int, height: int, panels: int) -> None:
+    """Bound what a layout from elsewhere can ask for, before anything is made of it.
+
+    Raises:
+        LayoutError: where it has too many panels, or the canvas is too large.
+    """
+    if panels > MOST_PANELS:
+        raise LayoutError(f"The layout has {panels} panels; at most {MOST_PANELS} are possible. Remove panels.")
+    for side, length in (("width", width), ("height", height)):
+        if length > LONGEST_SIDE:
+            raise LayoutError(
+                f"The canvas {side} is {length}; at most {LONGEST_SIDE} px are possible. Make it smaller."
+            )
+    if width * height > LARGEST_AREA:
+        raise LayoutError(
+            f"The canvas of {width}×{height} has {width * height:,} pixels; at most {LARGEST_AREA:,} are possible, as in "
+            "8192×8192. Make it smaller."
+        )
+
+
+def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise LayoutError(
+            f"The panel name {shown(name)} has {len(name)} characters; at most {LONGEST_NAME} are possible. Shorten it."
+        )
+    if not is_text(name):
+        raise LayoutError(f"The panel name {shown(name)} holds a character that is not text. Write it anew.")
+
+
+def _check_length(text: str, what: str) -> None:
+    if len(text) > LONGEST_TEXT:
+        raise LayoutError(
+            f"{what} have {len(text):,} characters; at most {LONGEST_TEXT:,} are read. Write fewer, or shorter ones."
+        )
+
+
+def _overlap(boxes: Sequence[Box]) -> tuple[int, int] | None:
+    """Two boxes that overlap, by their indices in order; None where none do.
+
+    A vertical line moves from left to right over the boxes' edges. Those that it crosses lie one below the other as long
+    as none overlap, so a new one needs to be compared with its two neighbours only.
+    """
+    edges = sorted(
+        (edge, starts, index)
+        for index, box in enumerate(boxes)
+        for edge, starts in ((box.left, True), (box.right, False))  # False first: boxes may touch
+    )
+    crossed: list[tuple[int, int]] = []  # top and index, from the top
+    for _, starts, index in edges:
+        entry = (boxes[index].top, index)
+        place = bisect_left(crossed, entry)
+        if not starts:
+            del crossed[place]
+            continue
+        for _, other in crossed[max(0, place - 1) : place + 1]:
+            if boxes[index].overlaps(boxes[other]):
+                return min(index, other), max(index, other)
+        insort(crossed, entry)
+    return None
+
+
+def _whole(value: Any) -> int:
+    """A whole number of a recipe, also written as 64.0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1 << 31 or value % 1:
+        raise ValueError(f"{shown(value)} is not a number of pixels")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"the name {shown(value)} is not a text")
+    return value
 
 
 def _starts(lengths: Sequence[int], gutter: int) -> list[int]:

@@ -10,9 +10,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from .errors import InContextError, RecipeError
-from .layout import PanelLayout
+from .layout import MOST_PANELS, PanelLayout
+from .plain_text import is_text
+from .strict_json import shown
 
 VERSION = 1
+LONGEST_TEXT = 20_000  # characters of a recipe's text; the longest of a published task has 200
+LONGEST_MARKER = 200  # characters
+MOST_STEPS = 10_000
+STRONGEST = 1_000.0  # guidance and cfg
+LONGEST_LINEAGE = 1_000  # LoRAs
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,15 @@ class Sampling:
     guidance: float = 3.5
     sampler: str = "euler"
     scheduler: str = "simple"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise RecipeError(f"The recipe asks for {self.steps} sampling steps; expected 1 to {MOST_STEPS:,}.")
+        for name, value in (("cfg", self.cfg), ("guidance", self.guidance)):
+            if not -STRONGEST <= value <= STRONGEST:  # also what is no number
+                raise RecipeError(f"The recipe's {name} is {value}; expected a number from 0 to {STRONGEST:,.0f}.")
+        for name in ("sampler", "scheduler"):
+            _check_text(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +57,10 @@ class References:
     panels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "panels", tuple(int(panel) for panel in self.panels))
+        object.__setattr__(self, "panels", tuple(self.panels))
+        for panel in self.panels:
+            if type(panel) is not int or not 0 <= panel < MOST_PANELS:
+                raise RecipeError(f"The recipe cannot be read: reference panel {shown(panel)} is not a panel's number.")
         if not 0 <= self.share <= 1:
             raise RecipeError(f"The share of samples with references is {self.share}; it must lie between 0 and 1.")
 
@@ -84,6 +103,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", self.layout.unplaced())
+        for name in ("name", "title", "prefix", "opening", "name_format", "base", "lora", "source", "note"):
+            _check_text(name, getattr(self, name))
+        if len(self.lineage) > LONGEST_LINEAGE:
+            raise RecipeError(
+                f"The recipe names {len(self.lineage)} earlier LoRAs; at most {LONGEST_LINEAGE} are read."
+            )
+        for entries, longest in ((self.markers, LONGEST_MARKER), (self.lineage, LONGEST_TEXT)):
+            for entry in entries:
+                _check_text("a marker" if entries is self.markers else "lineage", entry, longest)
         markers = self.markers or [f"[{name}]" for name in self.layout.names]
         object.__setattr__(self, "markers", tuple(_one_line(marker) for marker in markers))
         object.__setattr__(self, "prefix", _one_line(self.prefix))
@@ -129,26 +157,41 @@ class Recipe:
             return Recipe(**{"name": "unnamed", **known})
         except InContextError:
             raise
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, OverflowError, TypeError, ValueError) as error:
             raise RecipeError(f"This recipe cannot be read: {error}.") from error
 
 
 def _known(kind: type, data: Any) -> dict[str, Any]:
     """Those entries that are fields of ``kind``, each of the kind of its default."""
     if not isinstance(data, Mapping):
-        raise RecipeError(f"This recipe cannot be read: its {kind.__name__.lower()} is {data!r}, no JSON object.")
+        raise RecipeError(f"This recipe cannot be read: its {kind.__name__.lower()} is {shown(data)}, not an object.")
     defaults = {f.name: f.default for f in fields(kind)}
     known = {name: value for name, value in data.items() if name in defaults}
     for name, value in known.items():
         expected = _JSON_TYPES.get(type(defaults[name]))
-        if expected and not isinstance(value, expected):
+        if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
             raise RecipeError(
-                f"This recipe cannot be read: {name!r} is {value!r}; expected {defaults[name]!r} or alike."
+                f"This recipe cannot be read: {name!r} is {shown(value)}; expected {defaults[name]!r} or alike."
             )
     return known
 
 
-_JSON_TYPES = {str: str, bool: bool, int: int, float: (int, float), tuple: (list, tuple)}
+_JSON_TYPES = {str: (str,), bool: (bool,), int: (int,), float: (int, float), tuple: (list, tuple)}
+
+
+def _check_text(name: str, value: Any, longest: int = LONGEST_TEXT) -> None:
+    """
+    Raises:
+        RecipeError: where it is not a text, too long, or holds what cannot be read or stored.
+    """
+    if not isinstance(value, str):
+        raise RecipeError(f"This recipe cannot be read: {name} is {shown(value)}, not a text.")
+    if len(value) > longest:
+        raise RecipeError(
+            f"This recipe cannot be read: {name} has {len(value):,} characters; at most {longest:,} are possible."
+        )
+    if not is_text(value):
+        raise RecipeError(f"This recipe cannot be read: {name} ({shown(value)}) holds a character that is not text.")
 
 
 def _one_line(text: str) -> str:

@@ -9,6 +9,9 @@
  */
 
 export const CANVAS_STEP = 64;
+export const MOST_PANELS = 256;
+export const LONGEST_SIDE = 16384; // pixels of the canvas
+export const LARGEST_AREA = 8192 * 8192;
 export const SMALLEST_PANEL = 16;
 
 /** A layout that cannot be; the message is for the user. */
@@ -219,6 +222,7 @@ export function overlap(one, other) {
 export function checked(layout) {
   const { width, height, boxes, names } = layout;
   if (!boxes.length) throw new LayoutError("A layout needs at least one panel.");
+  checkSize(width, height, boxes.length);
   if (names.length !== boxes.length) {
     throw new LayoutError(`${boxes.length} panels have ${names.length} names; give one name a panel.`);
   }
@@ -253,6 +257,23 @@ export function checked(layout) {
     }
   }
   return layout;
+}
+
+function checkSize(width, height, panels) {
+  if (panels > MOST_PANELS) {
+    throw new LayoutError(`The layout has ${panels} panels; at most ${MOST_PANELS} are possible. Remove panels.`);
+  }
+  for (const [side, length] of [["width", width], ["height", height]]) {
+    if (length > LONGEST_SIDE) {
+      throw new LayoutError(`The canvas ${side} is ${length}; at most ${LONGEST_SIDE} px are possible. Make it smaller.`);
+    }
+  }
+  if (width * height > LARGEST_AREA) {
+    throw new LayoutError(
+      `The canvas of ${width}×${height} has ${(width * height).toLocaleString("en-US")} pixels; at most ` +
+        `${LARGEST_AREA.toLocaleString("en-US")} are possible, as in 8192×8192. Make it smaller.`,
+    );
+  }
 }
 
 function checkCanvas(width, height) {
