@@ -7,14 +7,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .errors import CaptionError
+from .phrases import Phrase, Phrases
+from .plain_text import is_text
+from .plain_text import one_line as _one_line
 from .recipe import Recipe
+from .strict_json import shown
 
 # Text encoders cut or chunk captions here. CLIP-L and CLIP-G read 77 tokens at a time, T5 was trained on 512 for FLUX.
 TOKEN_LIMITS = {"clip_l": 77, "clip_g": 77, "t5xxl": 512}
+
+LONGEST = 20_000  # characters of a caption; T5's 512 tokens are some 2,500
+MOST_NAMES = 100
+LONGEST_NAME = 100  # characters
+_SHOWN = 16  # markers in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +74,22 @@ def build(
     """
     if len(panels) > len(recipe.markers):
         raise CaptionError(
-            f"{len(panels)} panel texts for {len(recipe.markers)} panels ({' '.join(recipe.markers)}). "
+            f"{len(panels)} panel texts for {len(recipe.markers)} panels ({_some(recipe.markers, ' ')}). "
             "Remove texts, or choose a layout with more panels."
         )
+    check(" ".join([summary, *panels]))
     texts = [_one_line(text) for text in [*panels, *[""] * (len(recipe.markers) - len(panels))]]
-    texts = [_without_marker(text, marker, recipe.markers) for text, marker in zip(texts, recipe.markers, strict=True)]
+    anywhere = _any_of(recipe.markers)
+    texts = [_without_marker(text, marker, anywhere) for text, marker in zip(texts, recipe.markers, strict=True)]
     opening = _without_prefix(recipe, _one_line(summary)) or recipe.opening
-    stray = _any_of(recipe.markers).search(opening)
+    stray = anywhere.first(opening)
     if stray:
         raise CaptionError(
-            f"The summary holds the panel marker {stray[0]}. Move what follows it to that panel's text; "
+            f"The summary holds the panel marker {stray.text}. Move what follows it to that panel's text; "
             "markers are added by themselves."
         )
-    opening, *texts = (mark_names(part, names, recipe.name_format) for part in (opening, *texts))
+    named = _Names(names, recipe.name_format)
+    opening, *texts = (named.mark(part) for part in (opening, *texts))
     pieces = [recipe.prefix, opening]
     for marker, text in zip(recipe.markers, texts, strict=True):
         pieces += [marker, text]
@@ -90,35 +103,41 @@ def parse(recipe: Recipe, caption: str) -> JointCaption:
     Raises:
         CaptionError: where a marker is missing, repeated or out of order.
     """
+    check(caption)
     line = _with_plain_marks(recipe, _one_line(caption))
-    found = list(_any_of(recipe.markers).finditer(line))
-    order = [match[0] for match in found]
-    missing = [marker for marker in recipe.markers if marker not in order]
+    found = list(_any_of(recipe.markers).find(line))
+    order = [mark.text for mark in found]
+    times = Counter(order)
+    missing = [marker for marker in recipe.markers if not times[marker]]
     if missing:
         raise CaptionError(
-            f"The caption lacks {', '.join(missing)}; {recipe.name} needs {' '.join(recipe.markers)} in this order."
+            f"The caption lacks {_some(missing)}; {recipe.name} needs {_some(recipe.markers, ' ')} in this order."
         )
-    repeated = [marker for marker in recipe.markers if order.count(marker) > 1]
+    repeated = [marker for marker in recipe.markers if times[marker] > 1]
     if repeated:
         raise CaptionError(
-            f"The caption has {', '.join(repeated)} more than once; each marker may stand once. Remove the others."
+            f"The caption has {_some(repeated)} more than once; each marker may stand once. Remove the others."
         )
     if order != list(recipe.markers):
         raise CaptionError(
-            f"The caption has its markers in the order {' '.join(order)}; expected {' '.join(recipe.markers)}."
+            f"The caption has its markers in the order {_some(order, ' ')}; expected {_some(recipe.markers, ' ')}."
         )
-    ends = [*(match.start() for match in found[1:]), len(line)]
-    texts = tuple(line[match.end() : end].strip() for match, end in zip(found, ends, strict=True))
-    return JointCaption(_without_prefix(recipe, line[: found[0].start()].strip()), texts)
+    ends = [*(mark.start for mark in found[1:]), len(line)]
+    texts = tuple(line[mark.end : end].strip() for mark, end in zip(found, ends, strict=True))
+    return JointCaption(_without_prefix(recipe, line[: found[0].start].strip()), texts)
 
 
 def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
     """What a reader of the caption should know; empty when it is as the recipe wants it."""
     found: list[str] = []
+    try:
+        check(caption)
+    except CaptionError as error:
+        return (str(error),)
     if "\n" in caption.strip() or "\r" in caption.strip():
         found.append("The caption has line breaks; trainers read the first line only. Write it as one line.")
     line = _one_line(caption)
-    if recipe.prefix and not re.match(_whole(recipe.prefix), _with_plain_marks(recipe, line)):
+    if recipe.prefix and not _any_of((recipe.prefix,)).at(_with_plain_marks(recipe, line), 0):
         found.append(f"The caption does not begin with the prefix {recipe.prefix}, which triggers the LoRA.")
     try:
         parts = parse(recipe, line)
@@ -129,15 +148,38 @@ def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
             found.append("The caption has no summary in front of the first panel; it ties the panels together.")
         empty = [marker for marker, text in zip(recipe.markers, parts.panels, strict=True) if not text]
         if empty:
-            found.append(f"No text follows {', '.join(empty)}; the model will choose what such a panel shows.")
+            found.append(f"No text follows {_some(empty)}; the model will choose what such a panel shows.")
     found += parenthesis_problems(line)
     return tuple(found)
 
 
+def check(caption: str) -> None:
+    """Refuse what cannot be a caption, before anything is looked for in it.
+
+    Raises:
+        CaptionError: where it is too long, or holds characters that are not text.
+    """
+    if len(caption) > LONGEST:
+        raise CaptionError(
+            f"The caption has {len(caption):,} characters; at most {LONGEST:,} are read, and text encoders read some 2,500. "
+            "Shorten it."
+        )
+    if not is_text(caption):
+        raise CaptionError(
+            f"The caption ({shown(caption)}) holds a control character or half of a character, which no text encoder "
+            "reads. Write it anew as plain text."
+        )
+
+
 def marks(recipe: Recipe, caption: str) -> tuple[tuple[int, int], ...]:
-    """Where the prefix and the markers stand in a caption, escaped or not: start and end of each, in order."""
+    """Where the prefix and the markers stand in a caption, escaped or not: start and end of each, in order.
+
+    Raises:
+        CaptionError: where it cannot be a caption.
+    """
+    check(caption)
     wanted = {form for mark in (recipe.prefix, *recipe.markers) if mark for form in (mark, escape(mark))}
-    return tuple(match.span() for match in _any_of(tuple(wanted)).finditer(caption))
+    return tuple((mark.start, mark.end) for mark in _any_of(wanted).find(caption))
 
 
 def parenthesis_problems(text: str) -> list[str]:
@@ -161,16 +203,40 @@ def escape(text: str) -> str:
 
 
 def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
-    """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts."""
-    before, _, after = name_format.partition("{}")
-    bare = {_one_line(name).removeprefix(before).removesuffix(after) for name in names}
-    wanted = sorted(bare - {""}, key=len, reverse=True)
-    if not wanted:
-        return text
-    any_name = "|".join(re.escape(name) for name in wanted)
-    written = f"(?:{re.escape(before)}(?:{any_name}){re.escape(after)})"
-    pattern = re.compile(rf"{written}|(?<!\w)(?P<bare>{any_name})(?!\w)")
-    return pattern.sub(lambda match: f"{before}{match['bare']}{after}" if match["bare"] else match[0], text)
+    """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts.
+
+    Raises:
+        CaptionError: for too many names, or one that is too long.
+    """
+    return _Names(names, name_format).mark(text)
+
+
+class _Names:
+    def __init__(self, names: Sequence[str], name_format: str) -> None:
+        if len(names) > MOST_NAMES:
+            raise CaptionError(f"There are {len(names):,} names; at most {MOST_NAMES} are looked for. Remove some.")
+        self._before, _, self._after = name_format.partition("{}")
+        bare = {_one_line(name).removeprefix(self._before).removesuffix(self._after) for name in names} - {""}
+        long = next((name for name in sorted(bare) if len(name) > LONGEST_NAME), None)
+        if long is not None:
+            raise CaptionError(
+                f"The name {shown(long)} has {len(long):,} characters; at most {LONGEST_NAME} are possible. Shorten it."
+            )
+        self._written = {self._before + name + self._after for name in bare}
+        self._phrases = Phrases(
+            [
+                *(Phrase(name, not_after_word=True, not_before_word=True) for name in bare - self._written),
+                *(Phrase(name) for name in self._written),
+            ]
+        )
+
+    def mark(self, text: str) -> str:
+        pieces, end = [], 0
+        for found in self._phrases.find(text):
+            name = found.text
+            pieces += [text[end : found.start], name if name in self._written else self._before + name + self._after]
+            end = found.end
+        return "".join([*pieces, text[end:]])
 
 
 def count_tokens(
@@ -219,15 +285,14 @@ def _cut(caption: str, count: Callable[[str], int], limit: int) -> int:
     return starts[low]
 
 
-def _without_marker(text: str, marker: str, markers: Sequence[str]) -> str:
-    anywhere = _any_of(markers)
-    first = anywhere.match(text)
-    if first and first[0] == marker:
-        text = text[first.end() :].lstrip()
-    stray = anywhere.search(text)
+def _without_marker(text: str, marker: str, anywhere: Phrases) -> str:
+    first = anywhere.at(text, 0)
+    if first and first.text == marker:
+        text = text[first.end :].lstrip()
+    stray = anywhere.first(text)
     if stray:
         raise CaptionError(
-            f"The text of panel {marker} holds the marker {stray[0]}. Give each panel its own text; "
+            f"The text of panel {marker} holds the marker {stray.text}. Give each panel its own text; "
             "markers are added by themselves."
         )
     return text
@@ -236,8 +301,13 @@ def _without_marker(text: str, marker: str, markers: Sequence[str]) -> str:
 def _without_prefix(recipe: Recipe, summary: str) -> str:
     if not recipe.prefix:
         return summary
-    written = re.match(rf"(?:{_whole(recipe.prefix)}\s*)*", summary)
-    return summary[written.end() :] if written else summary
+    prefix = _any_of((recipe.prefix,))
+    end = 0
+    while found := prefix.at(summary, end):
+        end = found.end
+        while summary[end : end + 1].isspace():
+            end += 1
+    return summary[end:]
 
 
 def _with_plain_marks(recipe: Recipe, line: str) -> str:
@@ -247,20 +317,15 @@ def _with_plain_marks(recipe: Recipe, line: str) -> str:
     return line
 
 
-def _any_of(markers: Sequence[str]) -> re.Pattern[str]:
-    """Any of the markers; a marker that begins another one is no match within that."""
-    return re.compile("|".join(_whole(marker) for marker in sorted(markers, key=len, reverse=True)))
+def _any_of(markers: Iterable[str]) -> Phrases:
+    """Any of the markers; a marker that begins another one is not found within that."""
+    return Phrases(Phrase.whole(marker) for marker in markers)
 
 
-def _whole(mark: str) -> str:
-    """Pattern of a prefix or marker that is no part of a longer word."""
-    before = r"(?<!\w)" if re.match(r"\w", mark) else ""
-    after = r"(?!\w)" if re.search(r"\w$", mark) else ""
-    return before + re.escape(mark) + after
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.replace("\ufeff", "").split())
+def _some(markers: Sequence[str], between: str = ", ") -> str:
+    """The markers, or the first of many."""
+    more = len(markers) - _SHOWN
+    return between.join(markers[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _shortened(text: str, length: int = 40) -> str:

@@ -6,6 +6,9 @@ from PIL import ImageColor
 
 from .errors import PanelError
 from .stitch import Colour
+from .strict_json import shown
+
+LONGEST = 100  # characters; Pillow reads no more either
 
 
 def parse_colour(text: str) -> Colour:
@@ -14,19 +17,24 @@ def parse_colour(text: str) -> Colour:
     Raises:
         PanelError: where it is none of these.
     """
-    written = text.strip().lower()
+    written = text.strip().lower() if len(text) <= LONGEST else ""
     if written in ("gray", "grey", "neutral"):
         return (0.5, 0.5, 0.5)
-    try:
-        numbers = [int(part) for part in written.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) == 3 and all(0 <= number <= 255 for number in numbers):
-        return (numbers[0] / 255, numbers[1] / 255, numbers[2] / 255)
-    try:
-        red, green, blue = ImageColor.getrgb(written)[:3]
-    except ValueError:
+    levels = _levels(written)
+    if levels is None or not all(0 <= level <= 255 for level in levels):
         raise PanelError(
-            f"The colour {text!r} is unknown. Write a name such as white, '#rrggbb', or 'red, green, blue' from 0 to 255."
-        ) from None
+            f"The colour {shown(text)} is unknown. Write a name such as white, '#rrggbb', or 'red, green, blue' from 0 to "
+            "255."
+        )
+    red, green, blue = levels
     return (red / 255, green / 255, blue / 255)
+
+
+def _levels(written: str) -> tuple[int, ...] | None:
+    """Red, green and blue; None where no colour is written. Pillow also reads percentages above 100."""
+    try:
+        if written.count(",") == 2 and "(" not in written:
+            return tuple(int(part) for part in written.split(","))
+        return ImageColor.getrgb(written)[:3]
+    except ValueError:
+        return None

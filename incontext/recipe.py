@@ -16,7 +16,7 @@ from .strict_json import shown
 
 VERSION = 1
 LONGEST_TEXT = 20_000  # characters of a recipe's text; the longest of a published task has 200
-LONGEST_MARKER = 200  # characters
+LONGEST_MARKER = 128  # characters; a panel's name in brackets always fits
 MOST_STEPS = 10_000
 STRONGEST = 1_000.0  # guidance and cfg
 LONGEST_LINEAGE = 1_000  # LoRAs

@@ -10,7 +10,7 @@ from torch import Tensor
 from .edge import without_extension
 from .errors import PanelError
 from .layout import Box, PanelLayout, Placement
-from .stitch import NEUTRAL, Colour, Stitched, panel_index, resize, split
+from .stitch import NEUTRAL, Colour, Stitched, check_list, panel_index, resize, split
 
 
 def panel_indices(layout: PanelLayout, text: str) -> tuple[int, ...]:
@@ -19,6 +19,7 @@ def panel_indices(layout: PanelLayout, text: str) -> tuple[int, ...]:
     Raises:
         PanelError: where the layout has no such panel, or none is named.
     """
+    check_list(text)
     indices = sorted({panel_index(layout, part) for part in text.split(",") if part.strip()})
     if not indices:
         raise PanelError(f"No panel is named; write one or several of 1 to {len(layout)}: {', '.join(layout.names)}.")

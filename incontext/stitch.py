@@ -18,10 +18,12 @@ from torch.nn.functional import interpolate, pad
 from .edge import without_extension
 from .errors import PanelError
 from .layout import Box, PanelLayout, Placement
+from .strict_json import shown
 
 NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
 WHITE = (1.0, 1.0, 1.0)
 _ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error below
+LONGEST_LIST = 20_000  # characters of a text that lists panels
 
 Colour = tuple[float, float, float]
 
@@ -221,6 +223,7 @@ def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list
     Raises:
         PanelError: naming the line that cannot be read.
     """
+    check_list(text)
     settings = [common] * len(layout)
     for line in text.splitlines():
         if not line.strip():
@@ -236,7 +239,9 @@ def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list
                 settings[index] = replace(settings[index], align=Align(word))
             else:
                 choices = ", ".join(repr(choice.value) for choice in (*Fit, *Align))
-                raise PanelError(f"{line.strip()!r}: {word!r} is neither a fit nor an alignment; there are {choices}.")
+                raise PanelError(
+                    f"{shown(line.strip(), 80)}: {shown(word)} is neither a fit nor an alignment; there are {choices}."
+                )
     return settings
 
 
@@ -247,12 +252,26 @@ def panel_index(layout: PanelLayout, text: str) -> int:
         PanelError: where the layout has no such panel.
     """
     written = text.strip().strip("[]")
-    if written.isdecimal() and 1 <= int(written) <= len(layout):
+    if written.isdecimal() and len(written) < 10 and 1 <= int(written) <= len(layout):
         return int(written) - 1
     names = [name.lower() for name in layout.names]
     if written.lower() in names:
         return names.index(written.lower())
-    raise PanelError(f"There is no panel {text.strip()!r}; there are 1 to {len(layout)}: {', '.join(layout.names)}.")
+    raise PanelError(
+        f"There is no panel {shown(text.strip())}; there are 1 to {len(layout)}: {', '.join(layout.names)}."
+    )
+
+
+def check_list(text: str) -> None:
+    """Refuse what is too long to be a list of panels.
+
+    Raises:
+        PanelError: for more than `LONGEST_LIST` characters.
+    """
+    if len(text) > LONGEST_LIST:
+        raise PanelError(
+            f"The list of panels has {len(text):,} characters; at most {LONGEST_LIST:,} are read. Shorten it."
+        )
 
 
 def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:

@@ -62,7 +62,7 @@ def parse(data: str | bytes, *, largest: int = LARGEST, most: int = MOST, odd_na
         raise
     except ValueError:  # Python reads no integer of more than 4,300 digits
         raise JsonError("it holds a number that is too large") from None
-    _check(value, odd_names)
+    check(value, odd_names=odd_names)
     return value
 
 
@@ -119,8 +119,8 @@ def shown(value: Any, longest: int = 40) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _check(value: Any, odd_names: bool) -> None:
-    """Walk a value without recursion, so that its depth costs nothing.
+def check(value: Any, *, odd_names: bool = False) -> None:
+    """Walk a value that was read already, without recursion, so that its depth costs nothing.
 
     Raises:
         JsonError: for what `parse` refuses.

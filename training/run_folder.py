@@ -23,6 +23,7 @@ import torch
 from ..incontext.errors import TrainingError
 from ..incontext.lora_file import checked_name, save_new
 from ..incontext.recipe import Recipe
+from ..incontext.strict_json import shown
 
 RUN_VERSION = 1
 
@@ -160,9 +161,9 @@ def safe_name(name: str) -> str:
         TrainingError: where nothing is left of it.
         LoraError: where the system keeps the name for itself.
     """
-    cleaned = re.sub(r"[^\w.\- ]+", "-", name.strip()).strip(". ")
+    cleaned = re.sub(r"[^\w.\- ]+", "-", name.strip()[:1_000]).strip(". ")
     if not cleaned:
-        raise TrainingError(f"The name {name!r} cannot be a file name; use letters, digits, '-' or '_'.")
+        raise TrainingError(f"The name {shown(name)} cannot be a file name; use letters, digits, '-' or '_'.")
     return checked_name(cleaned.encode()[:100].decode(errors="ignore").rstrip(". "))
 
 

@@ -24,6 +24,8 @@ from ..dataset_options import BuildOptions
 from ..errors import DatasetError, InContextError
 from ..layout import PanelLayout
 from ..recipe import Recipe
+from ..stitch import LONGEST_LIST
+from ..strict_json import shown
 from .images import Remark
 from .report import Level, Report
 
@@ -268,6 +270,10 @@ def read_references(text: str, layout: PanelLayout) -> tuple[int, ...]:
     Raises:
         DatasetError: naming what is no panel.
     """
+    if len(text) > LONGEST_LIST:
+        raise DatasetError(
+            f"The references have {len(text):,} characters; at most {LONGEST_LIST:,} are read. Write numbers of panels."
+        )
     found: set[int] = set()
     names = {name.casefold(): index for index, name in enumerate(layout.names)}
     parts = [part.strip() for part in re.split(r"[,;]", text)]
@@ -276,11 +282,11 @@ def read_references(text: str, layout: PanelLayout) -> tuple[int, ...]:
         bare = word.strip("[]")
         if bare.casefold() in names:
             found.add(names[bare.casefold()])
-        elif bare.isdecimal() and 1 <= int(bare) <= len(layout):
+        elif bare.isdecimal() and len(bare) < 10 and 1 <= int(bare) <= len(layout):
             found.add(int(bare) - 1)
         else:
             raise DatasetError(
-                f"{word!r} is no panel of this layout. Give numbers from 1 to {len(layout)}, or the names "
+                f"{shown(word)} is no panel of this layout. Give numbers from 1 to {len(layout)}, or the names "
                 f"{', '.join(layout.names)}."
             )
     return check_references(tuple(sorted(found)), layout)

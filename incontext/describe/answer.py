@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,18 +16,21 @@ from typing import Any
 from .. import caption
 from ..caption import JointCaption
 from ..errors import CaptionError, VisionError
+from ..phrases import Phrase, Phrases
+from ..plain_text import is_text
 from ..recipe import Recipe
+from ..strict_json import JsonError, check
 from .instruction import SUMMARY
 
 LONGEST = 350  # words that fit into T5's 512 tokens, more or less
 
 _SHOWN = 200  # characters of an answer in a message
-_THOUGHT = re.compile(r"<(think|thinking|thought|reasoning)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_BEGINS = re.compile(r"<(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
-_THOUGHT_ENDS = re.compile(r"</(?:think|thinking|thought|reasoning)>", re.IGNORECASE)
+_MOST_NAMES = 50  # that are taken from an answer
+_MENDED = 32  # panels; of more, which no model describes at once, the markers must be exact
+_TRIED = 4  # code blocks that are tried, from the last one
+_TAG = re.compile(r"<(/?)(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _CONTROL = re.compile(r"<\|[^|<>\n]{1,40}\|>")  # tokens of chat templates that some servers let through
-_FENCED = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n`]*\n(.*?)^[ \t]*\1[ \t]*$", re.DOTALL | re.MULTILINE)
-_FENCE = re.compile(r"^[ \t]*(?:`{3,}|~{3,})[ \t]*\w*[ \t]*$", re.MULTILINE)
+_FENCE = re.compile(r"`{3,}|~{3,}")
 _LINE_START = r"^[ \t]*(?:[-*•>#]+[ \t]+|\d+[.)][ \t]+)*[*_`\"“]*"  # bullets, headings and emphasis
 _LABEL_END = r"[*_`]*[ \t]*[:：][*_`]*[ \t]*"
 _SUMMARY = re.compile(rf"{_LINE_START}(?:overall |joint |the )?summary{_LABEL_END}", re.IGNORECASE | re.MULTILINE)
@@ -61,16 +65,25 @@ def read(recipe: Recipe, text: str) -> Answer:
         AnswerError: where a panel's text is missing, empty or there twice, or there is no description at all.
     """
     spoken = _spoken(text)
+    if len(spoken.strip()) > caption.LONGEST:
+        raise AnswerError(
+            f"The answer has {len(spoken):,} characters; a caption has at most {caption.LONGEST:,}. Allow fewer tokens, ask "
+            "with another seed, or use another model."
+        )
+    if not is_text(spoken):
+        raise AnswerError(
+            "The answer holds control characters or halves of characters, which no caption can. Ask with another seed, or "
+            "use another model."
+        )
     if not spoken.strip():
         problem = "The model thought, but did not answer" if text.strip() else "The model answered with nothing"
         raise AnswerError(f"{problem}. Allow longer answers, ask with another seed, or use another model.")
-    inside = [match[2] for match in _FENCED.finditer(spoken)]
-    for fenced in reversed(inside):
+    for fenced in [block for block in _fenced(spoken) if block.strip()][: -_TRIED - 1 : -1]:
         try:
             return _read(recipe, fenced)
         except AnswerError:
             continue
-    return _read(recipe, _FENCE.sub("", spoken))
+    return _read(recipe, _without_fences(spoken))
 
 
 def build(recipe: Recipe, parts: JointCaption, names: Sequence[str] = ()) -> str:
@@ -129,14 +142,16 @@ def _from_text(recipe: Recipe, text: str, repairs: list[str]) -> JointCaption:
 
 def _order(recipe: Recipe, text: str) -> list[str]:
     """The recipe's markers as they follow each other in a text."""
-    anything = "|".join(re.escape(marker) for marker in sorted(recipe.markers, key=len, reverse=True))
-    return re.findall(anything, text)
+    return [found.text for found in Phrases(Phrase(marker) for marker in recipe.markers).find(text)]
 
 
 def _with_exact_markers(recipe: Recipe, text: str) -> str:
     """Markers in another case, with emphasis or a colon; without brackets or as ``Panel 2:`` only where none are."""
+    if len(recipe.markers) > _MENDED:
+        return text
     for number, marker in enumerate(recipe.markers, 1):
-        exact = rf"(?:{_LINE_START}|[*_`]*){_loose(marker)}[*_`\"”]*(?:{_LABEL_END}|[ \t]+[-–—][ \t]+)?"
+        # emphasis is looked for from where it begins, so that a long run of it is read once
+        exact = rf"(?:{_LINE_START}|(?<![*_`])[*_`]+|){_loose(marker)}[*_`\"”]*(?:{_LABEL_END}|[ \t]+[-–—][ \t]+)?"
         changed = _replaced(exact, marker, text)
         if marker not in changed:
             bare = rf"{_LINE_START}(?:{_loose(marker.strip('[](){}'))}|{_PANEL}{number}){_LABEL_END}"
@@ -146,12 +161,15 @@ def _with_exact_markers(recipe: Recipe, text: str) -> str:
 
 
 def _replaced(pattern: str, marker: str, text: str) -> str:
-    return re.sub(pattern, lambda _: f"{marker} ", text, flags=re.IGNORECASE | re.MULTILINE)
+    # a marker that is there twice is an error, so more of them need not be mended
+    return re.sub(pattern, lambda _: f"{marker} ", text, count=2, flags=re.IGNORECASE | re.MULTILINE)
 
 
 def _loose(mark: str) -> str:
     """Pattern of a marker in any case, whatever stands between its words: ``[scene 1]`` for ``[SCENE-1]``."""
     words = [re.escape(word) for word in re.split(r"[\s_-]+", mark)]
+    if not any(words):  # a marker of dashes only
+        return re.escape(mark)
     return r"(?<!\w)" * mark[:1].isalnum() + r"[ \t_-]*".join(words) + r"(?!\w)" * mark[-1:].isalnum()
 
 
@@ -180,7 +198,7 @@ def _first_paragraph(tail: str, repairs: list[str]) -> str:
 def _surplus(recipe: Recipe, panels: Iterable[str]) -> str:
     """A marker for a panel that there is not, such as ``[SCENE-4]``; empty where there is none."""
     count = len(recipe.markers)
-    numbered = {re.sub(r"\d+", r"\\d+", re.escape(marker)) for marker in recipe.markers if re.search(r"\d", marker)}
+    numbered = {re.sub(r"\d+", r"\\d{1,9}", re.escape(marker)) for marker in recipe.markers if re.search(r"\d", marker)}
     patterns = [*sorted(numbered), rf"(?:^|(?<=\s))(?:panel|image|picture) ?(?:{count + 1}|{count + 2})(?=\s*:)"]
     for panel in panels:
         for pattern in patterns:
@@ -203,6 +221,9 @@ def _from_json(recipe: Recipe, text: str) -> JointCaption | None:
         return None
     try:
         data, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
+        check(data)
+    except JsonError as error:
+        raise AnswerError(f"The answer is JSON that cannot be used: {error}. Ask with another seed.") from None
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict):
@@ -251,13 +272,67 @@ def _plain(name: str) -> str:
 
 def _spoken(text: str) -> str:
     """An answer without what the model said to itself."""
-    text = text.replace("\r\n", "\n").replace("\ufeff", "")
-    text = _THOUGHT.sub("", text)
-    ended = list(_THOUGHT_ENDS.finditer(text))  # some templates begin the thought before the answer begins
-    text = text[ended[-1].end() :] if ended else text
-    begun = _THOUGHT_BEGINS.search(text)
-    text = text[: begun.start()] if begun else text
+    text = _without_thoughts(text.replace("\r\n", "\n").replace("\ufeff", ""))
+    ended = begun = None
+    for tag in _TAG.finditer(text):
+        if tag[1]:  # some templates begin the thought before the answer begins
+            ended, begun = tag, None
+        elif begun is None:
+            begun = tag
+    text = text[ended.end() if ended else 0 : begun.start() if begun else len(text)]
     return _CONTROL.sub(" ", text)
+
+
+def _without_thoughts(text: str) -> str:
+    """A text without what stands between a thought's tags; the first tag that ends a thought ends it."""
+    tags = list(_TAG.finditer(text))
+    next_end: dict[str, int] = {}  # name → the nearest tag from here on that ends such a thought
+    ends = [0] * len(tags)
+    for index in reversed(range(len(tags))):
+        name = tags[index][2].lower()
+        if tags[index][1]:
+            next_end[name] = index
+        ends[index] = next_end.get(name, 0)
+    kept, place, index = [], 0, 0
+    while index < len(tags):
+        if not tags[index][1] and ends[index]:
+            kept.append(text[place : tags[index].start()])
+            index = ends[index]
+            place = tags[index].end()
+        index += 1
+    return "".join([*kept, text[place:]])
+
+
+def _fenced(text: str) -> list[str]:
+    """What stands in code blocks: between a line that opens one and the next line of the same fence."""
+    lines = text.split("\n")
+    fences: dict[str, list[int]] = {}
+    for number, line in enumerate(lines):
+        bare = line.strip(" \t")
+        if bare and _FENCE.fullmatch(bare):
+            fences.setdefault(bare, []).append(number)
+    blocks, number = [], 0
+    while number < len(lines):
+        begun = _FENCE.match(lines[number].strip(" \t"))
+        number += 1
+        if begun is None or "`" in lines[number - 1].strip(" \t")[begun.end() :]:
+            continue
+        same = fences.get(begun[0], [])
+        place = bisect_right(same, number - 1)
+        if place < len(same):
+            blocks.append("\n".join(lines[number : same[place]]))
+            number = same[place] + 1
+    return blocks
+
+
+def _without_fences(text: str) -> str:
+    """A text whose lines hold no fences; such a line stays as an empty one."""
+    return "\n".join("" if _is_fence(line) else line for line in text.split("\n"))
+
+
+def _is_fence(line: str) -> bool:
+    fence = _FENCE.match(line.strip(" \t"))
+    return fence is not None and re.fullmatch(r"\w*", line.strip(" \t")[fence.end() :].strip(" \t")) is not None
 
 
 def _cleaned(part: str) -> str:
@@ -276,8 +351,12 @@ def _names_in(recipe: Recipe, texts: Iterable[str]) -> Iterator[str]:
     before, _, after = (re.escape(part) for part in recipe.name_format.partition("{}"))
     if not before or not after:
         return
+    seen: set[str] = set()
     for text in texts:
-        yield from re.findall(rf"{before}((?![a-z])\w[\w .'-]{{0,40}}?){after}", text)
+        for name in re.findall(rf"{before}((?![a-z])\w[\w .'-]{{0,40}}?){after}", text):
+            if name not in seen and len(seen) < _MOST_NAMES:
+                seen.add(name)
+                yield name
 
 
 def _excerpt(text: str) -> str:
@@ -290,5 +369,5 @@ def _shown(text: str) -> str:
 
 
 def _quoted(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text[: 10 * _SHOWN].split())
     return f"“{line if len(line) <= _SHOWN else line[: _SHOWN - 1].rstrip() + '…'}”"
