@@ -9,14 +9,15 @@ POST /incontext_lora/caption                {"recipe", "summary", "panels", "nam
 POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
 
 Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
-a sentence for the user; one that may not ask gets 403, and another content type 415.
+a sentence for the user; one that may not ask gets 403, another content type 415, and one too many at once 503.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from aiohttp import web
 
@@ -33,12 +34,25 @@ from .tokens import bundled_counters
 
 ROOT = "/incontext_lora"
 
+READERS = 2  # threads that read what strangers wrote: recipes, captions, LoRA files
+MOST_WAITING = 32  # questions for them; more are turned away
+PATIENCE = 30.0  # seconds for one; the first count of tokens reads the vocabularies
+
 Json = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+class Busy(InContextError):
+    """There are too many questions at once, or one takes too long."""
+
+
+_readers = ThreadPoolExecutor(READERS, thread_name_prefix="incontext-lora-read")
+_waiting: set[asyncio.Future[Any]] = set()
 
 
 def add_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to those of ComfyUI's server."""
-    routes.get(f"{ROOT}/recipes")(answering(lambda request: asyncio.to_thread(published_recipes)))
+    routes.get(f"{ROOT}/recipes")(answering(lambda request: read_apart(published_recipes)))
     routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
     routes.post(f"{ROOT}/caption")(posted(_caption))
     routes.post(f"{ROOT}/parse_caption")(posted(_parse_caption))
@@ -64,7 +78,7 @@ def written_caption(fields: Mapping[str, Any]) -> Json:
         InContextError: where the caption cannot be written.
     """
     recipe = Recipe.from_json(fields["recipe"])
-    panels = [str(text) for text in fields["panels"]]
+    panels = [str(text) for text in strict_json.field(fields, "panels", list)]
     text = joint_caption(
         recipe, str(fields["summary"]), panels, str(fields["names"]), bool(fields["escape_parentheses"])
     )
@@ -90,15 +104,33 @@ def parsed_caption(fields: Mapping[str, Any]) -> Json:
 
 
 async def _lora_recipe(request: web.Request) -> Json:
-    return await asyncio.to_thread(lora_recipe, request.query.get("name", ""))
+    return await read_apart(lora_recipe, request.query.get("name", ""))
 
 
 async def _caption(request: web.Request, fields: Json) -> Json:
-    return await asyncio.to_thread(written_caption, fields)
+    return await read_apart(written_caption, fields)
 
 
 async def _parse_caption(request: web.Request, fields: Json) -> Json:
-    return await asyncio.to_thread(parsed_caption, fields)
+    return await read_apart(parsed_caption, fields)
+
+
+async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call a function in a thread of its own, so that neither the page nor ComfyUI's other work waits for it.
+
+    Raises:
+        Busy: where too many others wait, or it takes longer than `PATIENCE`.
+        Exception: whatever ``read`` raises.
+    """
+    if len(_waiting) >= MOST_WAITING:
+        raise Busy(f"{len(_waiting)} questions wait for an answer already. Ask again in a moment.")
+    future = asyncio.get_running_loop().run_in_executor(_readers, read, *arguments)
+    _waiting.add(future)
+    future.add_done_callback(_waiting.discard)
+    done, _ = await asyncio.wait({future}, timeout=PATIENCE)
+    if not done:
+        raise Busy(f"There was no answer within {PATIENCE:g} s. Ask again, with a smaller recipe or a shorter text.")
+    return future.result()
 
 
 def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
@@ -107,6 +139,8 @@ def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web
             return web.json_response(await answer(request))
         except NotAllowed as error:
             return _error(str(error), 403)
+        except Busy as error:
+            return _error(str(error), 503)
         except InContextError as error:
             return _error(str(error), 400)
         except (KeyError, TypeError, ValueError) as error:  # not of the form that is documented above
@@ -147,7 +181,7 @@ async def _body(request: web.Request) -> Json:
         raise InContextError(f"The request has {request.content_length} bytes. Send at most {strict_json.LARGEST}.")
     data = await request.read()
     try:
-        value = strict_json.parse(data) if data else {}
+        value = await read_apart(strict_json.parse, data) if data else {}
     except strict_json.JsonError as error:
         raise InContextError(f"The request cannot be read: {error}.") from None
     if not isinstance(value, dict):

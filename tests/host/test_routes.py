@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
+import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from incontext_lora.demo.models import LORA_FILE, WEIGHTS
 from incontext_lora.incontext import tasks
+from safetensors.torch import save_file
 
 if TYPE_CHECKING:
     from conftest import HostPack
@@ -138,3 +144,83 @@ def test_what_cannot_be_answered_is_said(client: Client, path: str, value: Any, 
     status, answer = client.post(f"/incontext_lora/{path}", value)
     assert status == 400
     assert said in answer["error"]
+
+
+# --- strangers --------------------------------------------------------------------------------------------------------
+
+
+def test_many_panels_are_refused_while_comfyui_goes_on(host: HostPack, client: Client) -> None:
+    """A recipe of 20,000 panels, which were once compared with each other: refused within a beat of the event loop."""
+    panels = [{"name": f"P{n}", "box": [n, 0, 1, 1]} for n in range(20_000)]
+    recipe = STORY.to_json() | {"layout": {"width": 20_000, "height": 64, "panels": panels}}
+    beats: list[float] = []
+
+    async def beat() -> None:
+        while True:
+            beats.append(time.perf_counter())
+            await asyncio.sleep(0.005)
+
+    beating = host.loop.create_task(beat())
+    began = time.process_time()
+    status, answer = client.post("/incontext_lora/caption", fields(recipe=recipe))
+    taken = time.process_time() - began
+    beating.cancel()
+    assert status == 400
+    assert "20000 panels; at most 256" in answer["error"]
+    assert taken < 1
+    assert len(beats) > 1
+
+
+def test_a_sidecar_of_many_panels_is_passed_over(client: Client, host: HostPack) -> None:
+    loras = host.base / "models" / "loras"
+    name = "sidecar-of-strangers.safetensors"
+    save_file({"a.lora_up.weight": torch.zeros(1, 1)}, loras / name)
+    panels = [{"name": f"P{n}", "box": [n, 0, 1, 1]} for n in range(30_000)]
+    sidecar = loras / name.replace(".safetensors", ".incontext.json")
+    sidecar.write_text(json.dumps({"layout": {"width": 30_000, "height": 64, "panels": panels}}))
+    began = time.process_time()
+    status, answer = client.get("/incontext_lora/lora_recipe", f"name={name}")
+    assert time.process_time() - began < 1.5
+    assert status == 200
+    assert answer["recipe"] is None
+    assert "cannot be read" in answer["source"]
+
+
+def test_too_many_questions_at_once_are_turned_away(host: HostPack, monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = sys.modules["incontext_lora.nodes.routes"]
+    monkeypatch.setattr(routes, "PATIENCE", 0.05)
+    go_on = threading.Event()
+
+    async def ask() -> list[int]:
+        handler = routes.answering(lambda request: routes.read_apart(go_on.wait))
+        request = make_mocked_request("GET", "/")
+        slow = [asyncio.create_task(handler(request)) for _ in range(routes.MOST_WAITING)]
+        await asyncio.sleep(0)
+        one_too_many = (await handler(request)).status
+        waited = [(await each).status for each in slow]
+        go_on.set()
+        await asyncio.wait(routes._waiting)
+        return [one_too_many, *waited]
+
+    statuses = host.loop.run_until_complete(ask())
+    assert statuses == [503] * (1 + routes.MOST_WAITING)
+    assert not routes._waiting
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"recipe": NaN}',
+        b'{"recipe": {"layout": {"width": 1e400, "height": 64, "panels": []}}}',
+        b"[" * 200_000,
+        b'{"recipe": "\xff"}',
+        b"\xff\xfe{\x00}\x00",
+        b'{"recipe": {}, "panels": "abc"}',
+        b'{"recipe": 1, "caption": "\\ud800"}',
+    ],
+)
+def test_bodies_that_cannot_be_read_are_refused(client: Client, body: bytes) -> None:
+    for path in ("/incontext_lora/caption", "/incontext_lora/parse_caption"):
+        status, answer = client.post(path, body)
+        assert status == 400
+        assert answer["error"]
