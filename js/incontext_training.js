@@ -6,6 +6,7 @@ import { api } from "../../scripts/api.js";
 import { loadStyles } from "./lib/dom.mjs";
 import { valueOf } from "./lib/upstream.mjs";
 import { addElement, onWidget } from "./lib/widgets.mjs";
+import { CardWatch } from "./lib/training/card.mjs";
 import { Compact } from "./lib/training/compact.mjs";
 import { Desk } from "./lib/training/desk.mjs";
 import { Panel } from "./lib/training/panel.mjs";
@@ -48,6 +49,8 @@ app.registerExtension({
     loadStyles("incontext_training.css");
     for (const event of ["execution_start", "executing", "execution_error", "execution_interrupted"])
       api.addEventListener(event, () => desk.lookNow());
+    const card = new CardWatch(desk, page().words, page().tell);
+    api.addEventListener("execution_start", () => void card.look());
   },
 
   nodeCreated(node) {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import html
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.utils
@@ -16,6 +16,9 @@ from PIL import Image
 
 from ..incontext.errors import InContextError
 from ..incontext.permissions import FILE, Permissions
+
+if TYPE_CHECKING:
+    from ..training.sd_scripts.settings import WhenBusy
 
 log = logging.getLogger("incontext_lora")
 
@@ -123,6 +126,31 @@ def is_working() -> bool:
     server = getattr(PromptServer, "instance", None)
     queue = getattr(server, "prompt_queue", None)
     return queue is not None and queue.get_tasks_remaining() > 0
+
+
+def cards() -> list[str]:
+    """The graphics card that ComfyUI computes on, as `training.sd_scripts.cards` names it; none on processors."""
+    import torch
+
+    from ..training.sd_scripts.cards import card_names
+
+    device = comfy.model_management.get_torch_device()
+    if device.type == "cpu":
+        return []
+    current = torch.cuda.current_device() if device.type == "cuda" else 0
+    return card_names([current if device.index is None else device.index])
+
+
+def claim_cards(wanted: Sequence[str] | None, when: WhenBusy, node_id: str = "") -> None:
+    """Return when a training may start on these graphics cards; says on the node what it waits for.
+
+    Raises:
+        TrainingError: where another training has one of them, and it is not to wait.
+        InterruptProcessingException: when the user cancels meanwhile.
+    """
+    from ..training.sd_scripts.cards import claim
+
+    claim(output_folder("incontext_runs"), wanted, when, stop_if_cancelled, lambda text: send_text(node_id, text))
 
 
 def stop_if_cancelled() -> None:

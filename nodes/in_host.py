@@ -68,7 +68,7 @@ def train_in_host(
             "torch": torch.__version__,
         },
     )
-    supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD)
+    supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
     try:
         return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, note)
     except comfy.model_management.InterruptProcessingException:

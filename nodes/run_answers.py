@@ -17,6 +17,7 @@ from ..incontext.errors import DatasetError, InContextError, TrainingError
 from ..training import monitor
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, installing, processes, session
+from ..training.sd_scripts.cards import occupants
 from ..training.sd_scripts.processes import Processes
 from . import host
 from .routes import Json
@@ -39,11 +40,15 @@ def find_run(name: str) -> Run:
 
 
 def all_runs() -> Json:
+    """Summaries, newest first, and the names of the runs that another process trains on ComfyUI's graphics card."""
     found = []
     for folder in host.runs():
         with contextlib.suppress(InContextError, OSError):  # a damaged one must not hide the others
             found.append(monitor.summary(Run(folder)))
-    return {"runs": sorted(found, key=lambda run: run["started"], reverse=True)}
+    on_card: list[str] = []
+    if any(run["state"] == monitor.RUNNING for run in found):
+        on_card = [run.name for run in occupants(host.output_folder("incontext_runs"), host.cards())]
+    return {"runs": sorted(found, key=lambda run: run["started"], reverse=True), "on_card": on_card}
 
 
 def one_run(name: str, offset: int) -> Json:

@@ -1,6 +1,6 @@
 """What the interface asks about trainings, the trainer and datasets, and what it asks for.
 
-GET  /incontext_lora/runs                           {"runs": [summary, newest first]}
+GET  /incontext_lora/runs                           {"runs": [summary, newest first], "on_card": [names]}
 GET  /incontext_lora/runs/{run}?from=BYTES          {"run", "checkpoints", "layout", "news": what happened since}
 GET  /incontext_lora/runs/{run}/log                 {"log": [lines], "output": [lines]}
 GET  /incontext_lora/runs/{run}/samples/{file}      a picture

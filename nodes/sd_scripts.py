@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..training.sd_scripts.architectures import ARCHITECTURES
 from ..training.sd_scripts.presets import OFFICIAL, PRESETS, preset
-from ..training.sd_scripts.settings import SdSettings
+from ..training.sd_scripts.settings import SdSettings, WhenBusy
 from . import host, types
 
 if TYPE_CHECKING:
@@ -135,6 +135,16 @@ class InContextTrainLora(io.ComfyNode):
                 types.Recipe.Input(
                     "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
                 ),
+                io.Combo.Input(
+                    "when_busy",
+                    options=WhenBusy,
+                    default=WhenBusy.SAY.value,
+                    optional=True,
+                    tooltip=(
+                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
+                        "start beside it, which needs memory for both."
+                    ),
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -162,6 +172,7 @@ class InContextTrainLora(io.ComfyNode):
         continue_from: str = NONE,
         resume: str = NONE,
         recipe: Recipe | None = None,
+        when_busy: str = WhenBusy.SAY.value,
         **values: Any,
     ) -> io.NodeOutput:
         from . import sd_scripts_run  # with all that training takes, only when it is wanted
@@ -179,6 +190,7 @@ class InContextTrainLora(io.ComfyNode):
                 continue_from=continue_from,
                 resume=resume,
                 background=background,
+                when_busy=WhenBusy(when_busy),
                 node_id=str(cls.hidden.unique_id or ""),
             )
         )

@@ -22,7 +22,7 @@ from ..training.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
 from ..training.sd_scripts.architectures import architecture
 from ..training.sd_scripts.processes import FILE, Processes
-from ..training.sd_scripts.settings import SdSettings
+from ..training.sd_scripts.settings import SdSettings, WhenBusy
 from . import host
 from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
 
@@ -40,6 +40,7 @@ def train(
     continue_from: str,
     resume: str,
     background: bool,
+    when_busy: WhenBusy,
     node_id: str,
 ) -> tuple[str, dict[str, list[float]], Tensor, Run]:
     """Start or resume a run and, unless it is for the background, stay with it; returns the node's outputs.
@@ -48,6 +49,7 @@ def train(
         TrainingError: where it cannot start, or failed.
     """
     where = place()
+    host.claim_cards(where.cards, when_busy, node_id)
     host.send_text(node_id, "preparing")
     free_memory()
     if resume != NONE:
@@ -195,6 +197,7 @@ def resume(run: Run) -> None:
     if host.is_working():
         raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
     where = place()
+    host.claim_cards(where.cards, WhenBusy.SAY)
     free_memory()
     settle_later(run, session.resume(run, where))
 

@@ -8,6 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..incontext.recipe import Recipe
+from ..training.sd_scripts.settings import WhenBusy
 from ..training.settings import Optimiser, Precision, Schedule, Targets, Timesteps, TrainSettings
 from . import host, types
 
@@ -158,6 +159,16 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "learning rate: set learning_rate to 1."
                     ),
                 ),
+                io.Combo.Input(
+                    "when_busy",
+                    options=WhenBusy,
+                    default=WhenBusy.SAY.value,
+                    optional=True,
+                    tooltip=(
+                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
+                        "start beside it, which needs memory for both."
+                    ),
+                ),
             ],
             outputs=[
                 io.LoraModel.Output(
@@ -184,12 +195,15 @@ class InContextTrainLoraInHost(io.ComfyNode):
         guidance: float,
         continue_from: str = NO_LORA,
         recipe: Recipe | None = None,
+        when_busy: str = WhenBusy.SAY.value,
         **values: Any,
     ) -> io.NodeOutput:
         from .host_model import HostModel
         from .in_host import train_in_host
 
         settings = TrainSettings.from_json(values)
+        node_id = cls.hidden.unique_id or ""
+        host.claim_cards(host.cards(), WhenBusy(when_busy), node_id)
         with torch.inference_mode(False), torch.enable_grad():
             return io.NodeOutput(
                 *train_in_host(
@@ -202,6 +216,6 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     guidance=guidance,
                     sampling=(recipe or dataset.recipe).sampling,
                     continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
-                    node_id=cls.hidden.unique_id or "",
+                    node_id=node_id,
                 )
             )

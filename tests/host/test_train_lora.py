@@ -161,6 +161,31 @@ def test_in_the_background_it_returns_at_once_and_publishes_later(
     assert (Path(host.base) / "output" / "loras" / "behind.safetensors").exists()
 
 
+def test_two_trainings_on_one_card(
+    host: Any, train: Callable[..., tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second says so, or waits; both nodes do, and the monitor knows which run is on ComfyUI's own card."""
+    from incontext_lora.nodes import host as globals_of_host
+    from incontext_lora.nodes import run_answers, sd_scripts_run
+
+    with_card = replace(sd_scripts_run.place(), on_cpu=False)
+    monkeypatch.setattr(sd_scripts_run, "place", lambda: with_card)
+    monkeypatch.setattr(globals_of_host, "cards", lambda: ["0"])
+    *_, first = train({"pause": 0.3}, name="on-card", steps=9, background=True)
+    assert run_answers.all_runs()["on_card"] == ["on-card"]
+    with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
+        train(name="beside", steps=2)
+    with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
+        host.call("InContextTrainLoraInHost", model=None, clip=None, vae=None, dataset=None)
+    assert not (with_card.runs / "beside").exists(), "nothing was begun"
+    host.sent()
+    name, *_ = train(name="afterwards", steps=2, when_busy="wait")
+    assert name == "afterwards.safetensors"
+    assert supervise.find(first.folder) is None
+    assert "waiting for on-card" in " ".join(str(data) for _, data in host.sent())
+    assert run_answers.all_runs()["on_card"] == []
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [

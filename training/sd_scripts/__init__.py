@@ -12,6 +12,7 @@ runner         run by the trainer's interpreter: the checkout's trainer, watched
 archive        the trainer's files, where there is no git
 process        processes that outlive the one that started them
 processes      how many train together
+cards          which run trains on which graphics card
 supervise      starts the trainer's process, finds it again, stops it
 outcome        what became of a run, in words
 session        from a dataset to a LoRA: start, watch, settle, resume, continue

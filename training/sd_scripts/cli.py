@@ -16,11 +16,11 @@ from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora_file import read_recipe
 from .. import run_folder
 from ..run_folder import Run
-from . import environment, preflight, session
+from . import cards, environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset
 from .processes import FILE, Processes
-from .settings import SdSettings
+from .settings import SdSettings, WhenBusy
 
 MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
@@ -35,6 +35,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="of the run and the LoRA (default: the dataset's)")
     made.add_argument("--continue", dest="weights", type=Path, metavar="LORA", help="train this LoRA further")
     made.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or interrupted")
+    made.add_argument(
+        "--when-busy",
+        choices=[each.value for each in WhenBusy],
+        default=WhenBusy.SAY.value,
+        help="where another training is on the same graphics card (default: %(default)s)",
+    )
     _add_processes(
         made.add_argument_group("several graphics cards", "what is not given is as the monitor's tab Trainer says")
     )
@@ -160,6 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         where = place(options, environment.find())
+        cards.claim(where.runs, where.cards, WhenBusy(options.when_busy), say=lambda text: print(text, flush=True))
         if options.resume:
             run, process = session.join(Run(options.resume.expanduser().resolve()), where)
         else:
@@ -167,6 +174,9 @@ def main(arguments: Sequence[str]) -> int:
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py train: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("Nothing was started.", flush=True)
+        return 130
     print(f"run: {run.folder}", flush=True)
 
     def show(event: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from .. import run_folder
 from ..run_folder import Run, RunWriter, parse_event
 from . import data, job, outcome, preflight, stopping, supervise
 from .architectures import Architecture, architecture
+from .cards import card_names
 from .environment import LONGEST_PATH, Trainer, long_paths_enabled
 from .process import no_window
 from .processes import Processes
@@ -124,6 +125,15 @@ class Place:
     processes: Processes = Processes()  # noqa: RUF009  (frozen)
     runner: Path = supervise.RUNNER
     on_cpu: bool = False
+
+    @property
+    def cards(self) -> list[str] | None:
+        """The graphics cards that a training takes on this machine; None where only Accelerate's file says it."""
+        if self.on_cpu or self.processes.cpu:
+            return []
+        if self.processes.config:
+            return None
+        return card_names(range(self.processes.count // self.processes.machines))
 
 
 @dataclass(frozen=True)
@@ -241,7 +251,6 @@ def _begin(
 ) -> subprocess.Popen[bytes]:
     """Prepare what the segment reads, and start its process."""
     run = writer.run
-    _check_card_is_free(place)
     settings = order.settings.on_cpu() if place.on_cpu else order.settings
     family = order.architecture
     layout = order.dataset.layout
@@ -281,7 +290,13 @@ def _begin(
         ) from error
     processes = replace(place.processes, cpu=place.processes.cpu or place.on_cpu)
     what = supervise.launch(
-        place.trainer, folder, processes, os.environ, offline=not family.fetched, runner=place.runner
+        place.trainer,
+        folder,
+        processes,
+        os.environ,
+        offline=not family.fetched,
+        runner=place.runner,
+        cards=place.cards,
     )
     process = supervise.start(what, run.folder)
     writer.log(f"segment {segment.number} from step {segment.first_step} of {settings.steps}, process {process.pid}")
@@ -313,16 +328,6 @@ def status_line(event: Mapping[str, Any]) -> str:
         f"step {event['step']} of {event['steps']}, loss {event['smoothed']:.4f}, {event['seconds_per_step']:.2f} s a step, "
         f"{left} left, {event['memory']:.1f} GB"
     )
-
-
-def _check_card_is_free(place: Place) -> None:
-    """
-    Raises:
-        TrainingError: where another run of this ComfyUI has the graphics card; two would both run out of memory.
-    """
-    others = [path.parent for path in place.runs.glob(f"*/{supervise.RECORD}") if supervise.find(path.parent)]
-    if others and not place.on_cpu:
-        raise TrainingError(f"{others[0].name} is still training on the graphics card. Wait for it, or stop it first.")
 
 
 def _caches_in_use(runs: Path) -> Iterator[Path]:

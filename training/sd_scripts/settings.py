@@ -34,6 +34,14 @@ class Precision(Enum):
     FP32 = "no"
 
 
+class WhenBusy(Enum):
+    """What a training does where another one has its graphics card."""
+
+    SAY = "say so"
+    WAIT = "wait"
+    ANYWAY = "start anyway"
+
+
 @dataclass(frozen=True, slots=True)
 class SdSettings:
     """What determines a training besides model and dataset.

@@ -42,11 +42,12 @@ _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
 
 @dataclass(frozen=True)
 class Launch:
-    """What is started, as a value."""
+    """What is started, as a value; ``cards`` names the graphics cards it trains on, None where they are not known."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
+    cards: Sequence[str] | None = None
 
 
 def launch(
@@ -57,6 +58,7 @@ def launch(
     *,
     offline: bool,
     runner: Path = RUNNER,
+    cards: Sequence[str] | None = None,
 ) -> Launch:
     """The command and the environment for a job; no shell, and nothing in it that came from a workflow.
 
@@ -64,6 +66,7 @@ def launch(
         job: the job's folder, below the run's.
         offline: whether everything it needs is on this machine.
         runner: our script; tests have one of their own.
+        cards: that it will train on.
     """
     run = job.parent
     environment = without_detours(inherited)
@@ -93,7 +96,7 @@ def launch(
         )
     else:
         start = (python,)
-    return Launch((*start, *script), environment, trainer.checkout)
+    return Launch((*start, *script), environment, trainer.checkout, cards)
 
 
 def without_detours(inherited: Mapping[str, str]) -> dict[str, str]:
@@ -113,13 +116,14 @@ def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
             raise TrainingError(
                 f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
             ) from error
-    note(run, process.pid)
+    note(run, process.pid, cards=what.cards)
     return process
 
 
-def note(run: Path, pid: int, record: str = RECORD) -> None:
-    """Write down which process it is, so that `find` knows it again."""
-    write_atomically(run / record, json.dumps(_identity(pid)) + "\n")
+def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None = None) -> None:
+    """Write down which process it is, so that `find` knows it again, and on which graphics cards it trains."""
+    on_cards = {} if cards is None else {"cards": list(cards)}
+    write_atomically(run / record, json.dumps({**_identity(pid), **on_cards}) + "\n")
 
 
 def _identity(pid: int) -> dict[str, Any]:
