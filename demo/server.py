@@ -84,7 +84,9 @@ def accelerator(python: str | Path = sys.executable) -> str:
     """What torch in the given interpreter computes on: ``cuda``, ``xpu``, ``mps`` or ``cpu``."""
     if not _driver_seems_there():
         return "cpu"
-    answer = subprocess.run([str(python), "-c", _ACCELERATOR_PROBE], capture_output=True, text=True, check=False)
+    answer = subprocess.run(
+        [str(python), "-c", _ACCELERATOR_PROBE], capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     return (answer.stdout.split() or ["cpu"])[-1] if answer.returncode == 0 else "cpu"
 
 

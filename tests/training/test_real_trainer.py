@@ -18,6 +18,7 @@ from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import session, stopping, supervise
+from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
 
 Make = Callable[..., session.Order]
@@ -236,6 +237,36 @@ def test_wrong_file_is_refused_before_anything_starts(order: Make, place: sessio
     files = order("flux").files
     with pytest.raises(TrainingError, match=r"model.safetensors is a FLUX\.1 model; expected Chroma"):
         preflight.assign(CHROMA, files["pretrained_model_name_or_path"], list(files.values())[1:])
+
+
+def test_two_machines_train_one_lora(order: Make, place: session.Place, tmp_path: Path) -> None:
+    """Each with a launcher and a run of its own; the first keeps the LoRA, and stops both. Here they are one machine."""
+    both = [
+        replace(
+            place, processes=Processes(2, 2, rank, "localhost", 29473), runs=tmp_path / f"machine {rank}" / "Läufe 数"
+        )
+        for rank in range(2)
+    ]
+    wanted = order("flux", steps=12, save_every=0)
+    (first, leader), (second, helper) = (session.start(wanted, machine) for machine in both)
+    follow(first, leader, lambda event: event.get("step") == 4 and supervise.request(first.folder, "stop"))
+    helper.wait(60)
+    assert session.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, supervise.tail(
+        first.folder
+    )
+    assert session.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, supervise.tail(
+        second.folder
+    )
+    (first, leader), (second, helper) = (session.join(first, machine) for machine in both)
+    assert second.folder.parent == both[1].runs
+    assert follow(first, leader, lambda event: None) == 0, supervise.tail(first.folder)
+    helper.wait(60)
+    result = session.settle(first, place.loras, 0)
+    assert result.state == run_folder.FINISHED, result.message
+    assert session.settle(second, place.loras, helper.returncode).lora is None
+    assert steps(first) == list(range(1, 13))
+    assert steps(second) == []
+    assert len(list(place.loras.iterdir())) == 1
 
 
 def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None:

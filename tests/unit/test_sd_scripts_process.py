@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-from incontext_lora.training.sd_scripts import process, supervise
+from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.training.sd_scripts import process, session, supervise
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 HOUR = 3600.0
@@ -129,3 +130,21 @@ class TestConsole:
         finally:
             started.kill()
             started.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the interpreter is a shell script")
+def test_a_trainer_that_speaks_another_code_page_is_still_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a Chinese or German Windows writes is not UTF-8; and ComfyUI's own Python settings are not the trainer's."""
+    folder = tmp_path / "Ünï côdé 数据"
+    folder.mkdir()
+    python = folder / "python"
+    python.write_text(
+        "#!/bin/sh\nprintf 'DLL \\326\\320\\316\\304 fehlt' >&2\n[ -z \"$PYTHONHOME$PYTHONPATH\" ] && exit 3\n"
+    )
+    python.chmod(0o755)
+    monkeypatch.setenv("PYTHONPATH", "/of/comfyui")
+    monkeypatch.setenv("PYTHONHOME", "/of/comfyui")
+    with pytest.raises(TrainingError, match="The trainer's torch does not start: DLL .* fehlt"):
+        session.has_gpu(python)
