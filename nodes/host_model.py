@@ -5,7 +5,6 @@ Nodes run in inference mode, whose tensors autograd refuses. So whatever is trai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from ..training.flow import velocity
 from ..training.memory import BlockSize, step_memory
 from ..training.settings import Precision, TrainSettings
 from .gradients import assign, differentiable
+from .isolation import OVERRIDE, Pass, Selection, choosing, patch_side, picture_tokens, supports_isolation
 
 PREFIX = "diffusion_model."
 
@@ -45,7 +45,7 @@ def _attention_with_gradients(_fast: Callable[..., Tensor], *inputs: Any, **name
     return comfy.ldm.modules.attention.attention_pytorch(*inputs, **named)
 
 
-OPTIONS = {"optimized_attention_override": _attention_with_gradients}
+OPTIONS = {OVERRIDE: _attention_with_gradients}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class HostModel:
         blocks = [size for block in repeated_blocks(self.transformer) if (size := BlockSize.of(block))]
         return step_memory(
             blocks,
-            settings.batch_size * (pixels // patch_area(self.transformer) + text),
+            settings.batch_size * (pixels // patch_side(self.transformer) ** 2 + text),
             value_bytes=self.compute_dtype(settings.precision).itemsize,
             checkpointing=settings.gradient_checkpointing,
             trained=trained,
@@ -133,11 +133,22 @@ class HostModel:
         )
         return Condition(conditioning, encoded["model_conds"])
 
-    def predict(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition]) -> Tensor:
-        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed apart."""
+    def predict(
+        self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition], isolated: Tensor | None = None
+    ) -> Tensor:
+        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed apart.
+
+        Args:
+            isolated: bool [batch, 1, (1,) height, width], the latent pixels of isolated references, which are clean in
+                ``noisy``; their velocity is 0.
+        """
+        tokens = None if isolated is None else picture_tokens(self.model, isolated.cpu())
+        keys = [
+            (_together_key(condition), 0 if tokens is None else int(tokens[row].sum()))
+            for row, condition in enumerate(conditions)
+        ]
         parts: list[Tensor] = [noisy] * len(conditions)
-        order = sorted(range(len(conditions)), key=lambda i: _together_key(conditions[i]))
-        for _, group in groupby(order, key=lambda i: _together_key(conditions[i])):
+        for key, group in groupby(sorted(range(len(conditions)), key=keys.__getitem__), key=keys.__getitem__):
             rows = list(group)
             x, t = noisy[rows], sigmas[rows].to(noisy)
             arguments = comfy.samplers.cond_cat(
@@ -148,11 +159,30 @@ class HostModel:
             )
             arguments = {name: _usable(value, self.device) for name, value in arguments.items()}
             with self._autocast():
-                denoised = self.model.apply_model(x, t, transformer_options=OPTIONS, **arguments)
+                if tokens is None or not key[1]:
+                    denoised = self.model.apply_model(x, t, transformer_options=dict(OPTIONS), **arguments)
+                else:
+                    denoised = self._isolated(x, t, arguments, tokens[rows])
             predicted = velocity(x, denoised, t)
             for row, part in zip(rows, predicted, strict=True):
                 parts[row] = part
         return torch.stack(parts)
+
+    def _isolated(self, x: Tensor, t: Tensor, arguments: Mapping[str, Any], references: Tensor) -> Tensor:
+        """Denoised latents of a batch whose references are the given tokens, bool [batch, tokens]."""
+
+        def run(one: Pass, t: Tensor) -> Tensor:
+            with choosing(self.model, one):
+                return self.model.apply_model(x, t, transformer_options={OVERRIDE: one}, **arguments)
+
+        own = Pass(Selection.of(references, x.device), inner=_attention_with_gradients)
+        run(own, torch.zeros_like(t))
+        return run(Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients), t)
+
+    @property
+    def isolates(self) -> bool:
+        """Whether references can be isolated in this model."""
+        return supports_isolation(self.model)
 
     @contextmanager
     def prepared(self, *, gradient_checkpointing: bool, precision: Precision, memory: int = 0) -> Iterator[None]:
@@ -281,12 +311,6 @@ def lasting(patcher: Any) -> Any:
     return patcher.clone(disable_dynamic=True)
 
 
-def patch_area(transformer: nn.Module) -> int:
-    """Latent pixels per token; 1 where the model does not say."""
-    size = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", 1)
-    return math.prod(size[-2:]) if isinstance(size, Sequence) else size * size
-
-
 def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
     """The transformer's blocks: the members of its own module lists."""
     lists = (child for child in transformer.children() if isinstance(child, nn.ModuleList))
@@ -296,16 +320,36 @@ def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
 def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     """Gradient checkpointing of a block, which keeps its inputs only and computes again for the gradient.
 
-    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them.
+    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them. Keys
+    and values of isolated references go in and out beside the block's own tensors, since gradients flow through them, too.
     """
     names = list(named)
+    one = (named.get("transformer_options") or {}).get(OVERRIDE)
+    one = one if isinstance(one, Pass) else None
+    pairs = one.upcoming() if one else []
+    position, in_text = (one.position, one.in_text) if one else (0, False)
+    own_results = 0
+    is_tensor = True
 
-    def run(_: Tensor, *values: Any) -> Any:
+    def run(_: Tensor, *values: Any) -> tuple:
+        nonlocal own_results, is_tensor
         copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
-        return forward(*copies[: len(inputs)], **dict(zip(names, copies[len(inputs) :], strict=True)))
+        own, extra = copies[: len(inputs) + len(names)], copies[len(inputs) + len(names) :]
+
+        def block() -> Any:
+            return forward(*own[: len(inputs)], **dict(zip(names, own[len(inputs) :], strict=True)))
+
+        result, recorded = one.again(position, in_text, extra, block) if one else (block(), [])
+        is_tensor = isinstance(result, Tensor)
+        results = (result,) if is_tensor else tuple(result)
+        own_results = len(results)
+        return (*results, *recorded)
 
     wanted = torch.ones((), requires_grad=True)  # the first block's inputs ask for no gradient themselves
-    return checkpoint(run, wanted, *inputs, *named.values(), use_reentrant=True)
+    results = checkpoint(run, wanted, *inputs, *named.values(), *pairs, use_reentrant=True)
+    if one:
+        one.keep(position, results[own_results:])
+    return results[0] if is_tensor else tuple(results[:own_results])
 
 
 def _copied(_module: nn.Module, inputs: tuple) -> tuple | None:
