@@ -944,6 +944,11 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
         text = "\n".join(output)
         if _NO_SPACE.search(text):
             raise SetupError(f"The disk is full: free some space and install the trainer again (log: {log}).")
+        if "python-build-standalone" in text:  # where uv fetches a Python from
+            raise SetupError(
+                f"{step.title} failed because uv could not fetch one from GitHub: install Python 3.12 yourself, set a proxy "
+                f"(HTTPS_PROXY), or name a mirror with UV_PYTHON_INSTALL_MIRROR (log: {log})."
+            )
         if _NETWORK.search(text) or any(words in text for words in _NO_SOURCE):
             raise SetupError(
                 f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
@@ -954,8 +959,8 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
     progress.finish()
 
 
-# what git, the fetching of archives and uv say of a network that cannot be reached
-_NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached", "error sending request")
+# what git and the fetching of archives say of a network that cannot be reached
+_NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached")
 
 
 def adopted_trainer(environment: ModuleType, options: argparse.Namespace) -> Any:

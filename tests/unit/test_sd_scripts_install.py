@@ -292,6 +292,11 @@ class TestSteps:
         ("said", "expected"),
         [
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "network could not be reached"),
+            ("The network could not be reached for https://x/y.zip: no route.", "network could not be reached"),
+            (
+                "Failed to download `https://github.com/astral-sh/python-build-standalone/x`: error sending request",
+                "install Python 3.12 yourself",
+            ),
             ("ERROR: [Errno 28] No space left on device", "The disk is full"),
         ],
     )

@@ -146,5 +146,5 @@ def test_a_trainer_that_speaks_another_code_page_is_still_understood(
     python.chmod(0o755)
     monkeypatch.setenv("PYTHONPATH", "/of/comfyui")
     monkeypatch.setenv("PYTHONHOME", "/of/comfyui")
-    with pytest.raises(TrainingError, match="The trainer's torch does not start: DLL .* fehlt"):
+    with pytest.raises(TrainingError, match=r"The trainer's torch does not start: DLL .* fehlt"):
         session.has_gpu(python)
