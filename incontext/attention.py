@@ -165,7 +165,7 @@ def grouped_attention(
     else:
         seen = [each.index_select(tokens_in, groups.visible) for each in (k, v)]
         columns = None if rows is None else rows.index_select(-1, groups.visible)
-        looking = biased(queries, *seen, columns)
+        looking = biased(queries, seen[0], seen[1], columns)
     shape = list(looking.shape)
     shape[tokens_out] = q.shape[tokens_in]
     result = looking.new_empty(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -12,6 +13,7 @@ from ..incontext.errors import InContextError
 from ..incontext.recipe import Recipe
 from ..incontext.stitch import Align, Fit
 from . import host, tokens, types
+from .freshness import Watch
 
 CATEGORY = "in-context lora/dataset"
 DETECT = "detect"
@@ -92,8 +94,10 @@ class InContextBuildDataset(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
-        return folder_fingerprint(folder)
+    def fingerprint_inputs(cls, folder: str | None = None, name: str | None = None, **_: Any) -> str:
+        # a wired folder is None here; what an execution found in it is known, and so is what it built
+        changes = _builds.changes({"folder": folder, "name": name})
+        return f"{folder_fingerprint(folder) if folder is not None else 'wired'} {changes}"
 
     @classmethod
     def execute(
@@ -127,6 +131,7 @@ class InContextBuildDataset(io.ComfyNode):
             composite=Composite(composites),
             shape=chosen_shape(shape),
         )
+        source = folder_fingerprint(folder)  # as it is before it is read
         dataset = build(
             host.resolve_folder(folder),
             host.datasets_folder(),
@@ -135,11 +140,27 @@ class InContextBuildDataset(io.ComfyNode):
             count_tokens=tokens.counters(clip) if clip is not None else None,
             progress=progress,
         )
+        _builds.executed({"folder": folder, "name": name}, (source, dataset.digest))
         host.send_text(node_id, dataset.report.headline)
         contact_sheet = sheet.read(dataset.contact_sheet)
         return io.NodeOutput(
             dataset, contact_sheet, dataset.report.text(), len(dataset), ui={"incontext_dataset": [dataset.name]}
         )
+
+
+def _files_of_build(inputs: Mapping[str, Any]) -> tuple[str, str]:
+    """What is in the folder of sets, and the dataset that lies where the node put its own."""
+    from ..incontext.dataset import Dataset, dataset_name
+
+    try:
+        name = dataset_name(host.resolve_folder(inputs["folder"]), inputs["name"].strip())
+        built = Dataset.load(host.datasets_folder() / name).digest
+    except InContextError as error:  # deleted, damaged, or the sets themselves are gone
+        built = str(error)
+    return folder_fingerprint(inputs["folder"]), built
+
+
+_builds = Watch(_files_of_build)
 
 
 def shape_input() -> io.Combo.Input:

@@ -17,6 +17,7 @@ from ..incontext.describe.options import Existing, Pictures, Settings, Wishes
 from ..incontext.recipe import Recipe
 from . import host, types
 from .dataset import chosen_shape, folder_fingerprint, shape_input
+from .freshness import Watch
 from .tokens import counters
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 CATEGORY = "in-context lora/caption"
 MODEL = "qwen2.5vl:7b"
+
+_captioned = Watch(lambda inputs: folder_fingerprint(inputs["folder"]))
 
 
 class InContextCaptionPanels(io.ComfyNode):
@@ -140,7 +143,9 @@ class InContextCaptionDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str | None = None, **_: Any) -> str:
-        return folder_fingerprint(folder)
+        return (
+            f"{folder_fingerprint(folder) if folder is not None else 'wired'} {_captioned.changes({'folder': folder})}"
+        )
 
     @classmethod
     def execute(
@@ -196,6 +201,7 @@ class InContextCaptionDataset(io.ComfyNode):
             progress=progress,
         )
         host.send_text(node_id, report.headline)
+        _captioned.executed({"folder": folder}, folder_fingerprint(folder))
         return io.NodeOutput(str(source), report.text(), report.written)
 
 

@@ -44,6 +44,7 @@ def train_in_host(
     node_id: str,
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
     """Encode, train, save; returns the node's outputs."""
+    dataset.check_current()
     if len(dataset.items) <= settings.validation_sets:
         raise TrainingError(
             f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "

@@ -56,6 +56,7 @@ def train(
         run = Run(host.runs_folder() / run_folder.safe_name(resume))
         process = session.resume(run, where)
     else:
+        dataset.check_current()
         wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
         run, process = session.start(wanted, where, comfy.model_management.throw_exception_if_processing_interrupted)
     if background:

@@ -12,7 +12,7 @@ files     atomic writes and the lock of a folder
 """
 
 from ..dataset_options import BuildOptions, Composite, Shape
-from .build import BuildCancelled, build
+from .build import BuildCancelled, build, dataset_name
 from .manifest import Dataset, Item, SourceImage, read_references
 from .report import Finding, Level, Report
 from .scan import Scan, SetFiles, fingerprint, scan
@@ -31,6 +31,7 @@ __all__ = [
     "Shape",
     "SourceImage",
     "build",
+    "dataset_name",
     "fingerprint",
     "read_references",
     "scan",

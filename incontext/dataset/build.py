@@ -64,7 +64,7 @@ def build(
         DatasetError: where the folders cannot be used or no set is left.
         BuildCancelled: when `cancelled` said so.
     """
-    name = checked_name(options.name or source.resolve().name)
+    name = dataset_name(source, options.name)
     options = replace(options, name=name, references=manifest.check_references(options.references, recipe.layout))
     folder = target_root / name
     _check_places(source, folder)
@@ -98,6 +98,15 @@ def build(
         _write(dataset, before)
         _remove_stale(dataset)
     return dataset
+
+
+def dataset_name(source: Path, name: str = "") -> str:
+    """What a dataset is called: as chosen, else as its folder of sets.
+
+    Raises:
+        DatasetError: where that cannot be a folder's name.
+    """
+    return checked_name(name or source.resolve().name)
 
 
 def checked_name(name: str) -> str:

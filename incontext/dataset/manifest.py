@@ -222,6 +222,26 @@ class Dataset:
                 )
         return dataset
 
+    def check_current(self) -> None:
+        """Before something reads the files: are they still those of this dataset?
+
+        Raises:
+            DatasetError: where they were deleted, or another dataset has been built in their place.
+        """
+        remedy = "Queue the workflow again, and Build Dataset builds it anew."
+        try:
+            now = Dataset.load(self.folder)
+        except DatasetError as error:
+            raise DatasetError(
+                f"The dataset {self.name!r} is no longer what Build Dataset made. {error} {remedy}"
+            ) from error
+        if now.digest != self.digest:
+            raise DatasetError(
+                f"The dataset {self.name!r} in {self.folder} has been overwritten since Build Dataset made it: it had "
+                f"{len(self.items)} sets, the one there now has {len(now.items)}, or was built with other settings. {remedy} If "
+                "one workflow builds both, give them different names."
+            )
+
     @staticmethod
     def read_manifest(folder: Path) -> Dataset:
         """As `load`, without asking whether the items' files are there."""

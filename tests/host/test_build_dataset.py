@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import copy
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.tests.dataset_sets import RECIPE, folder_sets, joint
+from incontext_lora.incontext.errors import DatasetError
+from incontext_lora.tests import tiny_models
+from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets, joint
+
+if TYPE_CHECKING:
+    from conftest import HostPack
 
 
 @pytest.fixture
@@ -59,3 +68,108 @@ def test_cancel_ends_the_build_and_keeps_the_dataset_before(host, sets: str) -> 
     finally:
         comfy.model_management.interrupt_current_processing(False)
     assert Dataset.load(dataset.folder) == dataset
+
+
+# --- in workflows that are queued again -----------------------------------------------------------------------------
+
+
+@dataclass
+class Queue:
+    """Prompts, one after the other, through ComfyUI's executor with its cache."""
+
+    host: HostPack
+    executor: Any
+    prompt: dict[str, Any]
+
+    def ran(self) -> set[str]:
+        """Queue the prompt; returns the nodes that were executed, not taken from the cache."""
+        self.host.prompt_server.last_node_id = None
+        prompt = copy.deepcopy(self.prompt)  # ComfyUI writes into it
+        run = self.executor.execute_async(prompt, "prompt", {"client_id": "browser"}, ["count"])
+        self.host.loop.run_until_complete(run)
+        messages = self.executor.status_messages
+        errors = [data["exception_message"] for event, data in messages if event == "execution_error"]
+        assert errors == []
+        (cached,) = [set(data["nodes"]) for event, data in messages if event == "execution_cached"]
+        return set(self.prompt) - cached
+
+
+@pytest.fixture(params=["constant", "wired"])
+def queue(host: HostPack, sets: str, request: pytest.FixtureRequest) -> Queue:
+    import execution
+
+    host.node("PrimitiveString")  # loads ComfyUI's extra nodes
+    size = {"kind": "rows", "width": 128, "height": 192, "rows": 3, "columns": 1, "columns_per_row": "", "gutter": 0}
+    settings = {
+        "fit": "cover", "align": "center", "padding": "white", "references": "", "shape": "detect",
+        "composites": "fit each panel",
+    }  # fmt: skip
+    folder: Any = sets
+    prompt: dict[str, Any] = {
+        "layout": {"class_type": "InContextLayout", "inputs": {**size, "panel_step": "16", "boxes": ""}},
+        "count": {"class_type": "PreviewAny", "inputs": {"source": ["build", 3]}},
+    }
+    if request.param == "wired":
+        prompt["folder"] = {"class_type": "PrimitiveString", "inputs": {"value": sets}}
+        folder = ["folder", 0]
+    prompt["build"] = {
+        "class_type": "InContextBuildDataset",
+        "inputs": {"folder": folder, "name": f"queued {sets}", "recipe": ["layout", 0], **settings},
+    }
+    executor = execution.PromptExecutor(host.prompt_server, cache_args={"lru": 0, "ram": 0, "ram_inactive": 0})
+    return Queue(host, executor, prompt)
+
+
+def test_an_unchanged_folder_is_built_once(queue: Queue) -> None:
+    """Whatever comes after the dataset, a training too, would run again with it."""
+    assert "build" in queue.ran()
+    assert queue.ran() == set()
+    assert queue.ran() == set()
+
+
+def test_new_sets_are_seen(queue: Queue, sets: str) -> None:
+    queue.ran()
+    folder_set(Path(queue.host.base) / "input" / sets, 9)
+    assert queue.ran() == {"build", "count"}
+    assert len(Dataset.load(Path(queue.host.base) / "output" / "incontext_datasets" / f"queued {sets}")) == 4
+    assert queue.ran() == set()
+
+
+def test_a_dataset_that_was_deleted_or_overwritten_is_built_anew(queue: Queue, sets: str) -> None:
+    queue.ran()
+    folder = Path(queue.host.base) / "output" / "incontext_datasets" / f"queued {sets}"
+    built = Dataset.load(folder)
+    shutil.rmtree(folder)
+    assert queue.ran() == {"build", "count"}
+    assert Dataset.load(folder).digest == built.digest
+    assert queue.ran() == set()
+    other = f"other {sets}"
+    folder_sets(Path(queue.host.base) / "input" / other, 2)
+    queue.host.call("InContextBuildDataset", folder=other, name=f"queued {sets}", recipe=RECIPE)
+    assert queue.ran() == {"build", "count"}
+    assert Dataset.load(folder).digest == built.digest
+    if "folder" in queue.prompt:
+        queue.ran()  # the other build may have been this node's, with another folder on the wire: it is looked at too
+    assert queue.ran() == set()
+
+
+def test_training_reads_no_dataset_that_is_another_by_now(host: HostPack, sets: str) -> None:
+    dataset, *_ = host.call("InContextBuildDataset", folder=sets, name=f"mine {sets}", recipe=RECIPE)
+    dataset.check_current()
+    host.call("InContextBuildDataset", folder=sets, name=f"mine {sets}", recipe=RECIPE)
+    dataset.check_current()
+    folder_set(Path(host.base) / "input" / sets, 9)
+    host.call("InContextBuildDataset", folder=sets, name=f"mine {sets}", recipe=RECIPE)
+    for node in ("InContextTrainLora", "InContextTrainLoraInHost"):
+        with pytest.raises(
+            DatasetError, match="overwritten since Build Dataset made it: it had 3 sets, the one there now has 4"
+        ):
+            train(host, node, dataset)
+    shutil.rmtree(dataset.folder)
+    with pytest.raises(DatasetError, match="no longer what Build Dataset made"):
+        train(host, "InContextTrainLoraInHost", dataset)
+
+
+def train(host: HostPack, node: str, dataset: Dataset) -> None:
+    wires = {} if node == "InContextTrainLora" else {"model": tiny_models.sd3(), "clip": None, "vae": None}
+    host.call(node, dataset=dataset, **wires)

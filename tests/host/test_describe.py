@@ -14,7 +14,7 @@ from incontext_lora.incontext.describe import client
 from incontext_lora.incontext.describe.answer import AnswerError
 from incontext_lora.incontext.describe.servers import BASE, FILE, KEY
 from incontext_lora.incontext.errors import InContextError, PanelError, VisionError
-from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
+from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.vision_server import VisionServer, fails, hangs, says
 
 if TYPE_CHECKING:
@@ -205,6 +205,18 @@ def test_a_folder_is_captioned_and_then_built(host: HostPack, sets: Path) -> Non
     assert any("1 of 3 sets, waiting for seeing-model" in str(data) for _, data in events)
     dataset, *_ = host.call("InContextBuildDataset", folder=folder, name="captioned", recipe=RECIPE)
     assert {item.caption for item in dataset.items} == {CAPTION}
+
+
+def test_a_wired_folder_is_looked_at_although_comfyui_does_not_tell_it(host: HostPack, sets: Path) -> None:
+    fingerprint = host.node("InContextCaptionDataset").fingerprint_inputs
+    before = fingerprint(folder=None)
+    with VisionServer(says(GOOD)) as server:
+        caption_dataset(host, server, sets)
+    assert fingerprint(folder=None) == before  # what the node itself wrote does not count
+    folder_set(sets, 9)
+    after = fingerprint(folder=None)
+    assert after != before
+    assert fingerprint(folder=None) == after
 
 
 def test_a_second_run_keeps_and_replacing_is_a_choice(host: HostPack, sets: Path) -> None:
