@@ -25,8 +25,17 @@ SETTINGS: dict[str, Any] = {
 def main(precision: str) -> None:
     context = Context.read()
     host.start(context)
+    from ...nodes import host_model
     from ...training import run_folder
 
+    estimate = host_model.HostModel.step_memory
+    estimates: list[int] = []
+
+    def noted_estimate(*args: Any, **named: Any) -> int:
+        estimates.append(estimate(*args, **named))
+        return estimates[-1]
+
+    host_model.HostModel.step_memory = noted_estimate  # type: ignore[method-assign]
     loaded = {"model": host.model(context, FILES[precision]), "clip": host.clip(context), "vae": host.vae(context)}
     peaks = card.Peaks()
     tell = run_folder.RunWriter.event
@@ -39,15 +48,21 @@ def main(precision: str) -> None:
     for megapixels, layout in pictures.canvases(context.tiny).items():
         measured = {"figure": "step", "precision": precision, "megapixels": megapixels}
         peaks.found.clear()
+        failed = ""
         try:
             seconds = train(context, loaded, f"in-host-{megapixels}-{precision}", layout)
-            context.answer(**measured, seconds=seconds, peaks=peaks.found)
+            weights = round(loaded["model"].loaded_size() / 1e9, 3)
+            estimated = round(estimates[-1] / 1e9, 3)
+            context.answer(**measured, seconds=seconds, peaks=peaks.found, weights=weights, estimated=estimated)
         except Exception as error:
             peaks.note()
-            context.answer(**measured, failed=f"{type(error).__name__}: {error}"[:500], peaks=peaks.found)
+            failed = f"{type(error).__name__}: {error}"[:500]
+            context.answer(**measured, failed=failed, peaks=peaks.found)
             if not card.is_out_of_memory(error):
                 raise
-        host.free()
+        if failed:
+            host.free()
+    host.free()
     context.answer(figure="freed", precision=precision, left=host.allocated())
 
 

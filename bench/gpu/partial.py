@@ -9,7 +9,7 @@ from . import card, host, pictures
 from .context import Context
 
 SHARE = 0.5  # of the model's size: the card that ComfyUI is shown the second time has this much more than a step needs
-STEP_NEEDS = 6.0  # GB, at one megapixel
+RANK = 4
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     loaded = model.loaded_size()
     host.free()
     if torch.cuda.is_available():
-        card.emulate(STEP_NEEDS + card.TAKEN + SHARE * size / card.GIB)
+        card.emulate(card.TAKEN + (prepared["memory"] + SHARE * size) / card.GIB)
     else:
         limit_on_cpu(int(SHARE * size))
     with torch.inference_mode(False), torch.enable_grad():
@@ -73,7 +73,7 @@ def prepare(context: Context, model: Any) -> dict[str, Any]:
     from ...nodes.host_model import HostModel
     from ...training.adapters import new_adapters, target_modules
     from ...training.items import read_picture
-    from ...training.settings import Targets
+    from ...training.settings import Targets, TrainSettings
 
     layout = pictures.canvases(context.tiny)["1.0"]
     dataset = pictures.dataset(context.work / "partial", "partial", layout)
@@ -81,11 +81,14 @@ def prepare(context: Context, model: Any) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     latent = trained.encode_picture(host.vae(context), read_picture(dataset.image(dataset.items[0])))
     condition = trained.encode_caption(host.clip(context), dataset.items[0].caption, 1.0, latent)
-    adapters = new_adapters(target_modules(trained.transformer, Targets.ATTENTION_MLP), 4, 4.0, generator)
+    modules = target_modules(trained.transformer, Targets.ATTENTION_MLP)
+    adapters = new_adapters(modules, RANK, float(RANK), generator)
     for layer in adapters.layers.values():
         layer.lora_up.data.normal_(std=0.02, generator=generator)
     noise = torch.randn(latent.shape, generator=generator)
-    return {"clean": latent, "noise": noise, "condition": condition, "adapters": adapters}
+    numbers = sum(parameter.numel() for parameter in adapters.parameters())
+    memory = trained.step_memory([latent], [condition], numbers, TrainSettings(rank=RANK))
+    return {"clean": latent, "noise": noise, "condition": condition, "adapters": adapters, "memory": memory}
 
 
 def gradients(model: Any, prepared: dict[str, Any]) -> dict[str, Any]:
@@ -98,12 +101,11 @@ def gradients(model: Any, prepared: dict[str, Any]) -> dict[str, Any]:
     adapters = prepared["adapters"]
     for parameter in adapters.parameters():
         parameter.grad = None
-    precision = model.autocast(Precision.AUTO)
     clean, noise = (prepared[name][None].to(model.device) for name in ("clean", "noise"))
     sigma = torch.tensor([0.6], device=model.device)
-    with model.prepared(gradient_checkpointing=True), adapters.to(model.device).attached(model.transformer):
-        with torch.autocast(model.device.type, precision or torch.bfloat16, enabled=precision is not None):
-            predicted = model.predict(flow.mix(clean, noise, sigma), sigma, [prepared["condition"]])
+    ready = model.prepared(gradient_checkpointing=True, precision=Precision.AUTO, memory=prepared["memory"])
+    with ready, adapters.to(model.device).attached(model.transformer):
+        predicted = model.predict(flow.mix(clean, noise, sigma), sigma, [prepared["condition"]])
         flow.velocity_loss(predicted, clean, noise, torch.ones_like(clean[:, :1])).backward()
     return {
         name: torch.cat([parameter.grad.flatten() for parameter in layer.parameters()]).cpu()

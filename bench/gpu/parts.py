@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo.server import dies_with_parent
 from run import _RUN_IN_PACK, ROOT
 
 from ..figure import Figure
@@ -141,6 +142,7 @@ def run_part(part: Part, context: Context, limit: float) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            **dies_with_parent(),
         )
         try:
             code = process.wait(limit)

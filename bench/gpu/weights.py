@@ -218,12 +218,14 @@ def write_all(folder: Path, sizes: Sizes) -> dict[str, float]:
     """Write every file that is not there; returns their sizes in GB."""
     folder.mkdir(parents=True, exist_ok=True)
     std = sizes.width**-0.5  # so that what goes through a layer keeps its size
+    # a processor would cast the table of words at every caption
+    encoders = torch.float32 if sizes is TINY else torch.bfloat16
     wanted = {
-        "clip_l": (clip_l(), torch.bfloat16, STD),
+        "clip_l": (clip_l(), encoders, STD),
         "ae": (autoencoder(), torch.float32, STD),
         "flux": (flux(sizes), torch.bfloat16, std),
         "flux_fp8": (flux(sizes), torch.float8_e4m3fn, std),
-        "t5xxl": (t5xxl(sizes), torch.bfloat16, STD),
+        "t5xxl": (t5xxl(sizes), encoders, STD),
         "t5xxl_fp8": (t5xxl(sizes), torch.float8_e4m3fn, STD),
     }
     for name, (shapes, dtype, std) in wanted.items():
