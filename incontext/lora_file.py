@@ -16,13 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from . import names
+from . import names, strict_json
 from .errors import InContextError, LoraError
 from .recipe import Recipe
-from .strict_json import shown
+from .strict_json import JsonError, shown
 from .tasks import recipe_for_file
 
 if TYPE_CHECKING:
@@ -32,8 +33,19 @@ METADATA_KEY = "incontext_lora"
 ENDING = ".safetensors"
 SIDECARS = (".incontext.json", ".json")
 
-_LARGEST_HEADER = 100_000_000  # bytes; the safetensors library refuses larger ones too
-_LARGEST_SIDECAR = 4_000_000
+_LARGEST_HEADER = 8_000_000  # bytes; a LoRA of ten thousand tensors has one million
+_MOST_IN_HEADER = 500_000  # values; a tensor has some seven
+_LARGEST_RECIPE = 400_000  # bytes; one of 256 panels has 40,000
+_MOST_DIMENSIONS = 16
+# what safetensors knows; a newer type is left to the library that reads the tensors
+_BITS = {
+    **dict.fromkeys(("F4",), 4),
+    **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 16),
+    **dict.fromkeys(("U32", "I32", "F32"), 32),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
+}
 _ALIGNMENT = 8  # the tensors' bytes begin at a multiple of it
 _COPY_CHUNK = 1 << 20
 _DOWNLOAD_AGAIN = "Download the file again and compare its size with the one on the download page."
@@ -194,19 +206,18 @@ def read_sidecar(path: str | Path) -> Recipe | None:
     path = Path(path)
     ours = path.name.endswith(SIDECARS[0])
     try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_SIDECAR:
+        if not path.is_file():
             return None
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        data = strict_json.read(path, largest=_LARGEST_RECIPE, long_integers=True)
+    except (OSError, JsonError) as error:
         if ours:
             raise UnreadableRecipe(f"{path.name} cannot be read: {error}.") from error
         return None
-    data = _json_or_none(text)
     if isinstance(data, dict) and METADATA_KEY in data:  # what a copied header holds
         inner = data[METADATA_KEY]
-        return _recipe_from_text(inner if isinstance(inner, str) else json.dumps(inner), path.name)
+        return _recipe_from_text(inner, path.name) if isinstance(inner, str) else _recipe_from(inner, path.name)
     if ours or (isinstance(data, dict) and isinstance(data.get("layout"), dict)):
-        return _recipe_from_text(text, path.name)
+        return _recipe_from(data, path.name)
     return None
 
 
@@ -356,9 +367,9 @@ def _raw_header(file: BinaryIO, path: Path) -> tuple[bytes, int]:
 def _parsed(raw: bytes, data_start: int, size: int, path: Path) -> Header:
     damaged = f"{path.name} is damaged: "
     try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise LoraError(f"{damaged}its header is no JSON ({error}). {_DOWNLOAD_AGAIN}") from error
+        data = strict_json.parse(raw, largest=_LARGEST_HEADER, most=_MOST_IN_HEADER)
+    except JsonError as error:
+        raise LoraError(f"{damaged}its header is no JSON that can be used: {error}. {_DOWNLOAD_AGAIN}") from error
     if not isinstance(data, dict):
         raise LoraError(f"{damaged}its header holds no list of tensors. {_DOWNLOAD_AGAIN}")
     metadata = data.pop("__metadata__", {})
@@ -367,7 +378,9 @@ def _parsed(raw: bytes, data_start: int, size: int, path: Path) -> Header:
     try:
         tensors = {name: _entry(value) for name, value in data.items()}
     except (KeyError, TypeError, ValueError) as error:
-        raise LoraError(f"{damaged}a tensor in its header cannot be read ({error!r}). {_DOWNLOAD_AGAIN}") from error
+        raise LoraError(
+            f"{damaged}a tensor in its header cannot be read ({shown(error, 120)}). {_DOWNLOAD_AGAIN}"
+        ) from error
     end = max((entry.end for entry in tensors.values()), default=0)
     if data_start + end > size:
         raise LoraError(
@@ -378,7 +391,29 @@ def _parsed(raw: bytes, data_start: int, size: int, path: Path) -> Header:
         raise LoraError(
             f"{damaged}its tensors end at byte {data_start + end:,}, but the file has {size:,}. {_DOWNLOAD_AGAIN}"
         )
+    wrong = _contradiction(tensors)
+    if wrong:
+        raise LoraError(f"{damaged}{wrong}. {_DOWNLOAD_AGAIN}")
     return Header(tensors, metadata, data_start)
+
+
+def _contradiction(tensors: Mapping[str, TensorEntry]) -> str:
+    """What the entries say that cannot be, as part of a sentence; empty where they fit together.
+
+    Tensors follow each other without overlaps and gaps, and each takes as many bytes as its type and shape need.
+    """
+    end, last = 0, ""
+    for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
+        bits, size = _BITS.get(entry.dtype), entry.end - entry.start
+        if bits is not None and prod(entry.shape) * bits != size * 8:
+            shape = "×".join(map(str, entry.shape[:8])) or "one value"
+            return f"the tensor {shown(name)} is declared as {entry.dtype} of {shape}, but has {size:,} bytes"
+        if entry.start < end:
+            return f"the tensors {shown(last)} and {shown(name)} overlap"
+        if entry.start > end:
+            return f"{entry.start - end:,} bytes before the tensor {shown(name)} belong to none"
+        end, last = entry.end, name
+    return ""
 
 
 def _entry(value: Any) -> TensorEntry:
@@ -387,7 +422,7 @@ def _entry(value: Any) -> TensorEntry:
     dtype = value["dtype"]
     if not isinstance(dtype, str) or not all(type(number) is int and number >= 0 for number in (start, end, *shape)):
         raise ValueError(value)
-    if start > end:
+    if start > end or len(shape) > _MOST_DIMENSIONS:
         raise ValueError(value)
     return TensorEntry(dtype, shape, start, end)
 
@@ -416,20 +451,18 @@ def _recipe_text(recipe: Recipe) -> str:
 
 
 def _recipe_from_text(text: str, where: str) -> Recipe:
-    data = _json_or_none(text)
-    if data is None:
-        raise UnreadableRecipe(f"{where} is no JSON.")
+    try:
+        data = strict_json.parse(text, largest=_LARGEST_RECIPE, long_integers=True)
+    except JsonError as error:
+        raise UnreadableRecipe(f"{where} is no JSON that can be used: {error}.") from error
+    return _recipe_from(data, where)
+
+
+def _recipe_from(data: Any, where: str) -> Recipe:
     try:
         return Recipe.from_json(data)
-    except (InContextError, AttributeError, TypeError, ValueError) as error:
+    except InContextError as error:
         raise UnreadableRecipe(f"{where} cannot be read: {error}") from error
-
-
-def _json_or_none(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _encoded(header: Mapping[str, Any], path: Path) -> bytes:

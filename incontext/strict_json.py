@@ -33,7 +33,14 @@ class JsonError(ValueError):
     """The JSON cannot be used. The message continues a sentence such as "run.json cannot be read: …"."""
 
 
-def parse(data: str | bytes, *, largest: int = LARGEST, most: int = MOST, odd_names: bool = False) -> Any:
+def parse(
+    data: str | bytes,
+    *,
+    largest: int = LARGEST,
+    most: int = MOST,
+    odd_names: bool = False,
+    long_integers: bool = False,
+) -> Any:
     """The value of a JSON text.
 
     Args:
@@ -41,6 +48,7 @@ def parse(data: str | bytes, *, largest: int = LARGEST, most: int = MOST, odd_na
         largest: bytes (for a text, characters) that are allowed.
         most: values that are allowed.
         odd_names: allow lone surrogates, which is how names of files that are not valid text are kept.
+        long_integers: allow integers of more than 64 bits; fields of a newer version, which are passed over, may hold any.
 
     Raises:
         JsonError: where it is not JSON, too large, nested too deeply, or holds a number or character that cannot be used.
@@ -62,11 +70,18 @@ def parse(data: str | bytes, *, largest: int = LARGEST, most: int = MOST, odd_na
         raise
     except ValueError:  # Python reads no integer of more than 4,300 digits
         raise JsonError("it holds a number that is too large") from None
-    check(value, odd_names=odd_names)
+    check(value, odd_names=odd_names, long_integers=long_integers)
     return value
 
 
-def read(path: Path, *, largest: int = LARGEST, most: int = MOST, odd_names: bool = False) -> Any:
+def read(
+    path: Path,
+    *,
+    largest: int = LARGEST,
+    most: int = MOST,
+    odd_names: bool = False,
+    long_integers: bool = False,
+) -> Any:
     """The value of a JSON file; see `parse`.
 
     Raises:
@@ -77,7 +92,7 @@ def read(path: Path, *, largest: int = LARGEST, most: int = MOST, odd_names: boo
         raise JsonError("it is not a file")
     with path.open("rb") as file:
         data = file.read(largest + 1)
-    return parse(data, largest=largest, most=most, odd_names=odd_names)
+    return parse(data, largest=largest, most=most, odd_names=odd_names, long_integers=long_integers)
 
 
 def read_object(path: Path, *, largest: int = LARGEST, most: int = MOST, odd_names: bool = False) -> dict[str, Any]:
@@ -119,7 +134,7 @@ def shown(value: Any, longest: int = 40) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def check(value: Any, *, odd_names: bool = False) -> None:
+def check(value: Any, *, odd_names: bool = False, long_integers: bool = False) -> None:
     """Walk a value that was read already, without recursion, so that its depth costs nothing.
 
     Raises:
@@ -144,7 +159,7 @@ def check(value: Any, *, odd_names: bool = False) -> None:
             elif isinstance(each, float):
                 if not math.isfinite(each):
                     raise JsonError("it holds a number that is not finite")
-            elif isinstance(each, int) and not -_LARGEST_INTEGER < each < _LARGEST_INTEGER:
+            elif isinstance(each, int) and not (long_integers or -_LARGEST_INTEGER < each < _LARGEST_INTEGER):
                 raise JsonError("it holds a number that is too large")
         if below and depth == DEEPEST:
             raise _too_deep()

@@ -11,6 +11,7 @@ import comfy.lora_convert
 import comfy.utils
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from safetensors import SafetensorError
 
 from ..incontext import recipe as recipes
 from ..incontext.errors import LoraError
@@ -153,7 +154,7 @@ def _applied(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]
             f"{path.name} is no LoRA: its tensors have the names of whole weights. Load it as a model, or choose "
             "another file."
         )
-    lora = comfy.lora_convert.convert_lora(comfy.utils.load_torch_file(str(path), safe_load=True))
+    lora = _tensors(path)
     weights = model.model.state_dict()
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
     # the map also has names for parts that some models of the kind lack
@@ -169,6 +170,21 @@ def _applied(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]
     patched = model.clone()
     patched.add_patches(comfy.lora.load_lora(lora, wanted, log_missing=False), strength)
     return patched, matched
+
+
+def _tensors(path: Path) -> dict[str, Any]:
+    """The LoRA's tensors under the names that ComfyUI uses.
+
+    Raises:
+        LoraError: where the library that reads them refuses the file.
+    """
+    try:
+        return comfy.lora_convert.convert_lora(comfy.utils.load_torch_file(str(path), safe_load=True))
+    except (OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise LoraError(
+            f"{path.name} cannot be loaded: {str(error).splitlines()[0]} Download the file again, or save it again with the "
+            "program that made it."
+        ) from error
 
 
 def _recipe_words(recipe: recipes.Recipe | None, source: str) -> str:

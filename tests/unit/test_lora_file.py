@@ -149,6 +149,44 @@ def test_other_files_are_called_by_their_kind(tmp_path: Path, content: bytes, wo
     assert "downloaded.safetensors" in str(raised.value)
 
 
+def described(path: Path, entries: dict[str, tuple[str, list[int], int, int]], data: int) -> Path:
+    """A file whose header says so, with so many bytes behind it."""
+    header = json.dumps(
+        {
+            name: {"dtype": dtype, "shape": shape, "data_offsets": [a, b]}
+            for name, (dtype, shape, a, b) in entries.items()
+        }
+    ).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(data))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({"a": ("F32", [2], 0, 8), "b": ("F32", [2], 4, 12)}, "'a' and 'b' overlap"),
+        ({"a": ("F32", [3], 0, 12), "b": ("F32", [3], 0, 12)}, "'a' and 'b' overlap"),
+        ({"a": ("F32", [1], 0, 4), "b": ("F32", [1], 8, 12)}, "4 bytes before the tensor 'b' belong to none"),
+        ({"a": ("F32", [1], 8, 12)}, "8 bytes before the tensor 'a' belong to none"),
+        ({"a": ("F16", [3], 0, 12)}, "'a' is declared as F16 of 3, but has 12 bytes"),
+        ({"a": ("F32", [1 << 40, 1 << 40], 0, 12)}, "declared as F32 of 1099511627776×1099511627776"),
+        ({"a": ("F32", [], 0, 12)}, "declared as F32 of one value"),
+        ({"a": ("BOOL", [0], 0, 12)}, "declared as BOOL of 0"),
+        ({"a": ("F32", [1] * 17, 0, 12)}, "cannot be read"),
+    ],
+)
+def test_tensors_that_contradict_each_other_are_refused(
+    tmp_path: Path, entries: dict[str, tuple[str, list[int], int, int]], says: str
+) -> None:
+    with pytest.raises(LoraError, match=says):
+        read_header(described(tmp_path / "a.safetensors", entries, 12))
+
+
+def test_types_of_a_newer_safetensors_are_left_to_it(tmp_path: Path) -> None:
+    path = described(tmp_path / "a.safetensors", {"a": ("F128", [3], 0, 12)}, 12)
+    assert read_header(path).tensors["a"].dtype == "F128"
+
+
 def test_pytorch_files_and_archives_are_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(2)}, tmp_path / "new.pt")
     torch.save({"a": torch.zeros(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
