@@ -29,6 +29,7 @@ RUN_VERSION = 1
 
 STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
 FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
+PATIENT_TRIES = 50 if os.name == "nt" else 0
 ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
 
 
@@ -170,4 +171,10 @@ def safe_name(name: str) -> str:
 def write_atomically(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     unfinished.write_text(text, encoding="utf-8")
+    for _ in range(PATIENT_TRIES):
+        try:
+            os.replace(unfinished, path)
+            return
+        except PermissionError:  # Windows replaces no file that is open; whoever reads it is done soon
+            time.sleep(0.02)
     os.replace(unfinished, path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,25 @@ def test_text_is_written_whole(tmp_path: Path) -> None:
         write_atomically(path, text)
     assert path.read_text(encoding="utf-8") == text
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_just_being_read_is_replaced_when_it_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows, which refuses meanwhile; what cannot be replaced at all is still an error."""
+    replace, refused = os.replace, [2]
+
+    def refusing(source: Path, target: Path) -> None:
+        if refused[0]:
+            refused[0] -= 1
+            raise PermissionError(13, "The process cannot access the file", str(target), 32)
+        replace(source, target)
+
+    monkeypatch.setattr(run_folder.os, "replace", refusing)
+    monkeypatch.setattr(run_folder.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(run_folder, "PATIENT_TRIES", 50)
+    write_atomically(tmp_path / "process.json", "whole")
+    assert (tmp_path / "process.json").read_text() == "whole"
+    refused[0] = 1000
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "process.json", "never")
