@@ -160,7 +160,7 @@ def run_part(part: Part, context: Context, limit: float) -> dict[str, Any]:
     return result
 
 
-def end(process: subprocess.Popen[bytes], work: Path) -> None:
+def end(process: subprocess.Popen[Any], work: Path) -> None:
     """Ask, then insist; trainers that it started have sessions of their own and are known by a variable."""
     import psutil
 

@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ...incontext.dataset import Dataset
 from ...training import run_folder
 from ...training.run_folder import Run
@@ -37,7 +39,8 @@ FAMILY = replace(
 )  # a picture's peak does not depend on their number
 SETS = 4  # the largest batch of the presets
 SMALL = 10  # GB; up to here T5 is read in 8 bits
-TOGETHER = 2  # trainings at the same time; each also takes tens of gigabytes of the computer's memory
+TOGETHER = 3  # trainings at the same time, at most
+MEMORY = 40e9  # bytes of the computer's memory for each of them
 PATIENCE = 120.0  # seconds for one preset
 CONTEXT = 0.5  # GiB that a process takes of the card beside its tensors
 
@@ -136,13 +139,13 @@ def intervals(times: list[float]) -> list[float]:
 def rounds(trainers: Trainers) -> None:
     """A B A: our runner, the checkout's own trainer, our runner; the first is killed, the last is stopped."""
     context = trainers.context
-    steps = 3 if context.tiny else 8
+    steps = 3 if context.tiny else 7
     settings = SdSettings(
         steps=1000, batch_size=1, ema=0.0, caption_dropout=0.0, reference_share=0.0, sizes=Sizes.FULL, save_every=0,
         sample_every=0, samples=0, gradient_checkpointing=True,
     )  # fmt: skip
     dataset, place = trainers.dataset("rounds"), trainers.place("rounds")
-    order = trainers.order("rounds", settings, dataset)
+    order = trainers.order("rounds", settings, dataset, small=True)
     before = card_memory()
     with cleaned(place):
         first = trainers.start(order, place, context.card)
@@ -229,6 +232,7 @@ def presets(trainers: Trainers) -> None:
         if context.card is not None and gigabytes(name) > context.card:
             waiting.remove(name)
             context.answer(figure="preset", preset=name, failed=f"not measured: the card has {context.card:g} GB")
+    together = max(1, min(TOGETHER, int(psutil.virtual_memory().total // MEMORY)))
     running: dict[str, Training] = {}
     limits = {name: min(float(gigabytes(name)), total - 20 if total > 60 else total) for name in waiting}
     places = {name: trainers.place(f"preset-{gigabytes(name)}") for name in waiting}
@@ -242,7 +246,7 @@ def presets(trainers: Trainers) -> None:
                     context.answer(**preset_answer(name, training, limits[name]))
             room = total - sum(limits[name] - card.TAKEN + CONTEXT for name in running)
             fits = [name for name in waiting if limits[name] - card.TAKEN + CONTEXT <= room or not running]
-            if fits and len(running) < TOGETHER:
+            if fits and len(running) < together:
                 waiting.remove(fits[0])
                 running[fits[0]] = start_preset(trainers, fits[0], places[fits[0]], limits[fits[0]])
             time.sleep(0.1)

@@ -11,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
+
 from . import weights
 from .context import Context
 
@@ -28,6 +30,7 @@ def machine() -> dict[str, str]:
     import torch
 
     found = {
+        "RAM": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
         "date": datetime.date.today().isoformat(),
         "Python": platform.python_version(),
         "torch": torch.__version__,
