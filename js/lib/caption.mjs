@@ -1,11 +1,12 @@
 /**
- * What is shown of a joint caption; pure.
+ * What is shown of a joint caption; pure. The server counts places in code points, while JavaScript's strings are indexed by
+ * UTF-16 units: an emoji is one of those and two of these.
  *
  * @typedef {object} Answer  of the server, see nodes/routes.py
  * @property {string} caption
- * @property {[number, number][]} marks
+ * @property {[number, number][]} marks  start and end of each, in code points
  * @property {string[]} problems
- * @property {{encoder: string, count: number, limit: number | null, cut: number | null}[]} tokens
+ * @property {{encoder: string, count: number, limit: number | null, cut: number | null}[]} tokens  `cut` in code points
  */
 
 const ENCODERS = { clip_l: "CLIP-L", clip_g: "CLIP-G", t5xxl: "T5" };
@@ -20,8 +21,9 @@ export const encoderName = (encoder) => ENCODERS[encoder] ?? encoder;
  * @returns {({kind: "text" | "mark", text: string} | {kind: "limit", encoder: string, limit: number})[]}
  */
 export function pieces({ caption, marks, tokens }) {
+  const letters = [...caption];
   const limits = tokens.filter((entry) => entry.cut !== null).sort((a, b) => a.cut - b.cut);
-  const edges = new Set([0, caption.length, ...marks.flat(), ...limits.map((entry) => entry.cut)]);
+  const edges = new Set([0, letters.length, ...marks.flat(), ...limits.map((entry) => entry.cut)]);
   const sorted = [...edges].sort((a, b) => a - b);
   const found = [];
   for (const [index, start] of sorted.slice(0, -1).entries()) {
@@ -30,7 +32,7 @@ export function pieces({ caption, marks, tokens }) {
       found.push({ kind: "limit", encoder: encoderName(encoder), limit });
     }
     const isMark = marks.some(([from, to]) => from <= start && end <= to);
-    found.push({ kind: isMark ? "mark" : "text", text: caption.slice(start, end) });
+    found.push({ kind: isMark ? "mark" : "text", text: letters.slice(start, end).join("") });
   }
   return found;
 }
@@ -47,8 +49,8 @@ export function meter({ count, limit }) {
 
 /** The words behind a limit, shortened. */
 export function rest(caption, cut) {
-  const text = caption.slice(cut).trim();
-  return text.length <= SHORT ? text : `${text.slice(0, SHORT - 1).trimEnd()}…`;
+  const letters = [...[...caption].slice(cut).join("").trim()];
+  return letters.length <= SHORT ? letters.join("") : `${letters.slice(0, SHORT - 1).join("").trimEnd()}…`;
 }
 
 /**

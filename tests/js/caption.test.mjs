@@ -27,6 +27,23 @@ test("limits stand where they fall, also at a mark", () => {
   assert.deepEqual(pieces({ caption: "", marks: [], tokens: [] }), []);
 });
 
+test("places are counted in code points, as the server does", () => {
+  const caption = "[FILM] a 🎈🎈 day [A] 👩‍🚀 dawn [B] noon";
+  const letters = [...caption];
+  const at = (mark) => [...caption.slice(0, caption.indexOf(mark))].length;
+  const marks = ["[FILM]", "[A]", "[B]"].map((mark) => [at(mark), at(mark) + mark.length]);
+  const cut = at("noon");
+  const found = pieces({ caption, marks, tokens: [clip(cut)] });
+  const shown = found.filter((piece) => piece.kind === "mark").map((piece) => piece.text);
+  assert.deepEqual(shown, ["[FILM]", "[A]", "[B]"]);
+  assert.equal(found.map((piece) => piece.text ?? "").join(""), caption);
+  assert.equal(found.at(-2).kind, "limit");
+  assert.equal(found.at(-1).text, "noon");
+  assert.equal(rest(caption, cut), "noon");
+  assert.equal(rest("🎈".repeat(40), 0), `${"🎈".repeat(23)}…`);
+  assert.ok(letters.length < caption.length);
+});
+
 test("a meter shows the limit within its length", () => {
   assert.deepEqual(meter({ count: 77, limit: 77 }), { filled: 0.8, limit: 0.8, isOver: false });
   assert.deepEqual(meter({ count: 154, limit: 77 }), { filled: 1, limit: 0.5, isOver: true });
