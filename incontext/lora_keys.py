@@ -36,6 +36,7 @@ class Family(Enum):
     UNKNOWN = "unknown"
 
 
+_PEFT = "base_model.model."
 # the first that fits decides, so the longer of two prefixes stands first
 _PREFIXES: tuple[tuple[str, Family], ...] = (
     ("lora_te", Family.TEXT_ENCODER),
@@ -54,8 +55,8 @@ _PREFIXES: tuple[tuple[str, Family], ...] = (
     ("oft_unet_", Family.KOHYA_OFT),
     ("diffusion_model.", Family.CORE),
     ("transformer.", Family.DIFFUSERS),
-    ("base_model.model.text_", Family.TEXT_ENCODER),
-    ("base_model.model.", Family.PEFT),
+    (_PEFT + "text_", Family.TEXT_ENCODER),
+    (_PEFT, Family.PEFT),
     ("unet.", Family.DIFFUSERS_UNET),
 )
 
@@ -144,6 +145,19 @@ class MatchReport:
                 "only. Use core's Load LoRA for them."
             )
         return "\n".join(lines)
+
+
+def with_peft_names(key_map: Mapping[str, Any]) -> dict[str, Any]:
+    """A map of names as in `match`, with those that PEFT writes: its own prefix before the model's or diffusers' names.
+
+    ComfyUI's map has them for some models only, and not for FLUX.
+    """
+    added = {}
+    for name, target in key_map.items():
+        bare = name.removeprefix("transformer.").removeprefix("diffusion_model.")
+        if bare != name:
+            added[_PEFT + bare] = added[_PEFT + name] = target
+    return {**added, **key_map}
 
 
 def family_of(key: str) -> Family:

@@ -29,6 +29,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..incontext.caption import escape
 from ..incontext.errors import TrainingError
+from ..incontext.lora_keys import with_peft_names
 from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
 from ..training.flow import velocity
@@ -272,7 +273,7 @@ class HostModel:
         Raises:
             TrainingError: where it holds anything else than plain LoRA pairs, or nothing for this model.
         """
-        key_map = comfy.lora.model_lora_keys_unet(self.model, {})
+        key_map = with_peft_names(comfy.lora.model_lora_keys_unet(self.model, {}))
         patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(dict(lora)), key_map, log_missing=False)
         found: dict[str, list[Delta]] = {}
         for key, adapter in patches.items():

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from ..incontext import recipe as recipes
 from ..incontext.errors import LoraError
 from ..incontext.lora_file import find_recipe, read_header, save_new, sidecars
-from ..incontext.lora_keys import MatchReport, check_matched, is_lora, match
+from ..incontext.lora_keys import MatchReport, check_matched, is_lora, match, with_peft_names
 from . import types
 from .host import file_stamp, lora_names, lora_path, loras_output_folder, send_text
 
@@ -156,7 +156,7 @@ def _applied(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]
         )
     lora = _tensors(path)
     weights = model.model.state_dict()
-    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+    key_map = with_peft_names(comfy.lora.model_lora_keys_unet(model.model, {}))
     # the map also has names for parts that some models of the kind lack
     key_map = {name: to for name, to in key_map.items() if (to if isinstance(to, str) else to[0]) in weights}
     matched = match(

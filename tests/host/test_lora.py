@@ -18,6 +18,7 @@ from torch import Tensor
 
 RECIPE = Recipe("rooms", layouts.rows(128, 192, 3), title="Rooms", prefix="[ROOMS]", base="tiny")
 RANK = 4
+PAIRS_A_B = ("diffusers", "peft", "peft, own names")  # families whose pairs are called so, and have no alpha
 STRENGTH = 0.7
 
 
@@ -61,6 +62,7 @@ def native_names(weights: dict[str, Tensor]) -> dict[str, dict[str, Part]]:
     return {
         "kohya": {f"lora_unet_{name.replace('.', '_')}": Part(f"{name}.weight") for name in modules},
         "core": {f"diffusion_model.{name}": Part(f"{name}.weight") for name in modules},
+        "peft, own names": {f"base_model.model.{name}": Part(f"{name}.weight") for name in modules},
     }
 
 
@@ -68,6 +70,7 @@ def prefixed(names: dict[str, Part]) -> dict[str, dict[str, Part]]:
     """The names of diffusers' modules, as ai-toolkit and OneTrainer write them."""
     return {
         "diffusers": {f"transformer.{name}": part for name, part in names.items()},
+        "peft": {f"base_model.model.{name}": part for name, part in names.items()},
         "onetrainer": {f"lora_transformer_{name.replace('.', '_')}": part for name, part in names.items()},
     }
 
@@ -184,15 +187,13 @@ def tiny(request: pytest.FixtureRequest) -> Tiny:
 def make_lora(model: Tiny, family: str) -> dict[str, Tensor]:
     """A LoRA on every module of a family, with an alpha that is not its rank where the family writes one."""
     generator = torch.Generator().manual_seed(3)
-    up, down = (
-        (".lora_B.weight", ".lora_A.weight") if family == "diffusers" else (".lora_up.weight", ".lora_down.weight")
-    )
+    up, down = (".lora_B.weight", ".lora_A.weight") if family in PAIRS_A_B else (".lora_up.weight", ".lora_down.weight")
     tensors: dict[str, Tensor] = {}
     for name, part in model.names[family].items():
         rows, columns = model.weights[part.weight].shape
         tensors[name + up] = torch.randn((part.rows or rows, RANK), generator=generator) * 0.2
         tensors[name + down] = torch.randn((RANK, columns), generator=generator) * 0.2
-        if family != "diffusers":
+        if family not in PAIRS_A_B:
             tensors[f"{name}.alpha"] = torch.tensor(2.0)
     return tensors
 
@@ -201,7 +202,7 @@ def merged(model: Tiny, family: str, lora: dict[str, Tensor], strength: float) -
     """The model's weights with the LoRA added by hand."""
     weights = {name: value.clone() for name, value in model.weights.items()}
     for name, part in model.names[family].items():
-        if family == "diffusers":
+        if family in PAIRS_A_B:
             change = lora[f"{name}.lora_B.weight"] @ lora[f"{name}.lora_A.weight"]
         else:
             change = lora[f"{name}.lora_up.weight"] @ lora[f"{name}.lora_down.weight"] * (2.0 / RANK)
@@ -242,7 +243,7 @@ def put(host: Any, name: str, tensors: dict[str, Tensor], recipe: Recipe | None 
     return name
 
 
-@pytest.mark.parametrize("family", ["kohya", "core", "diffusers", "onetrainer"])
+@pytest.mark.parametrize("family", ["kohya", "core", "diffusers", "onetrainer", "peft", "peft, own names"])
 @pytest.mark.parametrize("tiny", ["sd3", "flux"], indirect=True)
 def test_every_family_matches_wholly_and_equals_a_merge_by_hand(host: Any, tiny: Tiny, family: str) -> None:
     lora = make_lora(tiny, family)
