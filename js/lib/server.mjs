@@ -2,67 +2,85 @@
 
 const ROOT = "/incontext_lora";
 
+/** ms until a question that failed is asked again; doubled after each failure. */
+const PATIENCE = 1000;
+const MOST_PATIENCE = 60_000;
+
 /**
- * Recipes of tasks and LoRAs, asked for once each. What is not here yet is undefined, and `onNews` is called when it is.
+ * Recipes of tasks and LoRAs, asked for once each, and again while the server does not answer. What is not here yet is
+ * undefined, and `onNews` is called when it is.
  * @implements {import("./upstream.mjs").Knowledge}
  */
 export class Recipes {
   #api;
   #onNews;
-  /** @type {Record<string, object> | null | undefined} */
-  #tasks;
-  #loras = new Map();
-  #questions = new Set();
+  #patience;
+  /** @type {Map<string, object | null>} path → the answer; null where the server refused */
+  #answers = new Map();
+  /** @type {Map<string, Promise<void>>} path → a question that is on its way */
+  #questions = new Map();
+  /** @type {Map<string, {until: number, patience: number}>} path → when a question that failed may be asked again */
+  #failed = new Map();
 
-  constructor(api, onNews) {
+  /** @param {number} [patience]  ms until a failed question is asked again */
+  constructor(api, onNews, patience = PATIENCE) {
     this.#api = api;
     this.#onNews = onNews;
+    this.#patience = patience;
   }
 
   task(name) {
-    if (this.#tasks === undefined) {
-      this.#tasks = null;
-      this.#ask("/recipes", (answer) => (this.#tasks = answer));
-    }
-    return this.#tasks?.[name];
+    return this.#about("/recipes")?.[name];
   }
 
   lora(name) {
-    if (!this.#loras.has(name)) {
-      this.#loras.set(name, undefined);
-      const path = `/lora_recipe?name=${encodeURIComponent(name)}`;
-      this.#ask(path, (answer) => this.#loras.set(name, answer?.recipe ?? null));
-    }
-    return this.#loras.get(name);
+    const answer = this.#about(`/lora_recipe?name=${encodeURIComponent(name)}`);
+    return answer === undefined ? undefined : (answer?.recipe ?? null);
   }
 
-  /** Ask again: the files may have changed. */
+  /** Ask again for LoRAs, since their files may have changed, and for what failed. */
   forget() {
-    this.#loras.clear();
+    for (const path of [...this.#answers.keys()]) if (path !== "/recipes") this.#answers.delete(path);
+    this.#failed.clear();
     this.#onNews();
   }
 
   /** Wait for what has been asked, for a second at most. */
   async settled() {
     const second = new Promise((done) => setTimeout(done, 1000));
-    await Promise.race([Promise.all(this.#questions), second]);
+    await Promise.race([Promise.all(this.#questions.values()), second]);
   }
 
-  #ask(path, keep) {
-    const question = this.#answer(path).then((answer) => {
-      keep(answer);
-      this.#questions.delete(question);
-      this.#onNews();
-    });
-    this.#questions.add(question);
+  #about(path) {
+    const isWaiting = Date.now() < (this.#failed.get(path)?.until ?? 0);
+    if (!this.#answers.has(path) && !this.#questions.has(path) && !isWaiting) {
+      this.#questions.set(path, this.#ask(path));
+    }
+    return this.#answers.get(path);
   }
 
+  async #ask(path) {
+    const answer = await this.#answer(path);
+    this.#questions.delete(path);
+    if (answer === undefined) {
+      const patience = this.#failed.get(path)?.patience ?? this.#patience;
+      this.#failed.set(path, { until: Date.now() + patience, patience: Math.min(2 * patience, MOST_PATIENCE) });
+      setTimeout(this.#onNews, patience + 1); // whoever still needs it asks again then
+      return;
+    }
+    this.#failed.delete(path);
+    this.#answers.set(path, answer);
+    this.#onNews();
+  }
+
+  /** The answer; null for a refusal, which would be the same again; undefined where nobody answered. */
   async #answer(path) {
     try {
       const response = await this.#api.fetchApi(ROOT + path);
-      return response.ok ? await response.json() : null;
+      if (response.ok) return await response.json();
+      return response.status >= 500 ? undefined : null;
     } catch {
-      return null;
+      return undefined;
     }
   }
 }
