@@ -159,7 +159,10 @@ class InContextSplitPanels(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="batch",
-                    tooltip="Every panel in one batch, where all have the same size; else this output stops with a message.",
+                    tooltip=(
+                        "Every panel in one batch, set by set, where all have the same size; else this output stops with a "
+                        "message."
+                    ),
                 ),
             ],
         )
@@ -168,7 +171,8 @@ class InContextSplitPanels(io.ComfyNode):
     def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
         panels = split(image, layout, original_size=original_size)
         sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
-        batch = torch.cat(panels) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
+        # set by set, each in reading order
+        batch = torch.stack(panels, 1).flatten(0, 1) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
         # an empty list would crash the nodes behind it; a blocked one skips them
         return io.NodeOutput(panels, generated(panels, layout) or [ExecutionBlocker(None)], batch)
 

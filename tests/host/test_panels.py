@@ -93,6 +93,17 @@ def test_panels_of_different_sizes_are_no_batch(host: Any) -> None:
     assert "128×64, 64×64" in (blocked(batch) or "")
 
 
+def test_a_batch_of_sets_comes_out_set_by_set(host: Any) -> None:
+    canvas, *_ = host.call("InContextStitchPanels", layout=[LAYOUT], **{
+        f"panel_{n}": [picture(n, batch=2)] for n in (1, 2, 3)
+    })  # fmt: skip
+    panels, _, batch = host.call("InContextSplitPanels", image=canvas, layout=LAYOUT)
+    assert batch.shape[0] == 6
+    for number in range(2):
+        (first, second, third), rows = (panel[number] for panel in panels), batch[3 * number : 3 * number + 3]
+        assert torch.equal(rows, torch.stack([first, second, third]))
+
+
 def test_panels_come_back_in_their_own_size(host: Any) -> None:
     canvas, _, layout = host.call(
         "InContextStitchPanels", layout=[LAYOUT], panel_1=[picture(1, 100, 50)], fit="contain"
