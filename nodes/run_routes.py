@@ -63,11 +63,11 @@ def _pictured(picture: Callable[[Any, web.Request], Any]) -> Callable[[web.Reque
             found = await asyncio.to_thread(lambda: picture(_answers(), request))
         except InContextError as error:
             return web.json_response({"error": str(error)}, status=404)
-        # the name changes whenever the content does
-        headers = {"Cache-Control": "private, max-age=86400"}
-        if isinstance(found, bytes):
+        if isinstance(found, bytes):  # a set's picture, whose name changes whenever its content does
+            headers = {"Cache-Control": "private, max-age=86400"}
             return web.Response(body=found, content_type="image/jpeg", headers=headers)
-        return web.FileResponse(found, headers=headers)
+        # a sample's name comes again when a run is resumed or made anew: the browser asks each time whether it is new
+        return web.FileResponse(found, headers={"Cache-Control": "private, no-cache"})
 
     return handler
 

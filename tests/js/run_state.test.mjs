@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { Desk } from "../../js/lib/training/desk.mjs";
 import { actionsOf, firstRun, RunState, runOfNode, Series } from "../../js/lib/training/run_state.mjs";
 
 const points = (...steps) => ({
@@ -90,6 +91,18 @@ test("samples are listed by step, the newest first, once each", () => {
     { step: 10, files: ["c"] },
     { step: 5, files: ["a", "b"] },
   ]);
+});
+
+test("a sample that is written again under its name is another version", () => {
+  const state = new RunState("toy");
+  const sample = (time) => ({ event: "sample", step: 5, file: "a", time });
+  state.take(answer(0, 1, [], [sample(100.5)]));
+  state.take(answer(1, 2, [], [sample(200.5)]));
+  assert.deepEqual(state.sampleSteps, [{ step: 5, files: ["a"] }]);
+  assert.equal(state.versions.get("a"), 200.5);
+  const desk = new Desk({ apiURL: (path) => path });
+  assert.notEqual(desk.sampleUrl("toy", "a", 100.5), desk.sampleUrl("toy", "a", 200.5));
+  assert.equal(desk.sampleUrl("toy", "a b", 7), "/incontext_lora/runs/toy/samples/a%20b?version=7");
 });
 
 test("a node shows the newest run of its name, or the one that it resumes", () => {

@@ -60,8 +60,10 @@ export class Compact {
       this.#drawnCurve = drawn;
       const last = state.sampleSteps[0];
       this.picture.element.hidden = !last;
-      this.picture.draw([state.name, last, state.layout], () =>
-        (last?.files ?? []).slice(0, 1).map((file) => samplePicture(desk.sampleUrl(state.name, file), state.layout)),
+      const file = last?.files[0];
+      const version = state.versions.get(file);
+      this.picture.draw([state.name, last, version, state.layout], () =>
+        file ? [samplePicture(desk.sampleUrl(state.name, file, version), state.layout)] : [],
       );
     }
     if (this.#about().trainer === "sd-scripts") await this.#lookForTrainer(desk);

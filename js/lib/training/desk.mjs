@@ -68,9 +68,15 @@ export class Desk {
     return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
-  /** Address of a sample, for an image. */
-  sampleUrl(run, file) {
-    return this.#api.apiURL(`${ROOT}/runs/${encodeURIComponent(run)}/samples/${encodeURIComponent(file)}`);
+  /**
+   * Address of a sample, for an image. Browsers show what they have under an address, so it is another for another version.
+   * @param {string} run
+   * @param {string} file
+   * @param {number} [version]  when it was written
+   */
+  sampleUrl(run, file, version = 0) {
+    const path = `${ROOT}/runs/${encodeURIComponent(run)}/samples/${encodeURIComponent(file)}`;
+    return this.#api.apiURL(version ? `${path}?version=${version}` : path);
   }
 
   /** Address of a set's small picture. */

@@ -115,10 +115,13 @@ export class Panel {
 
   #showSamples(state) {
     const steps = state.sampleSteps;
-    this.content.draw(["samples", state.name, steps, state.layout], () => {
+    this.content.draw(["samples", state.name, steps, [...state.versions], state.layout], () => {
       if (!steps.length) return [make("p", "incontext-note", [this.#words.noSamples])];
       return steps.map(({ step, files }) => {
-        const pictures = files.map((file) => samplePicture(this.#desk.sampleUrl(state.name, file), state.layout));
+        const pictures = files.map((file) => {
+          const url = this.#desk.sampleUrl(state.name, file, state.versions.get(file));
+          return samplePicture(url, state.layout);
+        });
         const row = make("div", "incontext-pictures", pictures);
         return make("section", "incontext-step", [make("h4", "", [fill(this.#words.atStep, { step })]), row]);
       });

@@ -67,6 +67,8 @@ export class RunState {
     this.series = new Series();
     /** @type {Map<string, number>} file → step */
     this.samples = new Map();
+    /** @type {Map<string, number>} file → when it was written: names come again when a run is resumed or made anew */
+    this.versions = new Map();
   }
 
   /**
@@ -78,7 +80,10 @@ export class RunState {
     Object.assign(this, { run, layout, checkpoints, offset: news.offset });
     this.series.add(news.points);
     for (const event of news.events) {
-      if (event.event === "sample") this.samples.set(event.file, event.step);
+      if (event.event === "sample") {
+        this.samples.set(event.file, event.step);
+        this.versions.set(event.file, event.time ?? 0);
+      }
       if (event.event === "validation" && Number.isFinite(event.loss)) this.series.validation.set(event.step, event.loss);
     }
     return news.more;
