@@ -77,6 +77,7 @@ def attend_to_references(
         raise PanelError(
             f"{type(base).__name__} is not supported; the strength of attention can be set for FLUX, Chroma and SD3 models."
         )
+    mask = mask.reshape(-1, *mask.shape[-2:])
     check_same_masks(mask)
     if strength == 1 or start_percent >= end_percent:
         return model

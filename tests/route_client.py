@@ -31,6 +31,10 @@ class Client:
     def get(self, path: str) -> tuple[int, Any]:
         return self._wait(self._ask("GET", path))
 
+    def caching(self, path: str) -> str:
+        """What a browser is told about keeping this answer."""
+        return self._wait(self._cache_control(path))
+
     def post(self, path: str, value: Any = None) -> tuple[int, Any]:
         return self._wait(self._ask("POST", path, json=value or {}))
 
@@ -45,6 +49,10 @@ class Client:
 
     def _wait(self, awaited: Any) -> Any:
         return self._loop.run_until_complete(awaited)
+
+    async def _cache_control(self, path: str) -> str:
+        async with self._client.get(f"/incontext_lora/{path}") as answer:
+            return answer.headers.get("Cache-Control", "")
 
     async def _ask(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         from yarl import URL

@@ -142,6 +142,48 @@ def test_a_given_picture_comes_back_to_the_bit(host_server: Host, name: str) -> 
     assert [picture.shape for picture in painted] == [(64, 64, 3)]
 
 
+def test_a_picture_of_any_size_is_repainted_and_keeps_its_size(host_server: Host) -> None:
+    """A page whose sides no autoencoder takes: its panels found, one painted, the others as they were to the bit."""
+    rng = np.random.default_rng(5)
+    page = np.empty((100, 203, 3), np.uint8)
+    page[:, :99], page[:, 99:] = (200, 80, 50), (30, 80, 150)
+    page += rng.integers(0, 6, page.shape, np.uint8)
+    Image.fromarray(page).save(host_server.server.base / "input" / "references-page.png")
+
+    def node(kind: str, /, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+    sampling = {"seed": 3, "steps": 2, "cfg": 1.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
+    conditioned = {"model": ["condition", 0], "latent_image": ["condition", 1]}
+    prompt = {
+        **{name: node(name, **DEMO_LOADERS[name]) for name in DEMO_LOADERS},
+        "clip": node("CLIPLoader", **TEXT_ENCODER),
+        "text": node("CLIPTextEncode", clip=["clip", 0], text="two panels"),
+        "page": node("LoadImage", image="references-page.png"),
+        "expected": node("InContextLayout", **SMALL, panel_step="16", boxes=""),
+        "found": node("InContextFindPanels", image=["page", 0], expected=["expected", 1], tolerance=0.2, step=1),
+        "open": node("InContextRepaintPanels", image=["page", 0], layout=["found", 0], panels="2", fill="gray"),
+        "condition": node(
+            "InContextConditionPanels",
+            model=["UNETLoader", 0], vae=["VAELoader", 0], canvas=["open", 0], mask=["open", 1], layout=["open", 2],
+            positive=["text", 0], given_panels="keep clean",
+        ),
+        "sampler": node(
+            "KSampler", **sampling, **conditioned, positive=["condition", 2], negative=["condition", 3]
+        ),
+        "decoded": node("VAEDecode", vae=["VAELoader", 0], samples=["sampler", 0]),
+        "kept": node(
+            "InContextKeepGiven",
+            canvas=["open", 0], painted=["decoded", 0], mask=["open", 1], feather=0, colour_match="off",
+        ),
+        "save": node("SaveImage", images=["kept", 0], filename_prefix="page"),
+    }  # fmt: skip
+    (kept,) = host_server.run(prompt)["SaveImage"]
+    assert kept.shape == page.shape
+    assert np.array_equal(kept[:, :99], page[:, :99])
+    assert (kept[:, 99:] != page[:, 99:]).mean() > 0.9
+
+
 def test_finishing_enlarges_every_panel_and_joins_the_set(host_server: Host) -> None:
     prompt = host_server.prompt("finish-panels")
     for node, inputs in DEMO_LOADERS.items():

@@ -104,6 +104,8 @@ def test_a_past_run_is_shown(client: Client, runs: Path) -> None:
     status, picture = client.get("runs/past/samples/step000005.png")
     assert status == 200
     assert Image.open(io.BytesIO(picture)).size == (128, 192)
+    # the name comes again when the run is resumed or made anew
+    assert "no-cache" in client.caching("runs/past/samples/step000005.png")
     assert "saved past-step000005.safetensors" in client.get("runs/past/log")[1]["log"][-1]
     assert run.state == "finished"
 
