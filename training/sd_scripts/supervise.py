@@ -38,6 +38,12 @@ WISHES = ("stop", "save", "sample")  # what a training can be asked for
 
 # lead an interpreter away from its own packages
 _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+# set by ComfyUI for its own process. Which cards are visible stays: training belongs on the card that was chosen there
+_OF_COMFYUI = (
+    *("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"),
+    *("MIMALLOC_PURGE_DELAY", "OCL_SET_SVM_SIZE", "TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"),
+)
+_PREFIXES_OF_COMFYUI = ("COMFYUI_", "COMFY_")
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def launch(
         cards: that it will train on.
     """
     run = job.parent
-    environment = without_detours(inherited)
+    environment = without_comfyui(without_detours(inherited))
     environment |= {
         MARK: str(run),
         "PYTHONUNBUFFERED": "1",
@@ -97,6 +103,15 @@ def launch(
     else:
         start = (python,)
     return Launch((*start, *script), environment, trainer.checkout, cards)
+
+
+def without_comfyui(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment without what ComfyUI set for its own process."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _OF_COMFYUI and not name.startswith(_PREFIXES_OF_COMFYUI)
+    }
 
 
 def without_detours(inherited: Mapping[str, str]) -> dict[str, str]:
