@@ -28,6 +28,7 @@ from ..incontext.strict_json import shown
 RUN_VERSION = 1
 
 STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
+NOTE = "note"  # with a text: what the user should know, but nothing that ends the run
 FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
 PATIENT_TRIES = 50 if os.name == "nt" else 0
 ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)

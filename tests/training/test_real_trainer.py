@@ -14,10 +14,11 @@ import pytest
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora_file import read_header, read_recipe
 from incontext_lora.incontext.lora_keys import match
+from incontext_lora.tests.training import tiny
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
-from incontext_lora.training.sd_scripts import session, stopping, supervise
+from incontext_lora.training.sd_scripts import preflight, session, stopping, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
 
@@ -114,7 +115,8 @@ def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order:
         code = follow(run, process)
         result = session.settle(run, place.loras, code)
         assert result.lora is not None, result.message
-        (sample,) = of_kind(run, run_folder.SAMPLE)
+        first, sample = of_kind(run, run_folder.SAMPLE)
+        assert (first["step"], sample["step"]) == (1, 2)  # the first step is sampled, to see whether it fits
         return run, result.lora, (run.folder / "samples" / sample["file"]).read_bytes()
 
     trained()
@@ -229,9 +231,95 @@ def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None
     assert session.last_state(run) is not None
 
 
+def test_a_stop_ends_a_sample(order: Make, place: session.Place) -> None:
+    """A sample of half an hour is not waited for; the step before it is saved."""
+    wanted = order("flux", steps=4, sample_every=2, save_every=0)
+    slow = replace(wanted.architecture, sampling={**wanted.architecture.sampling, "sample_steps": 50_000})
+    run, process = session.start(replace(wanted, architecture=slow), place)
+    code = follow(
+        run, process, lambda event: event.get("phase") == "sampling" and supervise.request(run.folder, "stop")
+    )
+    assert code == 75, supervise.tail(run.folder)
+    saved = session.last_state(run)
+    assert saved is not None
+    assert saved[1] == steps(run)[-1] == 1
+    assert of_kind(run, run_folder.SAMPLE) == []
+    process = session.resume(run, place)
+    follow(run, process, lambda event: event.get("phase") == "sampling" and supervise.request(run.folder, "stop"))
+    assert steps(run)[:2] == [1, 2]
+
+
+def test_a_stop_before_the_first_step(order: Make, place: session.Place) -> None:
+    run, process = session.start(order("flux"), place)
+    supervise.request(run.folder, "stop")
+    assert follow(run, process) == 75, supervise.tail(run.folder)
+    result = session.settle(run, place.loras, 75)
+    assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
+
+
+@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
+def test_a_sample_that_does_not_fit_ends_nothing(
+    name: str, order: Make, place: session.Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said at the first step, and the run trains on as one without samples."""
+
+    def trained(every: int) -> Run:
+        run, process = session.start(order(name, steps=4, sample_every=every, save_every=2), place)
+        code = follow(run, process)
+        result = session.settle(run, place.loras, code)
+        assert result.state == run_folder.FINISHED, result.message
+        return run
+
+    monkeypatch.setenv(tiny.TOO_LARGE, "1")
+    run, other = trained(2), trained(0)
+    assert run.losses() == other.losses()
+    notes = [event for event in of_kind(run, run_folder.NOTE) if "did not fit" in event["text"]]
+    assert [event["step"] for event in notes] == [1]
+    assert "samples 0" in notes[0]["text"]
+    assert of_kind(run, run_folder.SAMPLE) == []
+
+
+def test_validation_measures_the_average(order: Make, place: session.Place) -> None:
+    """What is saved is what is measured: with an average it is another loss than that of the raw weights."""
+
+    def measured(ema: float) -> tuple[list[float], list[float]]:
+        wanted = order("flux", steps=6, validation_sets=4, validate_every=3, ema=ema, learning_rate=2e-2, save_every=0)
+        run, process = session.start(wanted, place)
+        assert follow(run, process) == 0, supervise.tail(run.folder)
+        return run.losses(), [event["loss"] for event in of_kind(run, run_folder.VALIDATION)]
+
+    (losses, averaged), (same_losses, raw) = measured(0.99), measured(0.0)
+    assert losses == same_losses
+    assert len(averaged) == len(raw) == 2
+    assert all(abs(one - other) > 1e-4 for one, other in zip(averaged, raw, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "share", "option", "phase"),
+    [
+        ("flux", 0.9, "", "encoding the captions on the processor"),
+        ("hunyuan-image", 0.9, "fp8_vl = true", "encoding the captions"),
+        ("hunyuan-image", 0.4, "text_encoder_cpu = true", "encoding the captions"),
+    ],
+)
+def test_encoders_that_do_not_fit(
+    name: str, share: float, option: str, phase: str, order: Make, place: session.Place
+) -> None:
+    """Larger text encoders than the card holds: the very captions are encoded elsewhere, and the run says so."""
+    wanted = order(name, steps=2, save_every=0, sample_every=2)
+    held = share * preflight.encoder_size(wanted.architecture, wanted.files)
+    wanted = replace(wanted, settings=replace(wanted.settings, encoders_on_card=held, vae_chunk_size=16))
+    as_card = replace(place, on_cpu=False, processes=supervise.Processes(cpu=True))
+    run, process = session.start(sampled_quickly(wanted), as_card)
+    code = follow(run, process)
+    assert session.settle(run, place.loras, code).state == run_folder.FINISHED, supervise.tail(run.folder)
+    assert option in (run.folder / "job-1" / "job.toml").read_text()
+    assert phase in [event["phase"] for event in of_kind(run, run_folder.PHASE)]
+    assert any("text encoders have" in event["text"] for event in of_kind(run, run_folder.NOTE))
+
+
 def test_wrong_file_is_refused_before_anything_starts(order: Make, place: session.Place, tmp_path: Path) -> None:
     from incontext_lora.incontext.errors import TrainingError
-    from incontext_lora.training.sd_scripts import preflight
     from incontext_lora.training.sd_scripts.architectures import CHROMA
 
     files = order("flux").files

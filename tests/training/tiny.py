@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,6 +22,7 @@ from typing import Any
 
 RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
 WIDTH = 64  # of the hidden state
+TOO_LARGE = "TINY_SAMPLES_TOO_LARGE"  # in the environment: no sample fits into memory
 BYT5_WIDTH = 1472  # its own, which HunyuanImage's trainer has in the midst of its code
 
 
@@ -333,6 +335,28 @@ def bare(runner: Any, checkout: str, job: Path) -> None:
     print(f"\nseconds {times[-1] - times[0]}", flush=True)
 
 
+def make_samples_too_large() -> None:
+    """As on a card that is too small for them: in the middle of a sample, after the model was made ready for it."""
+    import torch
+    from library import flux_train_utils
+
+    def denoise(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
+
+    setattr(flux_train_utils, "denoise", denoise)  # noqa: B010 - a module of the checkout
+    try:
+        import hunyuan_image_minimal_inference as hunyuan
+    except ModuleNotFoundError:
+        return
+    setattr(hunyuan, "generate_body", denoise)  # noqa: B010 - a module of the checkout
+
+
+def prepare() -> None:
+    put_sizes()
+    if os.environ.get(TOO_LARGE):
+        make_samples_too_large()
+
+
 def main(arguments: list[str]) -> int:
     if arguments[0] == "write":
         sys.path.insert(0, arguments[1])
@@ -346,7 +370,7 @@ def main(arguments: list[str]) -> int:
     if arguments[0] == "bare":
         bare(runner, arguments[1], Path(arguments[2]))
         return 0
-    return runner.main(arguments, prepare=put_sizes)
+    return runner.main(arguments, prepare=prepare)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,73 @@ class TestAverage:
         with average.applied():
             assert torch.equal(network.weight, resumed)
 
+    def test_it_can_be_kept_apart_from_the_weights(self, tmp_path: Path) -> None:
+        """On a small card the average is in main memory, in 32 bits whatever the weights have."""
+        network = torch.nn.Linear(2, 2, bias=False).half()
+        average = runner.Average(network, 0.99, None, "cpu")
+        before = network.weight.detach().clone()
+        with torch.no_grad():
+            network.weight += 1
+        average.update()
+        average.save(tmp_path / "average.safetensors")
+        again = runner.Average(network.float(), 0.99, tmp_path / "average.safetensors", "cpu")
+        with again.applied():
+            assert torch.allclose(network.weight, before.float() + 1 - 2 / 11, atol=1e-3)
+
+
+class TestSamplesThatDoNotFit:
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+            (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+            (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+            (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), True),
+            (MemoryError(), True),
+            (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+            (ValueError("no"), False),
+        ],
+    )
+    def test_only_a_lack_of_memory_is_one(self, error: Exception, expected: bool) -> None:
+        assert runner.is_out_of_memory(error) is expected
+
+    def test_the_model_is_ready_to_train_afterwards(self) -> None:
+        """A sampler that is cut off leaves the model in its other mode, its blocks elsewhere, the autoencoder on the card."""
+        swapped: list[str] = []
+
+        class Model(torch.nn.Linear):
+            def switch_block_swap_for_training(self) -> None:
+                swapped.append("for training")
+
+            def prepare_block_swap_before_forward(self) -> None:
+                raise AssertionError("it would leave the blocks of an inference")
+
+        class OlderModel(torch.nn.Linear):
+            def prepare_block_swap_before_forward(self) -> None:
+                swapped.append("before forward")
+
+        autoencoder = torch.nn.Linear(1, 1)
+        for model in (Model(1, 1).eval(), OlderModel(1, 1).eval(), torch.nn.Linear(1, 1).eval()):
+            runner.ready_to_train(model, True, autoencoder, torch.device("meta"))
+            assert model.training
+        assert swapped == ["for training", "before forward"]
+        assert autoencoder.weight.device.type == "meta"
+
+
+def test_text_encoders_go_where_the_accelerator_says() -> None:
+    """The checkout moves them to ``accelerator.device``; all else of the accelerator is its own."""
+
+    class Accelerator:
+        device = torch.device("meta")
+        is_main_process = True
+
+    place = runner.OnProcessor(Accelerator())
+    assert (place.device.type, place.is_main_process) == ("cpu", True)
+    outputs = {"a caption": [torch.ones(2), None, (torch.ones(1),)], "": "text"}
+    there = runner.moved(outputs, torch.device("meta"))
+    assert there["a caption"][0].device.type == there["a caption"][2][0].device.type == "meta"
+    assert (there["a caption"][1], there[""]) == (None, "text")
+
 
 def test_half_written_caches_are_removed(tmp_path: Path) -> None:
     whole, caption, cut = (tmp_path / name for name in ("a_flux.npz", "a_flux_te.npz", "b_flux.npz"))

@@ -15,14 +15,18 @@ from typing import Any
 
 import psutil
 import pytest
+from incontext_lora.incontext.dataset import BuildOptions, build
 from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.incontext.layout import Box, rows
 from incontext_lora.incontext.lora_file import read_recipe
+from incontext_lora.incontext.recipe import Recipe
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
+from incontext_lora.training.sd_scripts.settings import Device
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 
@@ -113,6 +117,70 @@ class TestSuccess:
         assert not unused.exists()
         assert "removed flux-of-last-year, 0.00 GB" in (other.folder / "log.txt").read_text()
         process.kill()
+
+
+class TestBeforehand:
+    """What is known before a run begins is said before it begins."""
+
+    def said(self, run: Run) -> list[str]:
+        events = list(run.events())
+        first = next(i for i, event in enumerate(events) if event.get("phase") == "loading the models")
+        return [event["text"] for event in events[:first] if event["event"] == run_folder.NOTE]
+
+    def test_without_a_card_it_is_slow(self, start: Start) -> None:
+        run, process = start()
+        follow(run, process)
+        (text,) = self.said(run)
+        assert "no graphics card" in text
+        assert "on the processor, in fp32" in text
+        assert text in (run.folder / "log.txt").read_text()
+
+    @pytest.mark.parametrize(
+        ("device", "expected", "options"),
+        [
+            (Device.AMD, "AMD", ("AdamW", "bf16")),
+            (Device.APPLE, "Apple", ("AdamW", "no")),
+            (Device.NVIDIA, "", ("AdamW8bit", "bf16")),
+        ],
+    )
+    def test_what_another_card_lacks(
+        self, device: Device, expected: str, options: tuple[str, str], tmp_path: Path, place: session.Place
+    ) -> None:
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
+        wanted = flux_order(dataset, flux_files(tmp_path / "models"), steps=1)
+        run, process = session.start(wanted, replace(place, on_cpu=False, device=device))
+        follow(run, process)
+        said = self.said(run)
+        assert len(said) == bool(expected)
+        assert all(expected in text for text in said)
+        job = (run.folder / "job-1" / "job.toml").read_text()
+        assert f'optimizer_type = "{options[0]}"' in job
+        assert f'mixed_precision = "{options[1]}"' in job
+        assert ("fp8_base" in job) == (device is Device.NVIDIA)
+
+    def test_a_full_disk_is_named_before_anything_is_written(
+        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1_000_000))  # type: ignore[attr-defined]
+        with pytest.raises(
+            TrainingError, match=r"where 0\.00 GB are free: 0\.0\d GB for encoded pictures and captions"
+        ):
+            start()
+        ((run,),) = ([Run(folder) for folder in place.runs.iterdir()],)
+        assert run.state == run_folder.FAILED
+
+    def test_a_small_card_trains_and_says_smaller_pictures(self, tmp_path: Path, place: session.Place) -> None:
+        """Pictures, samples and the LoRA's recipe have the size that is trained."""
+        recipe = Recipe("toy", rows(512, 768, 3), prefix="[TOY]")
+        dataset = build(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets", recipe, BuildOptions(name="toy"))
+        wanted = flux_order(dataset, flux_files(tmp_path / "models"), steps=1, megapixels=0.3)
+        run, process = session.start(wanted, place)
+        follow(run, process)
+        prompt = json.loads((run.folder / "job-1" / "prompts.json").read_text())[0]
+        assert (prompt["width"], prompt["height"]) == (384, 576)
+        assert {path.parent.name for path in dataset.folder.glob("training/*/*/*.png")} == {"384x576"}
+        layout = Recipe.from_json(run.about["recipe"]).layout
+        assert (layout.width, layout.height, str(layout.boxes[1])) == (384, 576, str(Box(0, 192, 384, 192)))
 
 
 class TestFailure:

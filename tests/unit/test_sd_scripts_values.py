@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import sys
 from dataclasses import replace
@@ -15,13 +17,20 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
-from incontext_lora.training.sd_scripts import data, job, outcome, preflight, supervise
-from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, CHROMA, FLUX, architecture
+from incontext_lora.training.sd_scripts import data, job, outcome, preflight, space, supervise
+from incontext_lora.training.sd_scripts.architectures import (
+    ARCHITECTURES,
+    CHROMA,
+    FLUX,
+    HUNYUAN_IMAGE,
+    Architecture,
+    architecture,
+)
 from incontext_lora.training.sd_scripts.data import Portion
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRESET
 from incontext_lora.training.sd_scripts.presets import PRESETS, preset
-from incontext_lora.training.sd_scripts.settings import Optimiser, SdSettings, Sizes
+from incontext_lora.training.sd_scripts.settings import Device, Optimiser, Precision, SdSettings, Sizes
 from incontext_lora.training.sd_scripts.supervise import Processes
 from PIL import Image
 
@@ -62,6 +71,59 @@ class TestSettings:
             architecture("sdxl")
         with pytest.raises(TrainingError, match="24 GB"):
             preset("7 GB")
+
+    @pytest.mark.parametrize("family", ARCHITECTURES.values(), ids=lambda family: family.name)
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_presets_of_each_family(self, name: str, family: Architecture) -> None:
+        """Within what the trainer can swap, and never more memory than the next larger card has."""
+        settings = preset(name, family.name)
+        swapped = build(settings, family=family).options.get("blocks_to_swap", 0)
+        assert swapped <= family.most_swapped
+        assert build(settings, family=family).extra["average_in_main_memory"] == (swapped > 0)
+        if name in ("10 GB", "8 GB") and family is not HUNYUAN_IMAGE:
+            assert settings.megapixels == 1.1
+
+    def test_hunyuan_image_has_numbers_of_its_own(self) -> None:
+        def options(name: str) -> dict[str, Any]:
+            made = build(preset(name, "hunyuan-image"), family=HUNYUAN_IMAGE, encoders=17.0)
+            assert made.extra["encoders_on_processor"] is False  # the trainer has options for them
+            return dict(made.options)
+
+        swapped = [options(name).get("blocks_to_swap", 0) for name in PRESETS]
+        assert swapped == [0, 0, 0, 9, 24, 32, 35, 37]  # from the official preset and 80 GB down to 8 GB
+        assert all(preset(name, "hunyuan-image").sizes is Sizes.FULL for name in PRESETS)
+        assert [options(name).get("vae_chunk_size") for name in ("24 GB", "12 GB")] == [None, 16]
+        assert [options(name).get("fp8_vl") for name in ("24 GB", "16 GB", "12 GB", "8 GB")] == [None, True, True, None]
+        assert [options(name).get("text_encoder_cpu") for name in ("12 GB", "10 GB", "8 GB")] == [None, True, True]
+
+    @pytest.mark.parametrize(
+        ("name", "gigabytes", "on_processor"),
+        [
+            ("24 GB", 10.0, False),
+            ("12 GB", 10.0, False),
+            ("10 GB", 10.0, True),
+            ("8 GB", 10.0, True),
+            ("8 GB", 5.1, False),
+        ],
+    )
+    def test_text_encoders_that_do_not_fit_stay_on_the_processor(
+        self, name: str, gigabytes: float, on_processor: bool
+    ) -> None:
+        """T5-XXL and CLIP-L have 10 GB with 16 bits and 5.1 GB as e4m3fn; the trainer puts them on the card whole."""
+        assert build(preset(name), encoders=gigabytes).extra["encoders_on_processor"] is on_processor
+
+    def test_what_other_devices_lack(self) -> None:
+        settings = preset("12 GB")
+        amd, apple = settings.on(Device.AMD), settings.on(Device.APPLE)
+        assert (amd.optimiser, amd.fp8, amd.precision, amd.swapped) == (Optimiser.ADAMW, False, Precision.BF16, 0.75)
+        assert (apple.optimiser, apple.fp8, apple.precision, apple.swapped) == (
+            Optimiser.ADAMW,
+            False,
+            Precision.FP32,
+            0,
+        )
+        assert settings.on(Device.NVIDIA) is settings
+        assert preset("8 GB").on(Device.AMD).optimiser is Optimiser.ADAFACTOR
 
 
 class TestPreflight:
@@ -156,6 +218,14 @@ class TestData:
                 assert width * layout.height == height * layout.width
                 assert width % family.size_step == height % family.size_step == 0
 
+    @pytest.mark.parametrize("recipe", OFFICIAL, ids=lambda recipe: recipe.name)
+    def test_small_cards_train_near_one_megapixel(self, recipe: object) -> None:
+        layout = recipe.layout  # type: ignore[attr-defined]
+        ((width, height),) = data.rungs(layout.width, layout.height, 64, Sizes.FULL, 1.1)
+        assert 0.5e6 < width * height <= 1.1e6
+        assert abs(width * layout.height / (height * layout.width) - 1) < 0.021
+        assert data.rungs(layout.width, layout.height, 64, Sizes.LADDER, 1.1)[0] == (width, height)
+
     def test_other_sizes_are_refused(self) -> None:
         with pytest.raises(TrainingError, match="1000×1500"):
             data.rungs(1000, 1500, 64, Sizes.FULL)
@@ -222,12 +292,18 @@ class TestData:
             data.prepare(dataset, "flux", [(128, 192)], 2, [])
 
 
-def build(settings: SdSettings, segment: job.Segment = job.Segment(), masked: bool = False) -> job.Job:  # noqa: B008
+def build(
+    settings: SdSettings,
+    segment: job.Segment = job.Segment(),  # noqa: B008
+    masked: bool = False,
+    family: Architecture = FLUX,
+    encoders: float = 0.0,
+) -> job.Job:
     files = {"pretrained_model_name_or_path": Path("flux.safetensors"), "t5xxl": Path("t5.safetensors")}
     portions = [Portion(1024, 1536, Path("images"), masked, 20)]
     layout = OFFICIAL[1].layout
     return job.build(
-        FLUX,
+        family,
         settings,
         files,
         portions,
@@ -237,6 +313,7 @@ def build(settings: SdSettings, segment: job.Segment = job.Segment(), masked: bo
         run=Path("runs/a"),
         tokenizers=Path("t"),
         segment=segment,
+        encoders=encoders,
     )
 
 
@@ -302,13 +379,66 @@ class TestJob:
         ]
 
 
+class TestSpace:
+    def model(self, folder: Path) -> Path:
+        """Two matrices of 1000 × 3000, and what is no matrix."""
+        entries = {
+            name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
+            for name, shape in {"a.weight": [1000, 3000], "b.weight": [3000, 1000], "a.bias": [3000]}.items()
+        }
+        start = 0
+        for entry in entries.values():
+            size = 2 * math.prod(entry["shape"])
+            entry["data_offsets"] = [start, start + size]
+            start += size
+        header = json.dumps(entries).encode()
+        file = folder / "model.safetensors"
+        with file.open("wb") as written:
+            written.write(len(header).to_bytes(8, "little") + header)
+            written.truncate(8 + len(header) + start)
+        return file
+
+    def test_a_lora_has_rows_and_columns_of_every_matrix(self, tmp_path: Path) -> None:
+        assert space.weights(self.model(tmp_path), 16) == 16 * 2 * 4000
+
+    def test_of_a_run(self, tmp_path: Path) -> None:
+        """Four checkpoints are kept, and one more is written before an old one goes; so are two states."""
+        needs = space.of_run(tmp_path, tmp_path / "loras", SdSettings(steps=5000, save_every=250), 1_000_000)
+        assert [need.size for need in needs] == [5 * 2e6, pytest.approx(2 * (4 + 2.2 + 4) * 1e6), 2e6]
+        (tmp_path / "checkpoints").mkdir()
+        (tmp_path / "checkpoints" / "a.safetensors").write_bytes(b"\0" * 3_000_000)
+        assert (
+            space.of_run(tmp_path, tmp_path, SdSettings(), 1_000_000)[0].size == 7e6
+        )  # a resumed run has some already
+        few = space.of_run(tmp_path / "new", tmp_path, SdSettings(steps=100, keep=0, save_every=50), 1_000_000)
+        assert few[0].size == 2 * 2e6
+
+    def test_of_captions_and_pictures_in_each_size(self, tmp_path: Path) -> None:
+        """An encoded caption of FLUX has 8 MB, and each size has one of its own; what is there already counts not."""
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
+        one = space.of_data(dataset, tmp_path / "prepared", FLUX, [(128, 192)]).size
+        assert 3 * 8_400_000 < one < 3 * 8_700_000
+        two = space.of_data(dataset, tmp_path / "prepared", FLUX, [(128, 192), (64, 96)]).size
+        assert 2 * one - 200_000 < two < 2 * one
+        (tmp_path / "prepared").mkdir()
+        (tmp_path / "prepared" / "1.npz").write_bytes(b"\0" * 8_000_000)
+        assert space.of_data(dataset, tmp_path / "prepared", FLUX, [(128, 192)]).size == pytest.approx(one - 8e6)
+
+    def test_what_does_not_fit_is_said_with_its_parts(self, tmp_path: Path) -> None:
+        place = tmp_path / "not there yet"
+        space.check([space.Need(place, 1000.0, "checkpoints")])
+        with pytest.raises(
+            TrainingError, match=r"needs 1\d{9}\.\d+ GB .* free: 1\d{9}\.\d+ GB for states, 0\.02 GB for samples"
+        ):
+            space.check([space.Need(place, 1e18, "states"), space.Need(tmp_path, 2e7, "samples")])
+
+
 class TestLaunch:
     trainer = Trainer(Path("/env/bin/python"), Path("/env/sd-scripts"))
 
-    def launch(self, processes: Processes = Processes(), **kwargs: bool) -> supervise.Launch:  # noqa: B008
-        return supervise.launch(
-            self.trainer, Path("/runs/a/job-1"), processes, {"PATH": "/bin", "PYTHONPATH": "/x"}, offline=True, **kwargs
-        )
+    def launch(self, processes: Processes = Processes(), **inherited: str) -> supervise.Launch:  # noqa: B008
+        environment = {"PATH": "/bin", "PYTHONPATH": "/x", **inherited}
+        return supervise.launch(self.trainer, Path("/runs/a/job-1"), processes, environment, offline=True)
 
     def test_one_process(self) -> None:
         what = self.launch()
@@ -317,6 +447,13 @@ class TestLaunch:
         assert what.environment[supervise.MARK] == "/runs/a"
         assert "PYTHONPATH" not in what.environment
         assert what.folder == Path("/env/sd-scripts")
+
+    def test_comfyuis_own_variables_are_not_inherited(self) -> None:
+        """Its allocator and its deterministic mode are not the trainer's; the card that was chosen is."""
+        theirs = {"PYTORCH_CUDA_ALLOC_CONF": "backend:cudaMallocAsync", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        what = self.launch(**theirs, COMFYUI_PATH="/comfy", CUDA_VISIBLE_DEVICES="1", HF_HOME="/hub")
+        assert not {*theirs, "COMFYUI_PATH"} & set(what.environment)
+        assert (what.environment["CUDA_VISIBLE_DEVICES"], what.environment["HF_HOME"]) == ("1", "/hub")
 
     def test_several_processes_go_through_accelerate(self) -> None:
         what = self.launch(Processes(count=4, machines=2, rank=1, address="10.0.0.1"))

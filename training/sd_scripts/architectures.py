@@ -52,6 +52,10 @@ class Architecture:
         fp8: whether the model can be kept in 8 bits, and by which option.
         sampling: settings of the sample pictures.
         base: what the recipe in the LoRA names as its model.
+        caption_size: bytes of an encoded caption on the disk, at most.
+        fp8_encoders, encoders_on_cpu: the trainer's own options for text encoders that are too large for the card: kept in
+            8 bits, or on the processor; empty where it has none, and our runner keeps them on the processor.
+        vae_chunks: whether the autoencoder can work on a part of the rows at once.
     """
 
     name: str
@@ -73,10 +77,18 @@ class Architecture:
     fp8: str = "fp8_base"
     sampling: Mapping[str, Any] = field(default_factory=dict)
     model_option: str = "pretrained_model_name_or_path"
+    caption_size: int = 8_500_000  # 512 tokens of T5-XXL in 32 bits, and what comes with them
+    fp8_encoders: str = ""
+    encoders_on_cpu: str = ""
+    vae_chunks: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
         return (self.model, *(file.role for file in self.files))
+
+    @property
+    def encoders(self) -> tuple[ModelFile, ...]:
+        return tuple(file for file in self.files if file.loader)
 
 
 _CLIP_TOKENIZER, _T5_TOKENIZER = "comfy/sd1_tokenizer", "comfy/text_encoders/t5_tokenizer"
@@ -150,6 +162,7 @@ SD3 = Architecture(
     size_step=32,
     most_swapped=22,
     tokens={"clip_l": 77, "clip_g": 77, "t5xxl": 256},
+    caption_size=5_000_000,
     tokenizers={**_FLUX_TOKENIZERS, "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k": _CLIP_TOKENIZER},
     sampling={"sample_steps": 28, "scale": 5.0},
 )
@@ -173,6 +186,7 @@ LUMINA = Architecture(
     },
     most_swapped=24,
     tokens={"gemma2": 256},
+    caption_size=2_500_000,
     fetched="the tokenizer of google/gemma-2-2b, which asks for a Hugging Face account that accepted its licence",
     sampling={"sample_steps": 36, "scale": 4.0},
 )
@@ -196,8 +210,12 @@ HUNYUAN_IMAGE = Architecture(
     network="networks.lora_hunyuan_image",
     base="HunyuanImage-2.1",
     options={"discrete_flow_shift": 5.0, "model_prediction_type": "raw", "timestep_sampling": "sigma"},
-    most_swapped=35,
+    most_swapped=37,
     tokens={"qwen2_5_vl": 1024},
+    caption_size=16_000_000,
+    fp8_encoders="fp8_vl",
+    encoders_on_cpu="text_encoder_cpu",
+    vae_chunks=True,
     tokenizers={
         "Qwen/Qwen2.5-VL-7B-Instruct": "comfy/text_encoders/qwen25_tokenizer",
         "google/byt5-small": "comfy/text_encoders/byt5_tokenizer",
@@ -229,6 +247,8 @@ ANIMA = Architecture(
     size_step=16,
     most_swapped=26,
     tokens={"qwen3": 512},
+    caption_size=2_500_000,
+    vae_chunks=True,
     converter="networks.convert_anima_lora_to_comfy",
     prefixes=("lora_unet_", "diffusion_model."),
     fp8="",

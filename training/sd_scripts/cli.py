@@ -20,7 +20,7 @@ from . import cards, environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset
 from .processes import FILE, Processes
-from .settings import SdSettings, WhenBusy
+from .settings import Device, SdSettings, WhenBusy
 
 MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
@@ -94,7 +94,7 @@ def _kind(default: Any) -> dict[str, Any]:
 def settings(options: argparse.Namespace) -> SdSettings:
     """The preset with what was set beside it."""
     given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
-    return SdSettings.from_json({**preset(options.preset).to_json(), **given})
+    return SdSettings.from_json({**preset(options.preset, options.architecture or "").to_json(), **given})
 
 
 def model_file(name: str, roots: Sequence[Path]) -> Path:
@@ -131,6 +131,7 @@ def order(options: argparse.Namespace) -> session.Order:
 
 
 def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.Place:
+    on_cpu = not session.has_gpu(trainer.python)
     return session.Place(
         trainer=trainer,
         runs=options.output / "incontext_runs",
@@ -138,7 +139,8 @@ def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.
         comfyui=options.comfyui,
         tokenizers=environment.trainer_folder() / "tokenizers",
         processes=processes(options, Processes.load(environment.trainer_folder() / FILE)),
-        on_cpu=not session.has_gpu(trainer.python),
+        on_cpu=on_cpu,
+        device=Device.CPU if on_cpu else session.device(trainer.python),
     )
 
 
@@ -152,6 +154,8 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
             f"{event['pictures_reused']} of {event['pictures']} pictures and {event['captions_reused']} captions are "
             "encoded already"
         )
+    elif kind == run_folder.NOTE:
+        yield f"note: {event['text']}"
     elif kind == "spared":
         yield "the text encoders are not loaded, since all captions are encoded already"
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):

@@ -7,6 +7,7 @@ and the ten published canvas sizes through its own buckets.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import sys
 import warnings
@@ -19,20 +20,21 @@ from ...incontext.tasks import OFFICIAL
 from . import environment, job, probe, runner
 from .architectures import ARCHITECTURES, Architecture
 from .data import Portion
-from .presets import PRESETS
+from .presets import PRESETS, preset
 from .settings import Schedule, SdSettings
 
 
-def variants() -> Iterator[SdSettings]:
-    """Every preset, as it is and with what else can be set."""
-    for settings in PRESETS.values():
+def variants(family: Architecture) -> Iterator[SdSettings]:
+    """Every preset of a family, as it is and with what else can be set."""
+    for name in PRESETS:
+        settings = preset(name, family.name)
         yield settings
         yield settings.on_cpu()
         yield replace(settings, schedule=Schedule.COSINE, warmup_steps=10, validation_sets=2, public_metadata=True)
 
 
-def example(family: Architecture, settings: SdSettings) -> job.Job:
-    """A job with everything in it that a job can have."""
+def example(family: Architecture, settings: SdSettings, encoders: float) -> job.Job:
+    """A job with everything in it that a job can have, for text encoders of so many gigabytes."""
     run, folder = Path("run"), Path("data")
     files = {
         family.model_option: Path("model.safetensors"),
@@ -42,7 +44,11 @@ def example(family: Architecture, settings: SdSettings) -> job.Job:
     layout = next(recipe.layout for recipe in OFFICIAL if recipe.name == "film-storyboard")
     segment = job.Segment(2, 100, Path("state"), Path("weights.safetensors"))
     return job.build(
-        family, settings, files, portions, ["a caption"], layout, (0,), run=run, tokenizers=folder, segment=segment
+        *(family, settings, files, portions, ["a caption"], layout, (0,)),
+        run=run,
+        tokenizers=folder,
+        segment=segment,
+        encoders=encoders,
     )
 
 
@@ -59,9 +65,9 @@ def option_problems() -> Iterator[str]:
         if not hasattr(module, family.trainer):
             yield f"{family.title}: the checkout's {family.script} has no {family.trainer}"
             continue
-        for settings in variants():
+        for settings, encoders in itertools.product(variants(family), (5.0, 17.0)):
             try:
-                runner.parse(module.setup_parser(), dict(example(family, settings).options))
+                runner.parse(module.setup_parser(), dict(example(family, settings, encoders).options))
             except runner.Refused as error:
                 yield f"{family.title}: {error}"
                 break
@@ -72,9 +78,10 @@ def dataset_problems() -> Iterator[str]:
     from library.config_util import ConfigSanitizer
 
     for family in ARCHITECTURES.values():
-        for settings in variants():
+        for settings in variants(family):
             try:
-                ConfigSanitizer(True, True, True, True).sanitize_user_config(dict(example(family, settings).dataset))
+                dataset = dict(example(family, settings, 0.0).dataset)
+                ConfigSanitizer(True, True, True, True).sanitize_user_config(dataset)
             except Exception as error:
                 yield f"{family.title}: the dataset file is refused: {error}"
                 break

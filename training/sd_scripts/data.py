@@ -29,6 +29,7 @@ from .settings import Sizes
 
 FOLDER = "training"
 SMALLEST = 512  # px, side of a square of the same area
+NEARLY = 0.02  # by which proportions may differ where none are equal
 
 DAY = 24 * 3600.0
 RECENT, OLD = 2 * DAY, 30 * DAY  # since the last training on it: until then it stays, from then on it goes
@@ -55,8 +56,12 @@ class Portion:
     validation: bool = False
 
 
-def rungs(width: int, height: int, step: int, sizes: Sizes) -> list[tuple[int, int]]:
+def rungs(width: int, height: int, step: int, sizes: Sizes, megapixels: float = 0.0) -> list[tuple[int, int]]:
     """Sizes with exactly these proportions whose sides are multiples of ``step``, largest first.
+
+    Args:
+        megapixels: millions of pixels that the largest may have; 0 for any number. Where no size with exactly these
+            proportions is so small, as with 23:16, there is one whose proportions differ by 2 % at most.
 
     Raises:
         TrainingError: where the full size itself is none.
@@ -66,16 +71,37 @@ def rungs(width: int, height: int, step: int, sizes: Sizes) -> list[tuple[int, i
             f"The composites are {width}×{height}; this trainer needs sides that are multiples of {step}, or it would crop "
             "them. Choose a recipe with such a canvas and build the dataset again."
         )
-    if sizes is Sizes.FULL:
-        return [(width, height)]
     units = math.gcd(width // step, height // step)
     unit = (width // units, height // units)
     found = [(unit[0] * number, unit[1] * number) for number in range(units, 0, -1)]
-    return [size for size in found if size == (width, height) or size[0] * size[1] >= SMALLEST**2]
+    large = [size for size in found if size == (width, height) or size[0] * size[1] >= SMALLEST**2]
+    if megapixels:
+        small = [size for size in large if size[0] * size[1] <= megapixels * 1e6]
+        large = small or [_nearly(width, height, step, megapixels * 1e6)]
+    return large[:1] if sizes is Sizes.FULL else large
+
+
+def _nearly(width: int, height: int, step: int, pixels: float) -> tuple[int, int]:
+    """The largest size of so many pixels at most with nearly these proportions; else the one that comes nearest."""
+
+    def stretch(size: tuple[int, int]) -> float:
+        return abs(math.log(size[0] * height / (size[1] * width)))
+
+    sides = ((w, h) for w in range(step, width + 1, step) for h in range(step, height + 1, step))
+    small = [size for size in sides if size[0] * size[1] <= pixels]
+    close = [size for size in small if stretch(size) <= NEARLY]
+    return max(close, key=math.prod) if close else min(small, key=stretch)
 
 
 def key(parts: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def folder_of(dataset: Dataset, name: str, validation_sets: int, depends_on: Sequence[str]) -> Path:
+    """Where `prepare` writes."""
+    ids = [item.id for item in dataset.items]
+    cut = len(dataset) - validation_sets
+    return dataset.folder / FOLDER / f"{name}-{key([*ids, str(cut), *depends_on])}"
 
 
 def prepare(
@@ -103,8 +129,7 @@ def prepare(
             "or build a larger dataset."
         )
     cut = len(dataset) - validation_sets
-    ids = [item.id for item in dataset.items]
-    folder = dataset.folder / FOLDER / f"{name}-{key([*ids, str(cut), *depends_on])}"
+    folder = folder_of(dataset, name, validation_sets, depends_on)
     _touch(folder)
     portions = []
     for index, (width, height) in enumerate(sizes):

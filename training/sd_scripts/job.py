@@ -69,13 +69,22 @@ def build(
     tokenizers: Path,
     segment: Segment,
     workers: int = 2,
+    encoders: float = 0.0,
 ) -> Job:
-    """Everything that a segment of a run is started with."""
+    """Everything that a segment of a run is started with.
+
+    Args:
+        encoders: gigabytes of the text encoders' files.
+    """
     folder = run / f"job-{segment.number}"
+    where = encoder_options(architecture, settings, encoders)
     return Job(
-        options=trainer_options(architecture, settings, files, portions, folder, run, tokenizers, segment, workers),
+        options={
+            **trainer_options(architecture, settings, files, portions, folder, run, tokenizers, segment, workers),
+            **where,
+        },
         dataset=dataset_options(architecture, settings, portions),
-        prompts=prompt_options(architecture, settings, prompts, layout),
+        prompts=prompt_options(architecture, settings, prompts, portions[0]),
         extra={
             "script": architecture.script,
             "trainer": architecture.trainer,
@@ -88,6 +97,8 @@ def build(
             "sample_every": settings.sample_every if settings.samples else 0,
             "keep": settings.keep,
             "ema": settings.ema,
+            "average_in_main_memory": settings.swapped > 0,
+            "encoders_on_processor": not where and not fit_on_card(settings, encoders),
             "caption_dropout": settings.caption_dropout,
             "reference_share": settings.reference_share,
             "references": list(references),
@@ -103,6 +114,20 @@ def build(
             "cache": str(portions[0].images.parent),
         },
     )
+
+
+def fit_on_card(settings: SdSettings, encoders: float) -> bool:
+    """Whether text encoders of so many gigabytes may be put on the card."""
+    return not settings.encoders_on_card or encoders <= settings.encoders_on_card
+
+
+def encoder_options(architecture: Architecture, settings: SdSettings, encoders: float) -> dict[str, Any]:
+    """The trainer's own options for text encoders of so many gigabytes; none where they fit, or where it has none."""
+    if fit_on_card(settings, encoders):
+        return {}
+    if architecture.fp8_encoders and fit_on_card(settings, encoders / 2):
+        return {architecture.fp8_encoders: True}
+    return {architecture.encoders_on_cpu: True} if architecture.encoders_on_cpu else {}
 
 
 def trainer_options(
@@ -163,6 +188,8 @@ def trainer_options(
     swapped = round(settings.swapped * architecture.most_swapped)
     if swapped:
         options["blocks_to_swap"] = swapped
+    if architecture.vae_chunks and settings.vae_chunk_size:
+        options["vae_chunk_size"] = settings.vae_chunk_size
     if any(portion.masked for portion in portions):
         options["masked_loss"] = True
     if any(portion.validation for portion in portions) and settings.validate_every:
@@ -219,15 +246,19 @@ def bucket_options(width: int, height: int, step: int) -> dict[str, Any]:
 
 
 def prompt_options(
-    architecture: Architecture, settings: SdSettings, prompts: Sequence[str], layout: PanelLayout
+    architecture: Architecture, settings: SdSettings, prompts: Sequence[str], size: Portion
 ) -> list[dict[str, Any]]:
-    """What is sampled, each with a seed of its own. The empty negative prompt is needed for caption dropout too."""
+    """What is sampled, each with a seed of its own. The empty negative prompt is needed for caption dropout too.
+
+    Args:
+        size: the largest pictures that are trained on; samples have their size.
+    """
     return [
         {
             "prompt": prompt,
             "negative_prompt": "",
-            "width": layout.width,
-            "height": layout.height,
+            "width": size.width,
+            "height": size.height,
             "seed": settings.seed + index,
             **architecture.sampling,
         }

@@ -6,6 +6,7 @@ trains on nonsense. Here it is refused at once, with the reason.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -149,6 +150,17 @@ def _bare(name: str) -> str:
         if name.startswith(prefix):
             return name[len(prefix) :]
     return name
+
+
+def encoder_size(architecture: Architecture, files: Mapping[str, Path]) -> float:
+    """Gigabytes of the text encoders' files, which the trainer puts on the card while captions are encoded."""
+    return sum(files[file.option].stat().st_size for file in architecture.encoders) / 1e9
+
+
+def model_size(architecture: Architecture, files: Mapping[str, Path], bytes_per_weight: int) -> float:
+    """Gigabytes of the diffusion model with so many bytes per weight; only its header is read."""
+    shapes = _shapes(_header(files[architecture.model_option])).values()
+    return bytes_per_weight * sum(math.prod(shape) for shape in shapes) / 1e9
 
 
 def identity(files: Mapping[str, Path]) -> list[str]:

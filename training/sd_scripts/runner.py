@@ -31,10 +31,18 @@ RECIPE_KEY = "incontext_lora"
 MODEL_PREFIX = "model.diffusion_model."
 REQUESTS = ("stop", "save", "sample")
 SMOOTHING = 0.95
+TOO_LARGE_TO_SAMPLE = (
+    "A sample did not fit into memory; the training goes on without samples. For samples, choose the preset of a smaller "
+    "card, which keeps more blocks in main memory; with samples 0 none are tried."
+)
 
 
 class Stopped(Exception):
     """A stop was asked for; the state is saved."""
+
+
+class SamplingStopped(Exception):
+    """A stop was asked for while a sample was made."""
 
 
 class Refused(Exception):
@@ -100,16 +108,23 @@ def parse(parser: argparse.ArgumentParser, options: dict[str, Any]) -> argparse.
 
 
 class Average:
-    """Exponential moving average of the LoRA's weights; what is saved and sampled."""
+    """Exponential moving average of the LoRA's weights; what is saved, sampled and validated.
 
-    def __init__(self, network: Any, decay: float, saved: Path | None) -> None:
+    Args:
+        device: where it is kept; with the weights by default.
+    """
+
+    def __init__(self, network: Any, decay: float, saved: Path | None, device: str | None = None) -> None:
         import torch
         from safetensors.torch import load_file
 
         self._parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
         self._decay = decay
         self._updates = 0
-        self._average = {name: value.detach().clone().float() for name, value in self._parameters.items()}
+        self._average = {
+            name: value.detach().to(device or value.device, torch.float32, copy=True)
+            for name, value in self._parameters.items()
+        }
         if saved is not None and saved.exists():
             stored = load_file(str(saved))
             self._updates = int(stored.pop("updates"))
@@ -124,7 +139,8 @@ class Average:
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
         for name, value in self._parameters.items():
-            self._average[name].lerp_(value.float(), 1 - decay)
+            average = self._average[name]
+            average.lerp_(value.to(average.device, average.dtype), 1 - decay)
 
     def save(self, path: Path) -> None:
         import torch
@@ -138,7 +154,9 @@ class Average:
         """Within the context the network holds the average."""
         import torch
 
-        raw = {name: value.detach().clone() for name, value in self._parameters.items()}
+        raw = {
+            name: value.detach().to(self._average[name].device, copy=True) for name, value in self._parameters.items()
+        }
         with torch.no_grad():
             for name, value in self._parameters.items():
                 value.copy_(self._average[name])
@@ -269,6 +287,65 @@ class Captions:
             group.new_cache_text_encoder_outputs(encoders, accelerator)
 
 
+class OnProcessor:
+    """The accelerator where text encoders are to stay on the processor: the checkout moves them to its ``device``."""
+
+    def __init__(self, accelerator: Any) -> None:
+        import torch
+
+        self._accelerator = accelerator
+        self.device = torch.device("cpu")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)
+
+
+def moved(value: Any, device: Any) -> Any:
+    """Tensors on a device, in the mappings and sequences that hold them."""
+    if isinstance(value, dict):
+        return {name: moved(each, device) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(moved(each, device) for each in value)
+    return value.to(device) if hasattr(value, "to") else value
+
+
+_OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory of the card or the computer ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def random_numbers() -> tuple[Any, Any]:
+    """Where the random numbers of processor and card are."""
+    import torch
+
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+
+
+def set_random_numbers(state: tuple[Any, Any]) -> None:
+    import torch
+
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
+
+
+def ready_to_train(model: Any, training: bool, autoencoder: Any, device: Any) -> None:
+    """Undo what a sample that was cut off has left: the checkout undoes it only at the sample's end.
+
+    Args:
+        model: the diffusion model, bare; ``training``: its mode before.
+        autoencoder, device: and where it was before.
+    """
+    autoencoder.to(device)
+    model.train(training)
+    swap = getattr(model, "switch_block_swap_for_training", getattr(model, "prepare_block_swap_before_forward", None))
+    if swap is not None:
+        swap()
+
+
 def prompts_file(folder: Path, prompts: Path, options: dict[str, Any]) -> Path:
     """Where the encoded sample prompts of a job are kept; named by all they come from that ``folder`` is not."""
     texts = [
@@ -298,8 +375,9 @@ def peak_memory() -> float:
 
 def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> type:
     """A subclass of the checkout's trainer that does all of the above."""
-    from accelerate.utils import set_seed
+    from accelerate.utils import gather_object, set_seed
     from library import train_util
+    from library.device_utils import clean_memory_on_device
 
     class Watched(trainer):
         def __init__(self) -> None:
@@ -316,6 +394,8 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             self.accelerator: Any = None
             self.metadata: dict[str, Any] = {}
             self.scheduler: Any = None
+            self.can_sample = True
+            self.asked: set[str] = set()  # while validating or sampling
             self.paused = 0.0
             self.began = time.monotonic()
             self.groups: list[Any] = []
@@ -350,17 +430,26 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             super().assert_extra_args(args, train_dataset_group, val_dataset_group)
 
         def load_target_model(self, args: Any, weight_dtype: Any, accelerator: Any) -> Any:
-            self.accelerator = accelerator
+            self.accelerator, self.args = accelerator, args
             events.active = accelerator.is_main_process
-            events.enter("loading the models")
+            self.enter("loading the models")
             self.encoded = self.encoded_before(args)
             spared = extra["loaders"] if self.encoded is not None else {}
             with without_encoders(spared):
                 loaded = super().load_target_model(args, weight_dtype, accelerator)
             if spared:
                 events("spared", files=list(spared))
-            events.enter("encoding the pictures")
+            self.enter("encoding the pictures")
             return loaded
+
+        def enter(self, phase: str) -> None:
+            """Begin a phase before the first step, unless a stop was asked for: there is nothing to save yet."""
+            events.enter(phase)
+            if self.is_stopping():
+                raise Stopped
+
+        def is_stopping(self) -> bool:
+            return (run / "requests" / "stop").exists()
 
         def encoded_before(self, args: Any) -> dict[str, Any] | None:
             """Sample prompt → its encoding, where these and all captions were encoded by an earlier run; else None."""
@@ -384,17 +473,20 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
         ) -> None:
             if dataset is not self.groups[0]:
                 return  # encoded with the first: some trainers have no encoders any more when they come to the second
-            events.enter("encoding the captions")
+            on_processor = extra["encoders_on_processor"] and self.encoded is None
+            self.enter(f"encoding the captions{' on the processor' if on_processor else ''}")
             captions = Captions(self.groups)
             if self.encoded is not None:
                 captions.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
                 self.sample_prompts_te_outputs = self.encoded
             else:
+                place = OnProcessor(accelerator) if on_processor else accelerator
                 super().cache_text_encoder_outputs_if_needed(
-                    args, accelerator, unet, vae, text_encoders, captions, weight_dtype
+                    args, place, unet, vae, text_encoders, captions, weight_dtype
                 )
                 if accelerator.is_main_process:
                     self.keep_prompts(self.prompts)
+                self.sample_prompts_te_outputs = moved(self.sample_prompts_te_outputs, accelerator.device)
                 text_encoders[:] = [no_encoder() for _ in text_encoders]  # else the network would be prepared for them
             set_seed(args.seed)  # what follows is the same whether or not something was loaded and encoded before
 
@@ -409,7 +501,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
         def post_process_network(
             self, args: Any, accelerator: Any, network: Any, text_encoders: Any, unet: Any
         ) -> None:
-            events.enter("preparing")
+            self.enter("preparing")
             super().post_process_network(args, accelerator, network, text_encoders, unet)
             self.network = network
             save = network.save_weights
@@ -489,11 +581,21 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
 
         def process_batch(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             # a copy: Anima's takes something out of it, and validation comes with the same batch at each noise level
-            loss = super().process_batch(dict(batch), *args, **kwargs)
+            batch = dict(batch)
             if kwargs.get("is_train", True):
+                self.tell_validation()
+                loss = super().process_batch(batch, *args, **kwargs)
                 self.losses.append(loss.detach())
-            else:
-                self.validation.append(float(loss))
+                return loss
+            if not self.validation:
+                events.enter("validating")
+            self.asked |= self.requests()
+            if "stop" in self.asked and self.step < extra["steps"]:
+                self.save(self.accelerator, self.args)
+                raise Stopped
+            with self.averaged():  # the weights that are saved
+                loss = super().process_batch(batch, *args, **kwargs)
+            self.validation.append(float(loss))
             return loss
 
         # --- each step
@@ -510,26 +612,38 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 self.average.update()
             self.tell_step()
             pause = time.monotonic()
-            asked = self.requests()
+            asked, self.asked = self.asked | self.requests(), set()
             last = self.step >= extra["steps"]
-            every = extra["sample_every"]
-            if "sample" in asked or (every and (last or self.step % every == 0)):
-                self.sample(accelerator, args, global_step, rest)
             every = extra["save_every"]
+            # saving comes first: a sample may take more memory than there is
             if not last and (asked & {"stop", "save"} or (every and self.step % every == 0)):
                 self.save(accelerator, args)
             if "stop" in asked and not last:
                 raise Stopped
+            if "sample" in asked or self.is_sample_due(last):
+                if last and accelerator.is_main_process:
+                    self.save_weights(args, Path(args.output_dir) / f"{args.output_name}.safetensors")
+                self.sample(accelerator, args, rest)
+                self.asked |= self.requests()
+                if "stop" in self.asked and not last:
+                    self.save(accelerator, args)
+                    raise Stopped
             self.paused += time.monotonic() - pause
             if last:
                 events.enter("saving")
+
+        def is_sample_due(self, last: bool) -> bool:
+            """After the first step of a run too, so that a card that is too small for samples is known at once."""
+            every = extra["sample_every"]
+            return bool(every) and self.can_sample and (last or self.step == 1 or self.step % every == 0)
 
         def start(self, args: Any) -> None:
             import torch
 
             saved = Path(args.resume) / "average.safetensors" if args.resume else None
             if extra["ema"]:
-                self.average = Average(self.network, extra["ema"], saved)
+                device = "cpu" if extra["average_in_main_memory"] else None
+                self.average = Average(self.network, extra["ema"], saved, device)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
             events.enter("training")
@@ -566,6 +680,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             if self.validation:
                 events("validation", step=self.step, loss=round(sum(self.validation) / len(self.validation), 6))
                 self.validation.clear()
+                events.enter("training" if self.step < extra["steps"] else "saving")
 
         def requests(self) -> set[str]:
             """What was asked for since the last step; all processes agree on it."""
@@ -579,27 +694,57 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                     (run / "requests" / name).unlink(missing_ok=True)
             return set(found)
 
-        def sample(self, accelerator: Any, args: Any, global_step: int, rest: Sequence[Any]) -> None:
-            """Let the trainer sample into a folder of its own, then give the pictures their names."""
+        def sample(self, accelerator: Any, args: Any, rest: Sequence[Any]) -> None:
+            """Let the trainer sample into a folder of its own, then give the pictures their names.
+
+            A sample that does not fit into memory ends neither the training nor what is asked for next; a stop ends the
+            sample.
+            """
             events.enter("sampling")
             folder = run / "job-samples"
+            _, autoencoder, *_, unet = rest
+            model = accelerator.unwrap_model(unet)
+            training, place, numbers = model.training, autoencoder.device, random_numbers()
             where, every = args.output_dir, args.sample_every_n_steps
             args.output_dir, args.sample_every_n_steps = str(folder), 1
+            watch = model.register_forward_pre_hook(self.give_way)
+            cut_off, too_large = False, False
             try:
                 with self.averaged():
                     super().sample_images(accelerator, args, None, self.step, *rest)
+            except SamplingStopped:
+                cut_off = True
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                traceback.print_exc()
+                cut_off = too_large = True
             finally:
+                watch.remove()
                 args.output_dir, args.sample_every_n_steps = where, every
+            if cut_off:  # only here, where the error no longer holds what the sample had in memory
+                clean_memory_on_device(accelerator.device)
+                ready_to_train(model, training, autoencoder, place)
+                set_random_numbers(numbers)
             if events.active:
                 for number, picture in enumerate(sorted(folder.glob("sample/*.png"))):
                     name = f"step{self.step:06d}-{number + 1}.png"
                     os.replace(picture, run / "samples" / name)
                     events("sample", step=self.step, file=name)
                 shutil.rmtree(folder, ignore_errors=True)
+            if any(gather_object([too_large])):
+                self.can_sample = False
+                events("note", step=self.step, text=TOO_LARGE_TO_SAMPLE)
             events.enter("training")
+
+        def give_way(self, *_: Any) -> None:
+            """Called before each denoising step of a sample."""
+            if self.is_stopping():
+                raise SamplingStopped
 
         def save(self, accelerator: Any, args: Any) -> None:
             """A checkpoint, and the state from which this very step can go on."""
+            events.enter("saving")
             accelerator.wait_for_everyone()
             states = run / "state"
             name = f"step{self.step:06d}"
@@ -613,6 +758,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             if accelerator.is_main_process:
                 self.keep(args, unfinished, states / name)
             accelerator.wait_for_everyone()  # else one that ends first would have the others ended in the middle of this
+            events.enter("training")
 
         def keep(self, args: Any, unfinished: Path, state: Path) -> None:
             """Complete a state and give it its name; then the checkpoint of the same step."""
@@ -625,12 +771,15 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 if old.name != state.name:
                     shutil.rmtree(old, ignore_errors=True)
             checkpoint = Path(args.output_dir) / f"{extra['name']}-step{self.step:06d}.safetensors"
-            _, precision = train_util.prepare_dtype(args)
-            self.network.save_weights(str(checkpoint), precision, self.remarks(args))
+            self.save_weights(args, checkpoint)
             events("checkpoint", step=self.step, file=checkpoint.name)
             if extra["keep"]:
                 for old in sorted(checkpoint.parent.glob("*.safetensors"))[: -extra["keep"]]:
                     old.unlink(missing_ok=True)
+
+        def save_weights(self, args: Any, file: Path) -> None:
+            _, precision = train_util.prepare_dtype(args)
+            self.network.save_weights(str(file), precision, self.remarks(args))
 
         def remarks(self, args: Any) -> dict[str, str]:
             """The trainer's own metadata; without names of folders and words of captions unless they are asked for."""

@@ -21,18 +21,19 @@ from typing import Any
 from ...incontext.dataset import Dataset
 from ...incontext.dataset.files import exclusive
 from ...incontext.errors import LoraError, TrainingError
+from ...incontext.layout import Box, PanelLayout
 from ...incontext.lora_file import METADATA_KEY, Header, read_header, save_new
 from ...incontext.lora_keys import is_lora
 from ...incontext.recipe import Recipe, References
 from .. import run_folder
 from ..run_folder import Run, RunWriter, parse_event
-from . import data, job, outcome, preflight, stopping, supervise
+from . import data, job, outcome, preflight, space, stopping, supervise
 from .architectures import Architecture, architecture
 from .cards import card_names
 from .environment import LONGEST_PATH, Trainer, long_paths_enabled
 from .process import no_window
 from .processes import Processes
-from .settings import SdSettings
+from .settings import Device, Precision, SdSettings
 
 TRAINER = "sd-scripts"
 ENDED = "ended"
@@ -114,7 +115,7 @@ class Place:
         comfyui: has the tokenizers; ``tokenizers`` is where they are put under the trainer's names.
         processes: how many train together.
         runner: our script.
-        on_cpu: no graphics card is used.
+        on_cpu: no graphics card is used; else ``device`` says whose it is.
     """
 
     trainer: Trainer
@@ -125,6 +126,11 @@ class Place:
     processes: Processes = Processes()  # noqa: RUF009  (frozen)
     runner: Path = supervise.RUNNER
     on_cpu: bool = False
+    device: Device = Device.NVIDIA
+
+    @property
+    def computes_on(self) -> Device:
+        return Device.CPU if self.on_cpu else self.device
 
     @property
     def cards(self) -> list[str] | None:
@@ -251,17 +257,30 @@ def _begin(
 ) -> subprocess.Popen[bytes]:
     """Prepare what the segment reads, and start its process."""
     run = writer.run
-    settings = order.settings.on_cpu() if place.on_cpu else order.settings
+    settings = order.settings.on(place.computes_on)
     family = order.architecture
     layout = order.dataset.layout
-    check_space(run.folder, settings)
     helps = {} if place.processes.is_first else {"machine_rank": place.processes.rank}
     began = {"steps": settings.steps, "segment": segment.number, "first_step": segment.first_step}
     writer.event(run_folder.STARTED, **began, **helps)
     writer.event(run_folder.PHASE, phase="preparing the data")
-    sizes = data.rungs(layout.width, layout.height, family.size_step, settings.sizes)
+    encoders = preflight.encoder_size(family, order.files)
+    for text in notes(order, settings, place.computes_on, encoders):
+        writer.event(run_folder.NOTE, text=text)
+        writer.log(text)
+    sizes = trained_sizes(order, settings)
     fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
-    caches = [settings.precision.value, *fp8, *preflight.identity(order.files)]
+    where = [option for option in job.encoder_options(family, settings, encoders) if option == family.fp8_encoders]
+    caches = [settings.precision.value, *fp8, *where, *preflight.identity(order.files)]
+    count = space.weights(order.files[family.model_option], settings.rank)
+    folder = data.folder_of(order.dataset, family.name, settings.validation_sets, caches)
+    space.check(
+        [
+            *space.of_run(run.folder, place.loras, settings, count),
+            space.of_samples(run.folder, settings, sizes[0]),
+            space.of_data(order.dataset, folder, family, sizes),
+        ]
+    )
     portions = data.prepare(order.dataset, family.name, sizes, settings.validation_sets, caches, go_on)
     for removed in data.prune(order.dataset.folder, {portions[0].images.parent, *_caches_in_use(place.runs)}):
         writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB: no training has used it for long")
@@ -279,6 +298,7 @@ def _begin(
         tokenizers=place.tokenizers,
         segment=segment,
         workers=0 if place.on_cpu else 2,
+        encoders=encoders,
     )
     folder = run.folder / f"job-{segment.number}"
     text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
@@ -303,10 +323,18 @@ def _begin(
     return process
 
 
-@functools.cache
 def has_gpu(trainer_python: Path) -> bool:
-    """Whether the trainer's own torch finds a graphics card; asking it takes seconds, so it is asked once."""
-    probe = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
+    """Whether the trainer's own torch finds a graphics card."""
+    return device(trainer_python) is not Device.CPU
+
+
+@functools.cache
+def device(trainer_python: Path) -> Device:
+    """What the trainer's own torch computes on; asking it takes seconds, so it is asked once."""
+    probe = (
+        "import torch; print('amd' if torch.version.hip else 'nvidia') if torch.cuda.is_available() else "
+        "print('apple' if torch.backends.mps.is_available() else 'cpu')"
+    )
     answer = subprocess.run(
         [str(trainer_python), "-c", probe],
         capture_output=True,
@@ -318,7 +346,50 @@ def has_gpu(trainer_python: Path) -> bool:
     )
     if answer.returncode:
         raise TrainingError(f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install it again.")
-    return answer.stdout.split()[-1:] == ["True"]
+    return Device(answer.stdout.split()[-1])
+
+
+def notes(order: Order, settings: SdSettings, computes_on: Device, encoders: float) -> Iterator[str]:
+    """What the user should know before a run begins: where it computes otherwise than was chosen, and why.
+
+    Args:
+        settings: as the device can compute them.
+        encoders: gigabytes of the text encoders' files.
+    """
+    size = preflight.model_size(order.architecture, order.files, 4 if settings.precision is Precision.FP32 else 2)
+    if computes_on is Device.CPU:
+        yield (
+            "The trainer's torch finds no graphics card, so the training runs on the processor, in fp32 and many times "
+            f"slower; the model alone takes {size:.1f} GB of memory. If this computer has a card, `python run.py trainer "
+            "check` says which torch is installed."
+        )
+    elif computes_on is Device.APPLE:
+        yield (
+            "On Apple's GPU the trainer computes in fp32, without 8-bit weights, the 8-bit optimiser and block swapping; "
+            f"the model alone takes {size:.1f} GB of memory."
+        )
+    elif computes_on is Device.AMD:
+        yield (
+            "On AMD's cards the trainer has neither 8-bit weights nor the 8-bit optimiser; the model takes "
+            f"{size:.1f} GB in 16 bits. If memory runs out, choose the preset of a card with half the memory."
+        )
+    if not job.fit_on_card(settings, encoders):
+        fp8 = order.architecture.fp8_encoders
+        if fp8 and fp8 in job.encoder_options(order.architecture, settings, encoders):
+            yield f"The text encoders have {encoders:.1f} GB, more than fits beside the rest; they are made 8-bit."
+        else:
+            yield (
+                f"The text encoders have {encoders:.1f} GB, and the preset's card holds {settings.encoders_on_card:.1f} GB of "
+                "them. The captions are encoded on the processor, which takes up to a minute each; they are kept for the "
+                "next training."
+                + (" The e4m3fn file of T5-XXL needs half the memory." if "t5xxl" in order.files else "")
+            )
+
+
+def trained_sizes(order: Order, settings: SdSettings) -> list[tuple[int, int]]:
+    """Sizes that a dataset is trained in, largest first."""
+    layout, step = order.dataset.layout, order.architecture.size_step
+    return data.rungs(layout.width, layout.height, step, settings.sizes, settings.megapixels)
 
 
 def status_line(event: Mapping[str, Any]) -> str:
@@ -351,7 +422,7 @@ def trained_recipe(order: Order) -> Recipe:
         lineage = (*lineage, order.weights.name)
     return replace(
         order.recipe,
-        layout=order.dataset.layout,
+        layout=_trained_layout(order),
         base=order.recipe.base or order.architecture.base,
         references=references,
         lineage=lineage,
@@ -359,18 +430,19 @@ def trained_recipe(order: Order) -> Recipe:
     )
 
 
-def check_space(folder: Path, settings: SdSettings) -> None:
-    """
-    Raises:
-        TrainingError: where a checkpoint and a state may not find room.
-    """
-    needed = (200_000_000 + settings.rank * 25_000_000) if not settings.rank < 8 else 200_000_000
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise TrainingError(
-            f"{free / 1e9:.1f} GB are free for {folder}; checkpoints and states need about {needed / 1e9:.1f} GB. Free some "
-            "space, or choose a lower rank."
-        )
+def _trained_layout(order: Order) -> PanelLayout:
+    """The dataset's layout in the largest size that is trained."""
+    layout = order.dataset.layout
+    if not order.settings.megapixels:
+        return layout
+    width, height = trained_sizes(order, order.settings)[0]
+
+    def scaled(box: Box) -> Box:
+        left, right = (round(edge * width / layout.width) for edge in (box.left, box.right))
+        top, bottom = (round(edge * height / layout.height) for edge in (box.top, box.bottom))
+        return Box(left, top, right - left, bottom - top)
+
+    return PanelLayout(width, height, tuple(map(scaled, layout.boxes)), layout.names)
 
 
 def check_length(runs: Path, name: str, system: str = sys.platform, enabled: bool | None = None) -> None:

@@ -42,6 +42,15 @@ class WhenBusy(Enum):
     ANYWAY = "start anyway"
 
 
+class Device(Enum):
+    """What the trainer computes on. Only NVIDIA's cards have the 8-bit optimiser and train with 8-bit weights."""
+
+    NVIDIA = "nvidia"
+    AMD = "amd"
+    APPLE = "apple"
+    CPU = "cpu"
+
+
 @dataclass(frozen=True, slots=True)
 class SdSettings:
     """What determines a training besides model and dataset.
@@ -55,13 +64,17 @@ class SdSettings:
         caption_dropout: share of samples that are trained on the empty caption.
         reference_share: share of samples in which some panels enter without noise and carry no loss.
         sizes: in which sizes composites are seen.
+        megapixels: millions of pixels that the largest size may have; 0 for the full size, whatever it is.
         validation_sets: sets that are held out from training to measure the loss on.
         validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
         samples: how many captions of the dataset are sampled.
         keep: checkpoints that stay on the disk; 0 for all.
         precision: in what the model computes.
         fp8: keep the model in 8 bits.
-        swapped: share of the blocks that may wait in the computer's memory.
+        swapped: share of the blocks that may wait in the computer's memory; the moving average is then kept there too.
+        encoders_on_card: gigabytes of text encoders that the card holds while captions are encoded; larger ones are encoded
+            with on the processor. 0 for any size.
+        vae_chunk_size: rows that the autoencoder works on at once, where it can; 0 for all.
         gradient_checkpointing: less memory, about a third more time.
         public_metadata: write the trainer's metadata into the LoRA, with folder names and words of the captions.
         seed: of everything random.
@@ -81,6 +94,7 @@ class SdSettings:
     caption_dropout: float = 0.05
     reference_share: float = 0.5
     sizes: Sizes = Sizes.LADDER
+    megapixels: float = 0.0
     validation_sets: int = 0
     validate_every: int = 250
     save_every: int = 250
@@ -90,6 +104,8 @@ class SdSettings:
     precision: Precision = Precision.BF16
     fp8: bool = True
     swapped: float = 0.0
+    encoders_on_card: float = 0.0
+    vae_chunk_size: int = 0
     gradient_checkpointing: bool = True
     public_metadata: bool = False
     seed: int = 42
@@ -105,6 +121,9 @@ class SdSettings:
             "sample_every",
             "samples",
             "keep",
+            "megapixels",
+            "encoders_on_card",
+            "vae_chunk_size",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "alpha"):
@@ -122,7 +141,21 @@ class SdSettings:
 
     def on_cpu(self) -> SdSettings:
         """As a machine without a graphics card can compute them."""
-        return replace(self, optimiser=Optimiser.ADAMW, precision=Precision.FP32, fp8=False, swapped=0.0)
+        return self.on(Device.CPU)
+
+    def on(self, device: Device) -> SdSettings:
+        """As a device can compute them."""
+        if device is Device.NVIDIA:
+            return self
+        optimiser = Optimiser.ADAMW if self.optimiser is Optimiser.ADAMW_8BIT else self.optimiser
+        if device is Device.AMD:
+            return replace(self, optimiser=optimiser, fp8=False)
+        if device is Device.CPU:
+            optimiser = Optimiser.ADAMW
+        # Accelerate refuses mixed precision on Apple's GPU; blocks would be swapped within the same memory
+        return replace(
+            self, optimiser=optimiser, precision=Precision.FP32, fp8=False, swapped=0.0, encoders_on_card=0.0
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(self).items()}
