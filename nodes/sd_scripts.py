@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "in-context lora/training"
 NONE = "none"
+AS_PRESET = -1  # a widget's value that leaves a setting to the preset
 MODEL_FOLDERS = ("diffusion_models", "checkpoints")
 TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
 
@@ -75,7 +76,10 @@ class InContextTrainLora(io.ComfyNode):
                     "preset",
                     options=list(PRESETS),
                     default=OFFICIAL,
-                    tooltip="All settings, by memory of the graphics card; the first is the recipe of the method's authors.",
+                    tooltip=(
+                        "All settings that have no widget, by memory of the graphics card; the first is the recipe of the "
+                        "method's authors."
+                    ),
                 ),
                 io.Int.Input(
                     "steps", default=5000, min=1, max=1_000_000, tooltip="Optimiser steps; 5000 in the official recipe."
@@ -102,7 +106,13 @@ class InContextTrainLora(io.ComfyNode):
                     ),
                 ),
                 io.Int.Input("save_every", default=250, min=0, max=100_000, tooltip="Checkpoint and state; in steps."),
-                io.Int.Input("samples", default=1, min=0, max=8, tooltip="Captions of the dataset that are sampled."),
+                io.Int.Input(
+                    "samples",
+                    default=AS_PRESET,
+                    min=AS_PRESET,
+                    max=8,
+                    tooltip="Captions of the dataset that are sampled; -1 for as many as the preset says, 0 for none.",
+                ),
                 io.Int.Input("sample_every", default=250, min=0, max=100_000, tooltip="In steps; 0 for never."),
                 io.Int.Input(
                     "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
@@ -185,7 +195,7 @@ class InContextTrainLora(io.ComfyNode):
                 model,
                 [text_encoder_1, text_encoder_2, text_encoder_3],
                 vae,
-                settings(preset, values),
+                settings(preset, TITLES.get(architecture, architecture), values),
                 recipe,
                 continue_from=continue_from,
                 resume=resume,
@@ -196,10 +206,10 @@ class InContextTrainLora(io.ComfyNode):
         )
 
 
-def settings(name: str, values: dict[str, Any]) -> SdSettings:
-    """A preset with the widgets' values in place of its own."""
-    given = {key: value for key, value in values.items() if key in SdSettings.__slots__}
-    return SdSettings.from_json({**preset(name).to_json(), "alpha": float(values["rank"]), **given})
+def settings(name: str, architecture: str, values: dict[str, Any]) -> SdSettings:
+    """A preset with the widgets' values in place of its own, except where a widget leaves it to the preset."""
+    given = {key: value for key, value in values.items() if key in SdSettings.__slots__ and value != AS_PRESET}
+    return SdSettings.from_json({**preset(name, architecture).to_json(), "alpha": float(values["rank"]), **given})
 
 
 def resumable_runs() -> list[str]:

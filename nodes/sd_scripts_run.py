@@ -22,7 +22,7 @@ from ..training.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
 from ..training.sd_scripts.architectures import architecture
 from ..training.sd_scripts.processes import FILE, Processes
-from ..training.sd_scripts.settings import SdSettings, WhenBusy
+from ..training.sd_scripts.settings import Device, SdSettings, WhenBusy
 from . import host
 from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
 
@@ -86,6 +86,7 @@ def place() -> session.Place:
     except environment.TrainerNotInstalled as error:
         raise TrainingError(f"{error} ComfyUI's own environment is not touched.") from error
     folder = environment.trainer_folder()
+    on_cpu = not session.has_gpu(trainer.python)
     return session.Place(
         trainer=trainer,
         runs=host.runs_folder(),
@@ -93,7 +94,8 @@ def place() -> session.Place:
         comfyui=host.comfyui_folder(),
         tokenizers=folder / "tokenizers",
         processes=Processes.load(folder / FILE),
-        on_cpu=not session.has_gpu(trainer.python),
+        on_cpu=on_cpu,
+        device=Device.CPU if on_cpu else session.device(trainer.python),
     )
 
 
@@ -158,14 +160,22 @@ def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: ses
     """
     bar = host.progress(node_id, int(run.about["settings"]["steps"]))
     done = [0]
+    notes: list[str] = []  # they stay below what is shown while it trains
+
+    def show(line: str) -> None:
+        host.send_text(node_id, "\n".join([line, *notes]))
 
     def on_event(event: dict[str, Any]) -> None:
         kind = event["event"]
         if kind == run_folder.STEP:
             done[0] = event["step"]
-            host.send_text(node_id, session.status_line(event))
+            show(session.status_line(event))
         elif kind == run_folder.PHASE:
-            host.send_text(node_id, event["phase"])
+            show(event["phase"])
+        elif kind == run_folder.NOTE:
+            notes.append(event["text"])
+            host.log.warning("In-Context LoRA: %s: %s", run.name, event["text"])
+            show(event["text"])
         elif kind == run_folder.SAMPLE:
             bar.update(done[0], preview=run.folder / "samples" / event["file"])
         bar.update(done[0])

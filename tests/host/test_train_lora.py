@@ -88,6 +88,21 @@ def test_what_the_node_gives(host: Any, train: Callable[..., tuple[Any, ...]]) -
     assert "network_alpha = 4.0" in options
 
 
+def test_a_preset_keeps_what_no_widget_changed(host: Any, train: Callable[..., tuple[Any, ...]]) -> None:
+    """The 8 GB preset samples nothing; a widget that was set, as in a workflow of an earlier version, counts."""
+    default = host.node(TRAIN).INPUT_TYPES()["required"]["samples"][1]["default"]
+    for given, expected in (({}, 0), ({"samples": default}, 0), ({"samples": 1}, 1), ({"preset": "24 GB"}, 1)):
+        run = train(**{"name": "by preset", "preset": "8 GB", **given})[-1]
+        assert run.about["settings"]["samples"] == expected, given
+
+
+def test_what_should_be_known_stays_on_the_node(host: Any, train: Callable[..., tuple[Any, ...]]) -> None:
+    host.sent()
+    train(name="noted")
+    said = [str(data) for _, data in host.sent() if "step 5 of 5" in str(data)]
+    assert "no graphics card" in said[-1]
+
+
 def test_a_failure_is_an_error_of_the_node(train: Callable[..., tuple[Any, ...]]) -> None:
     with pytest.raises(TrainingError, match=r"while training \(exit code 1\)\. The graphics card ran out of memory"):
         train({"fail": "training", "words": "CUDA out of memory."}, name="fails")
