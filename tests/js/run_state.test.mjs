@@ -132,3 +132,12 @@ test("what can be asked depends on the state", () => {
   assert.deepEqual(actionsOf({ state: "cancelled", resumable: true }, false), ["resume"]);
   assert.deepEqual(actionsOf({ state: "failed", resumable: false }, false), []);
 });
+
+test("notes belong to the run since it was last started", () => {
+  const state = new RunState("run");
+  const note = (text) => ({ event: "note", text });
+  state.take(answer(0, 1, [], [{ event: "started" }, note("a sample did not fit"), note("")]));
+  assert.deepEqual(state.notes, ["a sample did not fit"]);
+  state.take(answer(1, 2, [], [{ event: "started" }]));
+  assert.deepEqual(state.notes, []);
+});

@@ -54,7 +54,7 @@ export class Compact {
     this.body.hidden = !state;
     this.nothing.hidden = Boolean(state);
     if (state) {
-      this.head.show(state.run);
+      this.head.show(state.run, state.notes);
       const drawn = `${state.name} ${state.offset}`;
       if (drawn !== this.#drawnCurve) this.chart.show(state.series.columns());
       this.#drawnCurve = drawn;

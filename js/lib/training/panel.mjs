@@ -73,7 +73,7 @@ export class Panel {
     this.main.hidden = !state;
     this.#showTabs();
     if (state) {
-      this.head.show(state.run);
+      this.head.show(state.run, state.notes);
       const drawn = `${name} ${state.offset}`;
       if (drawn !== this.#drawnCurve) this.chart.show(state.series.columns());
       this.#drawnCurve = drawn;

@@ -81,7 +81,7 @@ export class Head {
     this.element = make("div", "incontext-head", [line, this.facts.element, this.bar, this.message.element]);
   }
 
-  show(run) {
+  show(run, notes) {
     const { words, desk } = this;
     const name = make("b", "", [run.name], { title: run.name });
     this.title.draw([run.name, run.state], () => [name, badge(run, words)]);
@@ -89,7 +89,7 @@ export class Head {
     const share = run.state === "finished" ? 1 : run.steps > 0 ? run.step / run.steps : 0;
     this.bar.firstChild.style.width = `${100 * Math.min(1, share)}%`;
     this.bar.className = `incontext-bar incontext-${run.state}`;
-    const message = desk.isAnswering ? (run.state === "running" ? "" : run.error || run.lora) : words.noAnswer;
+    const message = desk.isAnswering ? (run.state === "running" ? notes.join("\n") : run.error || run.lora) : words.noAnswer;
     this.message.element.classList.toggle("incontext-problem", run.state === "failed" || !desk.isAnswering);
     this.message.draw(message, () => [message]);
     const actions = actionsOf(run, desk.stopping.has(run.name));

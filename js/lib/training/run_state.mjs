@@ -63,6 +63,8 @@ export class RunState {
     /** @type {object | null} the server's summary */
     this.run = null;
     this.layout = null;
+    /** @type {string[]} what the user should know about the run, since it was last started */
+    this.notes = [];
     this.checkpoints = [];
     this.series = new Series();
     /** @type {Map<string, number>} file → step */
@@ -80,6 +82,8 @@ export class RunState {
     Object.assign(this, { run, layout, checkpoints, offset: news.offset });
     this.series.add(news.points);
     for (const event of news.events) {
+      if (event.event === "started") this.notes = [];
+      if (event.event === "note" && event.text) this.notes.push(String(event.text));
       if (event.event === "sample") {
         this.samples.set(event.file, event.step);
         this.versions.set(event.file, event.time ?? 0);
