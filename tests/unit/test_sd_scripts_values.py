@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import sys
 from dataclasses import replace
@@ -380,26 +378,15 @@ class TestJob:
 
 
 class TestSpace:
-    def model(self, folder: Path) -> Path:
-        """Two matrices of 1000 × 3000, and what is no matrix."""
-        entries = {
-            name: {"dtype": "BF16", "shape": shape, "data_offsets": [0, 0]}
-            for name, shape in {"a.weight": [1000, 3000], "b.weight": [3000, 1000], "a.bias": [3000]}.items()
-        }
-        start = 0
-        for entry in entries.values():
-            size = 2 * math.prod(entry["shape"])
-            entry["data_offsets"] = [start, start + size]
-            start += size
-        header = json.dumps(entries).encode()
-        file = folder / "model.safetensors"
-        with file.open("wb") as written:
-            written.write(len(header).to_bytes(8, "little") + header)
-            written.truncate(8 + len(header) + start)
-        return file
+    def test_a_lora_has_rows_and_columns_of_every_matrix(self) -> None:
+        assert space.weights([(1000, 3000), (3000, 1000), (3000,), (8, 8, 3, 3)], 16) == 16 * 2 * 4000
 
-    def test_a_lora_has_rows_and_columns_of_every_matrix(self, tmp_path: Path) -> None:
-        assert space.weights(self.model(tmp_path), 16) == 16 * 2 * 4000
+    def test_a_whole_checkpoint_holds_more_than_the_model(self, tmp_path: Path) -> None:
+        names = ("model.diffusion_model.joint_blocks.0.a", "text_encoders.t5xxl.a", "first_stage_model.a")
+        files = {"pretrained_model_name_or_path": safetensors(tmp_path / "sd3.safetensors", names)}
+        assert preflight.model_shapes(ARCHITECTURES["sd3"], files) == [(1,)]
+        bare = {"pretrained_model_name_or_path": safetensors(tmp_path / "bare.safetensors", ("joint_blocks.0.a", "b"))}
+        assert preflight.model_shapes(ARCHITECTURES["sd3"], bare) == [(1,), (1,)]
 
     def test_of_a_run(self, tmp_path: Path) -> None:
         """Four checkpoints are kept, and one more is written before an old one goes; so are two states."""

@@ -157,10 +157,16 @@ def encoder_size(architecture: Architecture, files: Mapping[str, Path]) -> float
     return sum(files[file.option].stat().st_size for file in architecture.encoders) / 1e9
 
 
+def model_shapes(architecture: Architecture, files: Mapping[str, Path]) -> list[tuple[int, ...]]:
+    """Of the diffusion model's tensors, without the encoders that a whole checkpoint holds too; only a header is read."""
+    shapes = _shapes(_header(files[architecture.model_option]))
+    own = [shape for name, shape in shapes.items() if name.startswith(PREFIXES)]
+    return own or list(shapes.values())
+
+
 def model_size(architecture: Architecture, files: Mapping[str, Path], bytes_per_weight: int) -> float:
-    """Gigabytes of the diffusion model with so many bytes per weight; only its header is read."""
-    shapes = _shapes(_header(files[architecture.model_option])).values()
-    return bytes_per_weight * sum(math.prod(shape) for shape in shapes) / 1e9
+    """Gigabytes of the diffusion model with so many bytes per weight."""
+    return bytes_per_weight * sum(map(math.prod, model_shapes(architecture, files))) / 1e9
 
 
 def identity(files: Mapping[str, Path]) -> list[str]:

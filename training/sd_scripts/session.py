@@ -272,7 +272,7 @@ def _begin(
     fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
     where = [option for option in job.encoder_options(family, settings, encoders) if option == family.fp8_encoders]
     caches = [settings.precision.value, *fp8, *where, *preflight.identity(order.files)]
-    count = space.weights(order.files[family.model_option], settings.rank)
+    count = space.weights(preflight.model_shapes(family, order.files), settings.rank)
     folder = data.folder_of(order.dataset, family.name, settings.validation_sets, caches)
     space.check(
         [

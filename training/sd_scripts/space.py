@@ -10,7 +10,6 @@ from pathlib import Path
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
-from ...incontext.lora_file import read_header
 from .architectures import Architecture
 from .settings import Optimiser, Precision, SdSettings
 
@@ -30,10 +29,9 @@ class Need:
     what: str
 
 
-def weights(model: Path, rank: int) -> int:
-    """Weights of a LoRA of this rank on every matrix of a model, at most; only the file's header is read."""
-    shapes = (entry.shape for entry in read_header(model).tensors.values())
-    return rank * sum(sum(shape) for shape in shapes if len(shape) == 2)
+def weights(model: Iterable[tuple[int, ...]], rank: int) -> int:
+    """Weights of a LoRA of this rank on every matrix among a model's tensors, which is all that it can have."""
+    return rank * sum(sum(shape) for shape in model if len(shape) == 2)
 
 
 def of_run(run: Path, loras: Path, settings: SdSettings, count: int) -> list[Need]:
