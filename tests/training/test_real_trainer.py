@@ -254,41 +254,40 @@ def test_a_stop_before_the_first_step(order: Make, place: session.Place) -> None
     assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
 
-@pytest.mark.parametrize("name", ["flux", "hunyuan-image"])
 def test_a_sample_that_does_not_fit_ends_nothing(
-    name: str, order: Make, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    order: Make, place: session.Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is said at the first step, and the run trains on as one without samples."""
+    """It is said at the first step, and the run trains on as one without samples.
 
-    def trained(every: int) -> Run:
-        run, process = session.start(order(name, steps=4, sample_every=every, save_every=2), place)
-        code = follow(run, process)
-        result = session.settle(run, place.loras, code)
+    Validation measures the weights that are saved: with an average it is another loss than that of the raw ones.
+    """
+
+    def trained(**settings: Any) -> Run:
+        chosen = {
+            "steps": 6,
+            "save_every": 2,
+            "validation_sets": 4,
+            "validate_every": 3,
+            "learning_rate": 2e-2,
+            **settings,
+        }
+        run, process = session.start(order("flux", **chosen), place)
+        result = session.settle(run, place.loras, follow(run, process))
         assert result.state == run_folder.FINISHED, result.message
         return run
 
+    def measured(run: Run) -> list[float]:
+        return [event["loss"] for event in of_kind(run, run_folder.VALIDATION)]
+
     monkeypatch.setenv(tiny.TOO_LARGE, "1")
-    run, other = trained(2), trained(0)
+    run, other = trained(sample_every=2, ema=0.99), trained(sample_every=0, ema=0.0)
     assert run.losses() == other.losses()
     notes = [event for event in of_kind(run, run_folder.NOTE) if "did not fit" in event["text"]]
     assert [event["step"] for event in notes] == [1]
     assert "samples 0" in notes[0]["text"]
     assert of_kind(run, run_folder.SAMPLE) == []
-
-
-def test_validation_measures_the_average(order: Make, place: session.Place) -> None:
-    """What is saved is what is measured: with an average it is another loss than that of the raw weights."""
-
-    def measured(ema: float) -> tuple[list[float], list[float]]:
-        wanted = order("flux", steps=6, validation_sets=4, validate_every=3, ema=ema, learning_rate=2e-2, save_every=0)
-        run, process = session.start(wanted, place)
-        assert follow(run, process) == 0, supervise.tail(run.folder)
-        return run.losses(), [event["loss"] for event in of_kind(run, run_folder.VALIDATION)]
-
-    (losses, averaged), (same_losses, raw) = measured(0.99), measured(0.0)
-    assert losses == same_losses
-    assert len(averaged) == len(raw) == 2
-    assert all(abs(one - other) > 1e-4 for one, other in zip(averaged, raw, strict=True))
+    assert len(measured(run)) == len(measured(other)) == 2
+    assert all(abs(one - other) > 1e-4 for one, other in zip(measured(run), measured(other), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -300,9 +299,17 @@ def test_validation_measures_the_average(order: Make, place: session.Place) -> N
     ],
 )
 def test_encoders_that_do_not_fit(
-    name: str, share: float, option: str, phase: str, order: Make, place: session.Place
+    name: str,
+    share: float,
+    option: str,
+    phase: str,
+    order: Make,
+    place: session.Place,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Larger text encoders than the card holds: the very captions are encoded elsewhere, and the run says so."""
+    """Larger text encoders than the card holds: captions are encoded elsewhere, and the run says so."""
+    if option == "fp8_vl = true":  # the smallest card for which the encoder is made 8-bit may not hold a sample
+        monkeypatch.setenv(tiny.TOO_LARGE, "1")
     wanted = order(name, steps=2, save_every=0, sample_every=2)
     held = share * preflight.encoder_size(wanted.architecture, wanted.files)
     wanted = replace(wanted, settings=replace(wanted.settings, encoders_on_card=held, vae_chunk_size=16))
