@@ -18,7 +18,7 @@ from incontext_lora.tests.training import tiny
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
-from incontext_lora.training.sd_scripts import preflight, session, stopping, supervise
+from incontext_lora.training.sd_scripts import data, preflight, session, stopping, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
 
@@ -308,12 +308,13 @@ def test_encoders_that_do_not_fit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Larger text encoders than the card holds: captions are encoded elsewhere, and the run says so."""
+    monkeypatch.setattr(data, "FOLDER", f"training-{share}")  # nothing is encoded yet
     if option == "fp8_vl = true":  # the smallest card for which the encoder is made 8-bit may not hold a sample
         monkeypatch.setenv(tiny.TOO_LARGE, "1")
     wanted = order(name, steps=2, save_every=0, sample_every=2)
     held = share * preflight.encoder_size(wanted.architecture, wanted.files)
     wanted = replace(wanted, settings=replace(wanted.settings, encoders_on_card=held, vae_chunk_size=16))
-    as_card = replace(place, on_cpu=False, processes=supervise.Processes(cpu=True))
+    as_card = replace(place, on_cpu=False, processes=Processes(cpu=True))
     run, process = session.start(sampled_quickly(wanted), as_card)
     code = follow(run, process)
     assert session.settle(run, place.loras, code).state == run_folder.FINISHED, supervise.tail(run.folder)
@@ -363,7 +364,7 @@ def test_two_machines_train_one_lora(order: Make, place: session.Place, tmp_path
 
 def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None:
     """Through Accelerate's launcher, on processors: stop, resume, one LoRA, a falling loss."""
-    together = replace(place, processes=supervise.Processes(count=2, port=29471))
+    together = replace(place, processes=Processes(count=2, port=29471))
     wanted = order("flux", steps=30, save_every=0, learning_rate=5e-3, caption_dropout=0.0, reference_share=0.0)
     run, process = session.start(wanted, together)
     follow(run, process, lambda event: event.get("step") == 8 and supervise.request(run.folder, "stop"))

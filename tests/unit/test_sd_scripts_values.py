@@ -95,6 +95,15 @@ class TestSettings:
         assert [options(name).get("text_encoder_cpu") for name in ("12 GB", "10 GB", "8 GB")] == [None, True, True]
 
     @pytest.mark.parametrize(
+        ("height", "expected"), [(1536, 16), (672, 16), (640, 8), (384, 8), (320, 4), (192, 4), (160, 0), (128, 0)]
+    )
+    def test_the_autoencoder_never_gets_a_single_chunk(self, height: int, expected: int) -> None:
+        """HunyuanImage's stops on a picture of up to 18 rows in chunks of 16, 8 in chunks of 8, 4 in chunks of 4."""
+        settings = SdSettings(vae_chunk_size=16)
+        assert job.chunk_size(HUNYUAN_IMAGE, settings, height) == expected
+        assert job.chunk_size(FLUX, settings, height) == 0
+
+    @pytest.mark.parametrize(
         ("name", "gigabytes", "on_processor"),
         [
             ("24 GB", 10.0, False),

@@ -55,7 +55,7 @@ class Architecture:
         caption_size: bytes of an encoded caption on the disk, at most.
         fp8_encoders, encoders_on_cpu: the trainer's own options for text encoders that are too large for the card: kept in
             8 bits, or on the processor; empty where it has none, and our runner keeps them on the processor.
-        vae_chunks: whether the autoencoder can work on a part of the rows at once.
+        vae_row: pixels per row of the autoencoder's latent, where it can work on some rows at once; else 0.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Architecture:
     caption_size: int = 8_500_000  # 512 tokens of T5-XXL in 32 bits, and what comes with them
     fp8_encoders: str = ""
     encoders_on_cpu: str = ""
-    vae_chunks: bool = False
+    vae_row: int = 0
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ HUNYUAN_IMAGE = Architecture(
     caption_size=16_000_000,
     fp8_encoders="fp8_vl",
     encoders_on_cpu="text_encoder_cpu",
-    vae_chunks=True,
+    vae_row=32,
     tokenizers={
         "Qwen/Qwen2.5-VL-7B-Instruct": "comfy/text_encoders/qwen25_tokenizer",
         "google/byt5-small": "comfy/text_encoders/byt5_tokenizer",
@@ -248,7 +248,6 @@ ANIMA = Architecture(
     most_swapped=26,
     tokens={"qwen3": 512},
     caption_size=2_500_000,
-    vae_chunks=True,
     converter="networks.convert_anima_lora_to_comfy",
     prefixes=("lora_unet_", "diffusion_model."),
     fp8="",

@@ -130,6 +130,17 @@ def encoder_options(architecture: Architecture, settings: SdSettings, encoders: 
     return {architecture.encoders_on_cpu: True} if architecture.encoders_on_cpu else {}
 
 
+def chunk_size(architecture: Architecture, settings: SdSettings, height: int) -> int:
+    """Rows that the autoencoder works on at once for pictures of this height; 0 for all.
+
+    The trainer pads a picture wrongly that is one chunk, and then stops; it adds the last rows to a chunk up to a quarter.
+    """
+    chunk = settings.vae_chunk_size if architecture.vae_row else 0
+    while chunk and height // architecture.vae_row <= chunk + chunk // 4:
+        chunk = chunk // 2 if chunk >= 8 else 0
+    return chunk
+
+
 def trainer_options(
     architecture: Architecture,
     settings: SdSettings,
@@ -188,8 +199,9 @@ def trainer_options(
     swapped = round(settings.swapped * architecture.most_swapped)
     if swapped:
         options["blocks_to_swap"] = swapped
-    if architecture.vae_chunks and settings.vae_chunk_size:
-        options["vae_chunk_size"] = settings.vae_chunk_size
+    chunk = chunk_size(architecture, settings, min(portion.height for portion in portions))
+    if chunk:
+        options["vae_chunk_size"] = chunk
     if any(portion.masked for portion in portions):
         options["masked_loss"] = True
     if any(portion.validation for portion in portions) and settings.validate_every:

@@ -74,7 +74,7 @@ class SdSettings:
         swapped: share of the blocks that may wait in the computer's memory; the moving average is then kept there too.
         encoders_on_card: gigabytes of text encoders that the card holds while captions are encoded; larger ones are encoded
             with on the processor. 0 for any size.
-        vae_chunk_size: rows that the autoencoder works on at once, where it can; 0 for all.
+        vae_chunk_size: rows that the autoencoder works on at once, at most, where it can; 0 for all.
         gradient_checkpointing: less memory, about a third more time.
         public_metadata: write the trainer's metadata into the LoRA, with folder names and words of the captions.
         seed: of everything random.
