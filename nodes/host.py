@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import comfy.model_management
 import comfy.utils
 import folder_paths
-from PIL import Image
 
 from ..incontext.errors import InContextError
+from ..incontext.image_files import open_image
 from ..incontext.permissions import FILE, Permissions
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class progress:
         if preview is None:
             self._bar.update_absolute(done, self._total)
             return
-        with Image.open(preview) as image:
+        with open_image(preview) as image:
             self._bar.update_absolute(done, self._total, ("JPEG", image.convert("RGB"), 1024))
 
 

@@ -14,6 +14,7 @@ from ..incontext.dataset import Dataset
 from ..incontext.dataset.manifest import MANIFEST
 from ..incontext.dataset.report import Finding
 from ..incontext.errors import DatasetError, InContextError, TrainingError
+from ..incontext.image_files import open_image
 from ..training import monitor
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, installing, processes, session
@@ -227,9 +228,10 @@ def thumbnail(name: str, item_id: str) -> bytes:
     item = next((item for item in found.items if item.id == item_id), None)
     if item is None:
         raise DatasetError(f"The dataset {name!r} has no item {item_id!r}.")
+    found.check_inside(found.image(item))
     buffer = io.BytesIO()
     try:
-        with Image.open(found.image(item)) as image:
+        with open_image(found.image(item)) as image:
             small = image.convert("RGB")
     except OSError as error:
         raise DatasetError(f"{found.image(item)} cannot be read: {error}. Build the dataset again.") from error

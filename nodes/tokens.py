@@ -8,6 +8,8 @@ from typing import Any
 
 import comfy.sd1_clip
 
+from ..incontext.caption import escape
+
 
 def counters(clip: Any) -> dict[str, Callable[[str], int]]:
     """Encoder name (``clip_l``, ``t5xxl`` …) → function that counts a text's tokens, start and end included.
@@ -42,6 +44,9 @@ def _encoder_name(attribute: str, tokenizer: Any) -> str:
 
 def _count(tokenizer: Any, text: str) -> int:
     # words carry an id from 1, start, end and padding tokens 0; one start and one end token are counted per text
-    chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)
+    try:
+        chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)
+    except RecursionError:  # ComfyUI reads emphasis in emphasis recursively; so deep, parentheses are meant as text
+        chunks = tokenizer.tokenize_with_weights(escape(text), return_word_ids=True)
     words = sum(1 for chunk in chunks for *_, word in chunk if word)
     return words + (tokenizer.start_token is not None) + (tokenizer.end_token is not None)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..incontext.image_files import open_image
 from ..incontext.layout import PanelLayout
 
 
 def read_picture(path: Path) -> Tensor:
     """A composite as float32 [H, W, 3] in 0…1."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
 
 
@@ -24,7 +24,7 @@ def read_mask(path: Path | None) -> Tensor | None:
     """A loss mask as float32 [H, W], 1 where the loss counts; None where there is none."""
     if path is None:
         return None
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32) / 255)
 
 

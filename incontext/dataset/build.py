@@ -78,6 +78,8 @@ def build(
 
     for each in (folder, folder / manifest.ITEMS, *([folder / manifest.MASKS] if options.references else [])):
         make_folder(each)
+        if not each.resolve().is_relative_to(folder.resolve()):
+            raise DatasetError(f"{each} is a link to a place outside the dataset. Remove it, or choose another name.")
     with exclusive(folder, go_on):
         before = _before(folder)
         earlier = {item.id: item for item in before.items} if before else {}

@@ -99,6 +99,10 @@ def compose(
             line = caption.build(recipe, summary, lines)
         except CaptionError as error:
             return refuse(str(error), "")
+    try:
+        caption.check(line)
+    except CaptionError as error:
+        return refuse(str(error), "", joint)
     findings += [Finding(level, problem, "", files.name) for level, problem in _remarks(line, recipe, given)]
     return Composed(_with_prefix(line, recipe), tuple(findings))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
+from ..image_files import open_image
 from ..stitch import Colour
 from .report import Level
 
@@ -21,8 +22,6 @@ SUFFIXES = frozenset(
 LARGEST_FILE = 1 << 28  # bytes
 LARGEST_PICTURE = 89_478_485  # pixels; above it Pillow suspects a decompression bomb
 
-# Not whatever Pillow can open: some of its formats run other programs.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "TIFF", "GIF", "AVIF", "HEIF", "JXL", "JPEG2000", "TGA", "PPM")
 _ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,15 +98,16 @@ def decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large("") from None
     except Image.UnidentifiedImageError:
-        raise UnreadableImage("The file is damaged, or no image that can be read here.", _AS_PNG) from None
+        raise UnreadableImage(
+            "The file is damaged, or no image that can be read here (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF).", _AS_PNG
+        ) from None
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = str(error).strip().rstrip(".") or type(error).__name__
         raise UnreadableImage(f"The image is damaged ({reason}).", "Copy or export it again.") from error
 
 
 def _decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
-    Image.init()
-    image = Image.open(io.BytesIO(data), formats=[name for name in _FORMATS if name in Image.OPEN])
+    image = open_image(io.BytesIO(data))
     width, height = image.size
     if width * height > LARGEST_PICTURE:
         raise _too_large(f" of {width}×{height}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from ..dataset_options import BuildOptions, Shape
-from ..errors import PanelError
+from ..errors import DatasetError, PanelError
 from ..recipe import Recipe
+from ..strict_json import shown
 from . import canvas, captions, images, manifest
 from .canvas import Canvas
 from .files import write_atomic
@@ -27,8 +28,11 @@ from .scan import SetFiles
 
 FORMAT = 1  # counts up when the same sources would give other bytes
 
+_REPORT = "ComfyUI's log says where; please report it."
 _COMPRESSION = 3  # of PNG: near the smallest files, at a fraction of the time
 _REDUNDANCY = 2  # source pixels for each pixel of the canvas, in both directions, that are worth resampling from
+
+log = logging.getLogger("incontext_lora")
 
 Counters = Mapping[str, Callable[[str], int]]
 
@@ -105,8 +109,17 @@ def add_set(files: SetFiles, job: Job, ledger: Ledger) -> None:
         DatasetError: where the dataset's folder cannot be written.
     """
     findings = _Findings(files.name, list(files.findings))
-    with suppress(_LeftOut):
+    try:
         ledger.items.append(_item(files, job, ledger, findings))
+    except _LeftOut:
+        pass
+    except (DatasetError, MemoryError):  # of the folder or the machine, not of this set
+        raise
+    except Exception as error:  # what nobody has foreseen about one set must not cost the others
+        log.exception("The set %r could not be built", files.name)
+        findings.add(
+            Level.ERROR, f"The set could not be built ({type(error).__name__}: {shown(str(error), 200)}).", _REPORT
+        )
     ledger.findings += findings.found
 
 
@@ -130,6 +143,7 @@ def _item(files: SetFiles, job: Job, ledger: Ledger, findings: _Findings) -> Ite
         raise _LeftOut
     hashes = tuple(hashlib.sha256(content).hexdigest() for content in data)
     _refuse_twin(ledger.by_sources.get(hashes), findings)
+    measured = captions.measure(composed.caption, job.counters)
     identity = identify(composed.caption, hashes, job)
     known = job.earlier.get(identity)
     if known and _is_whole(known, job.folder):
@@ -166,7 +180,6 @@ def _item(files: SetFiles, job: Job, ledger: Ledger, findings: _Findings) -> Ite
         findings.add(Level.WARNING, "Two panels are the same file.", "Give each panel an image of its own.")
     for remark in item.remarks:
         findings.add(remark.level, remark.problem, remark.remedy, names[remark.image])
-    measured = captions.measure(item.caption, job.counters)
     for problem in measured.problems:
         findings.add(Level.WARNING, problem, "Shorten it.")
     ledger.coarse.update(measured.coarse)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import strict_json
 from ..dataset_options import BuildOptions
 from ..errors import DatasetError, InContextError
 from ..layout import PanelLayout
@@ -38,6 +39,8 @@ CONTACT_SHEET = "contact-sheet.jpg"
 REPORT_TEXT = "report.txt"
 REPORT_JSON = "report.json"
 ODD_NAMES = "surrogatepass"  # how names of files that are no text are kept
+LARGEST = 32 << 20  # bytes; a set takes about one thousand
+MOST = 1_000_000  # values; a set takes some forty
 ID = re.compile(r"[0-9a-f]{32}")
 
 
@@ -108,24 +111,39 @@ class Item:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Item:
-        if not ID.fullmatch(data["id"]):  # it becomes a path
-            raise ValueError(f"{data['id']!r} is no item id")
+        if not ID.fullmatch(strict_json.field(data, "id", str)):  # it becomes a path
+            raise ValueError(f"{shown(data['id'])} is no item id")
+        sources = strict_json.field(data, "sources", list)
+        if any(not 0 <= strict_json.field(remark, "image", int) < len(sources) for remark in data["remarks"]):
+            raise ValueError("a remark is about an image that is not there")
         return Item(
             id=data["id"],
-            set=data["set"],
-            caption=data["caption"],
+            set=strict_json.field(data, "set", str),
+            caption=strict_json.field(data, "caption", str),
             sources=tuple(
-                SourceImage(source["file"], source["sha256"], source["width"], source["height"])
-                for source in data["sources"]
+                SourceImage(
+                    strict_json.field(source, "file", str),
+                    strict_json.field(source, "sha256", str),
+                    strict_json.field(source, "width", int),
+                    strict_json.field(source, "height", int),
+                )
+                for source in strict_json.field(data, "sources", list)
             ),
-            size=data["size"],
-            pixels=data["pixels"],
+            size=strict_json.field(data, "size", int),
+            pixels=strict_json.field(data, "pixels", str),
             masked=data["mask"] is not None,
             remarks=tuple(
-                Remark(Level(remark["level"]), remark["problem"], remark["remedy"], remark["image"])
-                for remark in data["remarks"]
+                Remark(
+                    Level(remark["level"]),
+                    strict_json.field(remark, "problem", str),
+                    strict_json.field(remark, "remedy", str),
+                    strict_json.field(remark, "image", int),
+                )
+                for remark in strict_json.field(data, "remarks", list)
             ),
-            tokens=data["tokens"],
+            tokens={
+                name: strict_json.field(data["tokens"], name, int) for name in strict_json.field(data, "tokens", dict)
+            },
         )
 
 
@@ -195,6 +213,17 @@ class Dataset:
         mask = self.mask(item)
         return (self.image(item), self.text(item), *((mask,) if mask else ()))
 
+    def check_inside(self, path: Path) -> None:
+        """Refuse a link that leads out of the dataset's folder.
+
+        Raises:
+            DatasetError: for such a link.
+        """
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise DatasetError(
+                f"{path} is a link to a place outside the dataset, which is not read. Build the dataset again."
+            )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "kind": KIND,
@@ -214,6 +243,8 @@ class Dataset:
         """
         dataset = Dataset.read_manifest(folder)
         for item in dataset.items:
+            for path in dataset.files(item):
+                dataset.check_inside(path)
             missing = next((path for path in dataset.files(item) if not path.is_file()), None)
             if missing:
                 raise DatasetError(
@@ -271,8 +302,8 @@ class Dataset:
             )
         except InContextError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
-            raise DatasetError(f"{path} is damaged ({error!r}). Build the dataset again.") from error
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+            raise DatasetError(f"{path} is damaged ({shown(error, 200)}). Build the dataset again.") from error
 
 
 def is_dataset(folder: Path) -> bool:
@@ -329,4 +360,4 @@ def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[in
 
 
 def _read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8", errors=ODD_NAMES))
+    return strict_json.read(path, largest=LARGEST, most=MOST, odd_names=True)

@@ -36,9 +36,10 @@ class Finding:
 
     @property
     def place(self) -> str:
+        """Set and file on one line, whatever characters their names hold."""
         if self.file and self.set and self.set not in self.file:
-            return f"{self.set}, {self.file}"
-        return self.file or self.set
+            return on_one_line(f"{self.set}, {self.file}")
+        return on_one_line(self.file or self.set)
 
     def __str__(self) -> str:
         text = f"{self.problem} {self.remedy}".rstrip()
@@ -97,7 +98,7 @@ class Report:
         """The report for people; findings that several sets share become one line."""
         lines = [
             self.headline,
-            f"Source: {self.source} (read as {self.shape})",
+            f"Source: {on_one_line(self.source)} (read as {self.shape})",
             f"Items: {self.written} written, {self.kept} kept, {self.removed} removed",
         ]
         for title, level in (("Left out", Level.ERROR), ("Warnings", Level.WARNING), ("Notes", Level.NOTE)):
@@ -132,6 +133,11 @@ class Report:
             removed=data["removed"],
             findings=tuple(Finding.from_json(finding) for finding in data["findings"]),
         )
+
+
+def on_one_line(name: str) -> str:
+    """A name of a file or folder with a mark for each character that cannot be shown, such as a line break."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
 
 
 def printable(text: str) -> str:

@@ -150,7 +150,7 @@ def fingerprint(source: Path) -> str:
             digest.update(f"{folder} {type(error).__name__}\n".encode("utf-8", "surrogatepass"))
             continue
         for entry in entries:
-            if _is_litter(entry.name):
+            if _is_litter(entry.name) or _leads_out(entry, source):
                 continue
             try:
                 status = entry.stat()
@@ -210,6 +210,10 @@ def _list(folder: Path, source: Path) -> _Listing:
         if _is_litter(entry.name):
             continue
         path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
+        if _leads_out(entry, source):
+            problem = "It is a link to a place outside the folder of the sets, which is not followed."
+            listing.findings.append(_unusable(path, source, problem))
+            continue
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
         except OSError as error:  # a link that leads to itself
@@ -420,6 +424,17 @@ def _below(path: Path, source: Path) -> str:
 
 def _unusable(path: Path, source: Path, problem: str) -> Finding:
     return Finding(Level.WARNING, problem, "Remove it, or put the file itself there.", file=_below(path, source))
+
+
+def _leads_out(entry: os.DirEntry[str], source: Path) -> bool:
+    """Whether an entry is a link, or on Windows a junction, to a place outside the folder that is read."""
+    try:
+        tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    except OSError:
+        return False
+    if not tag and not entry.is_symlink():
+        return False
+    return not Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(source))
 
 
 def _is_litter(name: str) -> bool:

@@ -12,11 +12,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .report import printable
+from ..image_files import open_image
+from .report import on_one_line
 
 LARGEST = (2048, 4096)  # width and height
 _CELL, _SMALLEST = 256, 64  # the longer side of a thumbnail
 _GAP, _LABEL = 8, 16
+_LONGEST = 80  # characters of a label; no thumbnail has room for more
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _PAPER, _INK = (250, 250, 250), (40, 40, 40)
 
@@ -42,10 +44,10 @@ def contact_sheet(thumbnails: Iterable[tuple[str, Path]], count: int, proportion
         if number == shown:
             _write(draw, (left, top), f"+ {count - shown}", width, font)
             break
-        with Image.open(path) as image:
+        with open_image(path) as image:
             small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2)
             sheet.paste(small, (left, top))
-        _write(draw, (left, top + height + 1), printable(f"{number + 1}  {label}"), width, font)
+        _write(draw, (left, top + height + 1), on_one_line(f"{number + 1}  {label[:_LONGEST]}"), width, font)
     buffer = io.BytesIO()
     sheet.save(buffer, "JPEG", quality=88)
     return buffer.getvalue()
@@ -53,7 +55,7 @@ def contact_sheet(thumbnails: Iterable[tuple[str, Path]], count: int, proportion
 
 def read(path: Path) -> Tensor:
     """A contact sheet as [1, height, width, 3] in 0…1."""
-    with Image.open(path) as image:
+    with open_image(path) as image:
         return torch.from_numpy(np.array(image.convert("RGB"))).float().div_(255)[None]
 
 

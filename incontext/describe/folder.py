@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import strict_json
 from ..dataset import images, texts
 from ..dataset.files import write_atomic
 from ..dataset.images import UnreadableImage
@@ -296,7 +297,7 @@ def _digest(text: str) -> str:
 
 def _read_record(root: Path) -> dict[str, str]:
     try:
-        data = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        data = strict_json.read(root / RECORD)
     except (OSError, ValueError):  # absent or damaged: nothing is known, and nothing lost
         return {}
     known = data.get("captions") if isinstance(data, dict) else None

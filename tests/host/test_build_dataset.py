@@ -173,3 +173,13 @@ def test_training_reads_no_dataset_that_is_another_by_now(host: HostPack, sets: 
 def train(host: HostPack, node: str, dataset: Dataset) -> None:
     wires = {} if node == "InContextTrainLora" else {"model": tiny_models.sd3(), "clip": None, "vae": None}
     host.call(node, dataset=dataset, **wires)
+
+
+def test_parentheses_in_parentheses_end_no_build(host: HostPack, sets: str) -> None:
+    """ComfyUI's tokenizer reads them recursively, and a caption may hold thousands."""
+    from incontext_lora.nodes import tokens
+
+    caption = host.base / "input" / sets / "set-1" / "caption.txt"
+    caption.write_text("(" * 3_000 + "a fox" + ")" * 3_000 + caption.read_text(encoding="utf-8"), encoding="utf-8")
+    for count in tokens.bundled_counters().values():
+        assert count(caption.read_text(encoding="utf-8")) > 1_000

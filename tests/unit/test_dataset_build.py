@@ -528,6 +528,78 @@ def test_names_of_files_that_are_no_text(sets: Path, out: Path) -> None:
     str(caught.value).encode()
 
 
+NESTED = "(" * 3_000 + "a fox" + ")" * 3_000
+
+
+def test_one_bad_set_never_ends_a_build(sets: Path, out: Path) -> None:
+    """Names and captions that once ended the whole build: here each costs its own set at most."""
+    for number in range(4, 10):
+        folder_set(sets, number)
+    (sets / "set-1").rename(sets / "set\n1\x07")
+    (sets / "set-2" / "caption.txt").write_text(f"{NESTED} {joint(2)}", encoding="utf-8")
+    (sets / "set-4" / "caption.txt").write_bytes(b"[SCENE-1] \xed\xa0\x80 [SCENE-2] b [SCENE-3] c")
+    (sets / "set-5" / "caption.txt").write_bytes(b"[SCENE-1] a\0 [SCENE-2] b [SCENE-3] c")
+    (sets / "set-6" / "caption.txt").write_text("[SCENE-1] a " * 20_000, encoding="utf-8")
+    (sets / "set-7" / "1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n")
+
+    def count(text: str) -> int:
+        if "Set 8" in text:
+            raise RecursionError("a tokenizer's own")
+        return len(text.split())
+
+    dataset = build(sets, out, RECIPE, count_tokens={"t5xxl": count})
+    assert {item.set for item in dataset.items} == {"set\n1\x07", "set-2", "set-3", "set-9"}
+    left_out = errors(dataset.report)
+    assert set(left_out) == {f"set-{number}" for number in (4, 5, 6, 7, 8)}
+    assert "RecursionError" in left_out["set-8"]
+    assert Dataset.load(dataset.folder) == dataset
+    assert "set\n1" not in dataset.report.text()
+    again = build(sets, out, RECIPE, count_tokens={"t5xxl": count})
+    assert again.report.kept == 4
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[1]", "null", "[" * 100_000, '{"kind": "incontext dataset", "version": 1e999}', '{"kind": NaN}', "\0"),
+        *('{"kind": "incontext dataset", "version": 1}', '{"kind": "incontext dataset", "version": [1]}'),
+    ],
+)
+def test_a_manifest_that_is_none_is_refused_in_our_words(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
+    with pytest.raises(DatasetError):
+        Dataset.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        *(("id", "../../x"), ("id", 5), ("set", None), ("caption", 1), ("sources", {}), ("size", "1"), ("tokens", [])),
+        *(("remarks", [5]), ("remarks", [{"level": "loud"}]), ("sources", [{"file": 1}]), ("pixels", ["x"])),
+    ],
+)
+def test_an_item_of_another_form_is_refused(sets: Path, out: Path, place: str, value: object) -> None:
+    folder = build(sets, out, RECIPE).folder
+    data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    data["items"][0][place] = value
+    (folder / "manifest.json").write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(DatasetError, match="damaged"):
+        Dataset.load(folder)
+
+
+def test_items_that_are_links_out_of_the_dataset_are_not_read(sets: Path, out: Path, tmp_path: Path) -> None:
+    dataset = build(sets, out, RECIPE)
+    image = dataset.image(dataset.items[0])
+    elsewhere = tmp_path / "private.png"
+    image.rename(elsewhere)
+    try:
+        image.symlink_to(elsewhere)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    with pytest.raises(DatasetError, match="outside the dataset"):
+        Dataset.load(dataset.folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
 def test_pipes_are_not_waited_for(sets: Path, out: Path) -> None:
     os.mkfifo(sets / "set-1" / "4.png")

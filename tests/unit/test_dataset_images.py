@@ -5,14 +5,16 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.dataset.images import LARGEST_PICTURE, Picture, UnreadableImage, decode
+from incontext_lora.incontext.image_files import open_image
 from incontext_lora.tests.dataset_sets import picture
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 WHITE = (1.0, 1.0, 1.0)
 
@@ -173,6 +175,34 @@ def test_a_decompression_bomb_is_refused_without_being_unpacked() -> None:
 def test_formats_that_run_programs_are_refused() -> None:
     with pytest.raises(UnreadableImage):
         read(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PPM", "TGA", "JPEG2000", "PCX", "ICO", "SGI", "PDF"])
+def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "1.png"
+    picture(1, (64, 64)).save(path, kind)
+    with pytest.raises(UnreadableImage, match=r"no image that can be read here \(PNG, JPEG"):
+        read(path.read_bytes())
+    with pytest.raises(UnidentifiedImageError):
+        open_image(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_formats_are_known_by_content_not_by_name(tmp_path: Path, kind: str) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    path = tmp_path / "1.tga"
+    picture(1, (64, 64)).save(path, kind)
+    assert read(path.read_bytes()).pixels.shape == (64, 64, 3)
+    with open_image(path) as image:
+        assert image.format == kind
+
+
+def test_images_are_opened_in_one_place() -> None:
+    root = Path(__file__).parents[2]
+    files = [path for folder in ("incontext", "nodes", "training") for path in (root / folder).rglob("*.py")]
+    opening = [path.name for path in files if "Image.open(" in path.read_text(encoding="utf-8")]
+    assert opening == ["image_files.py"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

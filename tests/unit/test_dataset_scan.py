@@ -232,6 +232,32 @@ def test_links_that_lead_in_circles_or_nowhere(tmp_path: Path) -> None:
     fingerprint(tmp_path)
 
 
+def test_links_that_lead_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
+    sets, elsewhere = tmp_path / "sets", tmp_path / "elsewhere"
+    folder_sets(sets, 2)
+    folder_sets(elsewhere, 3)
+    (sets / "set-2" / "3.png").unlink()
+    try:
+        (sets / "set-3").symlink_to(elsewhere / "set-3", target_is_directory=True)
+        (sets / "set-2" / "3.png").symlink_to(elsewhere / "set-2" / "3.png")
+        (sets / "set-2" / "summary.txt").symlink_to(elsewhere / "set-2" / "caption.txt")
+        (sets / "set-1" / "4.png").symlink_to(sets / "set-1" / "1.png")
+        (tmp_path / "entry").symlink_to(sets, target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    for source in (sets, tmp_path / "entry"):
+        found = scan(source, RECIPE)
+        by_name = {files.name: files for files in found.sets}
+        assert [finding.file for finding in found.findings if "outside" in finding.problem] == ["set-3"]
+        assert "set-3" not in by_name
+        assert [path.name for path in by_name["set-2"].images] == ["1.png", "2.png"]
+        assert by_name["set-2"].summary is None
+        assert len(by_name["set-1"].images) == 4  # a link within the folder
+    before = fingerprint(sets)
+    (elsewhere / "set-3" / "caption.txt").write_text("changed", encoding="utf-8")
+    assert fingerprint(sets) == before
+
+
 @pytest.fixture
 def as_nobody() -> Iterator[Path]:
     """A folder that anybody may enter, and the rights of a user who may not do everything."""

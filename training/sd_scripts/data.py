@@ -25,6 +25,7 @@ from PIL import Image
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
+from ...incontext.image_files import open_image
 from .settings import Sizes
 
 FOLDER = "training"
@@ -183,7 +184,7 @@ def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, lar
 def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int]) -> None:
     if target.exists():
         return
-    with Image.open(source) as image:
+    with open_image(source) as image:
         if image.size == size and mask is None:
             _write(target, lambda path: shutil.copyfile(source, path))
             return
@@ -191,7 +192,7 @@ def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int
     if picture.size != size:
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     if mask is not None:
-        with Image.open(mask) as counts:
+        with open_image(mask) as counts:
             picture.putalpha(counts.convert("L").resize(size, Image.Resampling.BOX))
     _write(target, lambda path: picture.save(path, "PNG"))
 
