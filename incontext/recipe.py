@@ -14,7 +14,7 @@ from .layout import MOST_PANELS, PanelLayout
 from .plain_text import is_text
 from .strict_json import shown
 
-VERSION = 1
+VERSION = 2  # 2: references may be isolated
 LONGEST_TEXT = 20_000  # characters of a recipe's text; the longest of a published task has 200
 LONGEST_MARKER = 128  # characters; a panel's name in brackets always fits
 MOST_STEPS = 10_000
@@ -50,11 +50,13 @@ class References:
         clean: given panels keep no noise at any step (else they are re-noised at every step, as all models can).
         share: of the training samples that had references.
         panels: indices of the panels that always were references; empty when they were drawn at random.
+        isolated: clean ones that attend to each other only, so that sampling computes them once.
     """
 
     clean: bool = False
     share: float = 0.0
     panels: tuple[int, ...] = ()
+    isolated: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "panels", tuple(self.panels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -89,13 +89,13 @@ def attend_to_references(
     patched.add_wrapper_with_key(wrappers.CALC_COND_BATCH, _NAME, _remember_picture)
     patched.add_wrapper_with_key(wrappers.APPLY_MODEL, _NAME, _Remember(first, last))
     options = patched.model_options["transformer_options"]
-    options["optimized_attention_override"] = _Attention(
+    options["optimized_attention_override"] = ReferenceAttention(
         mask[:1].cpu(), _patch_size(base.diffusion_model), strength, options.get("optimized_attention_override")
     )
     return patched
 
 
-class _Attention:
+class ReferenceAttention:
     """Takes the place of ComfyUI's attention while the model runs.
 
     Groups of tokens are kept for the sequences seen last, since every block and step needs the same ones; they are a
@@ -162,6 +162,10 @@ class _Attention:
                     )
                 )  # fmt: skip
         return results[0] if len(results) == 1 else torch.cat(results)
+
+    def strength(self, options: Mapping[str, Any]) -> float:
+        """How strongly painted panels look at given ones in this call; 1 outside of the chosen part of sampling."""
+        return self._strength if options.get(_CALL) else 1.0
 
     def _groups(self, part: _Part, tokens: int, device: torch.device) -> TokenGroups | None:
         key = (part, tokens, device)

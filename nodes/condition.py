@@ -20,6 +20,8 @@ from ..incontext.layout import PanelLayout
 from ..incontext.recipe import Recipe
 from . import types
 from .host import send_text
+from .isolated_sampling import isolate_references
+from .isolation import supports_isolation
 
 CATEGORY = "in-context lora/references"
 EDIT_BASES = ("kontext", "qwen-image-edit", "qwen image edit", "omnigen2")  # as recipes name them
@@ -31,6 +33,7 @@ class Given(Enum):
     RECIPE = "as the recipe says"
     CLEAN = "keep clean"
     NOISED = "re-noise"
+    ISOLATED = "isolate"  # clean, and computed once
 
 
 class Kind(Enum):
@@ -73,7 +76,8 @@ class InContextConditionPanels(io.ComfyNode):
                     options=Given,
                     default=Given.RECIPE.value,
                     tooltip=(
-                        "Keep clean: for LoRAs trained with clean references. Re-noise: the training-free way, for any model."
+                        "Keep clean, isolate: for LoRAs trained with such references; isolated ones are computed once, which "
+                        "is faster. Re-noise: the training-free way, for any model."
                     ),
                 ),
                 io.Combo.Input(
@@ -159,17 +163,17 @@ class InContextConditionPanels(io.ComfyNode):
         check_canvas(canvas, mask, layout)
         given = Given(given_panels)
         found = recognised(model, Kind(model_kind), recipe, positive)
-        clean = keeps_clean(given, recipe)
+        entry = resolve_given(given, recipe)
         step = grid_step(model, vae)
         report = [f"{found.kind.value}: {found.why}", *off_grid(layout, step), *extension(canvas, step)]
         parts = given_parts(canvas[..., :3], mask, layout)
         canvas, mask = extended(canvas[..., :3], step), extended_mask(mask, step)
         if found.kind is Kind.INPAINTING:
-            if given is Given.CLEAN:
+            if given in (Given.CLEAN, Given.ISOLATED):
                 report.append(
-                    "'keep clean' is not used: an inpainting model sees the given panels through inputs of its own."
+                    f"'{given.value}' is not used: an inpainting model sees the given panels through inputs of its own."
                 )
-            clean = False
+            entry = Given.NOISED
             positive, negative, latent = inpainting(require(positive, found), negative, vae, canvas, mask, noise_mask)
             report.append(f"given panels and mask are concatenated; noise mask {'on' if noise_mask else 'off'}")
         else:
@@ -184,10 +188,17 @@ class InContextConditionPanels(io.ComfyNode):
                 if layout is None:
                     report.append("The whole canvas is one reference; connect the layout to tell its panels apart.")
             latent = with_noise_mask(encoded(vae, canvas), mask)
-            report.append(f"given panels are {'kept clean' if clean else 're-noised'} at every step")
-        if clean:
+            if entry is Given.ISOLATED and (found.kind is Kind.EDIT or not supports_isolation(model.model)):
+                entry = Given.CLEAN
+                report.append(
+                    f"{type(model.model).__name__} cannot isolate given panels here: they are kept clean instead."
+                )
+            report.append(f"given panels are {_ENTER[entry]}")
+        if entry is not Given.NOISED:
             model = model.clone()
             model.add_object_patch("scale_latent_inpaint", keep_clean)
+        if entry is Given.ISOLATED:
+            model = isolate_references(model)
         if soft_mask:
             if "noise_mask" in latent:
                 model = differential_diffusion(model)
@@ -231,6 +242,8 @@ def recognised(model: Any, chosen: Kind, recipe: Recipe | None, positive: list |
             f"{name} has {extra} input channels for a control picture (such as Canny or Depth) and none for a mask, so given "
             "panels cannot be told to it. Load the plain or the Fill model; a control LoRA can be loaded on the plain one."
         )
+    if recipe is not None and recipe.references.isolated and supports_isolation(base):
+        return Found(Kind.PLAIN, f"the recipe {recipe.name!r} has isolated references")
     if isinstance(base, comfy.model_base.Omnigen2 | comfy.model_base.Flux2):
         return Found(Kind.EDIT, f"{name} takes reference latents")
     if recipe is not None and any(one in recipe.base.lower() for one in EDIT_BASES):
@@ -274,10 +287,20 @@ def require(positive: list | None, found: Found) -> list:
     return positive
 
 
-def keeps_clean(given: Given, recipe: Recipe | None) -> bool:
-    if given is Given.RECIPE:
-        return recipe is not None and recipe.references.clean
-    return given is Given.CLEAN
+def resolve_given(given: Given, recipe: Recipe | None) -> Given:
+    """How given panels enter, where the recipe may decide; without one they are re-noised, as any model takes them."""
+    if given is not Given.RECIPE:
+        return given
+    if recipe is None or not recipe.references.clean:
+        return Given.NOISED
+    return Given.ISOLATED if recipe.references.isolated else Given.CLEAN
+
+
+_ENTER = {
+    Given.CLEAN: "kept clean at every step",
+    Given.NOISED: "re-noised at every step",
+    Given.ISOLATED: "isolated: clean, and computed once for all steps",
+}
 
 
 def keep_clean(latent_image: Tensor, **_: Any) -> Tensor:

@@ -25,7 +25,7 @@ from ..training.optimisers import choose_optimiser
 from ..training.run_folder import RunWriter
 from ..training.sd_scripts import supervise
 from ..training.sd_scripts.runner import peak_memory
-from ..training.settings import TrainSettings
+from ..training.settings import ReferenceKind, TrainSettings
 from . import host
 from .host_model import Condition, HostModel
 
@@ -50,8 +50,7 @@ def train_in_host(
             f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
             "Hold fewer out, or build a larger dataset."
         )
-    optimiser, note = choose_optimiser(settings.optimiser)
-    settings = replace(settings, optimiser=optimiser)
+    settings, notes = fitting(settings, model)
     trained = trained_recipe(dataset, settings, sampling, model.name, continue_from)
     adapters = make_adapters(model, settings, continue_from)
     writer = RunWriter.create(
@@ -71,7 +70,7 @@ def train_in_host(
     )
     supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
     try:
-        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, note)
+        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, notes)
     except comfy.model_management.InterruptProcessingException:
         writer.event(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")
         writer.log("cancelled; the last checkpoint is kept")
@@ -95,11 +94,12 @@ def _run(
     recipe: Recipe,
     guidance: float,
     node_id: str,
-    note: str,
+    notes: Sequence[str],
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
     writer.event(run_folder.STARTED, steps=settings.steps)
-    if note:
+    for note in notes:
         writer.log(note)
+        host.send_text(node_id, note)
     writer.event(run_folder.PHASE, phase="encoding")
     items = encode(model, clip, vae, dataset, guidance, node_id)
     empty = model.encode_caption(clip, "", guidance, items[0].latent)
@@ -185,6 +185,18 @@ def _run(
     return lora, recipe, {"loss": losses}, writer.run, picture, lora_name
 
 
+def fitting(settings: TrainSettings, model: HostModel) -> tuple[TrainSettings, list[str]]:
+    """What this model and this installation can do of the settings, and what is done instead of the rest."""
+    optimiser, note = choose_optimiser(settings.optimiser)
+    notes = [note] if note else []
+    references = settings.references
+    if references is ReferenceKind.ISOLATED and not model.isolates:
+        references = ReferenceKind.CLEAN
+        if settings.reference_share:
+            notes.append(f"References of {model.name} cannot be isolated yet; they are trained clean instead.")
+    return replace(settings, optimiser=optimiser, references=references), notes
+
+
 def encode(
     model: HostModel, clip: Any, vae: Any, dataset: Dataset, guidance: float, node_id: str
 ) -> list[loop.TrainItem]:
@@ -218,8 +230,12 @@ def trained_recipe(
     dataset: Dataset, settings: TrainSettings, sampling: Sampling, base: str, continue_from: str | None
 ) -> Recipe:
     """What the LoRA will say of itself."""
+    share = settings.drawn_share
     references = References(
-        clean=settings.reference_share > 0, share=settings.reference_share, panels=tuple(dataset.references)
+        clean=share > 0,
+        share=share,
+        panels=tuple(dataset.references),
+        isolated=share > 0 and settings.references is ReferenceKind.ISOLATED,
     )
     lineage: tuple[str, ...] = ()
     if continue_from:

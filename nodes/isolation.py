@@ -10,7 +10,8 @@ their places where they leave; ``optimized_attention_override``, ComfyUI's own w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,10 +19,13 @@ from typing import Any
 
 import comfy.model_base
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d, pad
 
+from ..incontext.attention import TokenGroups, grouped_attention
 from ..incontext.errors import PanelError
+from .attention import ReferenceAttention
 
 OVERRIDE = "optimized_attention_override"
 
@@ -165,9 +169,27 @@ class Pass:
             shape[along] = text
             return torch.cat([references.new_zeros(shape), references], along)
         keys, values = (_to_batch(tensor, k) for tensor in self.recorded.pairs[number])
+        references = keys.shape[dim]
         if mask is not None:
-            mask = pad(mask, (0, keys.shape[dim]), value=True if mask.dtype == torch.bool else 0.0)
-        return compute(q, torch.cat([k, keys], dim), torch.cat([v, values], dim), heads, mask=mask, **named)
+            mask = pad(mask, (0, references), value=True if mask.dtype == torch.bool else 0.0)
+        k, v = torch.cat([k, keys], dim), torch.cat([v, values], dim)
+        strength = self._strength(named)
+        if strength == 1:
+            return compute(q, k, v, heads, mask=mask, **named)
+        return grouped_attention(
+            q, k, v, mask, _groups(q.shape[dim], text, references, strength, q.device),
+            plain=lambda q, k, v, mask: compute(q, k, v, heads, mask=mask, **named),
+            # the one kernel of ComfyUI that always adds a bias: sage and flash attention ignore or refuse it
+            biased=lambda q, k, v, mask: attention_pytorch(
+                q, k, v, heads, mask=mask, **{**named, "_inside_attn_wrapper": True}
+            ),
+            tokens_in=dim, tokens_out=2 if named.get("skip_output_reshape") else 1,
+        )  # fmt: skip
+
+    def _strength(self, named: Mapping[str, Any]) -> float:
+        if isinstance(self._inner, ReferenceAttention):
+            return self._inner.strength(named.get("transformer_options") or {})
+        return 1.0
 
     # a block that is computed again for its gradient takes and returns the pairs, so that gradients reach them
 
@@ -197,6 +219,18 @@ class Pass:
         if self.records:
             self.recorded.counts[position] = len(pairs) // 2
             self.recorded.pairs.update(enumerate(zip(pairs[::2], pairs[1::2], strict=True), position))
+
+
+def _groups(tokens: int, text: int, references: int, strength: float, device: torch.device) -> TokenGroups:
+    """Painted tokens, after those of text, look ``strength`` times as much at the references, whose keys come last."""
+    bias = torch.zeros(tokens + references, device=device)
+    bias[tokens:] = math.log(strength) if strength else 0.0
+    return TokenGroups(
+        painted=torch.arange(text, tokens, device=device),
+        others=torch.arange(text, device=device),
+        key_bias=bias,
+        visible=None if strength else torch.arange(tokens, device=device),
+    )
 
 
 def _to_batch(tensor: Tensor, like: Tensor) -> Tensor:
@@ -302,4 +336,7 @@ def _lumina_seams(transformer: Any, one: Pass, undo: ExitStack) -> None:
 
 
 def _on_output(undo: ExitStack, module: nn.Module, change: Callable[[Tensor], Tensor]) -> None:
-    undo.callback(module.register_forward_hook(lambda _module, _inputs, output: change(output)).remove)
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+        return change(output)
+
+    undo.callback(module.register_forward_hook(hook).remove)

@@ -201,11 +201,14 @@ def _recipe_words(recipe: recipes.Recipe | None, source: str) -> str:
     if recipe.base:
         lines.append(f"Trained on {recipe.base}.")
     if recipe.references.share:
-        lines.append(
-            "Given panels stay clean at every step, as in training."
-            if recipe.references.clean
-            else "Given panels are re-noised at every step, as in training."
-        )
+        lines.append(f"Given panels {_ENTER[recipe.references.clean, recipe.references.isolated]}, as in training.")
     if recipe.note:
         lines.append(recipe.note)
     return "\n".join(lines)
+
+
+_ENTER = {
+    (False, False): "are re-noised at every step",
+    (True, False): "stay clean at every step",
+    (True, True): "are isolated: clean, and computed once",
+}

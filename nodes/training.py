@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..incontext.recipe import Recipe
 from ..training.sd_scripts.settings import WhenBusy
-from ..training.settings import Optimiser, Precision, Schedule, Targets, Timesteps, TrainSettings
+from ..training.settings import Optimiser, Precision, ReferenceKind, Schedule, Targets, Timesteps, TrainSettings
 from . import host, types
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip=(
-                        "Share of samples in which some panels enter without noise (clean references). Needed for a LoRA "
-                        "that paints panels to given ones."
+                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
+                        "to given ones."
                     ),
                 ),
                 io.Float.Input(
@@ -157,6 +157,16 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     tooltip=(
                         "AdamW 8-bit needs bitsandbytes and saves memory. Prodigy needs prodigyopt and finds its own "
                         "learning rate: set learning_rate to 1."
+                    ),
+                ),
+                io.Combo.Input(
+                    "references",
+                    options=ReferenceKind,
+                    default=ReferenceKind.ISOLATED.value,
+                    optional=True,
+                    tooltip=(
+                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
+                        "Models that cannot isolate them are trained with clean ones."
                     ),
                 ),
                 io.Combo.Input(

@@ -20,7 +20,7 @@ from ..incontext.errors import TrainingError
 from . import flow
 from .adapters import Adapters, MovingAverage
 from .optimisers import make_optimiser
-from .settings import Schedule, TrainSettings
+from .settings import ReferenceKind, Schedule, TrainSettings
 
 VALIDATION_SIGMAS = (0.2, 0.4, 0.6, 0.8)
 # torch's own start of 65,536 overflows at first and loses a step for each halving; from here it grows if it can
@@ -47,9 +47,14 @@ class TrainItem:
 
 
 class Predict(Protocol):
-    """Noisy latents [batch, …], noise levels [batch] and one condition a sample → velocity [batch, …]."""
+    """Noisy latents [batch, …], noise levels [batch] and one condition per sample → velocity [batch, …].
 
-    def __call__(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor: ...
+    ``isolated`` is bool [batch, 1, (1,) height, width]: where isolated references are.
+    """
+
+    def __call__(
+        self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def train(
                 batch = next(batches)
                 sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
                 chosen = [
-                    flow.draw_references(len(item.panels), references, settings.reference_share, generator)
+                    flow.draw_references(len(item.panels), references, settings.drawn_share, generator)
                     for item in batch
                 ]
                 dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
@@ -154,7 +159,8 @@ def train(
                 noise = torch.randn(clean.shape, generator=generator).to(device)
                 given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
                 noisy = flow.mix(clean, noise, sigmas.to(device), given)
-                predicted = predict(noisy, sigmas.to(device), conditions)
+                isolated = given if settings.references is ReferenceKind.ISOLATED and any(chosen) else None
+                predicted = predict(noisy, sigmas.to(device), conditions, isolated)
                 loss = flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
                 scaler.scale(loss).backward()
                 total += loss.item()

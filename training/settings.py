@@ -42,6 +42,14 @@ class Precision(Enum):
     FP32 = "fp32"
 
 
+class ReferenceKind(Enum):
+    """How the panels that enter without noise take part in training."""
+
+    ISOLATED = "isolated"  # they attend to references only, so that sampling computes them once
+    CLEAN = "clean"  # they attend to everything
+    NONE = "none"
+
+
 class Optimiser(Enum):
     """What updates the LoRA."""
 
@@ -65,6 +73,7 @@ class TrainSettings:
         timesteps: how noise levels are drawn.
         ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
         caption_dropout: share of samples that are trained on the empty caption.
+        references: how given panels take part.
         reference_share: share of samples in which some panels enter without noise and carry no loss.
         validation_sets: sets that are held out from training to measure the loss on.
         validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
@@ -95,6 +104,7 @@ class TrainSettings:
     gradient_checkpointing: bool = True
     seed: int = 0
     optimiser: Optimiser = Optimiser.ADAMW
+    references: ReferenceKind = ReferenceKind.ISOLATED
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
@@ -115,6 +125,11 @@ class TrainSettings:
                 f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)}; it must be {expected}."
             )
 
+    @property
+    def drawn_share(self) -> float:
+        """Share of samples with references; 0 where none are wanted."""
+        return 0.0 if self.references is ReferenceKind.NONE else self.reference_share
+
     def to_json(self) -> dict[str, Any]:
         return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(self).items()}
 
@@ -126,5 +141,6 @@ class TrainSettings:
             "timesteps": Timesteps,
             "precision": Precision,
             "optimiser": Optimiser,
+            "references": ReferenceKind,
         }
         return TrainSettings(**{name: kinds[name](value) if name in kinds else value for name, value in data.items()})

@@ -20,7 +20,7 @@ from incontext_lora.training.loop import (
     train,
     validation_loss,
 )
-from incontext_lora.training.settings import Schedule, TrainSettings
+from incontext_lora.training.settings import ReferenceKind, Schedule, TrainSettings
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -46,11 +46,15 @@ class Toy(nn.Module):
         super().__init__()
         self.layer = nn.Linear(CHANNELS, CHANNELS).requires_grad_(False)
         self.seen: list[tuple[Tensor, Tensor, list[Any]]] = []
+        self.isolated: list[Tensor | None] = []
         nn.init.zeros_(self.layer.weight)
         nn.init.zeros_(self.layer.bias)
 
-    def predict(self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor:
+    def predict(
+        self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None
+    ) -> Tensor:
         self.seen.append((noisy.clone(), sigmas.clone(), list(conditions)))
+        self.isolated.append(isolated)
         return self.layer(noisy.movedim(1, -1)).movedim(-1, 1)
 
 
@@ -76,6 +80,7 @@ class Watched:
     saved: dict[int, dict[str, Tensor]] = field(default_factory=dict)
     sampled: list[int] = field(default_factory=list)
     seen: list[tuple[Tensor, Tensor, list[Any]]] = field(default_factory=list)
+    isolated: list[Tensor | None] = field(default_factory=list)
     lora: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -115,7 +120,7 @@ def run(
             device=CPU,
             hooks=replace(every, **hooks),
         )
-    watched.seen = toy.seen
+    watched.seen, watched.isolated = toy.seen, toy.isolated
     watched.lora = adapters.state_dict("")
     return watched
 
@@ -219,7 +224,7 @@ def test_what_was_learned_is_kept_when_the_model_is_stopped_in_the_middle_of_a_s
     left = itertools.count(4, -1)
     toy = Toy()
 
-    def stopped(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor:
+    def stopped(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None) -> Tensor:
         if next(left) == 0:
             raise Cancelled
         return toy.predict(noisy, sigmas, conditions).requires_grad_()
@@ -254,7 +259,7 @@ def test_the_moving_average_is_what_is_saved_and_training_goes_on_from_the_weigh
 
 
 def test_a_loss_that_is_no_number_ends_the_training() -> None:
-    def broken(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor:
+    def broken(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None) -> Tensor:
         return torch.full_like(noisy, torch.nan, requires_grad=True)
 
     watched = Watched()
@@ -287,7 +292,9 @@ def test_caption_dropout(share: float, empty: int) -> None:
 def test_given_panels_enter_clean_and_carry_no_loss() -> None:
     clean = ITEMS[0].latent
 
-    def right_where_it_counts(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor:
+    def right_where_it_counts(
+        noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None
+    ) -> Tensor:
         assert torch.equal(noisy[:, :, :, :4], clean[:, :, :4].expand(2, -1, -1, -1))
         assert not torch.isclose(noisy[:, :, :, 4:], clean[:, :, 4:]).all()
         velocity = (noisy - clean) / sigmas.reshape(-1, 1, 1, 1)
@@ -311,7 +318,9 @@ def test_the_datasets_mask_weighs_the_loss() -> None:
     weight[:, :4] = 0
     clean = ITEMS[0].latent
 
-    def wrong_where_nothing_counts(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any]) -> Tensor:
+    def wrong_where_nothing_counts(
+        noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None
+    ) -> Tensor:
         velocity = (noisy - clean) / sigmas.reshape(-1, 1, 1, 1)
         velocity[:, :, :, :4] = 1e3
         return velocity.requires_grad_()
@@ -389,3 +398,13 @@ def test_adapters_stay_float32_under_autocast() -> None:
         toy.predict(ITEMS[0].latent[None], torch.ones(1), [""]).float().sum().backward()
     assert {parameter.dtype for parameter in adapters.parameters()} == {torch.float32}
     assert adapters.layers["layer"].lora_up.grad is not None
+
+
+def test_isolated_references_are_told_to_the_model_and_clean_ones_are_not() -> None:
+    def told(kind: ReferenceKind) -> list[Tensor | None]:
+        return run(replace(PLAIN, reference_share=1.0, references=kind)).isolated
+
+    isolated = told(ReferenceKind.ISOLATED)
+    assert len(isolated) == PLAIN.steps
+    assert all(one is not None and one.any() and not one.all() for one in isolated)
+    assert told(ReferenceKind.CLEAN) == told(ReferenceKind.NONE) == [None] * PLAIN.steps

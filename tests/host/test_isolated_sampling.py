@@ -1,0 +1,289 @@
+"""Isolated references in ComfyUI's own sampler, on small models of its own classes."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from incontext_lora.incontext.errors import PanelError
+from incontext_lora.tests import tiny_models
+from torch import Tensor
+
+HEIGHT, WIDTH = 8, 24
+KINDS = ("flux", "sd3", "chroma", "qwen-image", "lumina2", "z-image")
+
+
+class Tiny:
+    """A small MODEL, and a canvas of three panels of 64 pixels of which the middle one is given."""
+
+    def __init__(self, kind: str, batch: int = 1) -> None:
+        family = tiny_models.FAMILIES.get(kind)
+        self.model = family.load() if family else getattr(tiny_models, kind)()
+        self.words = tiny_models.Words.of(kind)
+        self.latent = torch.randn(
+            batch, *(family.latent if family else (16,)), HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1)
+        )
+        self.mask = torch.ones(batch, HEIGHT * 8, WIDTH * 8)
+        self.mask[..., 64:128] = 0
+        self.isolated = isolated(self.model)
+
+    def caption(self, text: str = "a shape", **more: Any) -> list:
+        ((vectors, extra),) = self.words.encode_from_tokens_scheduled(text.split(), {"guidance": 3.5})
+        return [[vectors, {**extra, **more}]]
+
+    def sample(
+        self,
+        model: Any = None,
+        latent: Tensor | None = None,
+        mask: Tensor | None = None,
+        steps: int = 3,
+        cfg: float = 3.0,
+        positive: list | None = None,
+    ) -> Tensor:
+        import comfy.sample
+
+        latent = self.latent if latent is None else latent
+        return comfy.sample.sample(
+            self.isolated if model is None else model,
+            comfy.sample.prepare_noise(latent, 5),
+            steps,
+            cfg,
+            "euler",
+            "simple",
+            self.caption() if positive is None else positive,
+            self.caption("no words"),
+            latent,
+            noise_mask=self.mask if mask is None else mask,
+            seed=5,
+            disable_pbar=True,
+        )
+
+
+def isolated(model: Any) -> Any:
+    from incontext_lora.nodes.condition import keep_clean
+    from incontext_lora.nodes.isolated_sampling import isolate_references
+
+    patched = isolate_references(model)
+    patched.add_object_patch("scale_latent_inpaint", keep_clean)
+    return patched
+
+
+@pytest.fixture(params=KINDS)
+def tiny(host: Any, request: pytest.FixtureRequest) -> Tiny:
+    return Tiny(request.param)
+
+
+@pytest.fixture
+def sd3(host: Any) -> Tiny:
+    return Tiny("sd3")
+
+
+@contextmanager
+def computed_at_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from incontext_lora.nodes.isolated_sampling import Session
+
+    kept = Session.recorded
+
+    def again(self: Any, *args: Any) -> Any:
+        self._kept.clear()
+        return kept(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "recorded", again)
+        yield
+
+
+def test_computed_once_is_computed_at_every_step(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    hook = tiny.model.model.diffusion_model.register_forward_hook(lambda *_: calls.append(1))
+    once = tiny.sample()
+    count = len(calls)
+    with computed_at_every_step(monkeypatch):
+        always = tiny.sample()
+    hook.remove()
+    assert torch.equal(once, always)
+    assert count == 3 + 1  # three steps, both captions in one batch, and the references once
+    given = tiny.mask[0, ::8, ::8] == 0
+    assert torch.allclose(once[..., given], tiny.latent[..., given], atol=1e-6)
+    assert not torch.allclose(once, tiny.sample(model=tiny.model), atol=1e-2)
+
+
+def test_captions_and_pictures_of_a_batch_have_references_of_their_own(host: Any) -> None:
+    both = Tiny("flux", batch=2)
+    both.mask[1] = 1
+    both.mask[1, :, :64] = 0
+    together = both.sample()
+    noise = torch.randn(1, generator=torch.Generator().manual_seed(0))  # noise of the second picture differs when alone
+    assert noise.isfinite()
+    first = both.sample(latent=both.latent[:1], mask=both.mask[:1])
+    torch.testing.assert_close(together[:1], first, rtol=1e-3, atol=1e-3)
+
+
+def test_nothing_of_another_picture_model_or_strength_is_left(sd3: Tiny) -> None:
+    other = torch.randn(sd3.latent.shape, generator=torch.Generator().manual_seed(9))
+    fresh = Tiny("sd3").sample(latent=other)
+    sd3.sample()
+    assert torch.equal(sd3.sample(latent=other), fresh)
+
+    key = "diffusion_model.joint_blocks.0.x_block.attn.qkv.weight"
+    weight = sd3.model.model.state_dict()[key]
+    changed = sd3.model.clone()
+    changed.add_patches(
+        {key: ("diff", (0.5 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)),))}, 1.0
+    )
+    with_lora = isolated(changed).clone()
+    first = sd3.sample(model=with_lora)
+    again = sd3.sample()
+    assert not torch.allclose(first, again, atol=1e-3)
+    assert torch.equal(again, Tiny("sd3").sample())
+
+
+def test_what_was_kept_is_freed_when_sampling_ends_and_when_it_fails(
+    sd3: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from incontext_lora.nodes import isolated_sampling
+
+    made: list[Any] = []
+    kept = isolated_sampling.Kept
+
+    def watched(device: torch.device) -> Any:
+        one = kept(device)
+        made.append(weakref.ref(one))
+        return one
+
+    monkeypatch.setattr(isolated_sampling, "Kept", watched)
+    sd3.sample()
+
+    class Cancelled(Exception):
+        pass
+
+    def cancel(*_: Any) -> None:
+        if len(made) == 2:
+            raise Cancelled
+
+    hook = sd3.model.model.diffusion_model.final_layer.register_forward_hook(cancel)
+    with pytest.raises(Cancelled):
+        sd3.sample()
+    hook.remove()
+    gc.collect()
+    assert [one() for one in made] == [None, None]
+    modules = sd3.model.model.diffusion_model.modules()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+    assert "cropped_pos_embed" not in vars(sd3.model.model.diffusion_model)
+    assert "incontext_isolation" not in sd3.isolated.model_options["transformer_options"]
+    assert torch.equal(sd3.sample(), Tiny("sd3").sample())
+
+
+def test_room_is_made_for_what_is_kept(sd3: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.model_management as management
+
+    asked: list[float] = []
+    load = management.load_models_gpu
+
+    def recorded(models: Any, memory_required: float = 0, **how: Any) -> None:
+        asked.append(memory_required)
+        load(models, memory_required=memory_required, **how)
+
+    monkeypatch.setattr(management, "load_models_gpu", recorded)
+    sd3.sample()
+    sd3.sample(model=sd3.model)
+    tokens, captions, blocks, width = 4 * 4, 2, 1, 64
+    assert asked[0] - asked[1] == 2 * tokens * captions * blocks * width * 4
+    assert "memory_required" not in vars(sd3.model.model)
+
+
+@pytest.mark.parametrize("kind", ["flux", "sd3", "chroma"])
+def test_reference_attention_works_on_isolated_references(host: Any, kind: str) -> None:
+    from incontext_lora.nodes.attention import attend_to_references
+
+    tiny = Tiny(kind)
+    results = {
+        strength: tiny.sample(isolated(attend_to_references(tiny.model, tiny.mask, strength)))
+        for strength in (0.0, 1.0, 1.0001, 3.0)
+    }
+    order = tiny.sample(attend_to_references(tiny.isolated, tiny.mask, 3.0))
+    torch.testing.assert_close(order, results[3.0])
+    torch.testing.assert_close(results[1.0001], results[1.0], rtol=1e-2, atol=1e-2)
+    assert not torch.allclose(results[3.0], results[1.0], atol=1e-2)
+    # hidden references change nothing for painted panels; those of text still see them
+    assert torch.isfinite(results[0.0]).all()
+    assert not torch.allclose(results[0.0], results[1.0], atol=1e-2)
+
+
+def test_a_mask_that_is_grey_in_part_gives_only_what_is_black(sd3: Tiny) -> None:
+    sd3.mask[..., 64:96] = 0.5
+    result = sd3.sample()
+    black = sd3.mask[0, ::8, ::8] == 0
+    assert torch.isfinite(result).all()
+    assert torch.allclose(result[..., black], sd3.latent[..., black], atol=1e-6)
+
+
+@pytest.mark.parametrize("mask", [0.0, 1.0])
+def test_all_or_nothing_given_is_plain_sampling(sd3: Tiny, mask: float) -> None:
+    whole = torch.full_like(sd3.mask, mask)
+    plain = sd3.model.clone()
+    from incontext_lora.nodes.condition import keep_clean
+
+    plain.add_object_patch("scale_latent_inpaint", keep_clean)
+    assert torch.equal(sd3.sample(mask=whole), sd3.sample(model=plain, mask=whole))
+
+
+def test_a_controlnet_changes_painted_tokens_alone(host: Any) -> None:
+    import comfy.controlnet
+
+    tiny = Tiny("flux")
+
+    class Residuals(comfy.controlnet.ControlBase):
+        def __init__(self, tokens: int) -> None:
+            super().__init__()
+            self.tokens = tokens
+
+        def get_control(self, x: Tensor, t: Tensor, cond: Any, batched: int, options: Any) -> dict[str, list[Tensor]]:
+            residual = 5 * torch.randn(1, self.tokens, 64, generator=torch.Generator().manual_seed(0))
+            return {"input": [residual.repeat(len(x), 1, 1)], "output": []}
+
+        def copy(self) -> Any:
+            return self
+
+    def sample(tokens: int) -> Tensor:
+        return tiny.sample(positive=tiny.caption(control=Residuals(tokens), control_apply_to_uncond=True))
+
+    result = sample(4 * 12)
+    assert torch.isfinite(result).all()
+    assert not torch.allclose(result, tiny.sample(), atol=1e-2)
+    with pytest.raises(PanelError, match=r"not the picture's 48 tokens.*'keep clean'"):
+        sample(7)
+
+
+def test_a_node_that_skips_a_block_for_one_caption_is_followed(host: Any) -> None:
+    """As Skip Layer Guidance does; what was recorded for all blocks would be taken for the wrong ones."""
+    tiny = Tiny("chroma")
+    model = tiny.isolated.clone()
+    model.set_model_patch_replace(lambda args, _: {"img": args["img"], "txt": args["txt"]}, "dit", "double_block", 0)
+    seen = tiny.sample(model=model)
+    assert torch.isfinite(seen).all()
+    assert not torch.allclose(seen, tiny.sample(), atol=1e-3)
+
+
+def test_what_does_not_fit_is_refused_with_a_sentence(sd3: Tiny) -> None:
+    import comfy.hooks
+
+    half = sd3.caption(area=(4, 12, 0, 0), strength=1.0)
+    with pytest.raises(PanelError, match=r"an area of 12×4 latent pixels of a picture that has 24×8"):
+        sd3.sample(positive=half)
+    patched = sd3.isolated.clone()
+    patched.set_model_patch(lambda args: args, "double_block")
+    with pytest.raises(PanelError, match=r"Another node patches the model \(double_block\)"):
+        sd3.sample(model=patched)
+    hooks = comfy.hooks.create_hook_lora({}, 1.0, 0.0)
+    with pytest.raises(PanelError, match=r"The caption comes with hooks"):
+        sd3.sample(positive=sd3.caption(hooks=hooks))
+    uneven = Tiny("sd3", batch=2)
+    uneven.mask[1, :, :64] = 0
+    with pytest.raises(PanelError, match=r"different numbers of given tokens: \[16, 32\]"):
+        uneven.sample()
