@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import card, weights
@@ -47,6 +48,9 @@ def _accept_tiny_sizes(context: Context) -> None:
         return found
 
     setattr(detection, "detect_unet_config", detect_tiny)  # noqa: B010 - a module of ComfyUI
+    parts = importlib.import_module("comfy.ldm.modules.diffusionmodules.model")
+    for kind in (parts.Encoder, parts.Decoder):
+        kind.__init__ = _narrow(kind.__init__)
     sd3_clip = importlib.import_module("comfy.text_encoders.sd3_clip")
     source = os.path.join(os.path.dirname(str(sd3_clip.__file__)), "t5_config_xxl.json")
     with open(source, encoding="utf-8") as file:
@@ -64,6 +68,13 @@ def _accept_tiny_sizes(context: Context) -> None:
             os.path.join = join
 
     sd3_clip.T5XXLModel.__init__ = make_tiny
+
+
+def _narrow(make: Callable[..., None]) -> Callable[..., None]:
+    def make_narrow(self: Any, *, ch: int, **rest: Any) -> None:
+        make(self, ch=weights.TINY.ae_width, **rest)
+
+    return make_narrow
 
 
 def model(context: Context, name: str = "flux") -> Any:

@@ -52,7 +52,7 @@ def prepare() -> None:
     tiny = weights.TINY
     for name, spec in list(flux_models.configs.items()):
         params = replace(spec.params, hidden_size=tiny.width, num_heads=tiny.heads, axes_dim=list(tiny.axes))
-        flux_models.configs[name] = replace(spec, params=params)
+        flux_models.configs[name] = replace(spec, params=params, ae_params=replace(spec.ae_params, ch=tiny.ae_width))
     small = {"num_heads": tiny.t5_heads, "d_ff": tiny.t5_inner}
     flux_utils.T5Config = lambda **values: T5Config(**{**values, **small})
 

@@ -22,7 +22,7 @@ CONTEXT, POOLED = 4096, 768  # widths of T5-XXL and CLIP-L
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the transformer and of T5; CLIP-L and the autoencoder have their true size always."""
+    """Of the transformer, T5 and the autoencoder; CLIP-L has its true size always."""
 
     width: int = 3072
     heads: int = 24
@@ -31,10 +31,13 @@ class Sizes:
     single_blocks: int = 38
     t5_heads: int = 64
     t5_inner: int = 10240
+    ae_width: int = 128
 
 
 FULL = Sizes()
-TINY = Sizes(width=64, heads=2, axes=(8, 12, 12), double_blocks=2, single_blocks=2, t5_heads=1, t5_inner=32)
+TINY = Sizes(
+    width=64, heads=2, axes=(8, 12, 12), double_blocks=2, single_blocks=2, t5_heads=1, t5_inner=32, ae_width=32
+)
 T5_LAYERS = 24  # ComfyUI recognises T5-XXL by its last layer
 FILES = {
     "flux": "flux1-random-bf16.safetensors",
@@ -116,10 +119,10 @@ def clip_l() -> Shapes:
     return shapes | {f"{norm}.{kind}": (width,) for norm in norms for kind in ("weight", "bias")}
 
 
-def autoencoder() -> Shapes:
+def autoencoder(sizes: Sizes) -> Shapes:
     """16 channels, a step of 8 pixels."""
     shapes: Shapes = {}
-    widths = (128, 256, 512, 512)
+    widths = tuple(sizes.ae_width * factor for factor in (1, 2, 4, 4))
 
     def conv(name: str, outputs: int, inputs: int, side: int = 3) -> None:
         shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs, side, side), (outputs,)
@@ -222,7 +225,7 @@ def write_all(folder: Path, sizes: Sizes) -> dict[str, float]:
     encoders = torch.float32 if sizes is TINY else torch.bfloat16
     wanted = {
         "clip_l": (clip_l(), encoders, STD),
-        "ae": (autoencoder(), torch.float32, STD),
+        "ae": (autoencoder(sizes), torch.float32, STD),
         "flux": (flux(sizes), torch.bfloat16, std),
         "flux_fp8": (flux(sizes), torch.float8_e4m3fn, std),
         "t5xxl": (t5xxl(sizes), encoders, STD),

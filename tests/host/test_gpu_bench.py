@@ -46,7 +46,7 @@ def test_weights_have_the_names_and_shapes_of_the_real_ones(host: HostPack, comf
     operations = comfy.ops.disable_weight_init
     written: dict[str, Any] = {
         "flux": lambda: weights.flux(weights.FULL), "t5xxl": lambda: weights.t5xxl(weights.FULL),
-        "clip_l": weights.clip_l, "ae": weights.autoencoder,
+        "clip_l": weights.clip_l, "ae": lambda: weights.autoencoder(weights.FULL),
     }  # fmt: skip
 
     def config(file: str) -> Any:
