@@ -286,13 +286,13 @@ def test_a_run_of_sd_scripts_that_does_not_listen_is_ended(
     base = host.base / "output"
     where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.1, "ignore": True}))
-    order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=900, save_every=2), name="deaf")
+    order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=900, save_every=2), name="unheeding")
     run, process = session.start(order, where)
     try:
-        wait_for(client, "deaf", lambda shown: shown["step"] > 2)
-        assert client.post("runs/deaf/ask", {"what": "end"})[0] == 200
+        wait_for(client, "unheeding", lambda shown: shown["step"] > 2)
+        assert client.post("runs/unheeding/ask", {"what": "end"})[0] == 200
         process.wait(10)
-        assert client.get("runs/deaf")[1]["run"]["state"] == "cancelled"
+        assert client.get("runs/unheeding")[1]["run"]["state"] == "cancelled"
     finally:
         supervise.kill(run.folder)
 
