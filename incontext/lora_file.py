@@ -7,12 +7,13 @@ count from its end, so the tensors' bytes are copied as they are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -249,6 +250,8 @@ def save_new(
     tensors: Mapping[str, Tensor],
     recipe: Recipe | None,
     metadata: Mapping[str, str] | None = None,
+    *,
+    once: bool = False,
 ) -> Path:
     """Write a LoRA to ``folder``; a file that is already there is never touched, the new one is counted up.
 
@@ -258,6 +261,7 @@ def save_new(
         tensors: the LoRA's state dict; any device.
         recipe: goes into the header.
         metadata: further strings for the header.
+        once: where the very same file is already there under this name, leave it at that.
 
     Returns:
         The file: ``name.safetensors``, else ``name_00002.safetensors`` and so on.
@@ -271,23 +275,71 @@ def save_new(
     strangers = [key for key, value in tensors.items() if not hasattr(value, "untyped_storage")]
     if strangers:
         raise LoraError(f"The LoRA's entry {strangers[0]!r} is no tensor. Connect a LORA_MODEL, as trainers give it.")
-    folder = Path(folder)
-    base = folder / relative
-    if not base.parent.resolve().is_relative_to(folder.resolve()):
-        raise LoraError(f"{name!r} leaves the folder {folder} through a link. Choose another name.")
     remarks = {"format": "pt", **(metadata or {})}
     if recipe is not None:
         remarks[METADATA_KEY] = _recipe_text(recipe)
+    return _put(Path(folder), relative, lambda path: _write_tensors(path, tensors, remarks), once)
+
+
+def copy_new(folder: str | Path, name: str, source: Path) -> Path:
+    """Put a copy of a LoRA's file into ``folder``, as `save_new` does; the very same file is put there once.
+
+    Raises:
+        LoraError: for a name that `checked_name` refuses, a source that cannot be read, or a folder that cannot be written.
+    """
+
+    def copy(path: Path) -> None:
+        with _opened(source) as original, path.open("rb+") as file:
+            shutil.copyfileobj(original, file, _COPY_CHUNK)
+            _flush(file)
+
+    return _put(Path(folder), checked_name(name), copy, once=True)
+
+
+def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool) -> Path:
+    """Have ``write`` fill a file, and give it the first name that is free."""
+    base = folder / relative
+    if not base.parent.resolve().is_relative_to(folder.resolve()):
+        raise LoraError(f"{relative!r} leaves the folder {folder} through a link. Choose another name.")
     try:
         base.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LoraError(f"The folder {base.parent} cannot be made: {error}. Check its permissions.") from error
     with _temporary(base) as temporary:
-        _write_tensors(temporary, tensors, remarks)
+        write(temporary)
         for target in _candidates(base):
-            if _publish(temporary, target):
+            if _publish(temporary, target) or (once and _are_same(temporary, target)):
                 return target
     raise AssertionError("candidates never end")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two LoRAs hold the same; the entries of a header come in any order."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        try:
+            (header, _), (its_header, _) = _raw_header(first, one), _raw_header(second, other)
+            if json.loads(header) != json.loads(its_header):
+                return False
+        except ValueError:  # something else has this name
+            return False
+        while chunk := first.read(_COPY_CHUNK):
+            if chunk != second.read(_COPY_CHUNK):
+                return False
+    return True
+
+
+def header_digest(path: str | Path) -> str:
+    """Names a safetensors file without reading its tensors: SHA-256 of its header, and its size.
+
+    Raises:
+        LoraError: as `read_header`.
+    """
+    path = Path(path)
+    with _opened(path) as file:
+        raw, _ = _raw_header(file, path)
+        return f"{hashlib.sha256(raw).hexdigest()}-{os.fstat(file.fileno()).st_size}"
 
 
 def _candidates(base: Path) -> Iterator[Path]:
@@ -311,6 +363,7 @@ def _publish(temporary: Path, target: Path) -> bool:
 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     seen: set[int] = set()
@@ -323,7 +376,10 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
         seen.add(storage)
         stored[key] = tensor
     permissions = stat.S_IMODE(path.stat().st_mode)
-    save_file(stored, str(path), metadata=metadata)
+    try:
+        save_file(stored, str(path), metadata=metadata)
+    except SafetensorError as error:  # how it says that the disk is full
+        raise OSError(str(error)) from error
     with path.open("rb+") as file:
         _flush(file)
     os.chmod(path, permissions)  # some versions of safetensors replace the file by one that only its owner may read

@@ -96,6 +96,11 @@ def model_path(folder: str, name: str) -> str | None:
     return folder_paths.get_full_path(folder, name)
 
 
+def model_folders(*kinds: str) -> tuple[Path, ...]:
+    """All folders in which ComfyUI looks for models of these kinds."""
+    return tuple(Path(folder) for kind in kinds for folder in folder_paths.get_folder_paths(kind))
+
+
 def file_stamp(path: Path) -> str:
     """Changes whenever the file does."""
     status = path.stat()
@@ -218,5 +223,11 @@ def comfyui_folder() -> Path:
 
 def _output(name: str) -> Path:
     folder = output_folder(name)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InContextError(
+            f"The folder {folder} cannot be made: {error.strerror or error}. Free space there, allow writing to it, or see "
+            "whether its disk is still connected."
+        ) from error
     return folder

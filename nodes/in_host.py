@@ -18,7 +18,7 @@ from ..incontext.dataset import Dataset
 from ..incontext.errors import TrainingError
 from ..incontext.lora_file import find_recipe, save_new
 from ..incontext.recipe import Recipe, References, Sampling
-from ..training import loop, run_folder
+from ..training import claims, loop, run_folder
 from ..training.adapters import Adapters, continued_adapters, linear_modules, new_adapters, target_modules
 from ..training.items import latent_masks, read_mask, read_picture
 from ..training.optimisers import choose_optimiser
@@ -68,19 +68,18 @@ def train_in_host(
             "torch": torch.__version__,
         },
     )
-    supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
-    try:
-        return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, notes)
-    except comfy.model_management.InterruptProcessingException:
-        writer.event(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")
-        writer.log("cancelled; the last checkpoint is kept")
-        raise
-    except Exception as error:
-        writer.event(run_folder.FAILED, error=str(error))
-        writer.log(f"failed: {error}")
-        raise
-    finally:
-        writer.close()
+    with claims.attending(writer.run.folder):
+        try:
+            supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
+            return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, notes)
+        except comfy.model_management.InterruptProcessingException:
+            writer.end(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")
+            raise
+        except Exception as error:
+            writer.end(run_folder.FAILED, error=str(error))
+            raise
+        finally:
+            writer.close()
 
 
 def _run(
@@ -140,7 +139,9 @@ def _run(
         model.unload_others()
         model.load(memory)  # the sampler and the autoencoder may have pushed parts of it out
         path = writer.run.folder / "samples" / f"step{step:06d}.png"
-        Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy()).save(path)
+        image = Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy())
+        with run_folder.written(path):
+            run_folder.replace_atomically(path, lambda unfinished: image.save(unfinished, "PNG"))
         writer.event(run_folder.SAMPLE, step=step, file=path.name)
         samples[:] = [picture]
 
@@ -179,7 +180,7 @@ def _run(
             hooks=loop.Hooks(on_step, on_validation, on_checkpoint, on_sample, asked),
         )
     lora_name, lora = publish(writer, recipe)
-    writer.event(run_folder.FINISHED, lora=lora_name)
+    writer.end(run_folder.FINISHED, lora=lora_name)
     host.send_text(node_id, f"finished: {lora_name}, loss {losses[-1]:.4f}")
     picture = samples[0] if samples else read_picture(dataset.image(dataset.items[0]))[None]
     return lora, recipe, {"loss": losses}, writer.run, picture, lora_name

@@ -13,7 +13,7 @@ from PIL import Image
 from ..incontext.dataset import Dataset
 from ..incontext.dataset.manifest import MANIFEST
 from ..incontext.dataset.report import Finding
-from ..incontext.errors import DatasetError, InContextError, TrainingError
+from ..incontext.errors import DatasetError, TrainingError
 from ..incontext.image_files import open_image
 from ..training import monitor
 from ..training.run_folder import Run
@@ -44,7 +44,7 @@ def all_runs() -> Json:
     """Summaries, newest first, and the names of the runs that another process trains on ComfyUI's graphics card."""
     found = []
     for folder in host.runs():
-        with contextlib.suppress(InContextError, OSError):  # a damaged one must not hide the others
+        with contextlib.suppress(OSError):  # it was removed in this very moment
             found.append(monitor.summary(Run(folder)))
     on_card: list[str] = []
     if any(run["state"] == monitor.RUNNING for run in found):
@@ -97,7 +97,7 @@ def _end(run: Run) -> Json:
     if supervise.find(run.folder) is None:
         raise TrainingError(f"{run.name} has no process of its own here. Cancel the prompt to end it.")
     session.stop(run, None, patience=0)
-    session.settle(run, host.loras_output_folder(), stopped=True)
+    session.settle_soon(run, host.loras_output_folder(), stopped=True)
     return {"asked": monitor.END}
 
 

@@ -16,7 +16,7 @@ from ..incontext.dataset import Dataset
 from ..incontext.errors import InContextError, TrainingError
 from ..incontext.lora_file import read_recipe
 from ..incontext.recipe import Recipe
-from ..training import run_folder
+from ..training import claims, run_folder
 from ..training.items import read_picture
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
@@ -96,6 +96,7 @@ def place() -> session.Place:
         processes=Processes.load(folder / FILE),
         on_cpu=on_cpu,
         device=Device.CPU if on_cpu else session.device(trainer.python),
+        models=host.model_folders(*MODEL_FOLDERS, "text_encoders", "vae", "loras"),
     )
 
 
@@ -180,14 +181,15 @@ def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: ses
             bar.update(done[0], preview=run.folder / "samples" / event["file"])
         bar.update(done[0])
 
-    try:
-        code = session.watch(run, process, tail, on_event)
-    except comfy.model_management.InterruptProcessingException:
-        host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
-        session.stop(run, process, insists=comfy.model_management.processing_interrupted)
-        session.settle(run, where.loras, process.returncode, stopped=True)
-        raise
-    return session.settle(run, where.loras, code)
+    with claims.attending(run.folder):
+        try:
+            code = session.watch(run, process, tail, on_event)
+        except comfy.model_management.InterruptProcessingException:
+            host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
+            session.stop(run, process, insists=comfy.model_management.processing_interrupted)
+            session.settle_soon(run, where.loras, process.returncode, stopped=True)
+            raise
+        return session.settle_soon(run, where.loras, code)
 
 
 def samples(run: Run, dataset: Dataset) -> Tensor:
@@ -218,15 +220,17 @@ def settle_later(run: Run, process: Any) -> None:
     loras = host.loras_output_folder()
 
     def wait() -> None:
-        code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=1.0)
-        session.settle(run, loras, code)
+        with claims.attending(run.folder):
+            code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=1.0)
+            with contextlib.suppress(TrainingError):
+                session.settle_soon(run, loras, code)
 
     threading.Thread(target=wait, name=f"incontext-lora {run.name}", daemon=True).start()
 
 
 def settle_all() -> None:
     """Publish what was finished meanwhile, name what was interrupted, go on watching the rest."""
-    with contextlib.suppress(InContextError, OSError):
+    with contextlib.suppress(InContextError):
         for run, result in session.sweep(host.runs_folder(), host.loras_output_folder()):
             host.log.info("In-Context LoRA: the training %s is %s", run.name, result.state)
     for folder in host.runs_with(supervise.RECORD):

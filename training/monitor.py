@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
-import shutil
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..incontext import strict_json
 from ..incontext.errors import TrainingError
-from ..incontext.lora_file import read_recipe, save_new
+from ..incontext.lora_file import copy_new, read_recipe, save_new
 from ..incontext.recipe import Recipe
-from . import run_folder
+from . import claims, run_folder
 from .run_folder import Run, parse_event
 from .sd_scripts import supervise
 
 RUNNING = "running"
 END = "end"  # not asked of whoever trains, but done to him
 COLUMNS = ("step", "loss", "smoothed", "learning_rate")
-TAIL = 64_000  # bytes: hundreds of events, and an end is always among the last ones
-PORTION = 2_000_000  # bytes of events.jsonl that are read at once
-GRACE = 3.0  # seconds in which the end of a process is written down by whoever watched it
+DAMAGED = "damaged"
+PORTION = 2_000_000  # bytes of events.jsonl that are read at once; more than the longest event
+GRACE = 3.0  # seconds in which the end of a process is written down by whoever watched it, if he left no lock
+_OUTCOMES = {"trained": run_folder.FINISHED, "stopped": run_folder.CANCELLED, "failed": run_folder.FAILED}
 
 Json = dict[str, Any]
 
@@ -35,27 +35,59 @@ def summary(run: Run) -> Json:
     """Where a run stands, in a cost that does not depend on its length.
 
     Returns:
-        name (of the folder), title (as it was named), trainer, state (``running`` or one of `run_folder.ENDS`), machine
-        (where another one trains it), phase, step, steps, loss, learning_rate, seconds_per_step, seconds_left, memory (GB),
-        started and updated (seconds since 1970), error, lora (its file's name in output/loras), resumable.
+        name (of the folder), title (as it was named), trainer, state (``running``, one of `run_folder.ENDS`, or ``damaged``
+        where run.json cannot be used), machine (where another one trains it), phase, step, steps, loss, learning_rate,
+        seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora (its file's name
+        in output/loras), resumable.
 
     Raises:
-        TrainingError: where the folder is no run.
+        OSError: where the folder is gone.
     """
-    about = run.about
-    events = _last_events(run.folder / "events.jsonl")
-    latest = _last_of(events, run_folder.STEP)
-    ends = _last_of(events, run_folder.STARTED, *run_folder.ENDS)
-    settings = about.get("settings")
-    steps = settings.get("steps", 0) if isinstance(settings, Mapping) else 0
-    state = _state(run, ends.get("event", run_folder.STARTED))
+    facts = _facts(run)
+    state = _state(run, facts)
     return {
-        "name": run.name,
-        "title": str(about.get("name", run.name)),
-        "trainer": str(about.get("trainer", "")),
+        **facts.shown,
         "state": state,
         "machine": supervise.on_other_machine(run.folder),
-        "phase": str(_last_of(events, run_folder.PHASE).get("phase", "")),
+        "resumable": state not in (RUNNING, run_folder.FINISHED, DAMAGED) and any((run.folder / "state").glob("step*")),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the files of a run say, whoever works on it now.
+
+    Attributes:
+        shown: the parts of a summary that need nothing else.
+        last: how it began or ended last.
+        said: how its trainer says that it ended; empty where it has not.
+    """
+
+    shown: Json
+    last: str
+    said: str
+
+
+def _facts(run: Run) -> _Facts:
+    about, damage = {}, ""
+    try:
+        about = run.about
+        settings = strict_json.field(about, "settings", dict, {})
+        steps = strict_json.field(settings, "steps", int, 0)
+        title, trainer = (strict_json.field(about, name, str, "") for name in ("name", "trainer"))
+    except (TrainingError, strict_json.JsonError) as error:
+        damage, steps, title, trainer = str(error), 0, "", ""
+        if isinstance(error, strict_json.JsonError):
+            damage = f"run.json cannot be used: {error}."
+    events = [run_folder.finite(event) for event in run.last_events()]
+    latest = _last_of(events, run_folder.STEP)
+    ends = _last_of(events, run_folder.STARTED, *run_folder.ENDS)
+    began = next((i for i in reversed(range(len(events))) if events[i]["event"] == run_folder.STARTED), 0)
+    shown = {
+        "name": run.name,
+        "title": title or run.name,
+        "trainer": trainer,
+        "phase": _last_of(events, run_folder.PHASE).get("phase", ""),
         "step": latest.get("step", 0),
         "steps": steps,
         **{
@@ -64,20 +96,28 @@ def summary(run: Run) -> Json:
         },
         "started": (run.folder / "run.json").stat().st_mtime,
         "updated": _changed(run),
-        "error": str(ends.get("error", "")),
-        "lora": str(ends.get("lora", "")),
-        "resumable": state not in (RUNNING, run_folder.FINISHED) and any((run.folder / "state").glob("step*")),
+        "error": damage or ends.get("error", ""),
+        "lora": ends.get("lora", ""),
     }
+    last = DAMAGED if damage else ends.get("event", run_folder.STARTED)
+    said = _OUTCOMES.get(_last_of(events[began:], "ended").get("outcome", ""), "")
+    return _Facts(shown, last, said)
 
 
-def _state(run: Run, last: str) -> str:
-    if last in run_folder.ENDS:
-        return last
-    if any(supervise.find(run.folder, record) for record in (supervise.RECORD, supervise.HOST_RECORD)):
+def _state(run: Run, facts: _Facts) -> str:
+    """The truth from files, processes and locks together; it does not depend on the time where there are locks."""
+    if facts.last in (*run_folder.ENDS, DAMAGED):
+        return facts.last
+    if supervise.find(run.folder) is not None:
         return RUNNING
-    if supervise.on_other_machine(run.folder) or _is_young(run):
+    attended = claims.is_attended(run.folder)
+    if attended:
         return RUNNING
-    return run_folder.INTERRUPTED
+    if facts.said:  # the end has yet to be written down, by whoever starts next or as soon as there is space
+        return facts.said
+    if attended is None and (supervise.find(run.folder, supervise.HOST_RECORD) is not None or _is_young(run)):
+        return RUNNING
+    return RUNNING if supervise.on_other_machine(run.folder) else run_folder.INTERRUPTED
 
 
 def _is_young(run: Run) -> bool:
@@ -90,30 +130,8 @@ def _changed(run: Run) -> float:
     return (path if path.exists() else run.folder / "run.json").stat().st_mtime
 
 
-def _last_events(path: Path) -> list[Json]:
-    try:
-        with path.open("rb") as file:
-            start = max(0, file.seek(0, os.SEEK_END) - TAIL)
-            file.seek(start)
-            data = file.read()
-    except OSError:
-        return []
-    lines = data.split(b"\n")[1 if start else 0 :]
-    return [event for line in lines if (event := _event(line + b"\n")) is not None]
-
-
 def _last_of(events: list[Json], *kinds: str) -> Json:
     return next((event for event in reversed(events) if event["event"] in kinds), {})
-
-
-def _event(line: bytes) -> Json | None:
-    """A whole line of events.jsonl with numbers that JSON has; None where it is damaged."""
-    event = parse_event(line.decode("utf-8", errors="replace"))
-    if event is None:
-        return None
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in event.items()
-    }
 
 
 # --- what happened since ---------------------------------------------------------------------------------------------
@@ -138,10 +156,13 @@ def news(run: Run, offset: int = 0) -> Json:
     except FileNotFoundError:
         return {"from": 0, "offset": 0, "more": False, "points": points, "events": others}
     whole = data[: data.rfind(b"\n") + 1]  # a line that is still being written is for the next time
-    for line in whole.splitlines(keepends=True):
-        event = _event(line)
+    if not whole and len(data) > run_folder.LONGEST_EVENT:
+        whole = data  # no event of ours, however it goes on
+    for line in whole.split(b"\n"):
+        event = parse_event(line + b"\n")
         if event is None:
             continue
+        event = run_folder.finite(event)
         if event["event"] == run_folder.STEP:
             for name, values in points.items():
                 values.append(event.get(name))
@@ -163,7 +184,7 @@ def checkpoints(run: Run) -> list[Json]:
 def layout(run: Run) -> Json | None:
     """Where the panels are in a sample: width, height, panels with name and box; None where the run does not say."""
     try:
-        return dict(run.about["recipe"]["layout"])
+        return Recipe.from_json(run.about["recipe"]).layout.to_json()
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -203,26 +224,21 @@ def use_checkpoint(run: Run, file: str, loras: Path) -> Path:
     source = next((path for path in run.checkpoints if path.name == file), None)
     if source is None:
         raise TrainingError(f"{run.name} has no checkpoint {file!r}. Reload the list: it may have been removed.")
-    target = loras / source.name
-    if target.exists() and _same_bytes(target, source):
-        return target
-    if read_recipe(source) is not None and not target.exists():
-        loras.mkdir(parents=True, exist_ok=True)
-        unfinished = loras / f".{source.name}.{os.getpid()}.tmp"
-        shutil.copyfile(source, unfinished)
-        os.replace(unfinished, target)
-        return target
-    from safetensors.torch import load_file
+    recipe = read_recipe(source)
+    with claims.deciding(source.parent, patience=60.0):  # asked for twice at once, it is still put there once
+        if recipe is not None:
+            return copy_new(loras, source.stem, source)
+        from safetensors.torch import load_file
 
-    recipe = read_recipe(source) or Recipe.from_json(run.about["recipe"])
-    return save_new(loras, source.stem, load_file(str(source)), recipe)
+        return save_new(loras, source.stem, load_file(str(source)), _recipe(run), once=True)
 
 
-def _same_bytes(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    with one.open("rb") as first, other.open("rb") as second:
-        while chunk := first.read(1 << 20):
-            if chunk != second.read(1 << 20):
-                return False
-    return True
+def _recipe(run: Run) -> Recipe:
+    """
+    Raises:
+        TrainingError: where run.json does not hold one.
+    """
+    try:
+        return Recipe.from_json(run.about["recipe"])
+    except KeyError:
+        raise TrainingError(f"{run.name} has no recipe in its run.json, and its checkpoint has none either.") from None

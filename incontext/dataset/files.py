@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
+from .. import file_lock
 from ..errors import DatasetError
-
-if os.name == "nt":
-    import msvcrt
-else:
-    import fcntl
 
 TEMPORARY = ".tmp"
 LOCK = ".lock"
 PATIENCE = 600.0  # seconds; a build of a hundred large sets takes a few minutes
 
-_UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _POLL = 0.05
 
 
@@ -82,7 +75,7 @@ def exclusive(folder: Path, go_on: Callable[[], None], *, patience: float = PATI
         raise DatasetError(f"{folder} cannot be written: {error.strerror or error}. Allow writing to it.") from error
     with file:
         deadline = time.monotonic() + patience
-        while not _try_lock(file):
+        while file_lock.acquire(file) is False:  # without locks writes are still atomic
             if time.monotonic() > deadline:
                 raise DatasetError(
                     f"Another build has been writing to {folder} for {patience:.0f} s. Wait for it, stop it, or choose "
@@ -93,32 +86,10 @@ def exclusive(folder: Path, go_on: Callable[[], None], *, patience: float = PATI
         try:
             yield
         finally:
-            _unlock(file)
+            file_lock.release(file)
 
 
 def remove_quietly(path: Path) -> None:
     """Delete a file that nobody needs any more; one that is in use stays for the next time."""
     with suppress(OSError):
         path.unlink()
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    """Whether the lock is ours now. File systems without locks count as ours: writes are atomic even so."""
-    try:
-        if os.name == "nt":
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno in _UNSUPPORTED
-    return True
-
-
-def _unlock(file: IO[bytes]) -> None:
-    with suppress(OSError):
-        if os.name == "nt":
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
-        else:
-            fcntl.flock(file, fcntl.LOCK_UN)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from incontext_lora.incontext.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
+from incontext_lora.training import claims
 from incontext_lora.training.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import environment, installing, session, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
@@ -147,16 +149,24 @@ def test_damaged_lines_are_passed_over(client: Client, runs: Path) -> None:
     assert shown["run"]["state"] == "finished"
 
 
-def test_a_damaged_run_hides_no_other(client: Client, runs: Path) -> None:
-    past_run(runs, "beside")
-    (runs / "broken").mkdir()
-    (runs / "broken" / "run.json").write_text("{")
-    names = [run["name"] for run in client.get("runs")[1]["runs"]]
-    assert "beside" in names
-    assert "broken" not in names
-    status, answer = client.get("runs/broken")
-    assert status == 400
-    assert "no training run" in answer["error"]
+@pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000, '{"settings": {"steps": 1e999}}', '{"name": NaN}'])
+def test_a_damaged_run_is_listed_as_damaged_and_hides_no_other(client: Client, runs: Path, text: str) -> None:
+    if not (runs / "beside").exists():
+        past_run(runs, "beside")
+    (runs / "broken").mkdir(exist_ok=True)
+    (runs / "broken" / "run.json").write_text(text)
+    try:
+        states = {run["name"]: run["state"] for run in client.get("runs")[1]["runs"]}
+        assert (states["beside"], states["broken"]) == ("finished", "damaged")
+        status, answer = client.get("runs/broken")
+        assert (status, answer["run"]["state"]) == (200, "damaged")
+        assert "run.json cannot be" in answer["run"]["error"]
+        for path, asked in (("resume", {}), ("ask", {"what": "stop"}), ("use", {"checkpoint": "x"})):
+            status, answer = client.post(f"runs/broken/{path}", asked)
+            assert status == 400
+            assert answer["error"]
+    finally:
+        shutil.rmtree(runs / "broken")
 
 
 def test_long_runs_come_in_portions(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,20 +183,44 @@ def test_long_runs_come_in_portions(client: Client, runs: Path, monkeypatch: pyt
     assert portions > 3
 
 
-def test_a_run_whose_process_is_gone_is_interrupted(
-    client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_whose_process_is_gone_is_interrupted(client: Client, runs: Path) -> None:
+    writer = RunWriter.create(runs, "gone", {"trainer": "in-host", "settings": {"steps": 9}})
+    with claims.attending(writer.run.folder):
+        supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD)
+        writer.event("started", steps=9)
+        step_event(writer, 3, 9)
+        assert client.get("runs/gone")[1]["run"]["state"] == "running"
+    assert client.get("runs/gone")[1]["run"]["state"] == "interrupted", "at once, though this process goes on"
+    writer.close()
+
+
+def test_a_run_of_an_earlier_version_has_no_lock(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from incontext_lora.training import monitor
 
-    writer = RunWriter.create(runs, "gone", {"trainer": "in-host", "settings": {"steps": 9}})
+    writer = RunWriter.create(runs, "earlier", {"trainer": "in-host", "settings": {"steps": 9}})
     writer.event("started", steps=9)
-    step_event(writer, 3, 9)
-    assert client.get("runs/gone")[1]["run"]["state"] == "running", "it has only just spoken"
+    assert client.get("runs/earlier")[1]["run"]["state"] == "running", "it has only just spoken"
     monkeypatch.setattr(monitor, "GRACE", 0.0)
-    assert client.get("runs/gone")[1]["run"]["state"] == "interrupted"
+    assert client.get("runs/earlier")[1]["run"]["state"] == "interrupted"
     supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD)
-    assert client.get("runs/gone")[1]["run"]["state"] == "running"
+    assert client.get("runs/earlier")[1]["run"]["state"] == "running"
     writer.close()
+
+
+def test_an_event_larger_than_a_portion_is_passed_over(client: Client, runs: Path) -> None:
+    run = past_run(runs, "large-event")
+    with (run.folder / "events.jsonl").open("ab") as file:
+        file.write(b'{"event": "' + b"x" * 5_000_000 + b'"}\n')
+    writer = RunWriter(run)
+    step_event(writer, 6, 9)
+    writer.close()
+    steps, offset, more, asked = [], 0, True, 0
+    while more:
+        news = client.get(f"runs/large-event?from={offset}")[1]["news"]
+        steps, offset, more, asked = steps + news["points"]["step"], news["offset"], news["more"], asked + 1
+        assert asked < 10, "the page would ask for ever"
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert offset == (run.folder / "events.jsonl").stat().st_size
 
 
 # --- what leads elsewhere -------------------------------------------------------------------------------------------

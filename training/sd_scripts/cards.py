@@ -7,12 +7,12 @@ another, and is known to be.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ...incontext import strict_json
 from ...incontext.errors import TrainingError
 from .. import run_folder
 from ..run_folder import Run
@@ -60,9 +60,10 @@ def _training(runs: Path) -> Iterator[tuple[Run, Cards | None]]:
 
 def _noted(record: Path) -> Cards | None:
     try:
-        return json.loads(record.read_text(encoding="utf-8")).get("cards")
-    except (OSError, ValueError):
+        cards = strict_json.field(strict_json.read_object(record), "cards", list, None)
+    except (OSError, strict_json.JsonError):
         return None
+    return cards if cards is None else [str(card) for card in cards]
 
 
 def claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora_file import read_recipe
-from .. import run_folder
+from .. import claims, run_folder
 from ..run_folder import Run
 from . import cards, environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
@@ -141,7 +142,16 @@ def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.
         processes=processes(options, Processes.load(environment.trainer_folder() / FILE)),
         on_cpu=on_cpu,
         device=Device.CPU if on_cpu else session.device(trainer.python),
+        models=tuple(
+            root / folder
+            for root in (options.comfyui / "models", *options.models)
+            for folder in (*MODEL_FOLDERS, "loras")
+        ),
     )
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def lines(event: dict[str, Any]) -> Iterator[str]:
@@ -161,7 +171,7 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
         yield session.status_line(event)
     elif kind == run_folder.VALIDATION:
-        yield f"step {event['step']}: validation loss {event['loss']:.4f}"
+        yield f"step {event['step']}: validation loss {_number(event.get('loss')):.4f}"
     elif kind in (run_folder.CHECKPOINT, run_folder.SAMPLE):
         yield f"step {event['step']}: {event['file']}"
 
@@ -188,17 +198,22 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
 
     stopped = False
-    try:
-        code = session.watch(run, process, session.EventTail(run), show)
-    except KeyboardInterrupt:
-        print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
-        stopped = True
+    with claims.attending(run.folder):
         try:
-            session.stop(run, process)
+            code = session.watch(run, process, session.EventTail(run), show)
         except KeyboardInterrupt:
-            session.stop(run, process, patience=0)
-        code = process.returncode
-    result = session.settle(run, where.loras, code, stopped=stopped)
+            print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
+            stopped = True
+            try:
+                session.stop(run, process)
+            except KeyboardInterrupt:
+                session.stop(run, process, patience=0)
+            code = process.returncode
+        try:
+            result = session.settle(run, where.loras, code, stopped=stopped)
+        except TrainingError as error:
+            print(f"run.py train: {error}", file=sys.stderr)
+            return 1
     print(f"{result.state}: {result.lora or result.message}", flush=True)
     return 0 if result.state == run_folder.FINISHED else 130 if stopped else 1
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...incontext import strict_json
 from ...incontext.errors import TrainingError
 from ..run_folder import write_atomically
 
@@ -89,7 +90,7 @@ class Processes:
         if not path.exists():
             return Processes()
         try:
-            return Processes(**json.loads(path.read_text(encoding="utf-8")))
+            return Processes(**strict_json.read_object(path))
         except (OSError, ValueError, TypeError, TrainingError) as error:
             raise TrainingError(
                 f"{path} cannot be read: {error}. Correct it, or remove it to train in one process."

@@ -8,24 +8,27 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...incontext import strict_json
 from ...incontext.dataset import Dataset
-from ...incontext.dataset.files import exclusive
 from ...incontext.errors import LoraError, TrainingError
 from ...incontext.layout import Box, PanelLayout
-from ...incontext.lora_file import METADATA_KEY, Header, read_header, save_new
+from ...incontext.lora_file import METADATA_KEY, Header, header_digest, read_header, save_new
 from ...incontext.lora_keys import is_lora
 from ...incontext.recipe import Recipe, References
-from .. import run_folder
+from ...incontext.strict_json import JsonError, field
+from .. import claims, run_folder
 from ..run_folder import Run, RunWriter, parse_event
 from . import data, job, outcome, preflight, space, stopping, supervise
 from .architectures import Architecture, architecture
@@ -38,6 +41,8 @@ from .settings import Device, Precision, SdSettings
 TRAINER = "sd-scripts"
 ENDED = "ended"
 STATE = "state"
+_DECIDED = (run_folder.STARTED, *run_folder.ENDS)
+_KILLED = (-9, 137)  # exit codes
 
 
 @dataclass(frozen=True)
@@ -70,37 +75,87 @@ class Order:
             "settings": self.settings.to_json(),
             "recipe": self.recipe.to_json(),
             "continue_from": str(self.weights) if self.weights else None,
+            "digests": {
+                str(path): header_digest(path)
+                for path in (*self.files.values(), *((self.weights,) if self.weights else ()))
+            },
         }
 
     @staticmethod
-    def read(run: Run) -> Order:
-        """
+    def read(run: Run, models: Sequence[Path] = ()) -> Order:
+        """The order of a run, checked as that of a new one: its folder may come from anywhere.
+
+        Args:
+            models: the folders in which model files and LoRAs may lie; others are taken only as they were when the run
+                began.
+
         Raises:
-            TrainingError: where the run is none of this trainer, or what it needs is gone.
+            TrainingError: where the run is none of this trainer, what it needs is gone or changed, or run.json asks for
+                what no start would do.
         """
         about = run.about
         if about.get("trainer") != TRAINER:
             raise TrainingError(
                 f"{run.name} was trained {about.get('trainer', 'elsewhere')}; only runs of {TRAINER} can be resumed here."
             )
-        dataset = Dataset.load(Path(about["dataset"]["folder"]))
-        if dataset.digest != about["dataset"]["digest"]:
+        try:
+            folder = field(field(about, "dataset", dict), "folder", str)
+            digest = field(field(about, "dataset", dict), "digest", str)
+            family = architecture(field(about, "architecture", str))
+            named = field(about, "files", dict)
+            files = {option: Path(field(named, option, str)) for option in named}
+            settings, recipe = field(about, "settings", dict), field(about, "recipe", dict)
+            name = field(about, "name", str)
+            continued = field(about, "continue_from", (str, type(None)), None)
+            digests = field(about, "digests", dict, {})
+        except JsonError as error:
+            raise TrainingError(f"{run.name} cannot be resumed: in its run.json {error}.") from None
+        dataset = Dataset.load(Path(folder))
+        if dataset.digest != digest:
             raise TrainingError(
                 f"The dataset {dataset.name} was changed since {run.name} began. Continue its last LoRA on the new dataset "
                 "instead of resuming it."
             )
-        files = {option: Path(path) for option, path in about["files"].items()}
-        missing = [path for path in files.values() if not path.exists()]
-        if missing:
-            raise TrainingError(f"{missing[0]} is no longer there. Put it back to resume {run.name}.")
+        known = {family.model_option, *(file.option for file in family.files)}
+        if set(files) != known:
+            strange = sorted(set(files) ^ known)[0]
+            raise TrainingError(
+                f"The run.json of {run.name} should name the files {', '.join(sorted(known))} for {family.title}; "
+                f"{strange!r} is {'missing' if strange in known else 'none of them'}. Start the training again."
+            )
+        weights = Path(continued) if continued else None
+        for path in (*files.values(), *((weights,) if weights else ())):
+            _check_known(path, digests, models, run.name)
+        others = [files[file.option] for file in family.files]
         return Order(
             dataset,
-            architecture(about["architecture"]),
-            files,
-            SdSettings.from_json(about["settings"]),
-            about["name"],
-            Recipe.from_json(about["recipe"]),
-            Path(about["continue_from"]) if about["continue_from"] else None,
+            family,
+            preflight.assign(family, files[family.model_option], others),
+            SdSettings.from_json(settings),
+            name,
+            Recipe.from_json(recipe),
+            weights,
+        )
+
+
+def _check_known(path: Path, digests: Mapping[str, Any], models: Sequence[Path], name: str) -> None:
+    """
+    Raises:
+        TrainingError: for a file that is gone, that another has taken the place of, or that was never ComfyUI's.
+    """
+    if not path.exists():
+        raise TrainingError(f"{path} is no longer there. Put it back to resume {name}.")
+    noted = digests.get(str(path))
+    if noted is None:
+        plain = Path(os.path.abspath(path))  # links in the folders are their owner's
+        if not any(plain.is_relative_to(os.path.abspath(folder)) for folder in models):
+            raise TrainingError(
+                f"{path} is in none of ComfyUI's model folders, and the run.json of {name} does not say what it was. Put the "
+                "file there and start the training again."
+            )
+    elif header_digest(path) != noted:
+        raise TrainingError(
+            f"{path} is another file than when {name} began. Put the first one back, or start the training again."
         )
 
 
@@ -116,6 +171,7 @@ class Place:
         processes: how many train together.
         runner: our script.
         on_cpu: no graphics card is used; else ``device`` says whose it is.
+        models: folders of model files and LoRAs, from which a run may be resumed.
     """
 
     trainer: Trainer
@@ -127,6 +183,7 @@ class Place:
     runner: Path = supervise.RUNNER
     on_cpu: bool = False
     device: Device = Device.NVIDIA
+    models: tuple[Path, ...] = ()
 
     @property
     def computes_on(self) -> Device:
@@ -179,13 +236,8 @@ def _start(
     )
     run = writer.run
     try:
-        return run, _begin(order, recipe, place, writer, segment, go_on)
-    except TrainingError as error:
-        writer.event(run_folder.FAILED, error=str(error))
-        raise
-    except BaseException:  # go_on said that the user cancelled
-        writer.event(run_folder.CANCELLED)
-        raise
+        with claims.attending(run.folder), claims.deciding(run.folder), _ending(writer):
+            return run, _begin(order, recipe, place, writer, segment, go_on)
     finally:
         writer.close()
 
@@ -193,28 +245,57 @@ def _start(
 def resume(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
     """Go on with a run that was stopped or interrupted, from its last saved state.
 
+    From the look whether it runs to the start of its process nobody else can resume, settle or end it.
+
     Raises:
-        TrainingError: where it still runs, is finished, or has no state.
+        TrainingError: where it still runs, is finished, has no state, or another one is resuming it.
     """
-    order = Order.read(run)
-    if supervise.find(run.folder) is not None:
-        raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
-    other = supervise.on_other_machine(run.folder)
-    if other and run.state == run_folder.STARTED:
-        raise TrainingError(f"{run.name} runs on {other}, as far as its folder says. Resume it there.")
-    if run.state == run_folder.FINISHED:
-        raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
-    supervise.kill(run.folder)
-    saved = last_state(run)
-    if saved is None:
-        raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
-    state, step = saved
-    writer = RunWriter(run)
+    with claims.deciding(run.folder), claims.attending(run.folder):
+        if supervise.find(run.folder) is not None:
+            raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
+        order = Order.read(run, place.models)
+        other = supervise.on_other_machine(run.folder)
+        if other and run.state == run_folder.STARTED:
+            raise TrainingError(f"{run.name} runs on {other}, as far as its folder says. Resume it there.")
+        supervise.kill(run.folder)
+        if run.state == run_folder.STARTED:  # it ended while nobody looked
+            _settle(run, place.loras, None, stopped=False)
+        if run.state == run_folder.FINISHED:
+            raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
+        saved = last_state(run)
+        if saved is None:
+            raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
+        state, step = saved
+        if step > order.settings.steps:
+            raise TrainingError(
+                f"The saved state of {run.name} is of step {step}, but its run.json says {order.settings.steps} steps. Start "
+                "the training again."
+            )
+        writer = RunWriter(run)
+        try:
+            with _ending(writer):
+                segment = job.Segment(_next_segment(run), step, state, order.weights)
+                return _begin(order, order.recipe, place, writer, segment, go_on)
+        finally:
+            writer.close()
+
+
+@contextlib.contextmanager
+def _ending(writer: RunWriter) -> Iterator[None]:
+    """Write down why a run did not begin."""
     try:
-        segment = job.Segment(_segments(run) + 1, step, state, order.weights)
-        return _begin(order, order.recipe, place, writer, segment, go_on)
-    finally:
-        writer.close()
+        yield
+    except TrainingError as error:
+        writer.end(run_folder.FAILED, error=str(error))
+        raise
+    except OSError as error:
+        reason = f"{error.filename or writer.run.folder} cannot be used: {error.strerror or error}."
+        message = f"{reason} Free space there, allow writing to it, or see whether its disk is still connected."
+        writer.end(run_folder.FAILED, error=message)
+        raise TrainingError(message) from error
+    except BaseException:  # go_on said that the user cancelled
+        writer.end(run_folder.CANCELLED)
+        raise
 
 
 def join(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
@@ -228,7 +309,7 @@ def join(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> tu
     """
     if place.processes.is_first:
         return run, resume(run, place, go_on)
-    order = Order.read(run)
+    order = Order.read(run, place.models)
     saved = last_state(run)
     if saved is None:
         raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
@@ -241,15 +322,17 @@ def join(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> tu
 def last_state(run: Run) -> tuple[Path, int] | None:
     """The newest whole state and its step; a state that is still being written has another name."""
     for folder in sorted((run.folder / STATE).glob("step*"), reverse=True):
-        try:
-            return folder, int(json.loads((folder / "progress.json").read_text(encoding="utf-8"))["step"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
+        with contextlib.suppress(OSError, JsonError):
+            step = field(strict_json.read_object(folder / "progress.json"), "step", int)
+            if step >= 0:
+                return folder, step
     return None
 
 
-def _segments(run: Run) -> int:
-    return sum(event["event"] == run_folder.STARTED for event in run.events())
+def _next_segment(run: Run) -> int:
+    """One more than there were: a number whose folder was never begun."""
+    begun = [int(path.name[4:]) for path in run.folder.glob("job-*") if path.name[4:].isdecimal()]
+    return max(begun, default=0) + 1
 
 
 def _begin(
@@ -303,7 +386,10 @@ def _begin(
     folder = run.folder / f"job-{segment.number}"
     text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
     try:
+        folder.mkdir()  # fails where another machine, on a file system without locks, was first
         job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
+    except FileExistsError:
+        raise TrainingError(f"{run.name} is being resumed by somebody else at this moment.") from None
     except OSError as error:
         raise TrainingError(
             f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
@@ -394,11 +480,11 @@ def trained_sizes(order: Order, settings: SdSettings) -> list[tuple[int, int]]:
 
 def status_line(event: Mapping[str, Any]) -> str:
     """A step in one line."""
-    left = time.strftime("%H:%M:%S", time.gmtime(event["seconds_left"]))
-    return (
-        f"step {event['step']} of {event['steps']}, loss {event['smoothed']:.4f}, {event['seconds_per_step']:.2f} s a step, "
-        f"{left} left, {event['memory']:.1f} GB"
-    )
+    told = {name: value for name, value in event.items() if value is not None}  # None: not finite, or never told
+    loss, pace, memory = (told.get(name, math.nan) for name in ("smoothed", "seconds_per_step", "memory"))
+    seconds = told.get("seconds_left", 0.0)
+    left = time.strftime("%H:%M:%S", time.gmtime(seconds)) if 0 <= seconds < 86_400 else f"{seconds / 86_400:.1f} days"
+    return f"step {event['step']} of {told.get('steps', '?')}, loss {loss:.4f}, {pace:.2f} s a step, {left} left, {memory:.1f} GB"
 
 
 def _caches_in_use(runs: Path) -> Iterator[Path]:
@@ -406,8 +492,8 @@ def _caches_in_use(runs: Path) -> Iterator[Path]:
     for path in runs.glob(f"*/{supervise.RECORD}"):
         if supervise.find(path.parent):
             for described in path.parent.glob("job-*/job.json"):
-                with contextlib.suppress(OSError, ValueError, KeyError):  # being written, or an older version's
-                    yield Path(json.loads(described.read_text(encoding="utf-8"))["cache"])
+                with contextlib.suppress(OSError, JsonError):  # being written, or an older version's
+                    yield Path(field(strict_json.read_object(described), "cache", str))
 
 
 def trained_recipe(order: Order) -> Recipe:
@@ -504,16 +590,15 @@ class EventTail:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                lines = file.readlines()
+                while line := file.readline(run_folder.LONGEST_EVENT + 1):
+                    if not line.endswith(b"\n") and len(line) <= run_folder.LONGEST_EVENT:
+                        return  # it is still being written
+                    self._offset += len(line)
+                    event = parse_event(line)
+                    if event is not None:
+                        yield event
         except OSError:
             return
-        for line in lines:
-            if not line.endswith(b"\n"):
-                return
-            self._offset += len(line)
-            event = parse_event(line.decode("utf-8", errors="replace"))
-            if event is not None:
-                yield event
 
 
 def watch(
@@ -553,7 +638,8 @@ def stop(
         patience: seconds until time is up; by default as many as `stopping.patience` finds for this run, now and as it
             goes on.
     """
-    supervise.request(run.folder, "stop")
+    with contextlib.suppress(TrainingError):  # a disk that is full or gone: then it is ended when time is up
+        supervise.request(run.folder, "stop")
     asked = time.monotonic()
     tail, events = EventTail(run), list[dict[str, Any]]()
     allowed = patience
@@ -587,41 +673,84 @@ def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = Fa
     """
     if not run.folder.is_dir():
         return Outcome(run_folder.FAILED, None, f"The run's folder {run.folder} is gone, and with it what was trained.")
-    with exclusive(run.folder, lambda: None):  # the node, its watcher and a second ComfyUI may all come to this at once
+    # the node, its watcher and a second ComfyUI may all come to this at once
+    with claims.deciding(run.folder, patience=600.0):
+        if supervise.find(run.folder) is not None:
+            return Outcome(
+                run_folder.STARTED, None, f"{run.name} goes on: it was resumed, or its process cannot be ended."
+            )
+        supervise.kill(run.folder)  # children that it left behind
         return _settle(run, loras, code, stopped)
 
 
+def settle_soon(run: Run, loras: Path, code: int | None = None, *, stopped: bool = False) -> Outcome:
+    """As `settle`; where the disk refuses, it is tried again in the background until there is space.
+
+    Raises:
+        TrainingError: where the disk refuses.
+    """
+    try:
+        return settle(run, loras, code, stopped=stopped)
+    except TrainingError:
+        threading.Thread(
+            target=settle_at_last, args=(run, loras, code, stopped), name=f"incontext-lora {run.name}", daemon=True
+        ).start()
+        raise
+
+
+def settle_at_last(run: Run, loras: Path, code: int | None, stopped: bool) -> None:
+    """Settle a run, however long its disk refuses."""
+    while True:
+        try:
+            settle(run, loras, code, stopped=stopped)
+            return
+        except TrainingError:
+            time.sleep(run_folder.AGAIN)
+
+
 def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
-    events = list(run.events())
-    if run.state in run_folder.ENDS:
-        last = next(event for event in reversed(events) if event["event"] in run_folder.ENDS)
+    last = next((event for event in reversed(run.last_events()) if event["event"] in _DECIDED), {})
+    if last.get("event") in run_folder.ENDS:
         lora = Path(last["path"]) if last.get("path") else None
-        return Outcome(run.state, lora, last.get("error", ""))
-    began = max((i for i, event in enumerate(events) if event["event"] == run_folder.STARTED), default=0)
-    segment = events[began:]
-    said = next((event for event in reversed(segment) if event["event"] == ENDED), {})
-    phase = next((event["phase"] for event in reversed(segment) if event["event"] == run_folder.PHASE), "")
-    step = next((event["step"] for event in reversed(segment) if event["event"] == run_folder.STEP), 0)
+        return Outcome(last["event"], lora, last.get("error", ""))
+    said, phase, step, helped = {}, "", 0, False
+    for event in run.events():
+        kind = event["event"]
+        if kind == run_folder.STARTED:
+            said, phase, step, helped = {}, "", 0, bool(event.get("machine_rank"))
+        elif kind == ENDED:
+            said = event
+        elif kind == run_folder.PHASE:
+            phase = event.get("phase", "")
+        elif kind == run_folder.STEP:
+            step = event["step"]
     lines = supervise.tail(run.folder)
     writer = RunWriter(run)
     try:
-        if segment[:1] and segment[0].get("machine_rank") and code in (None, 0):
+        if helped and code in (None, 0):
             words = "This machine has helped; the LoRA, or the state to resume from, is on the first machine."
             return _note(writer, Outcome(run_folder.FINISHED, None, words))
-        if said.get("outcome") == "trained" and code in (None, 0):
+        # a full disk may have taken the trainer's last words, but not the LoRA that was there before
+        trained = said.get("outcome") == "trained" or (not said and not stopped and _has_final(run))
+        if trained and code in (None, 0, *_KILLED):
             try:
                 path = publish(run, loras)
             except (LoraError, TrainingError) as error:
+                if isinstance(error.__cause__, OSError) and _has_final(run):
+                    raise TrainingError(
+                        str(error)
+                    ) from error  # not the LoRA's fault: once there is space, it is put there
                 message = f"The trainer ended without an error, but its LoRA cannot be used. {error}"
                 return _note(writer, Outcome(run_folder.FAILED, None, message))
+            result = _note(writer, Outcome(run_folder.FINISHED, path))
             shutil.rmtree(run.folder / STATE, ignore_errors=True)
-            return _note(writer, Outcome(run_folder.FINISHED, path))
+            return result
         if stopped or said.get("outcome") == "stopped":
             saved = last_state(run)
             words = f"Stopped at step {step}." if step else "Stopped before the first step."
             words += f" Resume it from step {saved[1]}." if saved else ""
             return _note(writer, Outcome(run_folder.CANCELLED, None, words))
-        if said.get("outcome") == "failed" or code not in (None, 0, -9, 137):
+        if said.get("outcome") == "failed" or code not in (None, 0, *_KILLED):
             message = outcome.failure(said.get("phase") or phase, said.get("error", ""), code, lines)
             return _note(writer, Outcome(run_folder.FAILED, None, message))
         if code == 0:
@@ -634,6 +763,26 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
         return _note(writer, Outcome(run_folder.INTERRUPTED, None, message))
     finally:
         writer.close()
+
+
+def _final(run: Run) -> Path:
+    """Where the LoRA of a whole training is.
+
+    Raises:
+        TrainingError: where run.json does not say how many steps it has.
+    """
+    try:
+        steps = field(field(run.about, "settings", dict), "steps", int)
+    except JsonError as error:
+        raise TrainingError(f"The run.json of {run.name} cannot be used: {error}.") from None
+    return run.folder / "checkpoints" / f"{job.checkpoint_name(run.name, steps)}.safetensors"
+
+
+def _has_final(run: Run) -> bool:
+    try:
+        return is_lora(read_header(_final(run)).tensors)
+    except (LoraError, TrainingError):
+        return False
 
 
 def _note(writer: RunWriter, result: Outcome) -> Outcome:
@@ -653,13 +802,16 @@ def publish(run: Run, loras: Path) -> Path:
     """
     from safetensors.torch import load_file
 
-    about = run.about
-    file = run.folder / "checkpoints" / f"{job.checkpoint_name(run.name, about['settings']['steps'])}.safetensors"
+    file = _final(run)
     header = read_header(file)
-    check_keys(header, architecture(about["architecture"]), file.name)
-    recipe = Recipe.from_json(about["recipe"])
+    about = run.about
+    try:
+        family, recipe = architecture(field(about, "architecture", str)), field(about, "recipe", dict)
+    except JsonError as error:
+        raise TrainingError(f"The run.json of {run.name} cannot be used: {error}.") from None
+    check_keys(header, family, file.name)
     remarks = {name: value for name, value in header.metadata.items() if name != METADATA_KEY}
-    return save_new(loras, run.name, load_file(str(file)), recipe, remarks)
+    return save_new(loras, run.name, load_file(str(file)), Recipe.from_json(recipe), remarks, once=True)
 
 
 def check_keys(header: Header, family: Architecture, name: str) -> None:
@@ -684,5 +836,6 @@ def sweep(runs: Path, loras: Path) -> list[tuple[Run, Outcome]]:
             and supervise.find(folder) is None
             and not supervise.on_other_machine(folder)
         ):
-            settled.append((run, settle(run, loras)))
+            with contextlib.suppress(TrainingError):  # its disk is full or gone; the others are settled
+                settled.append((run, settle_soon(run, loras)))
     return settled

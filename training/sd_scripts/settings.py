@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
+
+# far more than anyone trains with, and less than would fill a disk or never end
+_MOST = {
+    "steps": 1_000_000,
+    "batch_size": 1024,
+    "gradient_accumulation": 1024,
+    "rank": 1024,
+    "warmup_steps": 1_000_000,
+    "samples": 100,
+    "validation_sets": 10_000,
+    "seed": (1 << 63) - 1,
+}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
 class Optimiser(Enum):
@@ -111,6 +125,14 @@ class SdSettings:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            value, expected = getattr(self, each.name), type(each.default)
+            if expected is float and type(value) is int:
+                continue
+            self._require(each.name, type(value) is expected, _WORDS.get(expected, f"one of {expected.__name__}"))
+            self._require(each.name, expected is not float or math.isfinite(value), "finite")
+        for name, most in _MOST.items():
+            self._require(name, getattr(self, name) <= most, f"at most {most}")
         for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in (
@@ -136,7 +158,7 @@ class SdSettings:
     def _require(self, name: str, holds: bool, expected: str) -> None:
         if not holds:
             raise TrainingError(
-                f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)}; it must be {expected}."
+                f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)!r}; it must be {expected}."
             )
 
     def on_cpu(self) -> SdSettings:

@@ -22,8 +22,9 @@ from typing import Any
 
 import psutil
 
+from ...incontext import strict_json
 from ...incontext.errors import TrainingError
-from ..run_folder import write_atomically
+from ..run_folder import write_atomically, written
 from .environment import Trainer
 from .process import birth, start_detached
 from .processes import Processes
@@ -121,24 +122,36 @@ def without_detours(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, with its output in the run's folder, and note who it is."""
-    (run / REQUESTS).mkdir(exist_ok=True)
-    for name in WISHES:
-        (run / REQUESTS / name).unlink(missing_ok=True)
-    with (run / OUTPUT).open("ab") as output:
+    with written(run):
+        (run / REQUESTS).mkdir(exist_ok=True)
+        for name in WISHES:
+            (run / REQUESTS / name).unlink(missing_ok=True)
+        output = (run / OUTPUT).open("ab")
+    with output:
         try:
             process = start_detached(what.arguments, what.folder, what.environment, output)
         except OSError as error:
             raise TrainingError(
                 f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
             ) from error
-    note(run, process.pid, cards=what.cards)
+    try:
+        note(run, process.pid, cards=what.cards)
+    except BaseException:  # a process that nobody could find again
+        process.kill()
+        process.wait()
+        raise
     return process
 
 
 def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None = None) -> None:
-    """Write down which process it is, so that `find` knows it again, and on which graphics cards it trains."""
+    """Write down which process it is, so that `find` knows it again, and on which graphics cards it trains.
+
+    Raises:
+        TrainingError: where the disk refuses.
+    """
     on_cards = {} if cards is None else {"cards": list(cards)}
-    write_atomically(run / record, json.dumps({**_identity(pid), **on_cards}) + "\n")
+    with written(run):
+        write_atomically(run / record, json.dumps({**_identity(pid), **on_cards}) + "\n")
 
 
 def _identity(pid: int) -> dict[str, Any]:
@@ -151,14 +164,14 @@ def _identity(pid: int) -> dict[str, Any]:
 def find(run: Path, record: str = RECORD) -> psutil.Process | None:
     """The run's process, if it is still that one and still runs."""
     try:
-        noted = json.loads((run / record).read_text(encoding="utf-8"))
-        process = psutil.Process(int(noted["pid"]))
+        noted = strict_json.read_object(run / record)
+        process = psutil.Process(strict_json.field(noted, "pid", int))
         if "birth" in noted:
             same = bool(noted["birth"]) and noted["birth"] == birth(process.pid)
         else:
-            same = abs(process.create_time() - noted["created"]) < 1.0
+            same = abs(process.create_time() - strict_json.field(noted, "created", float)) < 1.0
         lives = process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+    except (OSError, OverflowError, strict_json.JsonError, psutil.Error, ValueError):
         return None
     return process if same and lives else None
 
@@ -166,10 +179,10 @@ def find(run: Path, record: str = RECORD) -> psutil.Process | None:
 def on_other_machine(run: Path) -> str:
     """Name of the machine that runs it; empty where it is this one, or nobody knows."""
     try:
-        machine = json.loads((run / RECORD).read_text(encoding="utf-8"))["machine"]
-    except (OSError, ValueError, KeyError, TypeError):
+        machine = strict_json.field(strict_json.read_object(run / RECORD), "machine", str)
+    except (OSError, strict_json.JsonError):
         return ""
-    return "" if machine == platform.node() else str(machine)
+    return "" if machine == platform.node() else machine
 
 
 def last_lines(path: Path, lines: int) -> list[str]:
@@ -189,10 +202,14 @@ def _last_text(path: Path) -> str:
 
 
 def request(run: Path, what: str) -> None:
-    """Ask the trainer to ``stop``, ``save`` or ``sample`` after its present step."""
-    folder = run / REQUESTS
-    folder.mkdir(exist_ok=True)
-    (folder / what).touch()
+    """Ask the trainer to ``stop``, ``save`` or ``sample`` after its present step.
+
+    Raises:
+        TrainingError: where the run's folder cannot be written.
+    """
+    with written(run):
+        (run / REQUESTS).mkdir(exist_ok=True)
+        (run / REQUESTS / what).touch()
 
 
 def requested(run: Path) -> frozenset[str]:

@@ -90,7 +90,7 @@ export class Head {
     this.bar.firstChild.style.width = `${100 * Math.min(1, share)}%`;
     this.bar.className = `incontext-bar incontext-${run.state}`;
     const message = desk.isAnswering ? (run.state === "running" ? notes.join("\n") : run.error || run.lora) : words.noAnswer;
-    this.message.element.classList.toggle("incontext-problem", run.state === "failed" || !desk.isAnswering);
+    this.message.element.classList.toggle("incontext-problem", ["failed", "damaged"].includes(run.state) || !desk.isAnswering);
     this.message.draw(message, () => [message]);
     const actions = actionsOf(run, desk.stopping.has(run.name));
     this.buttons.draw([run.name, actions], () => actions.map((what) => this.#button(run.name, what)));
