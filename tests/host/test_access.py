@@ -108,7 +108,9 @@ def test_who_can_stop_a_training(client: Client, run: Path, headers: dict[str, s
     assert stop(client, run, **headers) == status
 
 
-@pytest.mark.parametrize("path", ["caption", "parse_caption", "runs/x/ask", "runs/x/resume", "runs/x/use", "trainer"])
+@pytest.mark.parametrize(
+    "path", ["caption", "parse_caption", "runs/x/ask", "runs/x/resume", "runs/x/use", "trainer", "trainer/processes"]
+)
 def test_every_post_is_guarded(client: Client, path: str) -> None:
     assert client.send(path, b"{}", Content_Type="text/plain")[0] == 415
     assert client.send(path, b"{}", Content_Type=JSON, Origin="null")[0] == 403
@@ -121,7 +123,7 @@ def test_no_post_of_the_pack_is_without_a_guard(host: HostPack) -> None:
 
     ours = [r for r in host.prompt_server.routes if isinstance(r, web.RouteDef) and "/incontext_lora/" in r.path]
     assert {r.method for r in ours} == {"GET", "POST"}
-    assert len([r for r in ours if r.method == "POST"]) == 6, "name the new one in the test above"
+    assert len([r for r in ours if r.method == "POST"]) == 7, "name the new one in the test above"
 
 
 def test_a_host_can_be_allowed(client: Client, run: Path, host: HostPack, monkeypatch: pytest.MonkeyPatch) -> None:
