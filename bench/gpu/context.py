@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "INCONTEXT_LORA_GPU_BENCH"
+# panels given of 3, and how: what is sampled
+SAMPLED = ((0, "keep clean"), (1, "keep clean"), (2, "keep clean"), (1, "isolate"), (2, "isolate"))
 
 
 @dataclass(frozen=True)

@@ -202,8 +202,10 @@ def figures(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
         found.append(Figure.of("gpu.left", [max(left)], "GB", "<= 0.2", "allocated after everything was unloaded"))
     for one in answers(results, "sampling"):
         if one["seconds"]:
-            detail = f"FLUX.1 bf16, 1.57 MP, given panels kept clean, peak {one['peak']:.1f} GB"
-            found.append(Figure.of(f"gpu.sample_seconds_{one['given']}_of_3", one["seconds"], "s", "", detail))
+            isolated = one["kept"] == "isolate"
+            detail = f"FLUX.1 bf16, 1.57 MP, given panels: {one['kept']}, peak {one['peak']:.1f} GB"
+            name = f"gpu.sample_seconds_{one['given']}_of_3{'_isolated' * isolated}"
+            found.append(Figure.of(name, one["seconds"], "s", "", detail))
     for one in answers(results, "throughput"):
         bare, ours = _mean(one["bare"]), [_mean(seconds) for seconds in one["ours"]]
         detail = (

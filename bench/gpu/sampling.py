@@ -1,4 +1,4 @@
-"""Sampling with 0, 1 and 2 of 3 panels given, through Condition Panels: seconds per step."""
+"""Sampling with 0, 1 and 2 of 3 panels given, kept clean or isolated, through Condition Panels: seconds per step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from . import card, host, pictures
-from .context import Context
+from .context import SAMPLED, Context
 
 STEPS = 5  # the first warms up
 
@@ -23,16 +23,16 @@ def main() -> None:
     with torch.inference_mode():
         tokens = clip.tokenize("Three panels of one story.")
         positive = clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": 3.5})
-    for given in (0, 1, 2):
+    for given, kept in SAMPLED:
         peaks = card.Peaks()
-        seconds = sample(model, vae, positive, layout, given)
+        seconds = sample(model, vae, positive, layout, given, kept)
         peaks.note()
-        context.answer(figure="sampling", given=given, seconds=seconds, peak=peaks.largest[1])
+        context.answer(figure="sampling", given=given, kept=kept, seconds=seconds, peak=peaks.largest[1])
     host.free()
     context.answer(figure="freed", precision="sampling", left=host.allocated())
 
 
-def sample(model: Any, vae: Any, positive: list, layout: Any, given: int) -> list[float]:
+def sample(model: Any, vae: Any, positive: list, layout: Any, given: int, kept: str) -> list[float]:
     """Seconds of each step but the first."""
     import torch
 
@@ -51,7 +51,7 @@ def sample(model: Any, vae: Any, positive: list, layout: Any, given: int) -> lis
         vae=vae,
         canvas=canvas.canvas,
         mask=canvas.mask,
-        given_panels="keep clean",
+        given_panels=kept,
         layout=layout,
     )
     core = importlib.import_module("comfy.sample")

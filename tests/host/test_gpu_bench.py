@@ -33,8 +33,8 @@ def test_parts_run(comfyui: Path, tmp_path: Path) -> None:
     (partial,) = (one for one in found if one["figure"] == "partial")
     assert partial["cosine"] > 0.999
     assert partial["zero"] == 0
-    assert [one["given"] for one in found if one["figure"] == "sampling"] == [0, 1, 2]
-    for name in ("gpu.step_seconds_bf16_2_32", "gpu.partial_cosine", "gpu.sample_seconds_2_of_3"):
+    assert [one["given"] for one in found if one["figure"] == "sampling"] == [0, 1, 2, 1, 2]
+    for name in ("gpu.step_seconds_bf16_2_32", "gpu.partial_cosine", "gpu.sample_seconds_2_of_3_isolated"):
         assert name in answer.stdout
 
 
