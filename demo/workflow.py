@@ -250,10 +250,15 @@ def _widget_values(node: Mapping[str, Any], info: Mapping[str, Any]) -> dict[str
 def _by_name(
     node: Mapping[str, Any], saved: Sequence[Any], widgets: Sequence[_Widget], info: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The values of the saved list by their widgets' names; exactly as many as there are widgets."""
+    """The values of the saved list by their widgets' names.
+
+    There are exactly as many as there are widgets, but for optional ones at the end: they came after the workflow was saved.
+    """
     places: list[str | None] = []
     for widget in widgets:
         places += [widget.name, None] if widget.controlled else [widget.name]
+    while len(saved) < len(places) and places[-1] in info["input"].get("optional", {}):
+        places.pop()
     # the upload button behind a file's choice is saved by some versions of the interface
     if len(saved) == len(places) + 1 and _has_upload_button(info):
         places.append(None)

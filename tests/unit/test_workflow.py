@@ -74,6 +74,13 @@ def test_inputs_that_are_forced_to_be_connections_have_no_widget() -> None:
     assert to_prompt(workflow(node(1, "Joined", ["text"])), info)["1"]["inputs"] == {"b": "text"}
 
 
+def test_optional_widgets_may_have_come_after_the_workflow_was_saved() -> None:
+    info = {"Grown": {"input": {"required": {"a": ["INT", {}]}, "optional": {"b": ["INT", {}], "c": ["INT", {}]}}}}
+    assert to_prompt(workflow(node(1, "Grown", [7, 8])), info)["1"]["inputs"] == {"a": 7, "b": 8}
+    with pytest.raises(WorkflowError, match="has 0 saved values, expected 1"):
+        to_prompt(workflow(node(1, "Grown", [])), info)
+
+
 def test_a_list_as_value_is_not_mistaken_for_a_connection() -> None:
     info = {"Many": {"input": {"required": {"which": ["COMBO", {"options": ["a", "b"], "multiselect": True}]}}}}
     assert to_prompt(workflow(node(1, "Many", [["a", "b"]])), info)["1"]["inputs"] == {
