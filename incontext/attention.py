@@ -52,12 +52,12 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenGroups:
-    """The tokens of a sequence that attends to itself, told apart.
+    """Queries and keys of an attention, told apart.
 
     Attributes:
-        painted: int64 [p], tokens that are painted.
-        others: int64 [tokens − p].
-        key_bias: float32 [tokens], what painted queries add to their logits; 0 except for given keys.
+        painted: int64 [p], queries of painted tokens.
+        others: int64 [queries − p].
+        key_bias: float32 [keys], what painted queries add to their logits; 0 except for given keys.
         visible: int64 [v], the keys that painted queries see; None if they see all.
     """
 

@@ -24,6 +24,7 @@ from ..incontext.attention import (
 )
 from ..incontext.errors import PanelError
 from ..incontext.layout import Box
+from .isolation import patch_side
 
 # in transformer_options
 _PICTURE = "incontext_picture"  # for one evaluation of all conditions: where each looks
@@ -90,7 +91,7 @@ def attend_to_references(
     patched.add_wrapper_with_key(wrappers.APPLY_MODEL, _NAME, _Remember(first, last))
     options = patched.model_options["transformer_options"]
     options["optimized_attention_override"] = ReferenceAttention(
-        mask[:1].cpu(), _patch_size(base.diffusion_model), strength, options.get("optimized_attention_override")
+        mask[:1].cpu(), patch_side(base.diffusion_model), strength, options.get("optimized_attention_override")
     )
     return patched
 
@@ -215,7 +216,7 @@ class _Remember:
 
     @staticmethod
     def _parts(base: Any, x: Tensor, options: dict[str, Any], kwargs: dict[str, Any]) -> tuple[_Part, ...]:
-        patch = _patch_size(base.diffusion_model)
+        patch = patch_side(base.diffusion_model)
         references = sum(
             math.ceil(latent.shape[-2] / patch) * math.ceil(latent.shape[-1] / patch)
             for latent in kwargs.get("ref_latents") or []
@@ -229,7 +230,3 @@ class _Remember:
             _Part(picture.rows, picture.columns, picture.areas.get(uuid), grid)
             for uuid in options.get("uuids", (None,))
         )
-
-
-def _patch_size(transformer: torch.nn.Module) -> int:
-    return int(transformer.patch_size)  # pyright: ignore[reportArgumentType]

@@ -21,7 +21,7 @@ from ..incontext.recipe import Recipe
 from . import types
 from .host import send_text
 from .isolated_sampling import isolate_references
-from .isolation import supports_isolation
+from .isolation import patch_side, supports_isolation
 
 CATEGORY = "in-context lora/references"
 EDIT_BASES = ("kontext", "qwen-image-edit", "qwen image edit", "omnigen2")  # as recipes name them
@@ -388,10 +388,7 @@ def given_parts(canvas: Tensor, mask: Tensor, layout: PanelLayout | None) -> lis
 
 def grid_step(model: Any, vae: Any) -> int:
     """Pixels per token of a model: those of a latent pixel, times the latent pixels of a patch."""
-    transformer = model.model.diffusion_model
-    # Cosmos calls it by another name; a UNet has none
-    patch = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", None) or 1
-    return int(vae.spacial_compression_encode()) * int(patch if isinstance(patch, int) else patch[-1])
+    return int(vae.spacial_compression_encode()) * patch_side(model.model.diffusion_model)
 
 
 def extension(canvas: Tensor, step: int) -> list[str]:
