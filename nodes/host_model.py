@@ -34,7 +34,7 @@ from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
 from ..training.flow import velocity
 from ..training.memory import BlockSize, step_memory
-from ..training.settings import Precision, TrainSettings
+from ..training.settings import Precision, ReferenceKind, TrainSettings
 from .gradients import assign, differentiable
 from .isolation import OVERRIDE, Pass, Selection, choosing, patch_side, picture_tokens, supports_isolation
 
@@ -93,16 +93,18 @@ class HostModel:
         self, latents: Sequence[Tensor], conditions: Sequence[Condition], trained: int, settings: TrainSettings
     ) -> int:
         """Bytes that a training step needs beside the model's weights, for the largest of these sets."""
-        pixels = max(latent[0].numel() for latent in latents)
+        picture = max(latent[0].numel() for latent in latents) // patch_side(self.transformer) ** 2
+        isolated = settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
         text = max((_text_tokens(condition) for condition in conditions), default=0)
         blocks = [size for block in repeated_blocks(self.transformer) if (size := BlockSize.of(block))]
         return step_memory(
             blocks,
-            settings.batch_size * (pixels // patch_side(self.transformer) ** 2 + text),
+            settings.batch_size * (picture + text * (2 if isolated else 1)),  # text takes part in both passes
             value_bytes=self.compute_dtype(settings.precision).itemsize,
             checkpointing=settings.gradient_checkpointing,
             trained=trained,
             averaged=settings.ema > 0,
+            recorded=settings.batch_size * picture if isolated else 0,
         )
 
     @property

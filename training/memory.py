@@ -49,6 +49,7 @@ def step_memory(
     checkpointing: bool,
     trained: int,
     averaged: bool = False,
+    recorded: int = 0,
 ) -> int:
     """Bytes that a step needs at its peak, beside the model's own weights.
 
@@ -61,8 +62,10 @@ def step_memory(
         value_bytes: of one value in the precision that the model computes in.
         trained: number of values in the LoRA.
         averaged: a moving average is kept.
+        recorded: tokens of isolated references, whose keys and values are kept for all blocks, with their gradients.
     """
     inside = [int(COPIES * block.features * tokens * value_bytes) + block.weights * value_bytes for block in blocks]
     between = sum(block.width * tokens * value_bytes for block in blocks)
+    kept = 2 * 2 * sum(block.width for block in blocks) * recorded * value_bytes
     activations = between + max(inside, default=0) if checkpointing else sum(inside)
-    return activations + trained * (BYTES_PER_TRAINED_VALUE + (BYTES_PER_AVERAGED_VALUE if averaged else 0))
+    return activations + kept + trained * (BYTES_PER_TRAINED_VALUE + (BYTES_PER_AVERAGED_VALUE if averaged else 0))

@@ -90,6 +90,19 @@ def claims(results: Results) -> list[tuple[str, str]]:
     for given, kept in SAMPLED:
         value = f"{sampled[given, kept]:.3f} s" if (given, kept) in sampled else UNKNOWN
         rows.append((f"A sampling step at 1.57 MP with {given} of 3 panels given, {kept}", value))
+    isolated = next(iter(answers(results, "isolated")), None)
+    rows.append(
+        (
+            "The same step with isolated references kept in main memory",
+            f"{median(isolated['in_memory_seconds']):.3f} s" if isolated else UNKNOWN,
+        )
+    )
+    rows.append(
+        (
+            "Latents with references computed once against at every step, largest relative difference",
+            f"{isolated['each_step_difference']:.1e}" if isolated else UNKNOWN,
+        )
+    )
     ratio = UNKNOWN
     if throughput:
         ours = [sum(one) / len(one) for one in throughput["ours"]]

@@ -206,6 +206,25 @@ def figures(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
             detail = f"FLUX.1 bf16, 1.57 MP, given panels: {one['kept']}, peak {one['peak']:.1f} GB"
             name = f"gpu.sample_seconds_{one['given']}_of_3{'_isolated' * isolated}"
             found.append(Figure.of(name, one["seconds"], "s", "", detail))
+    for one in answers(results, "isolated"):
+        detail = "FLUX.1 bf16, 1.57 MP, 2 of 3 given, isolated"
+        found.append(
+            Figure.of(
+                "gpu.isolated_difference",
+                [one["each_step_difference"]],
+                "relative",
+                "",
+                f"{detail}; computed once against at each step",
+            )
+        )
+        found.append(
+            Figure.of(
+                "gpu.isolated_in_memory_seconds", one["in_memory_seconds"], "s", "", f"{detail}; kept in main memory"
+            )
+        )
+        found.append(
+            Figure.of("gpu.isolated_in_memory_difference", [one["in_memory_difference"]], "relative", "<= 0", detail)
+        )
     for one in answers(results, "throughput"):
         bare, ours = _mean(one["bare"]), [_mean(seconds) for seconds in one["ours"]]
         detail = (

@@ -34,3 +34,7 @@ def test_it_grows_with_tokens_and_with_precision(values: dict[str, int], times: 
 def test_the_lora_brings_its_gradients_moments_and_average() -> None:
     assert memory(trained=1000) - memory() == 16_000
     assert memory(trained=1000, averaged=True) - memory() == 24_000
+
+
+def test_isolated_references_keep_keys_and_values_of_every_block_with_their_gradients() -> None:
+    assert memory(recorded=4096) - memory() == 4096 * 57 * 3072 * 2 * 4
