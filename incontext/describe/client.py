@@ -6,9 +6,11 @@ the machine are sent, and the key stays with the server it is for.
 
 from __future__ import annotations
 
+import functools
 import http.client
 import json
 import queue
+import re
 import socket
 import threading
 import time
@@ -19,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from .. import strict_json
 from ..errors import VisionError
 from .answer import AnswerError
 from .options import Settings
@@ -32,8 +35,10 @@ _LARGEST = 4 << 20  # bytes of an answer
 _POLL = 0.1  # seconds
 _CONNECTING = 15.0  # seconds
 _LISTING = 10.0  # seconds for asking which models there are
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+ -]{0,199}")  # how servers name models
 _AGAIN = frozenset({429, 500, 502, 503, 504, 529})
 _SHOWN = 300  # characters of a server's own words
+_READ = 20_000  # characters of them that are looked at
 
 
 class ServerError(VisionError):
@@ -76,6 +81,13 @@ def complete(
     """
     if not settings.model.strip():
         raise ServerError("No model is named. Write the name of a model that reads pictures.", hopeless=True)
+    if not _MODEL.fullmatch(settings.model.strip()) or _without_key(server, settings.model) != settings.model:
+        # not the text itself: it may hold a key
+        raise ServerError(
+            "This is no name of a model. It has at most 200 letters, digits and . _ - / : @ + characters, such as "
+            "qwen2.5vl:7b; keys do not belong into it.",
+            hopeless=True,
+        )
     body = {
         "model": settings.model.strip(),
         "messages": list(messages),
@@ -138,6 +150,8 @@ def _exchange(
         OSError, http.client.HTTPException: where there is no whole response.
     """
     connection, target, headers = _connection(server, server.path + path, timeout)
+    if server.is_localhost:  # whatever a name server says of it
+        connection._create_connection = _to_this_machine  # type: ignore[attr-defined]
     outcome: queue.SimpleQueue[_Response | Exception] = queue.SimpleQueue()
     sockets: list[socket.socket] = []
     given_up = threading.Event()
@@ -206,6 +220,20 @@ def _connect(connection: http.client.HTTPConnection, timeout: float) -> None:
     except TimeoutError:
         raise OSError(f"no connection within {connection.timeout:g} s") from None
     connection.sock.settimeout(timeout)
+
+
+def _to_this_machine(address: tuple[str, int], *rest: Any) -> socket.socket:
+    """A connection to a port of this machine, as to ``localhost``.
+
+    Raises:
+        OSError: where nobody listens there.
+    """
+    try:
+        return socket.create_connection(("127.0.0.1", address[1]), *rest)
+    except OSError as error:
+        with suppress(OSError):
+            return socket.create_connection(("::1", address[1]), *rest)
+        raise error from None
 
 
 def _proxy(server: Server) -> urllib.parse.SplitResult | None:
@@ -289,9 +317,11 @@ def _refusal(server: Server, settings: Settings, response: _Response, go_on: Cal
 def _which_models(server: Server, go_on: Callable[[], None]) -> str:
     try:
         response = _exchange(server, "GET", "/models", None, _LISTING, go_on)
-        names = [str(model["id"]) for model in json.loads(response.body)["data"]]
+        models = strict_json.parse(response.body)["data"]
+        names = [model["id"] for model in models if isinstance(model["id"], str) and _MODEL.fullmatch(model["id"])]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return ""
+    names = [_without_key(server, name) for name in names]
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return f" Its models: {listed}." if names else " It has no models yet."
 
@@ -311,23 +341,43 @@ def _without_refused(body: dict[str, Any], said: str) -> bool:
 def _words(server: Server, response: _Response) -> str:
     """What the server says about an error, one line without the key."""
     try:
-        data = json.loads(response.body)
-    except (ValueError, RecursionError):
+        data = strict_json.parse(response.body)
+    except strict_json.JsonError:
         text = response.body.decode("utf-8", "replace")
         return "" if "<html" in text.lower() else _clean(server, text)
     for name in ("error", "message", "detail"):
         if isinstance(data, dict) and data.get(name):
             data = data[name]
-    return _clean(server, data if isinstance(data, str) else json.dumps(data))
+    return _clean(server, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))
 
 
 def _clean(server: Server, text: str) -> str:
-    line = " ".join(_without_key(server, text).split())
+    line = " ".join(_without_key(server, text[:_READ]).split())
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def _without_key(server: Server, text: str) -> str:
-    return text.replace(server.key, "(the key)") if server.key else text
+    return _key_pattern(server.key).sub("(the key)", text) if server.key else text
+
+
+@functools.lru_cache(maxsize=8)
+def _key_pattern(key: str) -> re.Pattern[str]:
+    """A key however it is written: as it is, in escapes of JSON, URLs or HTML, or with white space between its characters."""
+
+    def written(character: str) -> str:
+        code = ord(character)
+        ways = (
+            rf"\\{{0,8}}{re.escape(character)}",
+            rf"\\{{1,8}}u00{code:02x}",
+            rf"\\{{1,8}}x{code:02x}",
+            rf"%{code:02x}",
+            rf"&\#0{{0,5}}{code};",
+            rf"&\#x0{{0,5}}{code:x};",
+        )
+        return f"(?:{'|'.join(ways)})"
+
+    between = r"(?:[\s\u00ad\u200b-\u200f\u2060\ufeff]|\\{1,8}[nrt]|\\{1,8}u(?:00ad|200[b-f]|2060|feff|000[9ad]|0020))*"
+    return re.compile(between.join(written(character) for character in key), re.IGNORECASE)
 
 
 # --- the answer -----------------------------------------------------------------------------------------------------
@@ -341,8 +391,8 @@ def _text_of(server: Server, settings: Settings, response: _Response) -> str:
         AnswerError: where it holds no whole answer.
     """
     try:
-        data = json.loads(response.body)
-    except (ValueError, RecursionError):
+        data = strict_json.parse(response.body, odd_names=True)
+    except strict_json.JsonError:
         data = None
     if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
         said = _words(server, response)

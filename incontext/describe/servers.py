@@ -4,19 +4,20 @@ A workflow may come from a stranger, and it names the server. So neither keys no
 
 - a server on this machine may always be asked;
 - any other only where whoever runs ComfyUI has named it, in an environment variable or in a file that no page can read;
-- a key belongs to the server it was named with (scheme, host and port) and goes nowhere else.
+- a key belongs to the address it was named with (scheme, host, port and path, and what is below that path) and goes
+  nowhere else: behind one gateway, another path may be another's.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from .. import strict_json
 from ..errors import VisionError
 
 OLLAMA = "http://127.0.0.1:11434/v1"
@@ -32,6 +33,10 @@ _ADDRESS = re.compile(
     r"(?P<path>(?:/[a-z0-9._~-]+)*)/*",
     re.IGNORECASE,
 )
+
+
+Place = tuple[str, str, int, str]
+"""Scheme, host, port and path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +58,8 @@ class Server:
     source: str = ""
 
     @property
-    def origin(self) -> tuple[str, str, int]:
-        return self.scheme, self.host, self.port
+    def place(self) -> Place:
+        return self.scheme, self.host, self.port, self.path
 
     @property
     def url(self) -> str:
@@ -63,9 +68,14 @@ class Server:
         return f"{self.scheme}://{host}{port}{self.path}"
 
     @property
+    def is_localhost(self) -> bool:
+        """Whether its name stands for this machine, whatever a name server says."""
+        return self.host == "localhost" or self.host.endswith(".localhost")
+
+    @property
     def is_local(self) -> bool:
         """Whether it is on this machine."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
+        if self.is_localhost:
             return True
         try:
             address = ipaddress.ip_address(self.host)
@@ -96,11 +106,13 @@ def address(text: str) -> Server:
             f"This is no address of a vision server. Write it like {OLLAMA}: http or https, the host, perhaps a port, "
             "and the path. Keys and passwords do not belong into it."
         )
+    if any(part in (".", "..") for part in match["path"].split("/")):  # another server may take it for another path
+        raise VisionError(f"This is no address of a vision server: its path has parts of dots. Write it like {OLLAMA}.")
     path = re.sub(r"/chat/completions$", "", match["path"].rstrip("/"), flags=re.IGNORECASE)
     return Server(match["scheme"].lower(), match["host"].lower().strip("[]").rstrip("."), port, path or "/v1")
 
 
-def permitted(base_url: str, named: Mapping[tuple[str, str, int], Named]) -> Server:
+def permitted(base_url: str, named: Mapping[Place, Named]) -> Server:
     """The server of an address, with the key that belongs to it.
 
     Args:
@@ -110,7 +122,7 @@ def permitted(base_url: str, named: Mapping[tuple[str, str, int], Named]) -> Ser
         VisionError: where the address cannot be read, is of another machine that nobody has named, or its key is none.
     """
     asked = address(base_url)
-    known = named.get(asked.origin)
+    known = _known(asked, named)
     if known is None and not asked.is_local:
         raise VisionError(
             f"{asked.url} is not on this machine. Pictures and keys only go to other machines that whoever runs ComfyUI "
@@ -122,8 +134,19 @@ def permitted(base_url: str, named: Mapping[tuple[str, str, int], Named]) -> Ser
     return replace(asked, key=_checked(known.key, known.source), source=known.source)
 
 
-def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[tuple[str, str, int], Named]:
-    """All servers that were named, by scheme, host and port; the file goes before the environment.
+def _known(asked: Server, named: Mapping[Place, Named]) -> Named | None:
+    """What was named for an address: for its very path, or for the longest one that it is below."""
+    *where, path = asked.place
+    while path:
+        known = named.get((*where, path))  # type: ignore[arg-type]
+        if known is not None:
+            return known
+        path = path.rpartition("/")[0]
+    return None
+
+
+def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[Place, Named]:
+    """All servers that were named, by scheme, host, port and path; the file goes before the environment.
 
     Args:
         environment: of the process.
@@ -135,7 +158,7 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
     entries = [(base, key, str(file)) for base, key in (_entries(file) if file else {}).items()]
     if environment.get(BASE):
         entries.append((environment[BASE], environment.get(KEY, ""), KEY))
-    named: dict[tuple[str, str, int], Named] = {}
+    named: dict[Place, Named] = {}
     for base, key, source in entries:
         try:
             server = address(base)
@@ -143,21 +166,21 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
             raise VisionError(
                 f"A server that is named beside {source} has an address of another form. {error}"
             ) from None
-        named.setdefault(server.origin, Named(key, source))
+        named.setdefault(server.place, Named(key, source))
     if environment.get("OPENAI_API_KEY"):
         with suppress(VisionError):  # it is there for other programs too, which read other addresses
             server = address(environment.get("OPENAI_BASE_URL") or _OPENAI)
-            named.setdefault(server.origin, Named(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
+            named.setdefault(server.place, Named(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
     return named
 
 
 def _entries(file: Path) -> dict[str, str]:
     try:
-        data = json.loads(file.read_text(encoding="utf-8-sig"))
+        data = strict_json.read(file)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
+    except (OSError, strict_json.JsonError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no JSON that can be used"  # it may hold a key
         raise VisionError(f"{file} cannot be read: {reason}. Mend it, or remove it.") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data.values()):
         raise VisionError(f'{file} is of another form; it should be {{"{_OPENAI}": "the key, or empty"}}.')

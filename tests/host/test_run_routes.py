@@ -151,13 +151,13 @@ def test_damaged_lines_are_passed_over(client: Client, runs: Path) -> None:
 
 @pytest.mark.parametrize("text", ["{", "[1]", "null", "[" * 100_000, '{"settings": {"steps": 1e999}}', '{"name": NaN}'])
 def test_a_damaged_run_is_listed_as_damaged_and_hides_no_other(client: Client, runs: Path, text: str) -> None:
-    if not (runs / "beside").exists():
-        past_run(runs, "beside")
+    if not (runs / "sound-run").exists():
+        past_run(runs, "sound-run")
     (runs / "broken").mkdir(exist_ok=True)
     (runs / "broken" / "run.json").write_text(text)
     try:
         states = {run["name"]: run["state"] for run in client.get("runs")[1]["runs"]}
-        assert (states["beside"], states["broken"]) == ("finished", "damaged")
+        assert (states["sound-run"], states["broken"]) == ("finished", "damaged")
         status, answer = client.get("runs/broken")
         assert (status, answer["run"]["state"]) == (200, "damaged")
         assert "run.json cannot be" in answer["run"]["error"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -284,6 +286,82 @@ def test_no_message_holds_the_key(status: int) -> None:
 def test_no_answer_holds_the_key() -> None:
     with VisionServer(says(f"your key is {KEY}")) as server:
         assert complete(keyed(server), SETTINGS, QUESTION) == "your key is (the key)"
+
+
+WAYS = {
+    "escaped": "".join(f"\\u{ord(each):04x}" for each in KEY),
+    "escaped twice": "".join(f"\\\\u{ord(each):04X}" for each in KEY),
+    "partly escaped": KEY.replace("-", "\\u002d"),
+    "of a URL": KEY.replace("-", "%2D"),
+    "of HTML": KEY.replace("s", "&#115;"),
+    "split": " ".join([KEY[:9], KEY[9:]]),
+    "on two lines": "\n".join([KEY[:9], KEY[9:]]),
+    "spaced": " ".join(KEY),
+    "shouted": KEY.upper(),
+    "with a space that is not seen": KEY[:5] + "\u200b" + KEY[5:],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_key_is_masked_however_it_is_written(way: str) -> None:
+    written = WAYS[way]
+    for body in (
+        f"no: {written} !",
+        json.dumps({"error": {"message": f"no: {written} !"}}),
+        f'{{"detail": "no: {KEY} !"}}',
+    ):
+        with VisionServer(fails(400, body)) as server, pytest.raises(ServerError) as error:
+            complete(keyed(server), SETTINGS, QUESTION)
+        assert "no: (the key) !" in str(error.value)
+    with VisionServer(says(f"your key is {written}.")) as server:
+        assert complete(keyed(server), SETTINGS, QUESTION) == "your key is (the key)."
+
+
+@pytest.mark.parametrize(
+    "model", [KEY, f"a {KEY}", " ".join([KEY[:9], KEY[9:]]), "a\nb", "x" * 300, "<b>", "\ud800", "-x"]
+)
+def test_a_model_has_the_name_of_one(model: str) -> None:
+    said: list[str] = []
+    with VisionServer(says("hello")) as server, pytest.raises(ServerError, match="no name of a model") as error:
+        complete(keyed(server), replace(SETTINGS, model=model), QUESTION, say=said.append)
+    assert (server.asked, said) == ([], [])
+    assert KEY not in str(error.value)
+
+
+def test_what_a_server_calls_its_models_is_masked_too() -> None:
+    models = (KEY, "good", "<script>", "seeing-model")
+    with VisionServer(fails(404, "no"), models=models) as server, pytest.raises(ServerError) as error:
+        complete(keyed(server), SETTINGS, QUESTION)
+    assert "Its models: (the key), good, seeing-model." in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["\\\\" * 2_000_000, "s " * 1_000_000, " " * 4_000_000, KEY[:-1] * 100_000])
+def test_masking_takes_time_that_grows_with_the_text(text: str) -> None:
+    began = time.process_time()
+    client._without_key(Server("http", "127.0.0.1", 1, "/v1", KEY), text)
+    assert time.process_time() - began < 5
+
+
+def test_names_below_localhost_lead_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a name server says of them: pictures may go to them without being asked."""
+    monkeypatch.setattr(socket, "getaddrinfo", _only_numbers(socket.getaddrinfo))
+    with VisionServer(says("hello")) as server:
+        for name in ("localhost", "models.localhost", "evil.localhost"):
+            url = server.url.replace("127.0.0.1", name)
+            assert complete(address(url), SETTINGS, QUESTION) == "hello"
+    assert {asked.headers["host"].partition(":")[0] for asked in server.questions} == {
+        "localhost",
+        "models.localhost",
+        "evil.localhost",
+    }
+
+
+def _only_numbers(resolve: Any) -> Any:
+    def resolved(host: str, *rest: Any, **more: Any) -> Any:
+        assert not host.endswith("localhost"), "a name server was asked"
+        return resolve(host, *rest, **more)
+
+    return resolved
 
 
 def test_a_refused_key_is_told_by_its_place() -> None:

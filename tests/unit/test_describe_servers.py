@@ -87,6 +87,28 @@ def test_a_key_goes_to_the_server_that_it_was_named_with() -> None:
         permitted("https://api.openai.com/v1", moved)
 
 
+def test_behind_one_gateway_a_key_stays_below_its_path() -> None:
+    named = named_servers({BASE: "https://gateway.example/team-a/v1", KEY: SECRET})
+    for path in ("/team-a/v1", "/team-a/v1/", "/team-a/v1/chat/completions", "/team-a/v1/deeper"):
+        assert permitted(f"https://gateway.example{path}", named).key == SECRET
+    for path in ("", "/v1", "/team-b/v1", "/team-a", "/team-a/v10", "/team-a/v1-of-others", "/TEAM-A/v1"):
+        with pytest.raises(VisionError, match="not on this machine"):
+            permitted(f"https://gateway.example{path}", named)
+    for path in ("/team-a/v1/../../team-b/v1", "/team-a/v1/..", "/team-a/v1/./x"):
+        with pytest.raises(VisionError, match="parts of dots"):
+            permitted(f"https://gateway.example{path}", named)
+    local = named_servers({BASE: "http://127.0.0.1:4000/team-a/v1", KEY: SECRET})
+    assert permitted("http://127.0.0.1:4000/team-a/v1", local).key == SECRET
+    assert permitted("http://127.0.0.1:4000/team-b/v1", local).key == ""
+
+
+def test_of_two_named_paths_the_longer_one_counts(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text(json.dumps({"https://g.example/a": "short", "https://g.example/a/b": "long"}))
+    named = named_servers({}, tmp_path / FILE)
+    assert permitted("https://g.example/a/b/c", named).key == "long"
+    assert permitted("https://g.example/a/c", named).key == "short"
+
+
 def test_a_key_without_a_server_goes_nowhere() -> None:
     assert named_servers({KEY: SECRET}) == {}
     server = permitted("http://127.0.0.1:11434/v1", named_servers({KEY: SECRET}))
