@@ -24,7 +24,7 @@ from ..incontext.attention import (
 )
 from ..incontext.errors import PanelError
 from ..incontext.layout import Box
-from .isolation import patch_side
+from .patches import patch_side
 
 # in transformer_options
 _PICTURE = "incontext_picture"  # for one evaluation of all conditions: where each looks

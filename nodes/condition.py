@@ -21,7 +21,8 @@ from ..incontext.recipe import Recipe
 from . import types
 from .host import send_text
 from .isolated_sampling import isolate_references
-from .isolation import patch_side, supports_isolation
+from .isolation import supports_isolation
+from .patches import patch_side
 
 CATEGORY = "in-context lora/references"
 EDIT_BASES = ("kontext", "qwen-image-edit", "qwen image edit", "omnigen2")  # as recipes name them

@@ -36,7 +36,8 @@ from ..training.flow import velocity
 from ..training.memory import BlockSize, step_memory
 from ..training.settings import Precision, ReferenceKind, TrainSettings
 from .gradients import assign, differentiable
-from .isolation import OVERRIDE, Pass, Selection, choosing, patch_side, picture_tokens, supports_isolation
+from .isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens, supports_isolation
+from .patches import patch_side
 
 PREFIX = "diffusion_model."
 

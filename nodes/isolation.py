@@ -26,6 +26,7 @@ from torch.nn.functional import max_pool2d, pad
 from ..incontext.attention import TokenGroups, grouped_attention
 from ..incontext.errors import PanelError
 from .attention import ReferenceAttention
+from .patches import patch_side
 
 OVERRIDE = "optimized_attention_override"
 
@@ -254,12 +255,6 @@ def picture_tokens(model: Any, given: Tensor) -> Tensor:
     tokens = given_tokens(given, patch_side(transformer))
     multiple = getattr(transformer, "pad_tokens_multiple", None) or 1
     return pad(tokens, (0, -tokens.shape[1] % multiple), value=False)
-
-
-def patch_side(transformer: nn.Module) -> int:
-    """Latent pixels per token along a side; 1 where the model does not say."""
-    size = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", 1)
-    return int(size[-1] if isinstance(size, Sequence) else size)
 
 
 @contextmanager
