@@ -37,11 +37,11 @@ def section(results: Results) -> str:
     lines = [title, "", f"{machine.get('date', '')}; {versions}.", ""]
     lines += ["### Training on the loaded model", "", "One set per step, rank 16, gradient checkpointing.", ""]
     lines += table(
-        ("weights", "canvas", "seconds per step", "peak", "in which phase"),
+        ("weights", "canvas", "references", "seconds per step", "peak", "in which phase"),
         [
-            (weights, f"{megapixels} MP", *step_cells(results, weights, megapixels))
+            (weights, f"{megapixels} MP", references, *step_cells(results, weights, megapixels, references))
             for weights in ("bf16", "e4m3fn")
-            for megapixels in ("1.0", "1.57", "2.32")
+            for megapixels, references in (("1.0", "none"), ("1.57", "none"), ("1.57", "isolated"), ("2.32", "none"))
         ],
     )
     lines += ["", "### Other claims", "", *table(("claim", "measured"), claims(results))]
@@ -59,9 +59,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in cells]
 
 
-def step_cells(results: Results, weights: str, megapixels: str) -> tuple[str, str, str]:
+def step_cells(results: Results, weights: str, megapixels: str, references: str) -> tuple[str, str, str]:
     for one in answers(results, "step"):
-        if (one["precision"], one["megapixels"]) == (weights, megapixels):
+        if (one["precision"], one["megapixels"], one["references"]) == (weights, megapixels, references):
             phase, peak = max(one["peaks"].items(), key=lambda item: item[1], default=("", 0.0))
             if one.get("failed"):
                 return f"fails: {one['failed'].split(':')[0]}", f"{peak:.1f} GB", phase

@@ -17,7 +17,7 @@ FILES = {"bf16": "flux", "e4m3fn": "flux_fp8"}
 SETTINGS: dict[str, Any] = {
     "steps": STEPS, "batch_size": 1, "gradient_accumulation": 1, "learning_rate": 1e-4, "schedule": "constant",
     "warmup_steps": 0, "rank": 16, "alpha": 16.0, "targets": "attention and MLP", "timesteps": "sigmoid",
-    "reference_share": 0.5, "caption_dropout": 0.0, "ema": 0.99, "max_grad_norm": 1.0, "validation_sets": 0,
+    "reference_share": 1.0, "caption_dropout": 0.0, "ema": 0.99, "max_grad_norm": 1.0, "validation_sets": 0,
     "validate_every": 0, "save_every": 0, "sample_every": 0, "precision": "auto", "gradient_checkpointing": True, "seed": 0,
 }  # fmt: skip
 
@@ -45,12 +45,14 @@ def main(precision: str) -> None:
         tell(self, kind, **values)
 
     run_folder.RunWriter.event = event  # type: ignore[method-assign]
-    for megapixels, layout in pictures.canvases(context.tiny).items():
-        measured = {"figure": "step", "precision": precision, "megapixels": megapixels}
+    canvases = pictures.canvases(context.tiny)
+    for megapixels, references in (*((size, "none") for size in canvases), ("1.57", "isolated")):
+        layout = canvases[megapixels]
+        measured = {"figure": "step", "precision": precision, "megapixels": megapixels, "references": references}
         peaks.found.clear()
         failed = ""
         try:
-            seconds = train(context, loaded, f"in-host-{megapixels}-{precision}", layout)
+            seconds = train(context, loaded, f"in-host-{megapixels}-{precision}-{references}", layout, references)
             weights = round(loaded["model"].loaded_size() / 1e9, 3)
             estimated = round(estimates[-1] / 1e9, 3)
             context.answer(**measured, seconds=seconds, peaks=peaks.found, weights=weights, estimated=estimated)
@@ -66,13 +68,15 @@ def main(precision: str) -> None:
     context.answer(figure="freed", precision=precision, left=host.allocated())
 
 
-def train(context: Context, loaded: dict[str, Any], name: str, layout: Any) -> list[float]:
+def train(context: Context, loaded: dict[str, Any], name: str, layout: Any, references: str) -> list[float]:
     """Train some steps; returns the seconds of each but the first."""
     from ...nodes.training import InContextTrainLoraInHost
     from ...training import run_folder
 
     dataset = pictures.dataset(context.work / "in-host", name, layout)
-    run = host.call(InContextTrainLoraInHost, **loaded, dataset=dataset, name=name, guidance=1.0, **SETTINGS)[3]
+    run = host.call(
+        InContextTrainLoraInHost, **loaded, dataset=dataset, name=name, guidance=1.0, references=references, **SETTINGS
+    )[3]
     ends = [event["seconds"] for event in run.events() if event["event"] == run_folder.STEP]
     return [round(end - begin, 4) for begin, end in pairwise(ends)]
 

@@ -190,8 +190,12 @@ def figures(results: Sequence[Mapping[str, Any]]) -> list[Figure]:
     found: list[Figure] = []
     for one in answers(results, "step"):
         if one.get("seconds"):
-            name = f"{one['precision']}_{one['megapixels'].replace('.', '_')}"
-            detail = f"FLUX.1, {one['precision']} weights, {one['megapixels']} MP, batch 1, rank 16, checkpointing"
+            isolated = one["references"] == "isolated"
+            name = f"{one['precision']}_{one['megapixels'].replace('.', '_')}{'_isolated' * isolated}"
+            detail = (
+                f"FLUX.1, {one['precision']} weights, {one['megapixels']} MP, batch 1, rank 16, checkpointing, references: "
+                f"{one['references']}"
+            )
             found.append(Figure.of(f"gpu.step_seconds_{name}", one["seconds"], "s", "", detail))
             found.append(Figure.of(f"gpu.step_peak_{name}", [max(one["peaks"].values())], "GB", "", detail))
     for one in answers(results, "partial"):

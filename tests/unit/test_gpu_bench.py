@@ -15,7 +15,7 @@ from safetensors import safe_open
 sys.path.insert(0, str(Path(run.__file__).parent))  # as `run.py bench` has it
 from bench.gpu import card, cards, parts, weights
 
-STEP = {"figure": "step", "precision": "bf16", "megapixels": "1.57"}
+STEP = {"figure": "step", "precision": "bf16", "megapixels": "1.57", "references": "none"}
 PEAKS = {"encoding": 9.5, "training": 31.25}
 RESULTS: list[dict[str, Any]] = [
     {
@@ -70,8 +70,8 @@ def test_figures_are_what_was_measured() -> None:
 def test_document_says_what_was_not_measured() -> None:
     text = cards.render([RESULTS])
     assert "## A card, 24 GB" in text
-    assert "| bf16 | 1.57 MP | 1.25 | 31.2 GB | training |" in text
-    assert "| bf16 | 2.32 MP | fails: OutOfMemoryError | 31.2 GB | training |" in text
+    assert "| bf16 | 1.57 MP | none | 1.25 | 31.2 GB | training |" in text
+    assert "| bf16 | 2.32 MP | none | fails: OutOfMemoryError | 31.2 GB | training |" in text
     assert "| e4m3fn | 1.0 MP | not measured | not measured |  |" in text
     assert "| Until the card is empty after a stop | not measured |" in text
     assert "| 12 GB | not measured |  |  |" in text
