@@ -72,7 +72,7 @@ def test_document_says_what_was_not_measured() -> None:
     assert "## A card, 24 GB" in text
     assert "| bf16 | 1.57 MP | none | 1.25 | 31.2 GB | training |" in text
     assert "| bf16 | 2.32 MP | none | fails: OutOfMemoryError | 31.2 GB | training |" in text
-    assert "| e4m3fn | 1.0 MP | not measured | not measured |  |" in text
+    assert "| e4m3fn | 1.0 MP | none | not measured | not measured |  |" in text
     assert "| Until the card is empty after a stop | not measured |" in text
     assert "| 12 GB | not measured |  |  |" in text
     assert "| 8 GB | encoding: out of memory | training |" in text
