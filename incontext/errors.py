@@ -18,9 +18,12 @@ class InContextError(ValueError):
     """Base of all errors that the pack raises for the user to read."""
 
     def __init_subclass__(cls) -> None:
-        cls.__module__ = (
-            "incontext_lora"  # ComfyUI shows it before the message; a pack's real one begins with its whole path
-        )
+        cls.__module__ = _SHOWN
+
+
+# ComfyUI shows the module before the message; a pack's real one begins with its whole path
+_SHOWN = "incontext_lora"
+InContextError.__module__ = _SHOWN
 
 
 class LayoutError(InContextError):

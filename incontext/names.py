@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 LONGEST = 200  # bytes; file systems allow 255, and endings and numbers are added
 
@@ -36,3 +37,23 @@ def problem(part: str) -> str:
     if is_device(part):
         return f"{part!r} is reserved by Windows"
     return ""
+
+
+def as_path(text: str) -> Path:
+    """A path as a person writes it: in quotes perhaps, and with ``~`` for the home folder.
+
+    A ``~`` that stands for nobody here is part of a name.
+    """
+    written = Path(text.strip().strip('"'))
+    try:
+        return written.expanduser()
+    except RuntimeError:
+        return written
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; False for what cannot even be a path: too long, or not text."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

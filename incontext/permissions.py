@@ -16,6 +16,7 @@ from typing import Any
 
 from . import strict_json
 from .errors import InContextError
+from .names import as_path
 from .strict_json import JsonError
 
 FILE = "settings.json"
@@ -64,7 +65,7 @@ class Permissions:
             raise NotAllowed(f"{REMOTE_INSTALL} is {said!r}; it should be 1 or 0. Correct it and start ComfyUI again.")
         return Permissions(
             frozenset(host.strip().lower().rstrip(".") for host in hosts if host.strip()),
-            tuple(Path(folder.strip()).expanduser() for folder in folders if folder.strip()),
+            tuple(as_path(folder) for folder in folders if folder.strip()),
             remote or said in _YES,
         )
 

@@ -13,6 +13,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
+from ..incontext import names
 from ..incontext.errors import InContextError
 from ..incontext.image_files import open_image
 from ..incontext.permissions import FILE, Permissions
@@ -29,11 +30,12 @@ def resolve_folder(text: str) -> Path:
     Raises:
         InContextError: where there is no such folder.
     """
-    written = Path(text.strip().strip('"')).expanduser()
+    written = names.as_path(text)
     folder = written if written.is_absolute() else Path(folder_paths.get_input_directory()) / written
-    if not text.strip() or not folder.is_dir():
+    if not text.strip() or not names.is_folder(folder):
+        shown = str(folder) if len(str(folder)) <= 300 else f"{str(folder)[:300]}…"
         raise InContextError(
-            f"There is no folder {str(folder)!r}. Write its whole path, or its name below "
+            f"There is no folder {shown!r}. Write its whole path, or its name below "
             f"{folder_paths.get_input_directory()}."
         )
     return folder

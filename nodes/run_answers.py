@@ -244,6 +244,9 @@ def _below(root: Path, name: str) -> Path | None:
     """The folder of this name right below another; None for a name that leads anywhere else."""
     if not name.isprintable():  # no path has a null byte
         return None
-    root = root.resolve()
-    folder = (root / name).resolve()
+    try:
+        root = root.resolve()
+        folder = (root / name).resolve()
+    except (OSError, ValueError):  # too long, or not text
+        return None
     return folder if folder.is_relative_to(root) and folder.parent == root else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.incontext.errors import DatasetError
+from incontext_lora.incontext.errors import DatasetError, InContextError
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets, joint
 
@@ -183,3 +183,19 @@ def test_parentheses_in_parentheses_end_no_build(host: HostPack, sets: str) -> N
     caption.write_text("(" * 3_000 + "a fox" + ")" * 3_000 + caption.read_text(encoding="utf-8"), encoding="utf-8")
     for count in tokens.bundled_counters().values():
         assert count(caption.read_text(encoding="utf-8")) > 1_000
+
+
+@pytest.mark.parametrize(
+    "folder", ["x" * 5000, "~nosuchuser/sets", "~nosuchuser", "a\ud800b", "a\0b", "/" + "x/" * 3000, '"']
+)
+def test_what_cannot_be_a_folder_is_said(host: HostPack, folder: str) -> None:
+    with pytest.raises(InContextError, match="There is no folder") as refused:
+        host.call("InContextBuildDataset", folder=folder, recipe=RECIPE)
+    assert str(refused.value).encode()
+    assert len(str(refused.value)) < 1000
+
+
+def test_errors_of_the_base_class_have_a_short_type() -> None:
+    import execution
+
+    assert execution.full_type_name(InContextError) == "incontext_lora.InContextError"

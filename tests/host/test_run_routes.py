@@ -39,6 +39,11 @@ ESCAPES = [
     "nowhere",
     "..%5coutside",
     "%00",
+    "%ED%A0%80",
+    "%FF",
+    "x" * 300,
+    "%F0%9F%98%80" * 100,
+    "~nosuchuser",
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import Any
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora_file import read_recipe
+from ...incontext.names import as_path
 from .. import claims, run_folder
 from ..run_folder import Run
 from . import cards, environment, preflight, session
@@ -103,8 +105,9 @@ def model_file(name: str, roots: Sequence[Path]) -> Path:
     Raises:
         TrainingError: where there is no such file.
     """
-    if Path(name).expanduser().is_file():
-        return Path(name).expanduser().resolve()
+    with contextlib.suppress(OSError, ValueError):  # what cannot even be a path
+        if as_path(name).is_file():
+            return as_path(name).resolve()
     for root in roots:
         for folder in MODEL_FOLDERS:
             if (root / folder / name).is_file():
@@ -116,7 +119,7 @@ def order(options: argparse.Namespace) -> session.Order:
     missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
     if missing:
         raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
-    dataset = Dataset.load(options.dataset.expanduser().resolve())
+    dataset = Dataset.load(as_path(str(options.dataset)).resolve())
     roots = [options.comfyui / "models", *options.models]
     family = architecture(options.architecture)
     files = preflight.assign(
@@ -182,7 +185,7 @@ def main(arguments: Sequence[str]) -> int:
         where = place(options, environment.find())
         cards.claim(where.runs, where.cards, WhenBusy(options.when_busy), say=lambda text: print(text, flush=True))
         if options.resume:
-            run, process = session.join(Run(options.resume.expanduser().resolve()), where)
+            run, process = session.join(Run(as_path(str(options.resume)).resolve()), where)
         else:
             run, process = session.start(order(options), where)
     except (InContextError, environment.TrainerNotInstalled) as error:
