@@ -32,7 +32,7 @@ def resolve_folder(text: str) -> Path:
     """
     written = names.as_path(text)
     folder = written if written.is_absolute() else Path(folder_paths.get_input_directory()) / written
-    if not text.strip() or not names.is_folder(folder):
+    if not text.strip().strip('"') or not names.is_folder(folder):
         shown = str(folder) if len(str(folder)) <= 300 else f"{str(folder)[:300]}…"
         raise InContextError(
             f"There is no folder {shown!r}. Write its whole path, or its name below "

@@ -195,7 +195,7 @@ def test_what_cannot_be_a_folder_is_said(host: HostPack, folder: str) -> None:
     assert len(str(refused.value)) < 1000
 
 
-def test_errors_of_the_base_class_have_a_short_type() -> None:
+def test_errors_of_the_base_class_have_a_short_type(host: HostPack) -> None:
     import execution
 
     assert execution.full_type_name(InContextError) == "incontext_lora.InContextError"
