@@ -247,6 +247,7 @@ def _below(root: Path, name: str) -> Path | None:
     try:
         root = root.resolve()
         folder = (root / name).resolve()
+        folder.is_dir()
     except (OSError, ValueError):  # too long, or not text
         return None
     return folder if folder.is_relative_to(root) and folder.parent == root else None

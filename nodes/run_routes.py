@@ -63,6 +63,8 @@ def _pictured(picture: Callable[[Any, web.Request], Any]) -> Callable[[web.Reque
             found = await asyncio.to_thread(lambda: picture(_answers(), request))
         except InContextError as error:
             return web.json_response({"error": str(error)}, status=404)
+        except OSError as error:  # it was removed in this very moment, or its disk
+            return web.json_response({"error": f"The picture cannot be read: {error.strerror or error}."}, status=404)
         if isinstance(found, bytes):  # a set's picture, whose name changes whenever its content does
             headers = {"Cache-Control": "private, max-age=86400"}
             return web.Response(body=found, content_type="image/jpeg", headers=headers)
