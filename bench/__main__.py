@@ -17,6 +17,7 @@ from .peers import peer_figures
 from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
+from .trust import trust_figures
 
 Say = Callable[[str], None]
 
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "references": reference_figures,
     "peers": peer_figures,
     "sd_scripts": trainer_figures,
+    "trust": trust_figures,
 }
 
 

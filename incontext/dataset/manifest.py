@@ -248,7 +248,7 @@ class Dataset:
             missing = next((path for path in dataset.files(item) if not path.is_file()), None)
             if missing:
                 raise DatasetError(
-                    f"{missing} is missing, though {MANIFEST} lists it for the set {item.set!r}. "
+                    f"{missing} is missing, though {MANIFEST} lists it for the set {shown(item.set)}. "
                     "Build the dataset again."
                 )
         return dataset
