@@ -190,6 +190,11 @@ class _Search:
     def _profiles(self, region: Box, vertical: bool) -> _Profiles:
         part = self._picture[region.rows, region.columns]
         lines = part.transpose(0, 1) if vertical else part  # [lines, along, channels]
+        if len(lines) < 2:
+            raise PanelError(
+                f"The picture is {self._picture.shape[1]}×{self._picture.shape[0]}, too small to find panels in. Use a larger "
+                "one, or expect fewer panels."
+            )
         flat = (lines.std(1, correction=0) < _FLAT).all(-1)
         steps = (lines[1:] - lines[:-1]).abs().amax(-1)  # [lines - 1, along]
         # what is usual nearby, so that texture is not taken for a seam

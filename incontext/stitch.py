@@ -19,6 +19,7 @@ from .edge import without_extension
 from .errors import PanelError
 from .layout import Box, PanelLayout, Placement
 from .strict_json import shown
+from .tensors import checked_masks, checked_pictures
 
 NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
 WHITE = (1.0, 1.0, 1.0)
@@ -192,7 +193,9 @@ def gather(
     Raises:
         PanelError: for panels that the layout does not have, or images of one panel that differ in size.
     """
-    listed = list(together[0].split(1)) if len(together) == 1 else list(together)
+    listed = list(together)
+    if len(together) == 1:
+        listed = list(checked_pictures(together[0], "images", coloured=False).split(1))
     if len(listed) > count:
         raise PanelError(
             f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
@@ -332,16 +335,7 @@ def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
 
 
 def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
-    if image is None:
-        return None
-    if image.ndim == 3:
-        image = image[None]
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise PanelError(
-            f"The image for panel {name} has the shape {list(image.shape)}; expected [batch, height, width, channels] "
-            "with 1 (grey), 3 (RGB) or 4 (RGBA) channels."
-        )
-    return image.float()
+    return None if image is None else checked_pictures(image, f"the image for panel {name}", coloured=False)
 
 
 def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor:
@@ -349,12 +343,7 @@ def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor:
     batch, height, width, _ = image.shape
     if mask is None:
         return image.new_zeros((1, height, width))
-    if mask.ndim == 2:
-        mask = mask[None]
-    if mask.ndim == 4 and 1 in (mask.shape[1], mask.shape[3]):
-        mask = mask[:, 0] if mask.shape[1] == 1 else mask[..., 0]
-    if mask.ndim != 3:
-        raise PanelError(f"The mask of panel {name} has the shape {list(mask.shape)}; expected [batch, height, width].")
+    mask = checked_masks(mask, f"the mask of panel {name}")
     if mask.shape[0] not in (1, batch):
         raise PanelError(
             f"The mask of panel {name} has a batch of {mask.shape[0]}, its image one of {batch}. Use one mask, or as "

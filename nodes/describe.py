@@ -15,6 +15,7 @@ from ..incontext import caption as captions
 from ..incontext.describe import servers
 from ..incontext.describe.options import Existing, Pictures, Settings, Wishes
 from ..incontext.recipe import Recipe
+from ..incontext.tensors import checked_pictures
 from . import host, types
 from .dataset import chosen_shape, folder_fingerprint, shape_input
 from .freshness import Watch
@@ -398,7 +399,7 @@ def _asking(base_url: str, settings: Settings, node_id: str, say: Any = None) ->
 
 def _pixels(images: Sequence[Tensor]) -> list[np.ndarray]:
     """[batch, height, width, channels] each, 0…1 → uint8 [height, width, 3] for every picture."""
-    every = [picture for batch in images for picture in batch[..., :3]]
+    every = [picture for batch in images for picture in checked_pictures(batch, "the image")[..., :3]]
     return [(picture.clamp(0, 1) * 255).round().byte().cpu().numpy() for picture in every]
 
 

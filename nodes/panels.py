@@ -12,6 +12,7 @@ from torch import Tensor
 from ..incontext.colours import parse_colour
 from ..incontext.layout import PanelLayout
 from ..incontext.stitch import Align, Alpha, Fit, PanelSettings, exceptions_of, gather, generated, split, stitch
+from ..incontext.tensors import checked_pictures
 from . import types
 
 CATEGORY = "in-context lora/panels"
@@ -169,6 +170,7 @@ class InContextSplitPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
+        image = checked_pictures(image, "the image", coloured=False)
         panels = split(image, layout, original_size=original_size)
         sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
         # set by set, each in reading order

@@ -17,6 +17,7 @@ from ..incontext.layout import Box, PanelLayout
 from ..incontext.rework import enlarged, panel_indices, repaint
 from ..incontext.seams import LARGEST_TOLERANCE, find_panels
 from ..incontext.stitch import panel_index, split
+from ..incontext.tensors import checked_masks, checked_pictures
 from . import types
 from .attention import attend_to_references
 from .host import send_text
@@ -140,8 +141,8 @@ class InContextContextCrop(io.ComfyNode):
         layout: PanelLayout | None = None,
     ) -> io.NodeOutput:
         cropped = context_crop(
-            image,
-            mask,
+            checked_pictures(image, "the image", coloured=False),
+            checked_masks(mask, "the mask"),
             panel=crop_size(layout, panel, width, height),
             context=context,
             grow=grow,
@@ -201,6 +202,9 @@ class InContextPastePanels(io.ComfyNode):
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
         colours = ColourMatch(colour_match)
+        image = checked_pictures(image, "the image")
+        painted = checked_pictures(painted, "the painted image")
+        mask = None if mask is None else checked_masks(mask, "the mask")
         if layout is not None:
             painted = split(painted, layout)[panel_index(layout, panel)]
         if window is not None:
@@ -267,6 +271,9 @@ class InContextKeepGiven(io.ComfyNode):
         pictures: Tensor | None = None,
     ) -> io.NodeOutput:
         colours = ColourMatch(colour_match)
+        canvas, painted = checked_pictures(canvas, "the canvas"), checked_pictures(painted, "the painted canvas")
+        mask = checked_masks(mask, "the mask")
+        pictures = None if pictures is None else checked_pictures(pictures, "the pictures")
         return io.NodeOutput(keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours))
 
 
@@ -302,6 +309,7 @@ class InContextRepaintPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, panels: str, fill: str) -> io.NodeOutput:
+        image = checked_pictures(image, "the image")
         opened = repaint(image, layout, panel_indices(layout, panels), fill=parse_colour(fill))
         return io.NodeOutput(opened.canvas, opened.mask, opened.layout)
 
@@ -353,7 +361,7 @@ class InContextFindPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, expected: PanelLayout, tolerance: float, step: int) -> io.NodeOutput:
-        found = find_panels(image[0], expected, tolerance=tolerance, step=step)
+        found = find_panels(checked_pictures(image, "the image")[0], expected, tolerance=tolerance, step=step)
         report = found.describe()
         send_text(cls.hidden.unique_id, report)
         return io.NodeOutput(found.layout, found.confidence, report)
@@ -387,6 +395,7 @@ class InContextEnlargePanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, factor: float) -> io.NodeOutput:
+        image = checked_pictures(image, "the image", coloured=False)
         return io.NodeOutput(*enlarged(image, layout, Fraction(factor).limit_denominator(64)))
 
 
@@ -415,6 +424,7 @@ class InContextMatchColours(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, reference: Tensor, colour_match: str) -> io.NodeOutput:
+        image, reference = checked_pictures(image, "the image"), checked_pictures(reference, "the reference")
         return io.NodeOutput(matched(image[..., :3], reference[..., :3], ColourMatch(colour_match)))
 
 

@@ -13,6 +13,7 @@ from ..incontext.errors import CaptionError
 from ..incontext.layout import PanelLayout
 from ..incontext.recipe import Recipe
 from ..incontext.stitch import split
+from ..incontext.tensors import checked_pictures
 from . import types
 from .host import send_text
 from .towers import image_embeddings, matching_tower, text_embedding
@@ -90,7 +91,7 @@ class InContextScoreSet(io.ComfyNode):
         caption: str = "",
         recipe: Recipe | None = None,
     ) -> io.NodeOutput:
-        panels = split(image, layout)
+        panels = split(checked_pictures(image, "the image"), layout)
         if clip_vision is None:
             embeddings: list[Tensor] = []
             measure = scoring.STATISTICS
