@@ -289,7 +289,7 @@ class Dataset:
             raise DatasetError(f"{path} is not the manifest of a dataset. Choose a folder that Build Dataset made.")
         if data.get("version") != VERSION:
             raise DatasetError(
-                f"{path} has version {data.get('version')!r}; this pack reads version {VERSION}. Update the pack, or "
+                f"{path} has version {shown(data.get('version'))}; this pack reads version {VERSION}. Update the pack, or "
                 "build the dataset again."
             )
         try:
