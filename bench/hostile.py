@@ -6,6 +6,7 @@ package ``incontext_lora`` (see trust.py), since the trainer's side of the pack 
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import random
@@ -515,18 +516,18 @@ def _changed(rng: random.Random, value: Any) -> Any:
             holder, at = here, rng.choice(list(here) if isinstance(here, dict) else range(len(here)))
             here = holder[at]
         if holder is None:
-            return rng.choice(_VALUES)
+            return copy.deepcopy(rng.choice(_VALUES))
         match rng.randrange(5):
             case 0:
                 holder.pop(at)
             case 1 if isinstance(here, str):
                 holder[at] = _text(rng, here)
             case 2 if isinstance(holder, list):
-                holder.extend([here] * rng.choice((1, 2, 300)))
+                holder.extend(copy.deepcopy(here) for _ in range(rng.choice((1, 2, 300))))
             case 3 if isinstance(holder, dict):
-                holder[_piece(rng)] = here
+                holder[_piece(rng)] = copy.deepcopy(here)
             case _:
-                holder[at] = rng.choice(_VALUES)
+                holder[at] = copy.deepcopy(rng.choice(_VALUES))
     return value
 
 

@@ -1,0 +1,24 @@
+"""The first version of bundled workflows still opens: every node is known, and every saved value finds its widget."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from incontext_lora.demo.workflow import to_prompt
+
+if TYPE_CHECKING:
+    from incontext_lora.demo.server import ComfyServer
+
+WORKFLOWS = Path(__file__).parents[1] / "data" / "old" / "workflows"
+
+
+@pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("*.json")), ids=lambda path: path.stem)
+def test_workflows_of_the_first_version_are_still_understood(server: ComfyServer, path: Path) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    ours = {node["type"] for node in workflow["nodes"] if node["type"].startswith("InContext")}
+    assert ours
+    prompt = to_prompt(workflow, server.object_info())
+    assert ours <= {entry["class_type"] for entry in prompt.values()}
