@@ -18,6 +18,7 @@ from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
 from .trust import trust_figures
+from .trust_load import load_figures
 
 Say = Callable[[str], None]
 
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "peers": peer_figures,
     "sd_scripts": trainer_figures,
     "trust": trust_figures,
+    "trust.load": load_figures,
 }
 
 

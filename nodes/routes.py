@@ -15,6 +15,7 @@ a sentence for the user; one that may not ask gets 403, another content type 415
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -133,10 +134,23 @@ async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:
     return future.result()
 
 
+_READING = ThreadPoolExecutor(1, "incontext-lora reading")
+
+
+async def reading(read: Callable[[], Any]) -> Any:
+    """What ``read`` finds, in the one thread that all watching pages share.
+
+    Python runs one thread at a time, and each one that computes delays ComfyUI's own answers: 20 pages must not be 20 of them.
+    """
+    return await asyncio.get_running_loop().run_in_executor(_READING, read)
+
+
 def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def handler(request: web.Request) -> web.Response:
         try:
-            return web.json_response(await answer(request))
+            value = await answer(request)
+            text = await reading(lambda: json.dumps(value))  # a list of thousands of runs takes a while
+            return web.Response(text=text, content_type="application/json")
         except NotAllowed as error:
             return _error(str(error), 403)
         except Busy as error:

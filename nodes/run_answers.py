@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import torch
@@ -40,8 +42,21 @@ def find_run(name: str) -> Run:
     return Run(folder)
 
 
+_listing = threading.Lock()
+_listed: list[tuple[float, Json]] = []  # when it was begun, and what was found
+
+
 def all_runs() -> Json:
-    """Summaries, newest first, and the names of the runs that another process trains on ComfyUI's graphics card."""
+    """All runs. Pages that ask while others are answered share one answer, which is begun after they asked."""
+    asked = time.monotonic()
+    with _listing:
+        if not _listed or _listed[0][0] < asked:
+            began = time.monotonic()
+            _listed[:] = [(began, _all_runs())]
+        return _listed[0][1]
+
+
+def _all_runs() -> Json:
     found = []
     for folder in host.runs():
         with contextlib.suppress(OSError):  # it was removed in this very moment

@@ -28,7 +28,7 @@ from aiohttp import web
 
 from ..incontext.permissions import NotAllowed
 from . import access, host
-from .routes import ROOT, Json, answering, posted
+from .routes import ROOT, Json, answering, posted, reading
 
 
 def add_run_routes(routes: web.RouteTableDef) -> None:
@@ -43,7 +43,7 @@ def add_run_routes(routes: web.RouteTableDef) -> None:
 
 def _get(answer: Callable[[Any, web.Request], Json]) -> Callable[[web.Request], Any]:
     async def handler(request: web.Request) -> Json:
-        return await asyncio.to_thread(lambda: answer(_answers(), request))
+        return await reading(lambda: answer(_answers(), request))
 
     return handler
 

@@ -16,6 +16,7 @@ from ..incontext.errors import TrainingError
 
 LOCK = ".lock"
 ATTENDED = ".attended"
+BRIEF = 3.0  # seconds; whoever settles a run is done by then, and whoever prepares one takes longer
 
 _POLL = 0.05
 _TRIES = 10

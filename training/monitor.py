@@ -43,12 +43,12 @@ def summary(run: Run) -> Json:
     Raises:
         OSError: where the folder is gone.
     """
-    facts = _facts(run)
+    facts = _known_facts(run)
     state = _state(run, facts)
     return {
         **facts.shown,
         "state": state,
-        "machine": supervise.on_other_machine(run.folder),
+        "machine": supervise.on_other_machine(run.folder) if state == RUNNING else "",
         "resumable": state not in (RUNNING, run_folder.FINISHED, DAMAGED) and any((run.folder / "state").glob("step*")),
     }
 
@@ -66,6 +66,31 @@ class _Facts:
     shown: Json
     last: str
     said: str
+
+
+_facts_by_folder: dict[Path, tuple[tuple[int, ...], _Facts]] = {}
+_MOST_FACTS = 20_000
+
+
+def _known_facts(run: Run) -> _Facts:
+    """What the files of a run say; they are read again when they changed."""
+    stamp = (*_stamp(run.folder / "run.json"), *_stamp(run.folder / "events.jsonl"))
+    known = _facts_by_folder.get(run.folder)
+    if known is not None and known[0] == stamp:
+        return known[1]
+    facts = _facts(run)
+    if len(_facts_by_folder) >= _MOST_FACTS:
+        _facts_by_folder.clear()
+    _facts_by_folder[run.folder] = (stamp, facts)
+    return facts
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def _facts(run: Run) -> _Facts:

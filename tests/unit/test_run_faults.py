@@ -140,7 +140,10 @@ class TestTwoAtOnce:
         assert stopped.losses() == [1 / step for step in range(1, 13)]
 
     @pytest.mark.skipif(os.name == "nt", reason="the other process uses fcntl")
-    def test_another_process_holds_it_too(self, stopped: Run, place: session.Place) -> None:
+    def test_another_process_holds_it_too(
+        self, stopped: Run, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(claims, "BRIEF", 0.1)
         other = subprocess.Popen(
             [sys.executable, "-c", HOLD, str(stopped.folder / claims.LOCK)],
             stdin=subprocess.PIPE,
@@ -155,6 +158,21 @@ class TestTwoAtOnce:
             other.communicate()
         process = session.resume(stopped, place)
         assert follow(stopped, process) == 0
+
+    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, place: session.Place) -> None:
+        """A run is shown as stopped a moment before its watcher lets go of it."""
+        held = threading.Event()
+
+        def settle() -> None:
+            with claims.deciding(stopped.folder):
+                held.set()
+                time.sleep(0.3)
+
+        other = threading.Thread(target=settle)
+        other.start()
+        assert held.wait(10)
+        assert follow(stopped, session.resume(stopped, place)) == 0
+        other.join()
 
     def test_a_machine_without_locks_claims_the_segment(
         self, stopped: Run, place: session.Place, monkeypatch: pytest.MonkeyPatch

@@ -251,7 +251,7 @@ def resume(run: Run, place: Place, go_on: Callable[[], None] = lambda: None) -> 
         TrainingError: where it still runs, is finished, has no state, or another one is resuming it.
     """
     _ = run.about  # what is not a run gets no lock
-    with claims.deciding(run.folder), claims.attending(run.folder):
+    with claims.deciding(run.folder, claims.BRIEF), claims.attending(run.folder):
         if supervise.find(run.folder) is not None:
             raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
         order = Order.read(run, place.models)
