@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 from .errors import LayoutError
@@ -71,6 +71,9 @@ class Box:
                 f"{numerator}/{denominator}. Scale the canvas by a whole factor, or split before scaling."
             )
         return Box(*(edge // denominator for edge in edges))
+
+    def moved(self, right: int, down: int) -> Box:
+        return Box(self.left + right, self.top + down, self.width, self.height)
 
     def __str__(self) -> str:
         return f"{self.width}×{self.height} at ({self.left}, {self.top})"
@@ -163,6 +166,22 @@ class PanelLayout:
     def gutter_area(self) -> int:
         """Pixels of the canvas that belong to no panel."""
         return self.width * self.height - sum(box.width * box.height for box in self.boxes)
+
+    @property
+    def gaps(self) -> tuple[Box, ...]:
+        """Rectangles that cover the gutter exactly: where no panel is, each pixel once."""
+        if not self.gutter_area:
+            return ()
+        edges = sorted({0, self.height, *(box.top for box in self.boxes), *(box.bottom for box in self.boxes)})
+        found: list[Box] = []
+        growing: dict[tuple[int, int], int] = {}  # left and right of what is free in the band above → where it began
+        for top, bottom in pairwise(edges):
+            covered = sorted((box.left, box.right) for box in self.boxes if box.top <= top and bottom <= box.bottom)
+            ends, starts = [0, *(right for _, right in covered)], [*(left for left, _ in covered), self.width]
+            free = [(left, right) for left, right in zip(ends, starts, strict=True) if left < right]
+            found += [_between(span, begun, top) for span, begun in growing.items() if span not in free]
+            growing = {span: growing.get(span, top) for span in free}
+        return (*found, *(_between(span, begun, self.height) for span, begun in growing.items()))
 
     def named(self, names: Sequence[str]) -> PanelLayout:
         return replace(self, names=tuple(names))
@@ -478,6 +497,11 @@ def _check_canvas(width: int, height: int) -> None:
                 f"The canvas {side} is {length}; it must be a positive multiple of {CANVAS_STEP}, "
                 f"for example {snap_canvas(length)}."
             )
+
+
+def _between(span: tuple[int, int], top: int, bottom: int) -> Box:
+    left, right = span
+    return Box(left, top, right - left, bottom - top)
 
 
 def _check_size(width: int, height: int, panels: int) -> None:

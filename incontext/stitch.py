@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from .edge import without_extension
 from .errors import PanelError
@@ -80,7 +81,10 @@ class PanelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements."""
+    """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements.
+
+    The mask may be an expanded view: change a clone of it.
+    """
 
     canvas: Tensor
     mask: Tensor
@@ -125,26 +129,32 @@ def stitch(
     batch = _common_batch({name: image for name, image in zip(layout.names, checked, strict=True) if image is not None})
     reference = next((image for image in checked if image is not None), torch.empty(0))
     canvas = reference.new_empty((batch, layout.height, layout.width, 3))
-    canvas[:] = canvas.new_tensor(gutter)
+    for gap in layout.gaps:
+        _paint(canvas[:, gap.rows, gap.columns], gutter)
     any_given = any(image is not None for image in checked)
-    mask = canvas.new_full((batch, layout.height, layout.width), 0.0 if any_given else 1.0)
+    hidden: list[tuple[Box, Tensor]] = []
     placements: list[Placement | None] = []
     parts = zip(layout.names, layout.boxes, checked, padded_masks, every, strict=True)
     for name, box, image, image_mask, setting in parts:
+        panel = canvas[:, box.rows, box.columns]
         if image is None:
             if image_mask is not None:
                 raise PanelError(f"Panel {name} has a mask but no image. Connect its image, or remove the mask.")
-            canvas[:, box.rows, box.columns] = canvas.new_tensor(fill)
-            mask[:, box.rows, box.columns] = 1.0
+            _paint(panel, fill)
+            hidden.append((box, canvas.new_ones(1, 1, 1)))
             placements.append(None)
             continue
         repaint = _checked_mask(name, image_mask, image)
         colours, repaint = _flatten(image, repaint, setting)
         placement = place(colours.shape[2], colours.shape[1], box, setting, name)
-        panel, panel_mask = _fit(colours, repaint, placement, box, setting)
-        canvas[:, box.rows, box.columns] = torch.where(is_filled(panel_mask)[..., None], canvas.new_tensor(fill), panel)
-        mask[:, box.rows, box.columns] = panel_mask
+        _put_image(panel, colours, placement, setting)
+        if repaint is not None:
+            crop, content = placement.crop, placement.content
+            shown = resize_mask(repaint[:, crop.rows, crop.columns], content.width, content.height)
+            _hide(panel[:, content.rows, content.columns], shown, fill)
+            hidden.append((content.moved(box.left, box.top), shown))
         placements.append(placement)
+    mask = _mask(canvas, hidden if any_given else [], 0.0 if any_given else 1.0)
     return Stitched(canvas, mask, layout.placed(placements))
 
 
@@ -155,6 +165,8 @@ def is_filled(mask: Tensor) -> Tensor:
 
 def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) -> list[Tensor]:
     """The panels of a canvas, in the layout's order: the exact inverse of `stitch` for panels that were not resized.
+
+    The panels are views of the image, except those that `original_size` resizes. Change a clone of them.
 
     Args:
         image: [batch, H, W, channels]; may be the layout's canvas enlarged or reduced by a factor that leaves all
@@ -167,7 +179,7 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
     """
     image = without_extension(image, layout.width, layout.height)
     boxes = layout.on_canvas(image.shape[2], image.shape[1])
-    panels = [image[:, box.rows, box.columns].contiguous() for box in boxes]
+    panels = [image[:, box.rows, box.columns] for box in boxes]
     if original_size and layout.placements:
         panels = [
             panel if placement is None else take_out(panel, placement, box)
@@ -179,6 +191,24 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
 def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
     """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
     return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
+
+
+def as_batch(panels: Sequence[Tensor]) -> Tensor:
+    """Panels [sets, h, w, channels] of one size as one batch [sets × panels, h, w, channels], set by set.
+
+    A view where the panels lie in one memory at even distances, as a row or column of one canvas does; else a copy.
+    """
+    first, count = panels[0], len(panels)
+    distances = {after.storage_offset() - before.storage_offset() for before, after in pairwise(panels)}
+    in_one_memory = len({(panel.untyped_storage().data_ptr(), panel.stride()) for panel in panels}) == 1
+    if in_one_memory and len(distances) <= 1:
+        distance = distances.pop() if distances else first.stride(0)
+        if distance > 0 and (len(first) == 1 or first.stride(0) == count * distance):
+            return first.as_strided((len(first) * count, *first.shape[1:]), (distance, *first.stride()[1:]))
+    batch = first.new_empty((len(first), count, *first.shape[1:]))
+    for number, panel in enumerate(panels):
+        batch[:, number] = panel
+    return batch.flatten(0, 1)
 
 
 def gather(
@@ -195,7 +225,7 @@ def gather(
     """
     listed = list(together)
     if len(together) == 1:
-        listed = list(checked_pictures(together[0], "images", coloured=False).split(1))
+        listed = list(checked_pictures(together[0], "images", coloured=False, finite=False).split(1))
     if len(listed) > count:
         raise PanelError(
             f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
@@ -306,12 +336,12 @@ def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
 
 
 def resize(image: Tensor, width: int, height: int) -> Tensor:
-    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size untouched."""
+    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size is the image itself."""
     if (image.shape[2], image.shape[1]) == (width, height):
-        return image.contiguous()
+        return image
     channels_first = image.movedim(-1, 1)
     resized = interpolate(channels_first, (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp(0, 1).movedim(1, -1).contiguous()
+    return resized.clamp_(0, 1).movedim(1, -1).contiguous()
 
 
 def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
@@ -320,7 +350,7 @@ def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
         return mask
     return interpolate(mask[:, None], (height, width), mode="bilinear", antialias=True, align_corners=False)[
         :, 0
-    ].clamp(0, 1)
+    ].clamp_(0, 1)
 
 
 def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
@@ -335,23 +365,25 @@ def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
 
 
 def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
-    return None if image is None else checked_pictures(image, f"the image for panel {name}", coloured=False)
+    if image is None:
+        return None
+    return checked_pictures(image, f"the image for panel {name}", coloured=False, finite=False)
 
 
-def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor:
-    """[batch, h, w] of the image's size; zeros where there is none."""
+def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor | None:
+    """[batch, h, w] of the image's size; None where nothing is to be repainted."""
     batch, height, width, _ = image.shape
     if mask is None:
-        return image.new_zeros((1, height, width))
+        return None
     mask = checked_masks(mask, f"the mask of panel {name}")
     if mask.shape[0] not in (1, batch):
         raise PanelError(
             f"The mask of panel {name} has a batch of {mask.shape[0]}, its image one of {batch}. Use one mask, or as "
             "many as there are images."
         )
-    if not bool(mask.any()):  # Load Image gives a small empty mask for pictures without transparency
-        return image.new_zeros((1, height, width))
     if mask.shape[1:] != (height, width):
+        if not bool(mask.any()):  # Load Image gives a small empty mask for pictures without transparency
+            return None
         raise PanelError(
             f"The mask of panel {name} is {mask.shape[2]}×{mask.shape[1]}, its image {width}×{height}. Use the mask "
             "that was drawn on this image, or resize it."
@@ -359,7 +391,7 @@ def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor:
     return mask.to(image)
 
 
-def _flatten(image: Tensor, mask: Tensor, settings: PanelSettings) -> tuple[Tensor, Tensor]:
+def _flatten(image: Tensor, mask: Tensor | None, settings: PanelSettings) -> tuple[Tensor, Tensor | None]:
     """Grey, RGB or RGBA → RGB, and what transparency means for the mask."""
     if image.shape[-1] == 1:
         return image.expand(*image.shape[:3], 3), mask
@@ -368,24 +400,70 @@ def _flatten(image: Tensor, mask: Tensor, settings: PanelSettings) -> tuple[Tens
     colours, alpha = image[..., :3], image[..., 3:]
     flat = torch.lerp(colours.new_tensor(settings.padding).expand_as(colours), colours, alpha)
     if settings.alpha is Alpha.REPAINT:
-        return flat, torch.maximum(mask, 1 - alpha[..., 0])
+        transparent = 1 - alpha[..., 0]
+        return flat, torch.maximum(torch.zeros_like(transparent) if mask is None else mask, transparent)
     return flat, mask
 
 
-def _fit(image: Tensor, mask: Tensor, placement: Placement, box: Box, settings: PanelSettings) -> tuple[Tensor, Tensor]:
+def _put_image(panel: Tensor, image: Tensor, placement: Placement, settings: PanelSettings) -> None:
+    """Fit an image into a panel, which is a part of the canvas."""
     crop, content = placement.crop, placement.content
-    visible = resize(image[:, crop.rows, crop.columns], content.width, content.height)
-    visible_mask = resize_mask(mask[:, crop.rows, crop.columns], content.width, content.height)
-    if (content.width, content.height) == (box.width, box.height):
-        return visible, visible_mask
-    margins = (content.left, box.width - content.right, content.top, box.height - content.bottom)
+    panel[:, content.rows, content.columns] = resize(image[:, crop.rows, crop.columns], content.width, content.height)
+    left, right, above, below = (
+        panel[:, content.rows, : content.left],
+        panel[:, content.rows, content.right :],
+        panel[:, : content.top],
+        panel[:, content.bottom :],
+    )
     if settings.fit is Fit.CONTAIN_EDGE:
-        panel = pad(visible.movedim(-1, 1), margins, mode="replicate").movedim(1, -1)
+        left[:] = panel[:, content.rows, content.left, None]
+        right[:] = panel[:, content.rows, content.right - 1, None]
+        above[:] = panel[:, content.top, None]
+        below[:] = panel[:, content.bottom - 1, None]
     else:
-        panel = visible.new_empty((visible.shape[0], box.height, box.width, 3))
-        panel[:] = visible.new_tensor(settings.padding)
-        panel[:, content.rows, content.columns] = visible
-    return panel, pad(visible_mask, margins)
+        for margin in (left, right, above, below):
+            _paint(margin, settings.padding)
+
+
+def _hide(area: Tensor, mask: Tensor, fill: Colour) -> None:
+    """Paint the part of the canvas that a mask of its size opens entirely."""
+    # only the rows and columns that have something to paint are looked at closely
+    rows = _touched(mask.amax((0, 2)))
+    columns = _touched(mask[:, rows].amax((0, 1))) if rows.stop else rows
+    area, mask = area[:, rows, columns], mask[:, rows, columns]
+    if not mask.numel():
+        return
+    if bool(is_filled(mask.amin())):
+        _paint(area, fill)
+        return
+    filled = is_filled(mask)
+    for channel, value in enumerate(fill):
+        area[..., channel].masked_fill_(filled, value)
+
+
+def _touched(largest: Tensor) -> slice:
+    """From the first to the last of the largest mask values of rows or columns that may be filled."""
+    found = torch.nonzero(is_filled(largest))[:, 0]
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+
+def _mask(canvas: Tensor, hidden: Sequence[tuple[Box, Tensor]], elsewhere: float) -> Tensor:
+    """The canvas' mask [batch, H, W] of the masks of its parts; a view of one value or one mask where all are alike."""
+    batch, height, width, _ = canvas.shape
+    if not hidden:
+        return canvas.new_tensor(elsewhere).expand(batch, height, width)
+    mask = canvas.new_full((max(len(part) for _, part in hidden), height, width), elsewhere)
+    for box, part in hidden:
+        mask[:, box.rows, box.columns] = part
+    return mask.expand(batch, height, width)
+
+
+def _paint(area: Tensor, colour: Colour) -> None:
+    """Give a part of the canvas one colour, in long runs: broadcasting the channels would write three values at a time."""
+    if len(set(colour)) == 1:
+        area.fill_(colour[0])
+    elif area.numel():
+        area.view(*area.shape[:2], -1)[:] = area.new_tensor(colour).repeat(area.shape[2])
 
 
 def _common_batch(images: dict[str, Tensor]) -> int:

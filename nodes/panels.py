@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..incontext.colours import parse_colour
 from ..incontext.layout import PanelLayout
-from ..incontext.stitch import Align, Alpha, Fit, PanelSettings, exceptions_of, gather, generated, split, stitch
+from ..incontext.stitch import (
+    Align,
+    Alpha,
+    Fit,
+    PanelSettings,
+    as_batch,
+    exceptions_of,
+    gather,
+    generated,
+    split,
+    stitch,
+)
 from ..incontext.tensors import checked_pictures
 from . import types
 
@@ -170,11 +180,11 @@ class InContextSplitPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
-        image = checked_pictures(image, "the image", coloured=False)
+        image = checked_pictures(image, "the image", coloured=False, finite=False)
         panels = split(image, layout, original_size=original_size)
         sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
         # set by set, each in reading order
-        batch = torch.stack(panels, 1).flatten(0, 1) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
+        batch = as_batch(panels) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
         # an empty list would crash the nodes behind it; a blocked one skips them
         return io.NodeOutput(panels, generated(panels, layout) or [ExecutionBlocker(None)], batch)
 
