@@ -452,7 +452,9 @@ def _mask(canvas: Tensor, hidden: Sequence[tuple[Box, Tensor]], elsewhere: float
     batch, height, width, _ = canvas.shape
     if not hidden:
         return canvas.new_tensor(elsewhere).expand(batch, height, width)
-    mask = canvas.new_full((max(len(part) for _, part in hidden), height, width), elsewhere)
+    mask = canvas.new_empty((max(len(part) for _, part in hidden), height, width))
+    if sum(box.width * box.height for box, _ in hidden) < width * height:
+        mask.fill_(elsewhere)
     for box, part in hidden:
         mask[:, box.rows, box.columns] = part
     return mask.expand(batch, height, width)
