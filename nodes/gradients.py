@@ -14,6 +14,9 @@ from typing import Any
 
 import comfy.model_management
 import comfy.ops
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import scaled_dot_product_attention
 
 KERNELS = "comfy_kitchen"
 PLAIN_FORMS = ("comfy_kitchen.backends.eager.rope", "comfy_kitchen.backends.eager.adaln")
@@ -27,6 +30,7 @@ def differentiable() -> Iterator[None]:
         # ComfyUI copies offloaded weights on streams of their own and reuses their memory once the layer is computed; it does
         # not know that the backward pass reads them again
         assign(undo, comfy.model_management, "NUM_STREAMS", 0)
+        assign(undo, comfy.ops, "scaled_dot_product_attention", attention_with_gradients)
         # products of 8-bit numbers have no gradients; the same layers also compute in 16 bits
         assign(undo, comfy.ops, "fp8_linear", lambda *_: None)
         for name in PLAIN_FORMS:
@@ -38,6 +42,15 @@ def differentiable() -> Iterator[None]:
                 if not function.startswith("_") and hasattr(kernels, function):
                     assign(undo, kernels, function, form)
         yield
+
+
+def attention_with_gradients(q: Tensor, k: Tensor, v: Tensor, *args: Any, **named: Any) -> Tensor:
+    """torch's attention without cuDNN's kernel where queries and keys differ in number: its gradient is then not a number
+    (seen on an H100 with torch 2.11). ComfyUI prefers that kernel on Windows, torch on some cards."""
+    if q.shape[-2] == k.shape[-2]:
+        return scaled_dot_product_attention(q, k, v, *args, **named)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]):
+        return scaled_dot_product_attention(q, k, v, *args, **named)
 
 
 def assign(undo: ExitStack, place: Any, name: str, value: object) -> None:
