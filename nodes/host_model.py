@@ -181,7 +181,10 @@ class HostModel:
 
         own = Pass(Selection.of(references, x.device), inner=_attention_with_gradients)
         run(own, torch.zeros_like(t))
-        return run(Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients), t)
+        denoised = run(Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients), t)
+        # the graph refers to the passes, and they to it by what they recorded: a circle that Python cannot collect
+        own.recorded.pairs.clear()
+        return denoised
 
     @property
     def isolates(self) -> bool:
@@ -327,7 +330,7 @@ def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them. Keys
     and values of isolated references go in and out beside the block's own tensors, since gradients flow through them, too.
     """
-    names = list(named)
+    count, names = len(inputs), list(named)
     one = (named.get("transformer_options") or {}).get(OVERRIDE)
     one = one if isinstance(one, Pass) else None
     pairs = one.upcoming() if one else []
@@ -338,10 +341,10 @@ def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     def run(_: Tensor, *values: Any) -> tuple:
         nonlocal own_results, is_tensor
         copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
-        own, extra = copies[: len(inputs) + len(names)], copies[len(inputs) + len(names) :]
+        own, extra = copies[: count + len(names)], copies[count + len(names) :]
 
         def block() -> Any:
-            return forward(*own[: len(inputs)], **dict(zip(names, own[len(inputs) :], strict=True)))
+            return forward(*own[:count], **dict(zip(names, own[count:], strict=True)))
 
         result, recorded = one.again(position, in_text, extra, block) if one else (block(), [])
         is_tensor = isinstance(result, Tensor)

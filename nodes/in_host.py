@@ -158,8 +158,8 @@ def _run(
         settings,
     )
     writer.log(f"a step needs about {memory / 1e9:.1f} GB beside the model's weights")
-    writer.event(run_folder.PHASE, phase="training")
     model.unload_others()
+    writer.event(run_folder.PHASE, phase="training")
     with (
         model.prepared(
             gradient_checkpointing=settings.gradient_checkpointing, precision=settings.precision, memory=memory

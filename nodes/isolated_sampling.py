@@ -182,11 +182,9 @@ class _Pairs(dict[int, Pair]):
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __setitem__(self, number: int, pair: Pair) -> None:
-        # copied: they are parts of larger tensors, which would stay in memory as a whole
-        key, value = (tensor.contiguous().clone() for tensor in pair)
-        if self._stream is not None and _is_full(self._device, 2 * key.nbytes):
-            key, value = (_pinned(tensor) for tensor in (key, value))
-        super().__setitem__(number, (key, value))
+        if self._stream is not None and _is_full(self._device, 2 * pair[0].nbytes):
+            pair = (_pinned(pair[0]), _pinned(pair[1]))
+        super().__setitem__(number, pair)
 
     def __getitem__(self, number: int) -> Pair:
         pair = super().__getitem__(number)

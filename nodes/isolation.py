@@ -162,7 +162,8 @@ class Pass:
         number, self.position = self.position, self.position + 1
         if self.records:
             q, k, v = (tensor.narrow(dim, text, self.selection.count) for tensor in (q, k, v))
-            self.recorded.pairs[number] = (k, v)
+            # copies: as parts, they would keep all that the layer before computed
+            self.recorded.pairs[number] = (_copied(k), _copied(v))
             # a mask is about the text, and what becomes of the text in this pass is not used
             references = compute(q, k, v, heads, mask=None, **named)
             along = 2 if named.get("skip_output_reshape") else 1
@@ -232,6 +233,10 @@ def _groups(tokens: int, text: int, references: int, strength: float, device: to
         key_bias=bias,
         visible=None if strength else torch.arange(tokens, device=device),
     )
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _to_batch(tensor: Tensor, like: Tensor) -> Tensor:
