@@ -37,7 +37,7 @@ def demo_table(base: Path, say: Callable[[str], None]) -> list[Figure]:
             for name, value in {
                 "set_agreement": judge.set_agreement(generated[Mode.PLAIN].judged),
                 "caption_accuracy": judge.caption_accuracy(generated[Mode.PLAIN].judged),
-                "reference_agreement": judge.reference_agreement(generated[Mode.CLEAN].judged),
+                "reference_agreement": judge.reference_agreement(generated[Mode.ISOLATED].judged),
                 "reference_agreement_noised": judge.reference_agreement(generated[Mode.NOISED].judged),
             }.items():
                 bound = _BOUNDS.get((side, name), "")

@@ -36,7 +36,7 @@ def reference_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     with ComfyServer(base) as server:
         prompts = _Prompts(server, base)
         for given_count in (1, 2):
-            for mode, suffix in (("keep clean", ""), ("re-noise", "_noised")):
+            for mode, suffix in (("isolate", ""), ("re-noise", "_noised")):
                 results = []
                 for number, drawn in enumerate(asked):
                     say(f"{given_count} of 3 given, {mode}: set {number + 1} of {len(asked)}")

@@ -42,7 +42,7 @@ class Mode(Enum):
     """How a set is generated; the values of references are those of Condition Panels."""
 
     PLAIN = "from the caption alone"
-    CLEAN = "keep clean"
+    ISOLATED = "isolate"
     NOISED = "re-noise"
 
 

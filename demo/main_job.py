@@ -61,14 +61,14 @@ class Line:
 
 
 def figures(generated: Mapping[Mode, Generated]) -> dict[str, float]:
-    """One side of the report: the three figures of the table, and the reference re-noised beside the clean one."""
-    plain, clean, noised = (generated[mode].judged for mode in (Mode.PLAIN, Mode.CLEAN, Mode.NOISED))
+    """One side of the report: the three figures of the table, and the reference re-noised beside the isolated one."""
+    plain, isolated, noised = (generated[mode].judged for mode in (Mode.PLAIN, Mode.ISOLATED, Mode.NOISED))
     return {
         "set_agreement": judge.set_agreement(plain),
-        "reference_agreement": judge.reference_agreement(clean),
+        "reference_agreement": judge.reference_agreement(isolated),
         "caption_accuracy": judge.caption_accuracy(plain),
         "reference_agreement_noised": judge.reference_agreement(noised),
-        "reference_caption_accuracy": judge.caption_accuracy(clean),
+        "reference_caption_accuracy": judge.caption_accuracy(isolated),
     }
 
 
@@ -111,8 +111,8 @@ def main() -> None:
     before_after(
         [f"{caption}   (panel {number % world.PANELS + 1} is given)" for number, caption in enumerate(captions)],
         [
-            ("base model", results["base"][Mode.CLEAN].pictures[:SHOWN]),
-            ("with the In-Context LoRA", results["lora"][Mode.CLEAN].pictures[:SHOWN]),
+            ("base model", results["base"][Mode.ISOLATED].pictures[:SHOWN]),
+            ("with the In-Context LoRA", results["lora"][Mode.ISOLATED].pictures[:SHOWN]),
         ],
         args.out / "reference.png",
     )
@@ -142,7 +142,7 @@ def main() -> None:
 def print_table(sides: dict[str, dict[str, float]]) -> None:
     rows = {
         "sets whose panels all agree": "set_agreement",
-        "agreement with a given panel, kept clean": "reference_agreement",
+        "agreement with a given panel, isolated": "reference_agreement",
         "agreement with a given panel, re-noised": "reference_agreement_noised",
         "panels that show what their caption says": "caption_accuracy",
     }

@@ -111,16 +111,16 @@ def main() -> None:
     with ComfyServer(args.base, args.comfyui) as server:
         job = Job(server, args.base, print)
         base = job.generate(asked, lora=LORA_FILE, strength=0.0, what="base")[Mode.PLAIN].pictures
-        modes = [Mode.PLAIN, Mode.CLEAN]
+        modes = [Mode.PLAIN, Mode.ISOLATED]
         with_lora = job.generate(asked, lora=LORA_FILE, strength=1.0, what="lora", modes=modes)
         history = server.run(job.prompt("build-dataset"))
         images = [image for output in history["outputs"].values() for image in output.get("images", [])]
         image = images[0]
         sheet = Image.open(io.BytesIO(server.fetch_image(image["filename"], image["subfolder"], image["type"])))
-    plain, clean = with_lora[Mode.PLAIN].pictures, with_lora[Mode.CLEAN].pictures
+    plain, isolated = with_lora[Mode.PLAIN].pictures, with_lora[Mode.ISOLATED].pictures
     cards = {
         "quickstart": on_card([framed(picture) for picture in plain[:3]]),
-        "reference-panel": on_card([framed(picture, number) for number, picture in enumerate(clean[:3])]),
+        "reference-panel": on_card([framed(picture, number) for number, picture in enumerate(isolated[:3])]),
         "build-dataset": on_card([sheet.convert("RGB")]),
         "train-in-host": on_card([framed(base[3]), framed(plain[3])]),
         **published_cards(),
