@@ -1,4 +1,4 @@
-"""Times training steps of this pack's in-host trainer and of core's TrainLoraNode in turn; prints JSON rounds.
+"""Times training steps of this pack's in-host trainer, of core's TrainLoraNode and of a minimal loop in turn; prints JSON rounds.
 
 Run by `bench.in_host` as a process of its own, since it imports ComfyUI.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from demo.sets import write_sets
 
-BATCH, STEPS, RANK = 4, 8, 16
+BATCH, STEPS, RANK = 4, 16, 16
 FOLDER = "step-ratio-sets"
 ROOT = Path(__file__).parent.parent
 SETTINGS = {
@@ -85,7 +85,9 @@ def main(rounds: int) -> None:
 
 
 def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
-    """Seconds a step of both trainers, in turn. Ours says it; core's set-up is taken out by a second, one-step run."""
+    """Seconds per step of each, in turn. Ours says it; core's set-up is taken out by a second, one-step run."""
+    from .minimal_loop import seconds_per_step, with_lora
+
     (model,) = call(nodes, "UNETLoader", unet_name="incontext-demo-transformer.safetensors", weight_dtype="default")
     clip_name = "incontext-demo-text-encoder.safetensors"
     (clip,) = call(nodes, "CLIPLoader", clip_name=clip_name, type="sd3")
@@ -119,8 +121,10 @@ def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
     condition = clip.encode_from_tokens_scheduled(clip.tokenize(dataset.items[0].caption))
     latents = [{"samples": torch.randn(1, 16, 8, 24)} for _ in range(BATCH)]
 
+    trained: set[str] = set()
+
     def ours() -> float:
-        _, _, _, run, *_ = call(
+        lora, _, _, run, *_ = call(
             nodes,
             "InContextTrainLoraInHost",
             model=model,
@@ -131,6 +135,7 @@ def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
             guidance=1.0,
             **SETTINGS,
         )
+        trained.update(key.split(".lora_")[0].removeprefix("diffusion_model.") for key in lora if ".lora_" in key)
         return [event for event in run.events() if event["event"] == "step"][-1]["seconds_per_step"]
 
     def core(steps: int) -> float:
@@ -157,7 +162,25 @@ def measure(nodes: Any, torch: Any, rounds: int) -> list[dict[str, float]]:
         )
         return time.perf_counter() - began
 
-    return [{"ours": ours(), "core": (core(1 + STEPS) - core(1)) / STEPS} for _ in range(rounds)]
+    @torch.inference_mode(False)
+    def minimal() -> float:
+        net = with_lora(model.model.diffusion_model, sorted(trained), RANK)
+        batch = torch.cat([latent["samples"] for latent in latents]).clone()
+        ((context, others),) = condition
+        context, pooled = (
+            value.clone().repeat(BATCH, *[1] * (value.ndim - 1)) for value in (context, others["pooled_output"])
+        )
+        return seconds_per_step(net, batch, context, pooled, steps=STEPS, learning_rate=1e-3)
+
+    def one_round() -> dict[str, float]:
+        before, by_hand, by_hand_again, after = ours(), minimal(), minimal(), ours()
+        return {
+            "ours": (before + after) / 2,
+            "minimal": (by_hand + by_hand_again) / 2,
+            "core": (core(1 + STEPS) - core(1)) / STEPS,
+        }
+
+    return [one_round() for _ in range(rounds)]
 
 
 if __name__ == "__main__":

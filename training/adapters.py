@@ -49,7 +49,8 @@ class LoraLayer(nn.Module):
         return self.lora_down.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
-        down, up = self.lora_down, self.lora_up * (self.alpha / self.rank)
+        scale = self.alpha / self.rank
+        down, up = self.lora_down, self.lora_up if scale == 1 else self.lora_up * scale
         return nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
 
 
