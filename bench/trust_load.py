@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from ..demo.server import ComfyServer
-from ..training.run_folder import FINISHED, STARTED, STEP
+from demo.server import ComfyServer
+
 from .figure import Figure
 
 RUNS, EVENTS, PAGES, SECONDS = 2000, 1_000_000, 20, 20.0
@@ -25,12 +25,12 @@ def make_runs(folder: Path, runs: int, events: int) -> None:
         about = {"version": 1, "trainer": "sd-scripts", "name": run.name, "settings": {"steps": 100}}
         (run / "run.json").write_text(json.dumps(about), encoding="utf-8")
         with (run / "events.jsonl").open("w", encoding="utf-8") as file:
-            file.write(json.dumps({"time": 0, "seconds": 0, "event": STARTED, "steps": 100}) + "\n")
+            file.write(json.dumps({"time": 0, "seconds": 0, "event": "started", "steps": 100}) + "\n")
             for step in range(1, (events if number == 0 else 20) + 1):
                 file.write(
-                    f'{{"time": {step}, "event": "{STEP}", "step": {step}, "loss": 0.5, "smoothed": 0.5, "seconds_left": 1.0}}\n'
+                    f'{{"time": {step}, "event": "step", "step": {step}, "loss": 0.5, "smoothed": 0.5, "seconds_left": 1.0}}\n'
                 )
-            file.write(json.dumps({"time": 1, "event": FINISHED, "lora": f"{run.name}.safetensors"}) + "\n")
+            file.write(json.dumps({"time": 1, "event": "finished", "lora": f"{run.name}.safetensors"}) + "\n")
 
 
 def watch(server: str, stop: threading.Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,3 +93,11 @@ def test_the_root_is_inert() -> None:
 def test_the_one_command_needs_the_standard_library_only() -> None:
     outside = set(imports(ROOT / "run.py")) - set(sys.stdlib_module_names)
     assert {name for name in outside if not name.startswith("/")} <= {"__future__"}
+
+
+def test_the_benchmarks_load_as_their_command_runs_them() -> None:
+    child = subprocess.run(
+        [sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    assert "panels" in child.stdout
