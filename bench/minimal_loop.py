@@ -14,12 +14,11 @@ from torch.nn.functional import mse_loss
 class LoraLinear(nn.Module):
     """A linear layer with a low-rank pair beside it, at a scale of 1."""
 
-    def __init__(self, base: nn.Module, rank: int) -> None:
+    def __init__(self, base: nn.Linear, rank: int) -> None:
         super().__init__()
-        outputs, inputs = base.weight.shape
         self.base = base
-        self.down = nn.Linear(inputs, rank, bias=False)
-        self.up = nn.Linear(rank, outputs, bias=False)
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
         nn.init.zeros_(self.up.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -31,7 +30,9 @@ def with_lora(transformer: nn.Module, names: Sequence[str], rank: int) -> nn.Mod
     net = copy.deepcopy(transformer).requires_grad_(False)
     for name in names:
         parent, _, child = name.rpartition(".")
-        setattr(net.get_submodule(parent), child, LoraLinear(net.get_submodule(name), rank))
+        linear = net.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        setattr(net.get_submodule(parent), child, LoraLinear(linear, rank))
     return net
 
 

@@ -409,6 +409,8 @@ def _put_image(panel: Tensor, image: Tensor, placement: Placement, settings: Pan
     """Fit an image into a panel, which is a part of the canvas."""
     crop, content = placement.crop, placement.content
     panel[:, content.rows, content.columns] = resize(image[:, crop.rows, crop.columns], content.width, content.height)
+    if (content.height, content.width) == tuple(panel.shape[1:3]):
+        return
     left, right, above, below = (
         panel[:, content.rows, : content.left],
         panel[:, content.rows, content.right :],
