@@ -36,7 +36,7 @@ from ..training.flow import velocity
 from ..training.memory import BlockSize, step_memory
 from ..training.settings import Precision, ReferenceKind, TrainSettings
 from .gradients import assign, differentiable
-from .isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens, supports_isolation
+from .isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens, reference_conditions, supports_isolation
 from .patches import patch_side
 
 PREFIX = "diffusion_model."
@@ -100,7 +100,7 @@ class HostModel:
         blocks = [size for block in repeated_blocks(self.transformer) if (size := BlockSize.of(block))]
         return step_memory(
             blocks,
-            settings.batch_size * (picture + text * (2 if isolated else 1)),  # text takes part in both passes
+            settings.batch_size * (picture + text),
             value_bytes=self.compute_dtype(settings.precision).itemsize,
             checkpointing=settings.gradient_checkpointing,
             trained=trained,
@@ -175,13 +175,14 @@ class HostModel:
     def _isolated(self, x: Tensor, t: Tensor, arguments: Mapping[str, Any], references: Tensor) -> Tensor:
         """Denoised latents of a batch whose references are the given tokens, bool [batch, tokens]."""
 
-        def run(one: Pass, t: Tensor) -> Tensor:
+        def run(one: Pass, t: Tensor, arguments: Mapping[str, Any]) -> Tensor:
             with choosing(self.model, one):
                 return self.model.apply_model(x, t, transformer_options={OVERRIDE: one}, **arguments)
 
         own = Pass(Selection.of(references, x.device), inner=_attention_with_gradients)
-        run(own, torch.zeros_like(t))
-        denoised = run(Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients), t)
+        run(own, torch.zeros_like(t), reference_conditions(self.model, arguments))
+        painted = Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients)
+        denoised = run(painted, t, arguments)
         # the graph refers to the passes, and they to it by what they recorded: a circle that Python cannot collect
         own.recorded.pairs.clear()
         return denoised

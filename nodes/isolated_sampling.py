@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..incontext.errors import PanelError
 from ..training.memory import BlockSize
 from .gradients import assign
-from .isolation import OVERRIDE, Pair, Pass, Recorded, Selection, choosing, picture_tokens
+from .isolation import OVERRIDE, Pair, Pass, Recorded, Selection, choosing, picture_tokens, reference_conditions
 
 _SESSION = "incontext_isolation"  # in transformer_options, while a sampler runs
 _NAME = "incontext_isolated_references"
@@ -93,21 +93,24 @@ def _apply(
     inner = options.get(OVERRIDE)
     model = executor.class_obj
 
-    def run(one: Pass, t: Tensor, control: Any, **changed: Any) -> Tensor:
+    def run(one: Pass, t: Tensor, control: Any, conds: dict[str, Any], **changed: Any) -> Tensor:
+        text = conds.pop("c_crossattn")
         with choosing(model, one):
-            return executor(x, t, c_concat, c_crossattn, control, {**options, **changed, OVERRIDE: one}, **conds)
+            return executor(x, t, c_concat, text, control, {**options, **changed, OVERRIDE: one}, **conds)
+
+    conditions = {"c_crossattn": c_crossattn, **conds}
 
     def record(recorded: Recorded) -> None:
         one = Pass(session.selection(len(x), x.device, painted=False), inner=inner)
         one.recorded = recorded
         # wrappers of other nodes, such as caches that skip steps, are about the picture that is painted
         wrappers = {kind: each for kind, each in options.get("wrappers", {}).items() if kind != _DIFFUSION_MODEL}
-        run(one, torch.zeros_like(t), None, wrappers=wrappers)
+        run(one, torch.zeros_like(t), None, reference_conditions(model, conditions), wrappers=wrappers)
 
     recorded = session.recorded(_key(options), record, x.device)
     selection = session.selection(len(x), x.device, painted=True)
     one = Pass(selection, recorded, inner)
-    result = run(one, t, _chosen_control(control, selection))
+    result = run(one, t, _chosen_control(control, selection), conditions)
     if one.position not in (0, len(recorded)):  # 0: a cache answered without computing
         raise PanelError(
             f"The model computed {one.position} of {len(recorded)} attentions: another node skips blocks of it, in a way that "

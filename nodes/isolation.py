@@ -262,6 +262,19 @@ def picture_tokens(model: Any, given: Tensor) -> Tensor:
     return pad(tokens, (0, -tokens.shape[1] % multiple), value=False)
 
 
+def reference_conditions(model: Any, conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``apply_model`` is given in the references' own pass: of the text one token is left, since none looks at it.
+
+    In Lumina's models the text's length decides on the positions of the picture's tokens, so there it stays.
+    """
+    own = dict(conditions)
+    if not isinstance(model, _named("Lumina2")):
+        own.pop("attention_mask", None)
+        if own.get("c_crossattn") is not None:
+            own["c_crossattn"] = own["c_crossattn"][:, :1]
+    return own
+
+
 @contextmanager
 def choosing(model: Any, one: Pass) -> Iterator[None]:
     """Within the context the model computes with the tokens of a pass."""

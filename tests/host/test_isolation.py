@@ -42,13 +42,13 @@ class Tiny:
             for name, cond in conds.items()
         }
 
-    def record(self, x: Tensor, caption: str = CAPTIONS[1]) -> list[Tensor]:
+    def record(self, x: Tensor, caption: str = CAPTIONS[1], arguments: dict[str, Any] | None = None) -> list[Tensor]:
         from incontext_lora.nodes.isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens
 
         one = Pass(Selection.of(picture_tokens(self.model, self.given), x.device))
         with torch.no_grad(), choosing(self.model, one):
             self.model.apply_model(
-                x, torch.zeros(len(x)), transformer_options={OVERRIDE: one}, **self.arguments(caption)
+                x, torch.zeros(len(x)), transformer_options={OVERRIDE: one}, **(arguments or self.arguments(caption))
             )
         return [tensor for pair in one.recorded.pairs.values() for tensor in pair]
 
@@ -69,6 +69,18 @@ def test_references_depend_on_references_alone(tiny: Tiny) -> None:
     noise = torch.randn(tiny.x.shape, generator=generator)
     assert not any(changed(before, tiny.record(torch.where(tiny.given, tiny.x, noise))))
     assert all(changed(before, tiny.record(torch.where(tiny.given, noise, tiny.x))))
+
+
+def test_the_references_own_pass_needs_no_text(tiny: Tiny) -> None:
+    from incontext_lora.nodes.isolation import reference_conditions
+
+    whole = tiny.arguments()
+    own = reference_conditions(tiny.model, whole)
+    if "Lumina" not in type(tiny.model).__name__:
+        assert own["c_crossattn"].shape[1] == 1 < whole["c_crossattn"].shape[1]
+    before, after = tiny.record(tiny.x), tiny.record(tiny.x, arguments=own)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["chroma", "qwen-image", "lumina2", "z-image"])
