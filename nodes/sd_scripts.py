@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from ..training.sd_scripts.architectures import ARCHITECTURES
 from ..training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ..training.sd_scripts.settings import SdSettings, WhenBusy
+from ..training.settings import ReferenceKind
 from . import host, types
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ class InContextTrainLora(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     tooltip=(
-                        "Share of samples in which some panels enter without noise (clean references). Needed for a LoRA "
-                        "that paints panels to given ones."
+                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
+                        "to given ones."
                     ),
                 ),
                 io.Int.Input("save_every", default=250, min=0, max=100_000, tooltip="Checkpoint and state; in steps."),
@@ -153,6 +154,16 @@ class InContextTrainLora(io.ComfyNode):
                     tooltip=(
                         "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
                         "start beside it, which needs memory for both."
+                    ),
+                ),
+                io.Combo.Input(
+                    "references",
+                    options=ReferenceKind,
+                    default=ReferenceKind.ISOLATED.value,
+                    optional=True,
+                    tooltip=(
+                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
+                        "FLUX.1, Chroma and Stable Diffusion 3 can isolate them; the others are trained with clean ones."
                     ),
                 ),
             ],

@@ -96,6 +96,16 @@ def test_a_preset_keeps_what_no_widget_changed(host: Any, train: Callable[..., t
         assert run.about["settings"]["samples"] == expected, given
 
 
+def test_references_of_each_kind(host: Any, train: Callable[..., tuple[Any, ...]]) -> None:
+    """Isolated by default, also in a workflow from before there was a choice."""
+    for given, expected in (({}, True), ({"references": "clean"}, False), ({"references": "none"}, False)):
+        _, _, _, run = train(name="references", **given)
+        recipe = run.about["recipe"]["references"]
+        assert (recipe["isolated"], recipe["clean"]) == (expected, given.get("references") != "none")
+        extra = json.loads((run.folder / "job-1" / "job.json").read_text(encoding="utf-8"))
+        assert (extra["isolated"], extra["reference_share"] > 0) == (expected, given.get("references") != "none")
+
+
 def test_what_should_be_known_stays_on_the_node(host: Any, train: Callable[..., tuple[Any, ...]]) -> None:
     host.sent()
     train(name="noted")

@@ -20,6 +20,7 @@ from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import data, preflight, session, stopping, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
+from incontext_lora.training.settings import ReferenceKind
 from safetensors.torch import load_file
 
 Make = Callable[..., session.Order]
@@ -76,6 +77,9 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     recipe = read_recipe(result.lora)
     assert recipe is not None
     assert recipe.references.share == 0.5
+    assert recipe.references.isolated == (family in ("flux", "chroma", "sd3"))
+    said = " ".join(event["text"] for event in of_kind(run, run_folder.NOTE))
+    assert recipe.references.isolated != ("trained clean instead" in said)
     header = read_header(result.lora)
     assert header.metadata["ss_steps"] == "6"
     assert "caption" not in " ".join(header.metadata).lower()
@@ -205,7 +209,8 @@ def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Pla
     assert first.lora is not None
     recipe = read_recipe(first.lora)
     assert recipe is not None
-    again = replace(order(name, steps=2, learning_rate=1e-5), weights=first.lora, recipe=recipe, name="more")
+    other = {"gradient_checkpointing": True, "reference_share": 1.0}
+    again = replace(order(name, steps=2, learning_rate=1e-5, **other), weights=first.lora, recipe=recipe, name="more")
     run, process = session.start(again, place)
     follow(run, process)
     second = session.settle(run, place.loras, process.returncode)
@@ -216,6 +221,28 @@ def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Pla
     before, after = load_file(str(first.lora)), load_file(str(second.lora))
     moved = [float((after[key] - before[key]).abs().max()) for key in before if "lora" in key]
     assert 0 < max(moved) < 1e-3
+
+
+def test_kinds_of_references_differ_in_training_alone(order: Make, place: session.Place) -> None:
+    """Before anything is learned: another loss in each step, the same in validation, which has no references."""
+
+    def trained(kind: ReferenceKind) -> tuple[list[float], list[float]]:
+        wanted = order(
+            "flux", steps=2, save_every=0, learning_rate=1e-12, reference_share=1.0, references=kind, validation_sets=2,
+            validate_every=2,
+        )  # fmt: skip
+        run, process = session.start(wanted, place)
+        code = follow(run, process)
+        result = session.settle(run, place.loras, code)
+        assert result.lora is not None, result.message
+        recipe = read_recipe(result.lora)
+        assert recipe is not None
+        assert recipe.references.isolated == (kind is ReferenceKind.ISOLATED)
+        return run.losses(), [event["loss"] for event in of_kind(run, run_folder.VALIDATION)]
+
+    (isolated, validated), (clean, also) = (trained(kind) for kind in (ReferenceKind.ISOLATED, ReferenceKind.CLEAN))
+    assert all(one != other for one, other in zip(isolated, clean, strict=True))
+    assert validated == also != []
 
 
 def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None:

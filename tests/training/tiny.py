@@ -86,6 +86,16 @@ def lumina_params() -> Any:
     )  # fmt: skip
 
 
+def sd3_params(depth: int = 2) -> Any:
+    from library.sd3_models import SD3Params
+
+    return SD3Params(
+        patch_size=2, depth=depth, num_patches=64 * 64, pos_embed_max_size=64, adm_in_channels=2048, qk_norm="rms",
+        x_block_self_attn_layers=[0], context_embedder_in_features=4096, context_embedder_out_features=64 * depth,
+        model_type="5-medium",
+    )  # fmt: skip
+
+
 class TokenizerInPlace:
     @staticmethod
     def from_pretrained(name: str, cache_dir: str) -> Any:
@@ -223,12 +233,7 @@ def write(architecture: str, folder: Path) -> None:
         save_file(tensors, str(folder / name))
 
     if architecture == "sd3":
-        params = sd3_models.SD3Params(
-            patch_size=2, depth=2, num_patches=64 * 64, pos_embed_max_size=64, adm_in_channels=2048, qk_norm="rms",
-            x_block_self_attn_layers=[0], context_embedder_in_features=4096, context_embedder_out_features=128,
-            model_type="5-medium",
-        )  # fmt: skip
-        model = sd3_models.create_sd3_mmdit(params)
+        model = sd3_models.create_sd3_mmdit(sd3_params())
         torch.nn.init.normal_(model.pos_embed, std=0.05)  # made without a value
         save(model, "model.safetensors")
         save(sd3_models.SDVAE(torch.float32, "cpu"), "vae.safetensors")

@@ -19,14 +19,16 @@ from incontext_lora.incontext.dataset import BuildOptions, build
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.layout import Box, rows
 from incontext_lora.incontext.lora_file import read_recipe
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.recipe import Recipe, References
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training import run_folder
 from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
+from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Device
+from incontext_lora.training.settings import ReferenceKind
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 
@@ -79,6 +81,7 @@ class TestSuccess:
         recipe = read_recipe(result.lora)
         assert recipe is not None
         assert (recipe.name, recipe.base) == ("toy", "FLUX.1-dev")
+        assert recipe.references == References(clean=True, share=0.5, isolated=True)
         assert run.losses() == [1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
 
     def test_settling_twice_changes_nothing(self, start: Start, place: session.Place) -> None:
@@ -134,6 +137,27 @@ class TestBeforehand:
         assert "no graphics card" in text
         assert "on the processor, in fp32" in text
         assert text in (run.folder / "log.txt").read_text()
+
+    @pytest.mark.parametrize("family", ARCHITECTURES.values(), ids=lambda family: family.name)
+    def test_what_cannot_isolate_references(self, family: Architecture, tmp_path: Path) -> None:
+        dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
+        wanted = replace(flux_order(dataset, flux_files(tmp_path / "models")), architecture=family)
+
+        def said(**settings: Any) -> list[str]:
+            chosen = replace(wanted.settings, **settings)
+            return list(session.notes(wanted, chosen, Device.NVIDIA, 0.0))
+
+        isolates = family.name in ("flux", "chroma", "sd3")
+        notes = said()
+        assert len(notes) == (0 if isolates else 1)
+        assert all(f"References of {family.title} cannot be isolated" in note for note in notes)
+        for others in (
+            {"references": ReferenceKind.CLEAN},
+            {"references": ReferenceKind.NONE},
+            {"reference_share": 0.0},
+        ):
+            assert said(**others) == []
+        assert session.trained_recipe(wanted).references.isolated is isolates
 
     @pytest.mark.parametrize(
         ("device", "expected", "options"),

@@ -30,6 +30,7 @@ from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRES
 from incontext_lora.training.sd_scripts.presets import PRESETS, preset
 from incontext_lora.training.sd_scripts.settings import Device, Optimiser, Precision, SdSettings, Sizes
 from incontext_lora.training.sd_scripts.supervise import Processes
+from incontext_lora.training.settings import ReferenceKind
 from PIL import Image
 
 if sys.version_info >= (3, 11):
@@ -61,6 +62,11 @@ class TestSettings:
     def test_what_cannot_be_is_refused_with_its_value(self, name: str, value: float) -> None:
         with pytest.raises(TrainingError, match=str(value)):
             replace(SdSettings(), **{name: value})
+
+    def test_a_run_from_before_there_were_other_kinds_has_clean_references(self) -> None:
+        before = SdSettings().to_json()
+        assert before.pop("references") == "isolated"
+        assert SdSettings.from_json(before) == SdSettings(references=ReferenceKind.CLEAN)
 
     def test_unknown_names_are_refused(self) -> None:
         with pytest.raises(TrainingError, match="stpes"):
@@ -335,6 +341,17 @@ class TestJob:
         assert options["no_metadata"] is True
         assert options["output_name"] == "a-step005000"
         assert "save_every_n_steps" not in options  # our runner saves
+
+    @pytest.mark.parametrize("family", ARCHITECTURES.values(), ids=lambda family: family.name)
+    def test_references_are_isolated_where_our_runner_can(self, family: Architecture) -> None:
+        def told(**settings: Any) -> tuple[bool, float]:
+            extra = build(SdSettings(**settings), family=family).extra
+            return extra["isolated"], extra["reference_share"]
+
+        assert told() == (family.name in ("flux", "chroma", "sd3"), 0.5)
+        assert told(references=ReferenceKind.CLEAN) == (False, 0.5)
+        assert told(references=ReferenceKind.NONE) == (False, 0.0)
+        assert told(reference_share=0.0) == (False, 0.0)
 
     def test_a_resumed_segment_does_what_is_left(self) -> None:
         options = build(SdSettings(), job.Segment(2, 1250, Path("state/step001250"))).options

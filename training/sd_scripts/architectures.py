@@ -56,6 +56,7 @@ class Architecture:
         fp8_encoders, encoders_on_cpu: the trainer's own options for text encoders that are too large for the card: kept in
             8 bits, or on the processor; empty where it has none, and our runner keeps them on the processor.
         vae_row: pixels per row of the autoencoder's latent, where it can work on some rows at once; else 0.
+        isolates: whether our runner can isolate references in it.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Architecture:
     fp8_encoders: str = ""
     encoders_on_cpu: str = ""
     vae_row: int = 0
+    isolates: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -106,6 +108,7 @@ FLUX = Architecture(
     files=(_CLIP_L, _T5, _FLUX_AE),
     network="networks.lora_flux",
     base="FLUX.1-dev",
+    isolates=True,
     # the trainer's own defaults for these make bad LoRAs
     options={
         "model_type": "flux",
@@ -129,6 +132,7 @@ CHROMA = Architecture(
     files=(_T5, _FLUX_AE),
     network="networks.lora_flux",
     base="Chroma1-HD",
+    isolates=True,
     options={
         "model_type": "chroma",
         "apply_t5_attn_mask": True,
@@ -158,6 +162,7 @@ SD3 = Architecture(
     ),
     network="networks.lora_sd3",
     base="SD3.5",
+    isolates=True,
     options={"weighting_scheme": "logit_normal", "logit_mean": 0.0, "logit_std": 1.0, "training_shift": 3.0},
     size_step=32,
     most_swapped=22,

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.layout import PanelLayout
+from ..settings import ReferenceKind
 from .architectures import Architecture
 from .data import Portion
 from .settings import Optimiser, SdSettings
@@ -100,7 +101,8 @@ def build(
             "average_in_main_memory": settings.swapped > 0,
             "encoders_on_processor": not where and not fit_on_card(settings, encoders),
             "caption_dropout": settings.caption_dropout,
-            "reference_share": settings.reference_share,
+            "reference_share": settings.drawn_share,
+            "isolated": isolates(architecture, settings),
             "references": list(references),
             "canvas": [layout.width, layout.height],
             "panels": [[box.left, box.top, box.width, box.height] for box in layout.boxes],
@@ -114,6 +116,11 @@ def build(
             "cache": str(portions[0].images.parent),
         },
     )
+
+
+def isolates(architecture: Architecture, settings: SdSettings) -> bool:
+    """Whether references are trained isolated."""
+    return architecture.isolates and settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
 
 
 def fit_on_card(settings: SdSettings, encoders: float) -> bool:

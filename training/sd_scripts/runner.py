@@ -3,8 +3,8 @@
     python runner.py CHECKOUT JOB_FOLDER
 
 It adds what the trainer lacks: a line of JSON for each event; stop, save and sample on request; a moving average of the
-weights; caption dropout with cached captions; clean references; step numbers that stay true when a run is resumed; files
-that are there whole or not at all. The trainer's classes are extended, its files never changed.
+weights; caption dropout with cached captions; clean and isolated references; step numbers that stay true when a run is
+resumed; files that are there whole or not at all. The trainer's classes are extended, its files never changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import json
 import math
 import os
@@ -370,6 +371,18 @@ def peak_memory() -> float:
     return round(used / (1e9 if sys.platform == "darwin" else 1e6), 3)
 
 
+def isolating(model: Any, given: Any) -> contextlib.AbstractContextManager[None]:
+    """Within the context a model of the checkout computes these references apart (`isolation`, in the file beside this one)."""
+    name = "incontext_isolation"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("isolation.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name].isolating(model, given)
+
+
 # --- the trainer, extended ------------------------------------------------------------------------------------------
 
 
@@ -562,11 +575,17 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             training = kwargs.get("is_train", True)
             self.latents = latents
             self.given = given_positions(len(latents), latents, extra, self.chance) if training else None
-            result = super().get_noise_pred_and_target(*args, **kwargs)
+            with self.isolated(args[1].unwrap_model(args[6])):
+                result = super().get_noise_pred_and_target(*args, **kwargs)
             if self.given is not None:
                 result = cleared(result, self.given, batch.get("alpha_masks") is not None)
             self.given = None
             return result
+
+        def isolated(self, model: Any) -> contextlib.AbstractContextManager[None]:
+            if self.given is None or not extra["isolated"]:
+                return contextlib.nullcontext()
+            return isolating(model, self.given)
 
         def keep_clean(self, noisy: Any) -> Any:
             """Noisy latents with the given positions as they are."""
@@ -803,6 +822,17 @@ class FromFolder:
         return self._kind.from_pretrained(str(self._folder / name.replace("/", "_")))
 
 
+def correct_sd3(model: Any) -> None:
+    """Compute SD3.5 medium as it was trained.
+
+    The checkout calls its second attentions with their number of heads where the attention takes a head's width: 64 heads of
+    width 24 instead of 24 of width 64. A LoRA trained on that would be one for another model than ComfyUI samples with.
+    """
+    for block in model.joint_blocks:
+        if block.x_block.x_block_self_attn:
+            block.x_block.attn2.num_heads = block.x_block.attn2.head_dim  # it is used for nothing else
+
+
 def hook_hunyuan_image(tokenizers: str) -> None:
     """HunyuanImage's encoders bring tokenizers, wherever those of the captions lie; its sampling is in another script."""
     from library import hunyuan_image_text_encoder as encoders
@@ -847,7 +877,9 @@ def hook(trainer: Any, extra: dict[str, Any], tokenizers: str) -> None:
             if not any(name.startswith(MODEL_PREFIX) for name in state_dict):
                 for name in list(state_dict):
                     state_dict[MODEL_PREFIX + name] = state_dict.pop(name)
-            return load(state_dict, *args, **kwargs)
+            model = load(state_dict, *args, **kwargs)
+            correct_sd3(model)
+            return model
 
         setattr(sd3, "load_mmdit", load_bare)  # noqa: B010 - a module of the checkout
 

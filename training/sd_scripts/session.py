@@ -30,6 +30,7 @@ from ...incontext.recipe import Recipe, References
 from ...incontext.strict_json import JsonError, field
 from .. import claims, run_folder
 from ..run_folder import Run, RunWriter, parse_event
+from ..settings import ReferenceKind
 from . import data, job, outcome, preflight, space, stopping, supervise
 from .architectures import Architecture, architecture
 from .cards import card_names
@@ -460,6 +461,11 @@ def notes(order: Order, settings: SdSettings, computes_on: Device, encoders: flo
             "On AMD's cards the trainer has neither 8-bit weights nor the 8-bit optimiser; the model takes "
             f"{size:.1f} GB in 16 bits. If memory runs out, choose the preset of a card with half the memory."
         )
+    wanted = settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
+    if wanted and not job.isolates(order.architecture, settings):
+        yield (
+            f"References of {order.architecture.title} cannot be isolated with sd-scripts yet; they are trained clean instead."
+        )
     if not job.fit_on_card(settings, encoders):
         fp8 = order.architecture.fp8_encoders
         if fp8 and fp8 in job.encoder_options(order.architecture, settings, encoders):
@@ -499,10 +505,12 @@ def _caches_in_use(runs: Path) -> Iterator[Path]:
 
 def trained_recipe(order: Order) -> Recipe:
     """What the LoRA will say of itself."""
+    share = order.settings.drawn_share
     references = References(
-        clean=order.settings.reference_share > 0,
-        share=order.settings.reference_share,
+        clean=share > 0,
+        share=share,
         panels=tuple(order.dataset.references),
+        isolated=job.isolates(order.architecture, order.settings),
     )
     lineage = order.recipe.lineage
     if order.weights is not None:

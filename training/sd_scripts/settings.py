@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
+from ..settings import ReferenceKind
 
 # far more than anyone trains with, and less than would fill a disk or never end
 _MOST = {
@@ -76,6 +77,7 @@ class SdSettings:
         rank, alpha: of the LoRA; its strength is alpha / rank.
         ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
         caption_dropout: share of samples that are trained on the empty caption.
+        references: how given panels take part; where the trainer cannot isolate them, they are clean.
         reference_share: share of samples in which some panels enter without noise and carry no loss.
         sizes: in which sizes composites are seen.
         megapixels: millions of pixels that the largest size may have; 0 for the full size, whatever it is.
@@ -123,6 +125,7 @@ class SdSettings:
     gradient_checkpointing: bool = True
     public_metadata: bool = False
     seed: int = 42
+    references: ReferenceKind = ReferenceKind.ISOLATED
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -161,6 +164,11 @@ class SdSettings:
                 f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)!r}; it must be {expected}."
             )
 
+    @property
+    def drawn_share(self) -> float:
+        """Share of samples with references; 0 where none are wanted."""
+        return 0.0 if self.references is ReferenceKind.NONE else self.reference_share
+
     def on_cpu(self) -> SdSettings:
         """As a machine without a graphics card can compute them."""
         return self.on(Device.CPU)
@@ -184,6 +192,7 @@ class SdSettings:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> SdSettings:
+        data = {"references": ReferenceKind.CLEAN.value, **data}  # of a run that began before there were others
         try:
             values: dict[str, Any] = {
                 name: _KINDS[name](value) if name in _KINDS else value for name, value in data.items()
@@ -200,4 +209,5 @@ _KINDS: dict[str, type[Enum]] = {
     "optimiser": Optimiser,
     "sizes": Sizes,
     "precision": Precision,
+    "references": ReferenceKind,
 }
