@@ -118,7 +118,9 @@ class Run:
 
     @property
     def checkpoints(self) -> list[Path]:
-        return sorted((self.folder / "checkpoints").glob("*.safetensors"))
+        """The LoRA files that are whole; the name of one that is still being written begins with a dot."""
+        found = (self.folder / "checkpoints").glob("*.safetensors")  # unlike a shell, it finds those with a dot too
+        return sorted(path for path in found if not path.name.startswith("."))
 
     @property
     def samples(self) -> list[Path]:

@@ -318,6 +318,61 @@ class TestTruth:
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
+class TestKilledWhileItWrites:
+    def test_half_a_checkpoint_is_not_shown_and_goes(self, start: Start, place: session.Place) -> None:
+        run, process = start({"steps": 1000}, pause=0.05)
+        process.kill()
+        code = follow(run, process)
+        for name in (".toy-step000002.part.safetensors", "..toy-step000002.part.converted.safetensors"):
+            (run.folder / "checkpoints" / name).write_bytes(b"half")
+        (run.folder / "state" / ".step000002.part").mkdir(parents=True)
+        assert run.checkpoints == []
+        assert monitor.checkpoints(run) == []
+        assert session.settle(run, place.loras, code).state == run_folder.INTERRUPTED
+        assert list((run.folder / "checkpoints").iterdir()) == []
+        assert not list((run.folder / "state").glob(".*"))
+
+    def test_comfyui_is_killed_before_it_knows_the_pid(
+        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The trainer trains, and nobody noted who it is."""
+
+        class Killed(BaseException):
+            pass
+
+        started: list[subprocess.Popen[bytes]] = []
+        begin = supervise.start_detached
+
+        def killed(*rest: Any) -> Any:
+            started.append(begin(*rest))
+            raise Killed
+
+        monkeypatch.setattr(supervise, "start_detached", killed)
+        monkeypatch.setattr(RunWriter, "end", lambda *rest, **values: None)
+        with pytest.raises(Killed):
+            start({"steps": 1000}, pause=0.05)
+        run = Run(next(place.runs.glob("toy")))
+        until(lambda: any(event["event"] == run_folder.STEP for event in run.events()))
+        assert monitor.summary(run)["state"] == monitor.RUNNING
+        found = supervise.find(run.folder)
+        assert found is not None
+        assert found.pid == started[0].pid
+        assert session.sweep(place.runs, place.loras) == [], "it goes on"
+        session.stop(run, None)
+        started[0].wait(10)
+        assert session.settle(run, place.loras, None, stopped=True).state == run_folder.CANCELLED
+        assert supervise.find(run.folder) is None
+
+    def test_a_trainer_that_cannot_be_started_leaves_no_record(
+        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(supervise, "start_detached", refuse)
+        with pytest.raises(TrainingError, match="cannot be started"):
+            start()
+        run = Run(next(place.runs.glob("toy")))
+        assert (run.state, (run.folder / supervise.RECORD).exists()) == (run_folder.FAILED, False)
+
+
 DAMAGED = [
     "[1]", "null", "{", "", "3", "[" * 100_000, '{"a":' * 100_000, '{"settings": {"steps": 1e999}}', '{"name": NaN}',
     '{"settings": []}', '{"settings": {"steps": "9"}}', '{"name": 3}', '{"name": "\\ud800"}', "\ufffe", " " * (5 << 20),

@@ -734,6 +734,7 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
         elif kind == run_folder.STEP:
             step = event["step"]
     lines = supervise.tail(run.folder)
+    _remove_unfinished(run)
     writer = RunWriter(run)
     try:
         if helped and code in (None, 0):
@@ -772,6 +773,15 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
         return _note(writer, Outcome(run_folder.INTERRUPTED, None, message))
     finally:
         writer.close()
+
+
+def _remove_unfinished(run: Run) -> None:
+    """Remove checkpoints and states that a killed trainer was writing; nothing but space depends on it."""
+    for path in (run.folder / "checkpoints").glob(".*.safetensors"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+    for folder in (run.folder / STATE).glob(".*.part"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _final(run: Run) -> Path:

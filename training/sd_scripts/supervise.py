@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,14 @@ def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
         (run / REQUESTS).mkdir(exist_ok=True)
         for name in WISHES:
             (run / REQUESTS / name).unlink(missing_ok=True)
+        # ComfyUI may be killed before it knows the pid; `find` then knows the process by its environment
+        write_atomically(run / RECORD, json.dumps({"machine": platform.node(), **_on_cards(what.cards)}) + "\n")
         output = (run / OUTPUT).open("ab")
     with output:
         try:
             process = start_detached(what.arguments, what.folder, what.environment, output)
         except OSError as error:
+            (run / RECORD).unlink(missing_ok=True)
             raise TrainingError(
                 f"The trainer cannot be started: {error}. Install it again with `python run.py trainer install`."
             ) from error
@@ -149,9 +152,12 @@ def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None 
     Raises:
         TrainingError: where the disk refuses.
     """
-    on_cards = {} if cards is None else {"cards": list(cards)}
     with written(run):
-        write_atomically(run / record, json.dumps({**_identity(pid), **on_cards}) + "\n")
+        write_atomically(run / record, json.dumps({**_identity(pid), **_on_cards(cards)}) + "\n")
+
+
+def _on_cards(cards: Sequence[str] | None) -> dict[str, Any]:
+    return {} if cards is None else {"cards": list(cards)}
 
 
 def _identity(pid: int) -> dict[str, Any]:
@@ -165,6 +171,8 @@ def find(run: Path, record: str = RECORD) -> psutil.Process | None:
     """The run's process, if it is still that one and still runs."""
     try:
         noted = strict_json.read_object(run / record)
+        if "pid" not in noted:
+            return _first_marked(run) if noted.get("machine") == platform.node() else None
         process = psutil.Process(strict_json.field(noted, "pid", int))
         if "birth" in noted:
             same = bool(noted["birth"]) and noted["birth"] == birth(process.pid)
@@ -229,14 +237,23 @@ def members(run: Path) -> list[psutil.Process]:
     if main is not None:
         with contextlib.suppress(psutil.Error):
             found = {child.pid: child for child in (main, *main.children(recursive=True))}
+    return [*found.values(), *(process for process in _marked(run) if process.pid not in found)]
+
+
+def _marked(run: Path) -> Iterator[psutil.Process]:
+    """Living processes whose environment names this run."""
     mark = str(run)
     for process in psutil.process_iter():
-        if process.pid in found or process.pid == os.getpid():
+        if process.pid == os.getpid():
             continue
         with contextlib.suppress(psutil.Error, OSError):
             if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found[process.pid] = process
-    return list(found.values())
+                yield process
+
+
+def _first_marked(run: Path) -> psutil.Process | None:
+    """A run's process that was started, but not noted: the one of which all others come."""
+    return min(_marked(run), key=lambda process: process.create_time(), default=None)
 
 
 def kill(run: Path, patience: float = 5.0) -> None:
