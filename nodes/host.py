@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import logging
+import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,8 +150,16 @@ def cards() -> list[str]:
     return card_names([current if device.index is None else device.index])
 
 
-def claim_cards(wanted: Sequence[str] | None, when: WhenBusy, node_id: str = "") -> None:
+def claim_cards(
+    wanted: Sequence[str] | None, when: WhenBusy, node_id: str = "", patience: float = math.inf
+) -> ExitStack:
     """Return when a training may start on these graphics cards; says on the node what it waits for.
+
+    Args:
+        patience: seconds to wait for another that is being started.
+
+    Returns:
+        To be closed once the training is started, as `training.sd_scripts.cards.claim` says.
 
     Raises:
         TrainingError: where another training has one of them, and it is not to wait.
@@ -157,7 +167,8 @@ def claim_cards(wanted: Sequence[str] | None, when: WhenBusy, node_id: str = "")
     """
     from ..training.sd_scripts.cards import claim
 
-    claim(output_folder("incontext_runs"), wanted, when, stop_if_cancelled, lambda text: send_text(node_id, text))
+    runs = output_folder("incontext_runs")
+    return claim(runs, wanted, when, stop_if_cancelled, lambda text: send_text(node_id, text), patience=patience)
 
 
 def stop_if_cancelled() -> None:

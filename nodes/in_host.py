@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +42,9 @@ def train_in_host(
     sampling: Sampling,
     continue_from: str | None,
     node_id: str,
+    noted: Callable[[], None] = lambda: None,
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
-    """Encode, train, save; returns the node's outputs."""
+    """Encode, train, save; returns the node's outputs. ``noted`` is called once others can see which card is taken."""
     dataset.check_current()
     if len(dataset.items) <= settings.validation_sets:
         raise TrainingError(
@@ -71,6 +72,7 @@ def train_in_host(
     with claims.attending(writer.run.folder):
         try:
             supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
+            noted()
             return _run(model, clip, vae, dataset, settings, adapters, writer, trained, guidance, node_id, notes)
         except comfy.model_management.InterruptProcessingException:
             writer.end(run_folder.CANCELLED, error="Stopped; what was learned so far is in the last checkpoint.")

@@ -49,16 +49,18 @@ def train(
         TrainingError: where it cannot start, or failed.
     """
     where = place()
-    host.claim_cards(where.cards, when_busy, node_id)
-    host.send_text(node_id, "preparing")
-    free_memory()
-    if resume != NONE:
-        run = Run(host.runs_folder() / run_folder.safe_name(resume))
-        process = session.resume(run, where)
-    else:
-        dataset.check_current()
-        wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
-        run, process = session.start(wanted, where, comfy.model_management.throw_exception_if_processing_interrupted)
+    with host.claim_cards(where.cards, when_busy, node_id):
+        host.send_text(node_id, "preparing")
+        free_memory()
+        if resume != NONE:
+            run = Run(host.runs_folder() / run_folder.safe_name(resume))
+            process = session.resume(run, where)
+        else:
+            dataset.check_current()
+            wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
+            run, process = session.start(
+                wanted, where, comfy.model_management.throw_exception_if_processing_interrupted
+            )
     if background:
         settle_later(run, process)
         return "", {"loss": run.losses()}, samples(run, dataset), run
@@ -210,9 +212,10 @@ def resume(run: Run) -> None:
     if host.is_working():
         raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
     where = place()
-    host.claim_cards(where.cards, WhenBusy.SAY)
-    free_memory()
-    settle_later(run, session.resume(run, where))
+    with host.claim_cards(where.cards, WhenBusy.SAY, patience=claims.BRIEF):
+        free_memory()
+        process = session.resume(run, where)
+    settle_later(run, process)
 
 
 def settle_later(run: Run, process: Any) -> None:

@@ -213,8 +213,11 @@ class InContextTrainLoraInHost(io.ComfyNode):
 
         settings = TrainSettings.from_json(values)
         node_id = cls.hidden.unique_id or ""
-        host.claim_cards(host.cards(), WhenBusy(when_busy), node_id)
-        with torch.inference_mode(False), torch.enable_grad():
+        with (
+            host.claim_cards(host.cards(), WhenBusy(when_busy), node_id) as claim,
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
             return io.NodeOutput(
                 *train_in_host(
                     HostModel(model),
@@ -227,5 +230,6 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     sampling=(recipe or dataset.recipe).sampling,
                     continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
                     node_id=node_id,
+                    noted=claim.close,
                 )
             )

@@ -6,7 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -145,3 +148,33 @@ class TestClaim:
 
         with pytest.raises(KeyboardInterrupt):
             cards.claim(tmp_path, ["0"], WhenBusy.WAIT, cancel)
+
+    def test_of_many_who_start_at_once_one_gets_the_card(self, other: Other, tmp_path: Path) -> None:
+        """From the look whether the card is free until the process is noted, nobody else starts."""
+        gate = threading.Barrier(4)
+
+        def start(number: int) -> str:
+            gate.wait()
+            try:
+                with cards.claim(tmp_path, ["0"], WhenBusy.SAY):
+                    time.sleep(0.1)  # the data is being prepared
+                    other(f"run {number}", ["0"])
+            except TrainingError as error:
+                return str(error)
+            return ""
+
+        with ThreadPoolExecutor(4) as pool:
+            said = list(pool.map(start, range(4)))
+        assert said.count("") == 1
+        assert len(names(tmp_path, ["0"])) == 1
+        assert all("is still training" in text for text in said if text)
+
+    def test_who_is_starting_is_waited_for_only_as_long_as_is_said(self, tmp_path: Path) -> None:
+        said: list[str] = []
+        with cards.claim(tmp_path, ["0"], WhenBusy.SAY):
+            with pytest.raises(TrainingError, match="is being started at this moment"):
+                cards.claim(tmp_path, ["0"], WhenBusy.WAIT, say=said.append, pause=0.01, patience=0.05)
+            cards.claim(tmp_path, [], WhenBusy.SAY)
+            cards.claim(tmp_path, ["0"], WhenBusy.ANYWAY)
+        cards.claim(tmp_path, ["0"], WhenBusy.SAY).close()
+        assert said == ["waiting for another training, which is being started"]

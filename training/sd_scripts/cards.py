@@ -7,12 +7,14 @@ another, and is known to be.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from ...incontext import strict_json
+from ...incontext import file_lock, strict_json
 from ...incontext.errors import TrainingError
 from .. import run_folder
 from ..run_folder import Run
@@ -20,6 +22,7 @@ from . import supervise
 from .settings import WhenBusy
 
 Cards = Sequence[str]
+LOCK = ".cards"  # in the folder of runs; held from the look whether a card is free until its process is noted
 # the first that is set counts; AMD's torch reads the first two
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
@@ -73,8 +76,9 @@ def claim(
     go_on: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
     pause: float = 1.0,
-) -> None:
-    """Return when a training may start on these cards.
+    patience: float = math.inf,
+) -> ExitStack:
+    """Return when a training may start on these cards; others that want one wait until it is started.
 
     Args:
         runs: folder of all runs.
@@ -83,19 +87,53 @@ def claim(
         go_on: called while it waits; raises to stop.
         say: takes what is waited for, once.
         pause: seconds between looks.
+        patience: seconds to wait for another that is being started.
+
+    Returns:
+        To be closed once the training's process is noted with its cards, or did not start.
 
     Raises:
-        TrainingError: where a card is taken, and it is not to wait.
+        TrainingError: where a card is taken and it is not to wait, or the folder of runs cannot be written.
     """
     said = ""
-    while when is not WhenBusy.ANYWAY and (others := occupants(runs, cards)):
+
+    def wait_for(name: str, why: str, seconds: float) -> None:
+        nonlocal said
+        if name != said:
+            said = name
+            say(f"waiting for {name}, {why}")
+        go_on()
+        time.sleep(seconds)
+
+    if when is WhenBusy.ANYWAY or cards == []:
+        return ExitStack()
+    deadline = time.monotonic() + patience
+    while True:
+        with ExitStack() as held:
+            if not _held(runs, held):
+                if time.monotonic() >= deadline:
+                    raise TrainingError(
+                        "Another training is being started at this moment. Look at it again in a minute."
+                    )
+                wait_for("another training", "which is being started", min(pause, 0.2))
+                continue
+            others = occupants(runs, cards)
+            if not others:
+                return held.pop_all()
         if when is WhenBusy.SAY:
             raise TrainingError(
                 f"{others[0].name} is still training on the graphics card; both would run out of memory. Choose "
                 f"{WhenBusy.WAIT.value!r} to start after it, or stop it first."
             )
-        if others[0].name != said:
-            said = others[0].name
-            say(f"waiting for {said}, which trains on the same graphics card")
-        go_on()
-        time.sleep(pause)
+        wait_for(others[0].name, "which trains on the same graphics card", pause)
+
+
+def _held(runs: Path, until: ExitStack) -> bool:
+    """Whether nobody else is starting a training now; then nobody can before ``until`` is closed."""
+    with run_folder.written(runs):
+        runs.mkdir(parents=True, exist_ok=True)
+        file = until.enter_context((runs / LOCK).open("ab"))
+    if file_lock.acquire(file) is False:  # None: a file system without locks
+        return False
+    until.callback(file_lock.release, file)
+    return True

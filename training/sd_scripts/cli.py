@@ -183,11 +183,12 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         where = place(options, environment.find())
-        cards.claim(where.runs, where.cards, WhenBusy(options.when_busy), say=lambda text: print(text, flush=True))
-        if options.resume:
-            run, process = session.join(Run(as_path(str(options.resume)).resolve()), where)
-        else:
-            run, process = session.start(order(options), where)
+        when = WhenBusy(options.when_busy)
+        with cards.claim(where.runs, where.cards, when, say=lambda text: print(text, flush=True)):
+            if options.resume:
+                run, process = session.join(Run(as_path(str(options.resume)).resolve()), where)
+            else:
+                run, process = session.start(order(options), where)
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py train: {error}", file=sys.stderr)
         return 1
