@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import io
 import random
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from incontext_lora.training import run_folder
+from incontext_lora.training.run_folder import Run
 from incontext_lora.training.sd_scripts import runner
 
 
@@ -194,6 +201,99 @@ def test_text_encoders_go_where_the_accelerator_says() -> None:
     there = runner.moved(outputs, torch.device("meta"))
     assert there["a caption"][0].device.type == there["a caption"][2][0].device.type == "meta"
     assert (there["a caption"][1], there[""]) == (None, "text")
+
+
+class TestFullDisk:
+    """Linux' /dev/full takes nothing, as a full disk."""
+
+    pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+
+    def test_what_happens_meanwhile_is_written_when_there_is_space(self, tmp_path: Path) -> None:
+        file = tmp_path / "events.jsonl"
+        events = runner.Events(file)
+        events("step", step=1)
+        file.rename(tmp_path / "kept")
+        file.symlink_to("/dev/full")
+        for step in (2, 3):
+            events("step", step=step)
+        file.unlink()
+        (tmp_path / "kept").rename(file)
+        with file.open("a") as half:
+            half.write('{"event": "st')  # what a full disk took of a line
+        events("step", step=4)
+        events("step", step=5)
+        lines = file.read_text().splitlines()
+        told = [parsed for line in lines if line and (parsed := run_folder.parse_event(line + "\n"))]
+        assert [event["step"] for event in told if event["event"] == "step"] == [1, 2, 3, 4, 5]
+        assert [event["text"] for event in told if event["event"] == "note"] == [
+            "The disk was full. There is space again; the training went on meanwhile."
+        ]
+
+    def test_a_line_that_was_taken_in_part_is_written_again(self, tmp_path: Path) -> None:
+        """A file that may grow by a few bytes only."""
+        script = f"""
+import resource, signal, sys
+sys.path.insert(0, {str(Path(runner.__file__).parent)!r})
+import runner
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+write = runner.is_no_space
+runner.is_no_space = lambda error: write(error) or getattr(error, "errno", 0) == 27  # EFBIG stands for ENOSPC
+events = runner.Events(Path({str(tmp_path / "events.jsonl")!r}))
+events("step", step=1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+events("step", step=2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+events("step", step=3)
+"""
+        subprocess.run([sys.executable, "-c", script], check=True)
+        run = Run(tmp_path)
+        assert [event["step"] for event in run.events() if event["event"] == "step"] == [1, 2, 3]
+
+    def test_a_folder_that_is_gone_ends_the_training(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            runner.Events(tmp_path / "gone" / "events.jsonl")("step", step=1)
+
+    def test_what_is_printed_may_be_lost(self) -> None:
+        with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
+            io.TextIOWrapper(full, write_through=True).write("x")
+        with Path("/dev/full").open("wb", buffering=0) as full:
+            output = runner.Output(io.TextIOWrapper(full, write_through=True))
+            assert output.write("a progress bar") == 14
+            output.flush()
+            assert not output.isatty()
+
+    def test_every_library_says_it_in_its_own_words(self) -> None:
+        saves: list[Callable[[], object]] = [
+            lambda: torch.save(torch.zeros(1_000_000), "/dev/full"),
+            lambda: torch.save(torch.zeros(10), "/dev/full"),
+            lambda: Path("/dev/full").write_text("x"),
+        ]
+        for save in saves:
+            with pytest.raises((OSError, RuntimeError)) as error:
+                save()
+            assert runner.is_no_space(error.value)
+        said = "Error while serializing: I/O error: No space left on device (os error 28)"
+        assert runner.is_no_space(RuntimeError(said))
+        assert not runner.is_no_space(FileNotFoundError(2, "No such file or directory"))
+        assert not runner.is_no_space(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+
+    def test_the_last_lora_waits_for_space(self, tmp_path: Path) -> None:
+        tries: list[Path] = []
+
+        def write(path: Path) -> None:
+            tries.append(path)
+            path.write_bytes(b"half")
+            if len(tries) < 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            path.write_bytes(b"whole")
+
+        runner.save_whole(tmp_path / "a.safetensors", write, lambda error: True)
+        assert (tmp_path / "a.safetensors").read_bytes() == b"whole"
+        tries.clear()
+        with pytest.raises(OSError, match="No space left"):
+            runner.save_whole(tmp_path / "b.safetensors", write)
+        assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_half_written_caches_are_removed(tmp_path: Path) -> None:

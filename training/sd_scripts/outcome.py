@@ -16,7 +16,8 @@ _CAUSES: tuple[tuple[str, str], ...] = (
      f"The graphics card ran out of memory. {_LESS_MEMORY}"),
     (r"DefaultCPUAllocator: can't allocate memory|MemoryError|Cannot allocate memory",
      f"The computer ran out of memory. {_LESS_MEMORY}"),
-    (r"No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded",
+    (r"No space left on device|Errno 28|not enough space on the disk|Disk quota exceeded|PytorchStreamWriter failed writing"
+     r"|iostream error",
      "The disk is full. Free some space, then resume the run."),
     (r"Cannot copy out of meta tensor|Tensor on device meta|is on the meta device",
      "A model file is not what it should be: parts of the model got no weights. Choose the original bf16 files of model, text "

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import hashlib
 import importlib
 import importlib.util
@@ -23,6 +24,7 @@ import sys
 import time
 import traceback
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ RECIPE_KEY = "incontext_lora"
 MODEL_PREFIX = "model.diffusion_model."
 REQUESTS = ("stop", "save", "sample")
 SMOOTHING = 0.95
+SAVE_AGAIN = "save again"  # beside the requests: what the disk was too full for
+AGAIN = 5.0  # seconds until what a full disk refused is tried once more
+MOST_WAITING = 20_000  # events that are kept for a full disk, some 5 MB
 TOO_LARGE_TO_SAMPLE = (
     "A sample did not fit into memory; the training goes on without samples. For samples, choose the preset of a smaller "
     "card, which keeps more blocks in main memory; with samples 0 none are tried."
@@ -51,11 +56,16 @@ class Refused(Exception):
 
 
 class Events:
-    """Appends lines to the run's events.jsonl; only the first of several processes does."""
+    """Appends lines to the run's events.jsonl; only the first of several processes does.
+
+    Where the disk is full they wait for space, the last `MOST_WAITING` of them, and the training goes on.
+    """
 
     def __init__(self, path: Path, active: bool = True) -> None:
         self._path = path
         self._started = time.monotonic()
+        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._refused = False
         self.active = active
         self.phase = ""
 
@@ -63,12 +73,114 @@ class Events:
         if not self.active:
             return
         record = {"time": round(time.time(), 3), "seconds": round(time.monotonic() - self._started, 3), "event": kind}
-        with self._path.open("a", encoding="utf-8") as file:  # opened each time: the folder may be on a network
-            file.write(json.dumps({**record, **values}) + "\n")
+        self._waiting.append(f"{json.dumps({**record, **values})}\n".encode())
+        try:
+            self._write()
+        except OSError as error:
+            if not is_no_space(error):
+                raise
+            self._refused = True
+            return
+        if self._refused:
+            self._refused = False
+            self("note", text="The disk was full. There is space again; the training went on meanwhile.")
+
+    def _write(self) -> None:
+        # opened each time: the folder may be on a network. Without a buffer: a line is written once
+        with self._path.open("ab", buffering=0) as file:
+            if self._refused:
+                file.write(b"\n")  # ends what was written of a line
+            while self._waiting:
+                line = self._waiting[0]
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self._waiting.popleft()
 
     def enter(self, phase: str) -> None:
         self.phase = phase
         self("phase", phase=phase)
+
+
+class Output:
+    """What is printed; where the disk is full it is lost, and the training goes on."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _space_or_nothing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with _space_or_nothing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _space_or_nothing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not is_no_space(error):
+            raise
+
+
+# torch and safetensors say it in words of their own, Windows with a number of its own
+_NO_SPACE = (
+    *("No space left on device", "os error 28", "Disk quota exceeded", "os error 122"),
+    *(
+        "not enough space on the disk",
+        "os error 112",
+        "PytorchStreamWriter failed writing",
+        "unexpected pos ",
+        "iostream error",
+    ),
+)
+
+
+def is_no_space(error: BaseException) -> bool:
+    """Whether an error says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return any(words in str(error) for words in _NO_SPACE)
+
+
+def save_whole(
+    target: Path, write: Callable[[Path], None], wait: Callable[[Exception], bool] = lambda error: False
+) -> None:
+    """Have a LoRA on disk whole or not at all.
+
+    Args:
+        write: fills the file of the path that it is given; until then its name begins with a dot.
+        wait: called where the disk is full; whether to try again.
+    """
+    unfinished = target.with_name(f".{target.stem}.part.safetensors")
+    while True:
+        try:
+            try:
+                write(unfinished)
+                with unfinished.open("rb+") as whole:
+                    os.fsync(whole.fileno())
+                os.replace(unfinished, target)
+                return
+            finally:
+                unfinished.unlink(missing_ok=True)
+        except Exception as error:
+            if not (is_no_space(error) and wait(error)):
+                raise
+
+
+def put_state(unfinished: Path, state: Path) -> None:
+    """Give a state that is whole its name, and remove those before it."""
+    shutil.rmtree(state, ignore_errors=True)
+    os.replace(unfinished, state)
+    for old in state.parent.iterdir():
+        if old.name != state.name:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 # --- arguments ------------------------------------------------------------------------------------------------------
@@ -409,6 +521,9 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             self.scheduler: Any = None
             self.can_sample = True
             self.asked: set[str] = set()  # while validating or sampling
+            self.stopping = False
+            self.unsaved = False  # what the disk was too full for
+            self.next_try = 0.0
             self.paused = 0.0
             self.began = time.monotonic()
             self.groups: list[Any] = []
@@ -508,8 +623,11 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             import torch
 
             unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-            torch.save(self.sample_prompts_te_outputs, unfinished)
-            os.replace(unfinished, file)
+            try:
+                torch.save(self.sample_prompts_te_outputs, unfinished)
+                os.replace(unfinished, file)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
         def post_process_network(
             self, args: Any, accelerator: Any, network: Any, text_encoders: Any, unet: Any
@@ -519,23 +637,19 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             self.network = network
             save = network.save_weights
 
-            def save_whole(file: str, dtype: Any, metadata: dict[str, str] | None) -> None:
+            def save_recipe(file: str, dtype: Any, metadata: dict[str, str] | None) -> None:
                 """The averaged weights, with the recipe inside, whole or not at all."""
-                target = Path(file)
-                unfinished = target.with_name(f".{target.stem}.part.safetensors")
                 remarks = {**(metadata or {}), "ss_steps": str(self.step), RECIPE_KEY: extra["recipe"]}
-                try:
+
+                def write(unfinished: Path) -> None:
                     with self.averaged():
                         save(str(unfinished), dtype, remarks)
                     if extra["converter"]:
                         convert(extra["converter"], unfinished)
-                    with unfinished.open("rb+") as whole:
-                        os.fsync(whole.fileno())
-                    os.replace(unfinished, target)
-                finally:
-                    unfinished.unlink(missing_ok=True)
 
-            network.save_weights = save_whole
+                save_whole(Path(file), write, self.waits_for_space)
+
+            network.save_weights = save_recipe
 
         def prepare_unet_with_accelerator(self, args: Any, accelerator: Any, unet: Any) -> Any:
             """On several processors Accelerate would wrap the frozen model too, which torch refuses."""
@@ -610,8 +724,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 events.enter("validating")
             self.asked |= self.requests()
             if "stop" in self.asked and self.step < extra["steps"]:
-                self.save(self.accelerator, self.args)
-                raise Stopped
+                self.stop(self.accelerator, self.args)
             with self.averaged():  # the weights that are saved
                 loss = super().process_batch(batch, *args, **kwargs)
             self.validation.append(float(loss))
@@ -635,9 +748,10 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             last = self.step >= extra["steps"]
             every = extra["save_every"]
             # saving comes first: a sample may take more memory than there is
-            if not last and (asked & {"stop", "save"} or (every and self.step % every == 0)):
+            self.stopping |= "stop" in asked
+            if not last and (asked & {"stop", "save", SAVE_AGAIN} or (every and self.step % every == 0)):
                 self.save(accelerator, args)
-            if "stop" in asked and not last:
+            if self.stopping and not self.unsaved and not last:
                 raise Stopped
             if "sample" in asked or self.is_sample_due(last):
                 if last and accelerator.is_main_process:
@@ -645,8 +759,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 self.sample(accelerator, args, rest)
                 self.asked |= self.requests()
                 if "stop" in self.asked and not last:
-                    self.save(accelerator, args)
-                    raise Stopped
+                    self.stop(accelerator, args)
             self.paused += time.monotonic() - pause
             if last:
                 events.enter("saving")
@@ -704,6 +817,8 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
         def requests(self) -> set[str]:
             """What was asked for since the last step; all processes agree on it."""
             found = [name for name in REQUESTS if (run / "requests" / name).exists()] if events.active else []
+            if events.active and self.unsaved and time.monotonic() >= self.next_try:
+                found.append(SAVE_AGAIN)
             if self.accelerator.num_processes > 1:
                 from accelerate.utils import broadcast_object_list
 
@@ -712,6 +827,31 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
                 for name in found:
                     (run / "requests" / name).unlink(missing_ok=True)
             return set(found)
+
+        def stop(self, accelerator: Any, args: Any) -> None:
+            """Save and end; where the disk is full, go on and end as soon as it is saved."""
+            self.asked.discard("stop")
+            self.stopping = True
+            self.save(accelerator, args)
+            if not self.unsaved:
+                raise Stopped
+
+        def waits_for_space(self, error: Exception) -> bool:
+            """Called where a LoRA does not fit on the disk: the last one waits for space, others are tried again later."""
+            if self.step < extra["steps"]:
+                return False
+            if not self.unsaved:
+                self.tell_full(error, "The training is over and waits for space")
+                self.unsaved = True
+            if self.is_stopping():
+                raise Stopped from error
+            time.sleep(AGAIN)
+            return True
+
+        def tell_full(self, error: Exception, what_next: str) -> None:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            text = f"The disk was full at step {self.step}, which could not be saved. {what_next}."
+            events("note", step=self.step, text=f"{text} Free space where the run's folder is.")
 
         def sample(self, accelerator: Any, args: Any, rest: Sequence[Any]) -> None:
             """Let the trainer sample into a folder of its own, then give the pictures their names.
@@ -734,10 +874,10 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             except SamplingStopped:
                 cut_off = True
             except Exception as error:
-                if not is_out_of_memory(error):
+                if not (is_out_of_memory(error) or is_no_space(error)):
                     raise
                 traceback.print_exc()
-                cut_off = too_large = True
+                cut_off, too_large = True, is_out_of_memory(error)
             finally:
                 watch.remove()
                 args.output_dir, args.sample_every_n_steps = where, every
@@ -765,35 +905,56 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             """A checkpoint, and the state from which this very step can go on."""
             events.enter("saving")
             accelerator.wait_for_everyone()
-            states = run / "state"
-            name = f"step{self.step:06d}"
-            unfinished = states / f".{name}.part"
+            unfinished = run / "state" / f".step{self.step:06d}.part"
+            refused: Exception | None = None
+
+            def tried(act: Callable[[], object]) -> None:
+                nonlocal refused
+                try:
+                    if refused is None:
+                        act()
+                except Exception as error:
+                    if not is_no_space(error):
+                        raise
+                    refused = error
+
             if accelerator.is_main_process:
                 shutil.rmtree(unfinished, ignore_errors=True)
-                unfinished.mkdir(parents=True)
+                unfinished.parent.mkdir(
+                    exist_ok=True
+                )  # not more: where the run's folder was removed, the run is to end
+                tried(unfinished.mkdir)
             accelerator.wait_for_everyone()
-            accelerator.save_state(str(unfinished))
+            tried(lambda: accelerator.save_state(str(unfinished)))
             accelerator.wait_for_everyone()
             if accelerator.is_main_process:
-                self.keep(args, unfinished, states / name)
-            accelerator.wait_for_everyone()  # else one that ends first would have the others ended in the middle of this
+                tried(lambda: self.keep(args, unfinished))
+                shutil.rmtree(unfinished, ignore_errors=True)  # where the disk was full
+            self.note_saved(refused)
             events.enter("training")
 
-        def keep(self, args: Any, unfinished: Path, state: Path) -> None:
+        def note_saved(self, refused: Exception | None) -> None:
+            """Remember whether the disk took all, which all processes agree on; one that ends sooner would end others."""
+            before = self.unsaved
+            self.unsaved = any(gather_object([refused is not None]))
+            self.next_try = time.monotonic() + AGAIN
+            if self.unsaved and not before and refused is not None:
+                self.tell_full(refused, "The training goes on and tries to save again")
+            elif before and not self.unsaved:
+                events("note", step=self.step, text=f"There is space on the disk again; step {self.step} is saved.")
+
+        def keep(self, args: Any, unfinished: Path) -> None:
             """Complete a state and give it its name; then the checkpoint of the same step."""
             if self.average is not None:
                 self.average.save(unfinished / "average.safetensors")
             (unfinished / "progress.json").write_text(json.dumps({"step": self.step}), encoding="utf-8")
-            shutil.rmtree(state, ignore_errors=True)
-            os.replace(unfinished, state)
-            for old in state.parent.iterdir():
-                if old.name != state.name:
-                    shutil.rmtree(old, ignore_errors=True)
+            put_state(unfinished, run / "state" / f"step{self.step:06d}")
             checkpoint = Path(args.output_dir) / f"{extra['name']}-step{self.step:06d}.safetensors"
             self.save_weights(args, checkpoint)
             events("checkpoint", step=self.step, file=checkpoint.name)
             if extra["keep"]:
-                for old in sorted(checkpoint.parent.glob("*.safetensors"))[: -extra["keep"]]:
+                whole = [path for path in checkpoint.parent.glob("*.safetensors") if not path.name.startswith(".")]
+                for old in sorted(whole)[: -extra["keep"]]:
                     old.unlink(missing_ok=True)
 
         def save_weights(self, args: Any, file: Path) -> None:
@@ -943,6 +1104,11 @@ def train(folder: Path, events: Events, prepare: Callable[[], None]) -> None:
 
 def main(arguments: Sequence[str], prepare: Callable[[], None] = lambda: None) -> int:
     """``prepare`` is called when the checkout can be imported, before the models are loaded."""
+    with contextlib.redirect_stdout(Output(sys.stdout)), contextlib.redirect_stderr(Output(sys.stderr)):  # type: ignore[type-var]
+        return _main(arguments, prepare)
+
+
+def _main(arguments: Sequence[str], prepare: Callable[[], None]) -> int:
     checkout, folder = (Path(argument).resolve() for argument in arguments)
     sys.path.insert(0, str(checkout))
     sys.argv = [str(checkout / "train.py")]  # what the trainer's own parsers see
