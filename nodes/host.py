@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import logging
 import math
@@ -58,7 +59,9 @@ def output_folder(name: str) -> Path:
 
 def runs() -> list[Path]:
     """Folders of all runs; nothing is made."""
-    return runs_with("run.json")
+    with contextlib.suppress(FileNotFoundError), os.scandir(output_folder("incontext_runs")) as entries:
+        return sorted(Path(each.path) for each in entries if os.path.isfile(os.path.join(each.path, "run.json")))
+    return []
 
 
 def runs_with(pattern: str) -> list[Path]:

@@ -15,9 +15,11 @@ a sentence for the user; one that may not ask gets 403, another content type 415
 from __future__ import annotations
 
 import asyncio
-import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -38,6 +40,9 @@ ROOT = "/incontext_lora"
 READERS = 2  # threads that read what strangers wrote: recipes, captions, LoRA files
 MOST_WAITING = 32  # questions for them; more are turned away
 PATIENCE = 30.0  # seconds for one; the first count of tokens reads the vocabularies
+PIECE = 1 << 16  # bytes of an answer that are sent before others have their turn
+REST = 3.0  # times as long as an answer for all took, nothing is done for the next one
+LONGEST_REST = 1.0  # seconds
 
 Json = dict[str, Any]
 Answer = TypeVar("Answer")
@@ -47,8 +52,33 @@ class Busy(InContextError):
     """There are too many questions at once, or one takes too long."""
 
 
-_readers = ThreadPoolExecutor(READERS, thread_name_prefix="incontext-lora-read")
-_waiting: set[asyncio.Future[Any]] = set()
+class Threads:
+    """Threads of our own for one kind of question: those that ComfyUI shares with all packs stay free."""
+
+    def __init__(self, kind: str, threads: int, most: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"incontext-lora-{kind}")
+        self._most = most
+        self.waiting: set[asyncio.Future[Any]] = set()
+
+    def begin(self, work: Callable[..., Answer], *arguments: Any) -> asyncio.Future[Answer]:
+        """
+        Raises:
+            Busy: where too many others wait.
+        """
+        if len(self.waiting) >= self._most:
+            raise Busy(f"{len(self.waiting)} questions wait for an answer already. Ask again in a moment.")
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        self.waiting.add(future)
+        future.add_done_callback(self.waiting.discard)
+        return future
+
+
+_texts = Threads("read", READERS, MOST_WAITING)
+_waiting = _texts.waiting
+# one thread: Python runs one at a time, and each one that computes delays ComfyUI's own answers
+watching = Threads("watch", 1, 256)
+acting = Threads("act", 4, 32)
+picturing = Threads("pictures", 2, 1024)
 
 
 def add_routes(routes: web.RouteTableDef) -> None:
@@ -123,34 +153,72 @@ async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:
         Busy: where too many others wait, or it takes longer than `PATIENCE`.
         Exception: whatever ``read`` raises.
     """
-    if len(_waiting) >= MOST_WAITING:
-        raise Busy(f"{len(_waiting)} questions wait for an answer already. Ask again in a moment.")
-    future = asyncio.get_running_loop().run_in_executor(_readers, read, *arguments)
-    _waiting.add(future)
-    future.add_done_callback(_waiting.discard)
+    future = _texts.begin(read, *arguments)
     done, _ = await asyncio.wait({future}, timeout=PATIENCE)
     if not done:
         raise Busy(f"There was no answer within {PATIENCE:g} s. Ask again, with a smaller recipe or a shorter text.")
     return future.result()
 
 
-_READING = ThreadPoolExecutor(1, "incontext-lora reading")
+class SharedAnswer:
+    """An answer for everybody who asks before it is begun; the next one is begun after a rest.
 
-
-async def reading(read: Callable[[], Any]) -> Any:
-    """What ``read`` finds, in the one thread that all watching pages share.
-
-    Python runs one thread at a time, and each one that computes delays ComfyUI's own answers: 20 pages must not be 20 of them.
+    So the pages that watch cost as much as one of them, and a quarter of a processor at most. Nobody gets an answer that was
+    begun before he asked.
     """
-    return await asyncio.get_running_loop().run_in_executor(_READING, read)
+
+    def __init__(self, find: Callable[[], JsonText]) -> None:
+        self._find = find
+        self._next: asyncio.Task[JsonText] | None = None
+        self._before: asyncio.Task[JsonText] | None = None
+        self._rested = 0.0
+
+    async def __call__(self) -> JsonText:
+        if self._next is None or self._next.get_loop() is not asyncio.get_running_loop():
+            self._next = asyncio.create_task(self._answer(self._before))
+        return await asyncio.shield(self._next)  # one page that goes away takes the answer from no other
+
+    async def _answer(self, before: asyncio.Task[JsonText] | None) -> JsonText:
+        if before is not None and before.get_loop() is asyncio.get_running_loop() and not before.done():
+            await asyncio.wait({before})
+        await asyncio.sleep(max(0.0, self._rested - time.monotonic()))
+        self._before, self._next = self._next, None
+        began = time.monotonic()
+        try:
+            return await watching.begin(self._find)
+        finally:
+            now = time.monotonic()
+            self._rested = now + min(REST * (now - began), LONGEST_REST)
 
 
-def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def handler(request: web.Request) -> web.Response:
+@dataclass(frozen=True)
+class JsonText:
+    """An answer that may be long, as it is sent; made in a thread.
+
+    Attributes:
+        tag: another one for another text.
+    """
+
+    body: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, text: str) -> JsonText:
+        body = text.encode()
+        return cls(body, blake2b(body, digest_size=16).hexdigest())
+
+
+def answering(
+    answer: Callable[[web.Request], Awaitable[Json | JsonText]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler for an answer: a value, or its text where that may be long."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
         try:
             value = await answer(request)
-            text = await reading(lambda: json.dumps(value))  # a list of thousands of runs takes a while
-            return web.Response(text=text, content_type="application/json")
+            if isinstance(value, JsonText):
+                return await _sent(request, value)
+            return web.json_response(value)
         except NotAllowed as error:
             return _error(str(error), 403)
         except Busy as error:
@@ -167,7 +235,7 @@ def answering(answer: Callable[[web.Request], Awaitable[Json]]) -> Callable[[web
 
 def posted(
     answer: Callable[[web.Request, Json], Awaitable[Json]],
-) -> Callable[[web.Request], Awaitable[web.Response]]:
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """A handler for POST: refuses strangers' pages, reads the body, answers."""
 
     async def checked(request: web.Request) -> Json:
@@ -177,12 +245,31 @@ def posted(
 
     handle = answering(checked)
 
-    async def handler(request: web.Request) -> web.Response:
+    async def handler(request: web.Request) -> web.StreamResponse:
         if said := access.wrong_content(request.headers):
             return _error(said, 415)
         return await handle(request)
 
     return handler
+
+
+async def _sent(request: web.Request, text: JsonText) -> web.StreamResponse:
+    """Send JSON in pieces, between which others have their turn; nothing where the page has the same already."""
+    body = text.body
+    headers = {"ETag": f'"{text.tag}"', "Cache-Control": "private, no-cache"}
+    if any(text.tag == known.value for known in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    if len(body) <= PIECE:
+        return web.Response(body=body, headers=headers, content_type="application/json", charset="utf-8")
+    response = web.StreamResponse(headers=headers)
+    response.content_type, response.charset = "application/json", "utf-8"
+    response.content_length = len(body)
+    await response.prepare(request)
+    for start in range(0, len(body), PIECE):
+        await response.write(body[start : start + PIECE])
+        await asyncio.sleep(0)
+    await response.write_eof()
+    return response
 
 
 async def _body(request: web.Request) -> Json:

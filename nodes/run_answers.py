@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import torch
@@ -18,12 +17,13 @@ from ..incontext.dataset.report import Finding
 from ..incontext.errors import DatasetError, TrainingError
 from ..incontext.image_files import open_image
 from ..training import monitor
+from ..training.give_way import give_way
 from ..training.run_folder import Run
 from ..training.sd_scripts import environment, installing, processes, session
 from ..training.sd_scripts.cards import occupants
 from ..training.sd_scripts.processes import Processes
 from . import host
-from .routes import Json
+from .routes import Json, JsonText
 
 THUMBNAIL = 448  # pixels of the longer side
 
@@ -42,39 +42,27 @@ def find_run(name: str) -> Run:
     return Run(folder)
 
 
-_listing = threading.Lock()
-_listed: list[tuple[float, Json]] = []  # when it was begun, and what was found
-
-
-def all_runs() -> Json:
-    """All runs. Pages that ask while others are answered share one answer, which is begun after they asked."""
-    asked = time.monotonic()
-    with _listing:
-        if not _listed or _listed[0][0] < asked:
-            began = time.monotonic()
-            _listed[:] = [(began, _all_runs())]
-        return _listed[0][1]
-
-
-def _all_runs() -> Json:
-    found = []
-    for folder in host.runs():
+def all_runs() -> JsonText:
+    """``{"runs": [summary, newest first], "on_card": [names]}``"""
+    found, is_running = [], False
+    for folder in give_way(host.runs()):
         with contextlib.suppress(OSError):  # it was removed in this very moment
-            found.append(monitor.summary(Run(folder)))
-    on_card: list[str] = []
-    if any(run["state"] == monitor.RUNNING for run in found):
-        on_card = [run.name for run in occupants(host.output_folder("incontext_runs"), host.cards())]
-    return {"runs": sorted(found, key=lambda run: run["started"], reverse=True), "on_card": on_card}
+            run = monitor.summary(Run(folder))
+            is_running |= run["state"] == monitor.RUNNING
+            found.append((run["started"], json.dumps(run)))
+    found.sort(key=lambda entry: entry[0], reverse=True)
+    on_card = occupants(host.output_folder("incontext_runs"), host.cards()) if is_running else []
+    runs = ", ".join(text for _, text in found)
+    return JsonText.of(f'{{"runs": [{runs}], "on_card": {json.dumps([run.name for run in on_card])}}}')
 
 
-def one_run(name: str, offset: int) -> Json:
+def one_run(name: str, offset: int) -> JsonText:
+    """``{"run": summary, "checkpoints": …, "layout": …, "news": what happened since}``"""
     run = find_run(name)
-    return {
-        "run": monitor.summary(run),
-        "checkpoints": monitor.checkpoints(run),
-        "layout": monitor.layout(run),
-        "news": monitor.news(run, offset),
-    }
+    about = json.dumps(
+        {"run": monitor.summary(run), "checkpoints": monitor.checkpoints(run), "layout": monitor.layout(run)}
+    )
+    return JsonText.of(f'{about[:-1]}, "news": {monitor.news_text(run, offset)}}}')
 
 
 def log(name: str) -> Json:

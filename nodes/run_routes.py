@@ -20,7 +20,7 @@ checkout or an option of the trainer, and no page but ComfyUI's own can POST (se
 
 from __future__ import annotations
 
-import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -28,11 +28,13 @@ from aiohttp import web
 
 from ..incontext.permissions import NotAllowed
 from . import access, host
-from .routes import ROOT, Json, answering, posted, reading
+from .routes import ROOT, Busy, Json, JsonText, SharedAnswer, acting, answering, picturing, posted, watching
 
 
 def add_run_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to those of ComfyUI's server."""
+    runs = SharedAnswer(lambda: _answers().all_runs())
+    routes.get(f"{ROOT}/runs")(answering(lambda request: runs()))
     for path, answer in GETS.items():
         routes.get(f"{ROOT}{path}")(answering(_get(answer)))
     for path, answer in POSTS.items():
@@ -41,16 +43,16 @@ def add_run_routes(routes: web.RouteTableDef) -> None:
         routes.get(f"{ROOT}{path}")(_pictured(picture))
 
 
-def _get(answer: Callable[[Any, web.Request], Json]) -> Callable[[web.Request], Any]:
-    async def handler(request: web.Request) -> Json:
-        return await reading(lambda: answer(_answers(), request))
+def _get(answer: Callable[[Any, web.Request], JsonText]) -> Callable[[web.Request], Any]:
+    async def handler(request: web.Request) -> JsonText:
+        return await watching.begin(lambda: answer(_answers(), request))
 
     return handler
 
 
 def _post(answer: Callable[[Any, web.Request, Json], Json]) -> Callable[[web.Request, Json], Any]:
     async def handler(request: web.Request, asked: Json) -> Json:
-        return await asyncio.to_thread(lambda: answer(_answers(), request, asked))
+        return await acting.begin(lambda: answer(_answers(), request, asked))
 
     return handler
 
@@ -60,7 +62,9 @@ def _pictured(picture: Callable[[Any, web.Request], Any]) -> Callable[[web.Reque
         from ..incontext.errors import InContextError
 
         try:
-            found = await asyncio.to_thread(lambda: picture(_answers(), request))
+            found = await picturing.begin(lambda: picture(_answers(), request))
+        except Busy as error:
+            return web.json_response({"error": str(error)}, status=503)
         except InContextError as error:
             return web.json_response({"error": str(error)}, status=404)
         except OSError as error:  # it was removed in this very moment, or its disk
@@ -94,14 +98,15 @@ def _set_up(answers: Any, request: web.Request, action: str) -> Json:
     return answers.set_up_trainer(action)
 
 
-GETS: dict[str, Callable[[Any, web.Request], Json]] = {
-    "/runs": lambda answers, request: answers.all_runs(),
+GETS: dict[str, Callable[[Any, web.Request], JsonText]] = {
     "/runs/{run}": lambda answers, request: answers.one_run(
         request.match_info["run"], int(request.query.get("from", 0))
     ),
-    "/runs/{run}/log": lambda answers, request: answers.log(request.match_info["run"]),
-    "/trainer": lambda answers, request: answers.trainer(),
-    "/datasets/{dataset}": lambda answers, request: answers.dataset(request.match_info["dataset"]),
+    "/runs/{run}/log": lambda answers, request: JsonText.of(json.dumps(answers.log(request.match_info["run"]))),
+    "/trainer": lambda answers, request: JsonText.of(json.dumps(answers.trainer())),
+    "/datasets/{dataset}": lambda answers, request: JsonText.of(
+        json.dumps(answers.dataset(request.match_info["dataset"]))
+    ),
 }
 POSTS: dict[str, Callable[[Any, web.Request, Json], Json]] = {
     "/runs/{run}/ask": lambda answers, request, asked: answers.ask(request.match_info["run"], str(asked["what"])),

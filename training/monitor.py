@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
+import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,7 @@ from ..incontext.errors import TrainingError
 from ..incontext.lora_file import copy_new, read_recipe, save_new
 from ..incontext.recipe import Recipe
 from . import claims, run_folder
+from .give_way import give_way
 from .run_folder import Run, parse_event
 from .sd_scripts import supervise
 
@@ -21,7 +27,9 @@ RUNNING = "running"
 END = "end"  # not asked of whoever trains, but done to him
 COLUMNS = ("step", "loss", "smoothed", "learning_rate")
 DAMAGED = "damaged"
-PORTION = 2_000_000  # bytes of events.jsonl that are read at once; more than the longest event
+PORTION = 1 << 18  # bytes of events.jsonl that are told at once
+LONGEST_PORTION = 2 * run_folder.LONGEST_EVENT  # bytes, where a single event is longer than a portion
+REMEMBERED = 64 << 20  # bytes of JSON: portions that pages were told, for the next page
 GRACE = 3.0  # seconds in which the end of a process is written down by whoever watched it, if he left no lock
 _OUTCOMES = {"trained": run_folder.FINISHED, "stopped": run_folder.CANCELLED, "failed": run_folder.FAILED}
 
@@ -45,6 +53,9 @@ def summary(run: Run) -> Json:
     """
     facts = _known_facts(run)
     state = _state(run, facts)
+    # whoever stood for it may have written down its end, and gone, after the files were read
+    while state not in (RUNNING, facts.last) and (later := _known_facts(run)) is not facts:
+        facts, state = later, _state(run, later)
     return {
         **facts.shown,
         "state": state,
@@ -74,7 +85,8 @@ _MOST_FACTS = 20_000
 
 def _known_facts(run: Run) -> _Facts:
     """What the files of a run say; they are read again when they changed."""
-    stamp = (*_stamp(run.folder / "run.json"), *_stamp(run.folder / "events.jsonl"))
+    folder = str(run.folder)
+    stamp = (*_stamp(os.path.join(folder, "run.json")), *_stamp(os.path.join(folder, "events.jsonl")))
     known = _facts_by_folder.get(run.folder)
     if known is not None and known[0] == stamp:
         return known[1]
@@ -85,9 +97,9 @@ def _known_facts(run: Run) -> _Facts:
     return facts
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _stamp(path: Path | str) -> tuple[int, int]:
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
@@ -169,21 +181,38 @@ def news(run: Run, offset: int = 0) -> Json:
         from (where this begins: 0 where the file is shorter than ``offset``), offset (where to go on), more (whether there
         is more already), points (``COLUMNS``, each a list with a value a step), events (all others, as they are).
     """
-    path = run.folder / "events.jsonl"
-    points: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    others: list[Json] = []
+    place, data = _portion(run, offset)
+    return {**place, **_told(data)}
+
+
+def news_text(run: Run, offset: int = 0) -> str:
+    """`news` as JSON. What one page was told is not read and written again for the next page."""
+    place, data = _portion(run, offset)
+    return f"{json.dumps(place)[:-1]}, {_portions.told(data)[1:]}"
+
+
+def _portion(run: Run, offset: int) -> tuple[Json, bytes]:
+    """Whole lines from a place on, and which place that is."""
     try:
-        with path.open("rb") as file:
+        with (run.folder / "events.jsonl").open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             start = offset if 0 <= offset <= size else 0
             file.seek(start)
             data = file.read(PORTION)
+            if b"\n" not in data:
+                data += file.read(max(0, LONGEST_PORTION - len(data)))
     except FileNotFoundError:
-        return {"from": 0, "offset": 0, "more": False, "points": points, "events": others}
+        return {"from": 0, "offset": 0, "more": False}, b""
     whole = data[: data.rfind(b"\n") + 1]  # a line that is still being written is for the next time
     if not whole and len(data) > run_folder.LONGEST_EVENT:
         whole = data  # no event of ours, however it goes on
-    for line in whole.split(b"\n"):
+    return {"from": start, "offset": start + len(whole), "more": start + len(data) < size}, whole
+
+
+def _told(lines: bytes) -> Json:
+    points: dict[str, list[Any]] = {name: [] for name in COLUMNS}
+    others: list[Json] = []
+    for line in give_way(lines.split(b"\n")):
         event = parse_event(line + b"\n")
         if event is None:
             continue
@@ -193,8 +222,33 @@ def news(run: Run, offset: int = 0) -> Json:
                 values.append(event.get(name))
         else:
             others.append(event)
-    end = start + len(whole)
-    return {"from": start, "offset": end, "more": start + len(data) < size, "points": points, "events": others}
+    return {"points": points, "events": others}
+
+
+class _Portions:
+    """What was told of the lines of a file, as JSON, by these lines; what was asked for last is kept longest."""
+
+    def __init__(self) -> None:
+        self._texts: OrderedDict[bytes, str] = OrderedDict()
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def told(self, lines: bytes) -> str:
+        key = blake2b(lines, digest_size=32).digest()
+        with self._lock:
+            if key in self._texts:
+                self._texts.move_to_end(key)
+                return self._texts[key]
+        text = json.dumps(_told(lines))
+        with self._lock:
+            self._size += len(text) - len(self._texts.get(key, ""))
+            self._texts[key] = text
+            while self._size > REMEMBERED:
+                self._size -= len(self._texts.popitem(last=False)[1])
+        return text
+
+
+_portions = _Portions()
 
 
 def checkpoints(run: Run) -> list[Json]:
@@ -208,6 +262,11 @@ def checkpoints(run: Run) -> list[Json]:
 
 def layout(run: Run) -> Json | None:
     """Where the panels are in a sample: width, height, panels with name and box; None where the run does not say."""
+    return _layout(run, _stamp(run.folder / "run.json"))
+
+
+@functools.lru_cache(maxsize=64)
+def _layout(run: Run, stamp: tuple[int, int]) -> Json | None:
     try:
         return Recipe.from_json(run.about["recipe"]).layout.to_json()
     except (KeyError, TypeError, ValueError):

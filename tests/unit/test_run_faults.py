@@ -580,3 +580,22 @@ class TestDisk:
         writer.event(run_folder.CANCELLED)
         writer.close()
         assert writer.run.state == run_folder.CANCELLED
+
+
+def test_an_end_that_is_written_while_a_run_is_looked_at_is_shown_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its watcher writes down the end and goes, between reading the files and asking for him."""
+    writer = RunWriter.create(tmp_path, "ends", {"trainer": "sd-scripts", "settings": {"steps": 9}})
+    writer.event("started", steps=9)
+    writer.event("ended", outcome="stopped")
+
+    def gone(run: Path) -> bool:
+        if writer.run.state == run_folder.STARTED:
+            writer.event(run_folder.CANCELLED, error="Resume it from step 3.")
+        return False
+
+    monkeypatch.setattr(claims, "is_attended", gone)
+    shown = monitor.summary(writer.run)
+    writer.close()
+    assert (shown["state"], shown["error"]) == ("cancelled", "Resume it from step 3.")
