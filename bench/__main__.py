@@ -13,6 +13,7 @@ from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
 from .gpu.parts import SECONDS, Options, gpu_figures
 from .in_host import step_figures
+from .isolated import isolated_figures
 from .panels import panel_figures
 from .peers import peer_figures
 from .references import reference_figures
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "demo": demo_table,
     "demo.sets": set_count_curve,
     "references": reference_figures,
+    "references.once": lambda base, say: isolated_figures(base),
     "panels": lambda base, say: panel_figures(say),
     "peers": peer_figures,
     "sd_scripts": trainer_figures,
