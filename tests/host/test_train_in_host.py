@@ -291,7 +291,7 @@ def test_a_model_that_cannot_be_given_another_attention_is_refused(
     monkeypatch.setattr(module, "OPTIONS", {})  # as a model that does not hand them on to its attention
     tiny = Tiny("chroma", tiny_models.FAMILIES["chroma"].load(), tiny_models.Words.of("chroma"))
     with pytest.raises(TrainingError, match=r"get no gradient.*double_blocks\.0.*--use-pytorch-cross-attention"):
-        train(host, tiny, vae, dataset, name="no-gradient")
+        train(host, tiny, vae, dataset, name="no-gradient", references="none")
 
 
 def small_card(monkeypatch: pytest.MonkeyPatch, free: float) -> list[Any]:
