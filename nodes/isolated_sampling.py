@@ -49,7 +49,9 @@ def _sample(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, si
         return executor(noise, latent_image, sampler, sigmas, *args, **named)
     _refuse_hooks(guider.conds)
     patcher = guider.model_patcher
-    mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, torch.device("cpu"))
+    if mask.shape != noise.shape:  # newer versions of ComfyUI have prepared it, which cannot be done twice
+        mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, torch.device("cpu"))
+    mask = mask.cpu()
     tokens = picture_tokens(patcher.model, (mask == 0).flatten(1, -3).all(1, keepdim=True))
     session = Session(tokens, noise.shape)
     with ExitStack() as undo:
@@ -62,7 +64,7 @@ def _sample(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, si
 
 
 def _prepare(
-    executor: Any, patcher: Any, shape: Sequence[int], conds: Mapping[str, Any], model_options: Any = None
+    executor: Any, patcher: Any, shape: Sequence[int], conds: Mapping[str, Any], model_options: Any = None, **more: Any
 ) -> Any:
     """Called with what ``prepare_sampling`` is called with: ComfyUI makes room for what will be kept, too."""
     session: Session | None = ((model_options or {}).get("transformer_options") or {}).get(_SESSION)
@@ -70,8 +72,8 @@ def _prepare(
         if session is not None:
             needed = kept_bytes(patcher.model, session.references, len(conds))
             estimate = patcher.model.memory_required
-            assign(undo, patcher.model, "memory_required", lambda *sizes, **more: estimate(*sizes, **more) + needed)
-        return executor(patcher, shape, conds, model_options)
+            assign(undo, patcher.model, "memory_required", lambda *sizes, **named: estimate(*sizes, **named) + needed)
+        return executor(patcher, shape, conds, model_options, **more)
 
 
 def _apply(

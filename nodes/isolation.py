@@ -42,14 +42,12 @@ class Selection:
     """Which of a picture's tokens take part in a pass.
 
     Attributes:
-        places: int64 [batch, chosen], sorted; as many for each picture.
+        places: int64 [batch, chosen], sorted, as many for each picture; one row where they are the same for all.
         tokens: of the whole picture.
-        shared: the places are the same for each picture.
     """
 
     places: Tensor
     tokens: int
-    shared: bool
 
     @staticmethod
     def of(chosen: Tensor, device: torch.device) -> Selection:
@@ -65,7 +63,8 @@ class Selection:
                 "in each picture, or sample them one by one."
             )
         places = chosen.nonzero()[:, 1].reshape(len(chosen), -1)
-        return Selection(places.to(device), chosen.shape[1], bool((places == places[:1]).all()))
+        shared = bool((places == places[:1]).all())
+        return Selection((places[:1] if shared else places).to(device), chosen.shape[1])
 
     @property
     def count(self) -> int:
@@ -73,14 +72,14 @@ class Selection:
 
     def repeated(self, batch: int) -> Selection:
         """For a batch that holds these pictures several times over, as one does that holds both captions of guidance."""
-        times = batch // len(self.places)
-        return self if times == 1 or self.shared else Selection(self.places.repeat(times, 1), self.tokens, False)
+        rows = len(self.places)
+        return self if rows in (1, batch) else Selection(self.places.repeat(batch // rows, 1), self.tokens)
 
     def pick(self, values: Tensor, dim: int) -> Tensor:
         """The chosen tokens along ``dim``; what comes before the picture's tokens (those of text) stays."""
         before = torch.arange(values.shape[dim] - self.tokens, device=values.device)
-        rows = [torch.cat([before, row + len(before)]) for row in (self.places[:1] if self.shared else self.places)]
-        if self.shared:
+        rows = [torch.cat([before, row + len(before)]) for row in self.places]
+        if len(rows) == 1:
             return values.index_select(dim, rows[0])
         values = values.expand(len(rows), *values.shape[1:])
         return torch.stack([one.index_select(dim - 1, row) for one, row in zip(values, rows, strict=True)])
@@ -341,10 +340,12 @@ def _lumina_seams(transformer: Any, one: Pass, undo: ExitStack) -> None:
         x = one.selection.pick(x, 1) if is_first else x
         return x, mask, one.selection.pick(positions, 1), *rest
 
-    for number, layer in enumerate(transformer.noise_refiner):
-        undo.callback(layer.register_forward_pre_hook(partial(picture, number == 0)).remove)
-    for layer in transformer.layers:
-        undo.callback(layer.register_forward_pre_hook(partial(picture, False)).remove)
+    # between the two stacks the picture is whole: newer versions of ComfyUI tell from its length where the text ends
+    for layers in (transformer.noise_refiner, transformer.layers):
+        for number, layer in enumerate(layers):
+            undo.callback(layer.register_forward_pre_hook(partial(picture, number == 0)).remove)
+    for layer in transformer.noise_refiner[-1:]:
+        _on_output(undo, layer, one.selection.put_back)
     _on_output(undo, transformer.final_layer, one.selection.put_back)
 
 

@@ -287,3 +287,22 @@ def test_what_does_not_fit_is_refused_with_a_sentence(sd3: Tiny) -> None:
     uneven.mask[1, :, :64] = 0
     with pytest.raises(PanelError, match=r"different numbers of given tokens: \[16, 32\]"):
         uneven.sample()
+
+
+def test_two_samplers_in_a_row_at_other_sizes(sd3: Tiny) -> None:
+    wide = torch.randn(1, 16, 8, 32, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(1, 64, 256)
+    mask[..., 128:] = 0
+    first = sd3.sample()
+    other = sd3.sample(latent=wide, mask=mask)
+    assert torch.equal(other, Tiny("sd3").sample(latent=wide, mask=mask))
+    assert torch.equal(sd3.sample(), first)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_batch_that_shares_its_mask(tiny: Tiny, rows: int) -> None:
+    """Two pictures and two captions in one call of the model; the mask is one for both, or one for each."""
+    latent = tiny.latent.repeat(2, *[1] * (tiny.latent.ndim - 1))
+    result = tiny.sample(latent=latent, mask=tiny.mask.repeat(rows, 1, 1))
+    torch.testing.assert_close(result[:1], tiny.sample(), rtol=1e-3, atol=1e-3)
+    assert not torch.allclose(result[0], result[1], atol=1e-2)
