@@ -13,7 +13,7 @@ from demo.server import ComfyServer
 from .figure import Figure
 
 SET_COUNTS = (5, 10, 20, 40, 100)
-STEP_COUNTS = (100, 200, 400, 600, 1000)
+STEP_COUNTS = (100, 200, 400, 600)
 HELD_OUT = 48
 
 _BOUNDS = {

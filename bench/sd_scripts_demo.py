@@ -40,7 +40,7 @@ OPTIONS = {
 }
 ARCHITECTURE = replace(SD3, options=OPTIONS)
 SETTINGS = SdSettings(
-    steps=1000,
+    steps=600,
     batch_size=16,
     learning_rate=2e-3,
     schedule=Schedule.COSINE,
