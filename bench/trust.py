@@ -1,4 +1,7 @@
-"""Trust: hostile inputs for every parser, and what comes of them. Nothing is downloaded, and no model is needed."""
+"""Trust: hostile inputs for every parser and hostile tensors for every node, and what comes of them.
+
+Nothing is downloaded, and no model is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from .child import ROOT, measured
 from .figure import Figure
 
 CASES = 100_000
+TENSOR_CASES = 5_000
 
 # The pack as a package of its own name: its library and its trainers import each other, as in ComfyUI.
 _CAMPAIGN = """
@@ -38,10 +42,16 @@ def trust_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     cases = sum(found["cases"].values())
     seconds, number, parser = found["slowest"]
     growth, hungry, hungry_parser = found["hungriest"]
-    foreign = len(found["foreign"])
+    say(f"hostile tensors: {TENSOR_CASES:,} cases")
+    tensors = measured([sys.executable, "-m", "bench.trust_tensors", str(TENSOR_CASES)], base, "tensors")
+    foreign = len(found["foreign"]) + len(tensors["foreign"])
     first = "; ".join(f"case {n}, {name}: {error}" for n, name, error in found["foreign"][:3])
+    first += "; ".join(f"{node}, case {n}: {error}" for node, n, error in tensors["foreign"][:3])
     kinds = f"{len(found['cases'])} parsers, {found['refused']:,} refused"
+    tensor_cases, taken = (sum(tensors[name].values()) for name in ("cases", "taken"))
+    tensor_kinds = f"{len(tensors['cases'])} nodes, {tensor_cases - taken:,} refused"
     return [
+        Figure.of("trust.hostile_tensor_cases", [tensor_cases], "cases", f">= {TENSOR_CASES}", tensor_kinds),
         Figure.of("trust.hostile_cases", [cases], "cases", f">= {CASES}", kinds),
         Figure.of("trust.foreign_errors", [foreign], "cases", "<= 0", first),
         Figure.of("trust.slowest_case_seconds", [seconds], "s", "<= 1", f"processor time; case {number}, {parser}"),

@@ -404,6 +404,11 @@ def keep_given(
             f"There are {len(painted)} painted canvases and {len(canvas)} stitched ones. Use one canvas for all, or one "
             "for each."
         )
+    if pictures is not None and len(pictures) not in (1, batch):
+        raise PanelError(
+            f"'pictures' has {len(pictures)} pictures, and there are {batch} canvases. Use one picture for all, or one for "
+            "each."
+        )
     given = canvas[..., :3]
     visible = painted[..., :3].to(given)
     changed = (visible != given).any(-1)

@@ -7,7 +7,7 @@ to be generated: ComfyUI's IMAGE and MASK.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
@@ -211,21 +211,30 @@ def as_batch(panels: Sequence[Tensor]) -> Tensor:
     return batch.flatten(0, 1)
 
 
+def as_given(pictures: Tensor, what: str) -> Tensor:
+    """`checked_pictures` with the channels and values that they have."""
+    return checked_pictures(pictures, what, coloured=False, finite=False)
+
+
 def gather(
-    count: int, together: Sequence[Tensor], numbered: Mapping[int, Sequence[Tensor] | None]
+    count: int,
+    together: Sequence[Tensor],
+    numbered: Mapping[int, Sequence[Tensor] | None],
+    checked: Callable[[Tensor, str], Tensor] = as_given,
 ) -> list[Tensor | None]:
     """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
 
     Args:
         together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
         numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
+        checked: makes a batch of a tensor, or says what is odd about it: `as_given` or `checked_masks`.
 
     Raises:
-        PanelError: for panels that the layout does not have, or images of one panel that differ in size.
+        PanelError: for panels that the layout does not have, or images of one panel that are odd or differ in size.
     """
     listed = list(together)
     if len(together) == 1:
-        listed = list(checked_pictures(together[0], "images", coloured=False, finite=False).split(1))
+        listed = list(checked(together[0], "images").split(1))
     if len(listed) > count:
         raise PanelError(
             f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
@@ -239,15 +248,23 @@ def gather(
                 f"Something is connected for panel {number}, but the layout has {count} panels. "
                 "Disconnect it, or choose a larger layout."
             )
-        sizes = {tuple(image.shape[1:]) for image in images}
+        if len(images) == 1:
+            panels[number - 1] = images[0]
+            continue
+        batches = [checked(image, f"the input for panel {number}") for image in images]
+        sizes = sorted({tuple(batch.shape[1:]) for batch in batches})
         if len(sizes) > 1:
-            listed_sizes = ", ".join(f"{size[1]}×{size[0]}" for size in sorted(sizes))
+            listed_sizes = ", ".join(f"{size[1]}×{size[0]}{_channels(size[2:])}" for size in sizes)
             raise PanelError(
                 f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image a panel, or "
                 "use 'images' to give all panels as a list."
             )
-        panels[number - 1] = torch.cat(list(images)) if len(images) > 1 else images[0]
+        panels[number - 1] = torch.cat(batches)
     return panels
+
+
+def _channels(count: tuple[int, ...]) -> str:
+    return f" with {count[0]} channels" if count not in ((), (3,)) else ""
 
 
 def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list[PanelSettings]:
@@ -367,7 +384,7 @@ def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
 def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
     if image is None:
         return None
-    return checked_pictures(image, f"the image for panel {name}", coloured=False, finite=False)
+    return as_given(image, f"the image for panel {name}")
 
 
 def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor | None:

@@ -18,6 +18,7 @@ from ..incontext.edge import extended, extended_mask, missing
 from ..incontext.errors import PanelError
 from ..incontext.layout import PanelLayout
 from ..incontext.recipe import Recipe
+from ..incontext.tensors import checked_masks, checked_pictures
 from . import types
 from .host import send_text
 from .isolated_sampling import isolate_references
@@ -160,7 +161,7 @@ class InContextConditionPanels(io.ComfyNode):
         positive: list | None = None,
         negative: list | None = None,
     ) -> io.NodeOutput:
-        mask = mask.reshape(-1, *mask.shape[-2:])
+        canvas, mask = checked_pictures(canvas, "the canvas"), checked_masks(mask, "the mask")
         check_canvas(canvas, mask, layout)
         given = Given(given_panels)
         found = recognised(model, Kind(model_kind), recipe, positive)

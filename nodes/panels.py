@@ -22,7 +22,7 @@ from ..incontext.stitch import (
     split,
     stitch,
 )
-from ..incontext.tensors import checked_pictures
+from ..incontext.tensors import checked_masks, checked_pictures
 from . import types
 
 CATEGORY = "in-context lora/panels"
@@ -126,7 +126,9 @@ class InContextStitchPanels(io.ComfyNode):
         stitched = stitch(
             panels,
             gather(count, images or [], {n: numbered.get(f"panel_{n}") for n in range(1, NUMBERED_PANELS + 1)}),
-            masks=gather(count, [], {n: numbered.get(f"mask_{n}") for n in range(1, NUMBERED_PANELS + 1)}),
+            masks=gather(
+                count, [], {n: numbered.get(f"mask_{n}") for n in range(1, NUMBERED_PANELS + 1)}, checked_masks
+            ),
             settings=exceptions_of(panels, common, (exceptions or [""])[0]),
             fill=parse_colour(fill[0]),
             gutter=parse_colour(gutter[0]),

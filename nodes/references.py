@@ -464,7 +464,7 @@ class InContextReferenceAttention(io.ComfyNode):
     def execute(
         cls, model: Any, mask: Tensor, strength: float, start_percent: float, end_percent: float
     ) -> io.NodeOutput:
-        mask = mask.reshape(-1, *mask.shape[-2:])
+        mask = checked_masks(mask, "the mask")
         return io.NodeOutput(attend_to_references(model, mask, strength, start_percent, end_percent))
 
 

@@ -398,3 +398,11 @@ def test_resizing_twice_is_not_relied_on() -> None:
     """The identity above is not an accident of resizing: an enlarged and reduced crop differs from the picture."""
     picture = torch.rand(1, 30, 30, 3)
     assert not torch.allclose(resize(resize(picture, 47, 47), 30, 30), picture, atol=1e-3)
+
+
+def test_earlier_pictures_of_another_number_are_refused() -> None:
+    canvas, painted = torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8, 3)
+    with pytest.raises(PanelError, match="'pictures' has 3 pictures, and there are 1 canvases"):
+        keep_given(canvas, painted, torch.ones(1, 8, 8), pictures=torch.zeros(3, 8, 8, 3))
+    with pytest.raises(PanelError, match="'pictures' has 3 pictures, and there are 2 canvases"):
+        keep_given(canvas, painted.expand(2, -1, -1, -1), torch.ones(1, 8, 8), pictures=torch.zeros(3, 8, 8, 3))

@@ -25,6 +25,7 @@ from incontext_lora.incontext.stitch import (
     split,
     stitch,
 )
+from incontext_lora.incontext.tensors import checked_masks
 from torch import Tensor
 
 TWO = layouts.columns(128, 64, 2)
@@ -387,6 +388,16 @@ def test_a_list_for_one_panel_becomes_its_batch() -> None:
         (lambda: gather(1, [picture(8, 8, batch=2)], {}), ["2 images", "1 panels", "larger layout"]),
         (lambda: gather(1, [], {2: [picture(8, 8)]}), ["panel 2", "1 panels", "Disconnect"]),
         (lambda: gather(1, [], {1: [picture(8, 8), picture(9, 8)]}), ["8×8, 9×8", "'images'"]),
+        (lambda: gather(1, [], {1: [picture(8, 8), torch.rand(1, 8, 8, 4)]}), ["8×8, 8×8 with 4 channels", "Panel 1"]),
+        (
+            lambda: gather(1, [], {1: [picture(8, 8), torch.tensor(0.5)]}),
+            ["The input for panel 1 has the shape []", "IMAGE"],
+        ),
+        (lambda: gather(1, [], {1: [torch.rand(3), torch.rand(1)]}), ["The input for panel 1 has the shape [3]"]),
+        (
+            lambda: gather(1, [], {1: [torch.rand(1, 8, 8), torch.rand(2)]}, checked_masks),
+            ["The input for panel 1 has the shape [2]", "MASK"],
+        ),
     ],
 )
 def test_panels_that_there_are_not_are_refused(call: Callable[[], object], says: list[str]) -> None:
