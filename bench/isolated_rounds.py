@@ -176,11 +176,9 @@ def largest_error(kind: str, steps: int = STEPS) -> float:
 
 
 def kept_clean(model: Any) -> Any:
-    from ..nodes.condition import keep_clean
+    from ..nodes.clean import keep_references_clean
 
-    patched = model.clone()
-    patched.add_object_patch("scale_latent_inpaint", keep_clean)
-    return patched
+    return keep_references_clean(model)
 
 
 def isolated(model: Any) -> Any:

@@ -20,6 +20,7 @@ from ..incontext.layout import PanelLayout
 from ..incontext.recipe import Recipe
 from ..incontext.tensors import checked_masks, checked_pictures
 from . import types
+from .clean import keep_references_clean
 from .host import send_text
 from .isolated_sampling import isolate_references
 from .isolation import supports_isolation
@@ -197,8 +198,7 @@ class InContextConditionPanels(io.ComfyNode):
                 )
             report.append(f"given panels are {_ENTER[entry]}")
         if entry is not Given.NOISED:
-            model = model.clone()
-            model.add_object_patch("scale_latent_inpaint", keep_clean)
+            model = keep_references_clean(model)
         if entry is Given.ISOLATED:
             model = isolate_references(model)
         if soft_mask:
@@ -303,14 +303,6 @@ _ENTER = {
     Given.NOISED: "re-noised at every step",
     Given.ISOLATED: "isolated: clean, and computed once for all steps",
 }
-
-
-def keep_clean(latent_image: Tensor, **_: Any) -> Tensor:
-    """What the sampler puts in place of given panels at each step: they themselves, without noise.
-
-    Takes the place of ``BaseModel.scale_latent_inpaint``, which several of ComfyUI's own models override in this way.
-    """
-    return latent_image
 
 
 # --- ComfyUI's own nodes --------------------------------------------------------------------------------------------

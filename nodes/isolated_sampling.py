@@ -12,12 +12,12 @@ from typing import Any
 
 import comfy.model_management
 import comfy.patcher_extension
-import comfy.sampler_helpers
 import torch
 from torch import Tensor, nn
 
 from ..incontext.errors import PanelError
 from ..training.memory import BlockSize
+from .clean import prepared_mask
 from .gradients import assign
 from .isolation import OVERRIDE, Pair, Pass, Recorded, Selection, choosing, picture_tokens, reference_conditions
 
@@ -28,7 +28,7 @@ _WHOLE_PICTURE_PATCHES = ("post_input", "double_block", "single_block", "noise_r
 
 
 def isolate_references(model: Any) -> Any:
-    """A MODEL that computes given panels once. It must keep them clean at every step, too (`keep_clean`)."""
+    """A MODEL that computes given panels once. It must keep them clean at every step, too (`keep_references_clean`)."""
     patched = model.clone()
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
@@ -49,10 +49,8 @@ def _sample(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, si
         return executor(noise, latent_image, sampler, sigmas, *args, **named)
     _refuse_hooks(guider.conds)
     patcher = guider.model_patcher
-    if mask.shape != noise.shape:  # newer versions of ComfyUI have prepared it, which cannot be done twice
-        mask = comfy.sampler_helpers.prepare_mask(mask, noise.shape, torch.device("cpu"))
-    mask = mask.cpu()
-    tokens = picture_tokens(patcher.model, (mask == 0).flatten(1, -3).all(1, keepdim=True))
+    given = prepared_mask(mask, noise.shape) == 0
+    tokens = picture_tokens(patcher.model, given.flatten(1, -3).all(1, keepdim=True))
     session = Session(tokens, noise.shape)
     with ExitStack() as undo:
         undo.callback(session.close)

@@ -264,10 +264,10 @@ def picture_tokens(model: Any, given: Tensor) -> Tensor:
 def reference_conditions(model: Any, conditions: Mapping[str, Any]) -> dict[str, Any]:
     """What ``apply_model`` is given in the references' own pass: of the text one token is left, since none looks at it.
 
-    In Lumina's models the text's length decides on the positions of the picture's tokens, so there it stays.
+    In Lumina's models and LongCat-Image the text's length decides on the positions of the picture's tokens, so there it stays.
     """
     own = dict(conditions)
-    if not isinstance(model, _named("Lumina2")):
+    if not isinstance(model, (_named("Lumina2"), _named("LongCatImage"))):
         own.pop("attention_mask", None)
         if own.get("c_crossattn") is not None:
             own["c_crossattn"] = own["c_crossattn"][:, :1]
@@ -295,7 +295,7 @@ def _seams(model: Any) -> _Seams | None:
         return partial(_rope_seams, tokens_in="img_in", tokens_out="proj_out")
     if isinstance(model, base.SD3):
         return _sd3_seams
-    if isinstance(model, _named("Lumina2")):
+    if isinstance(model, _named("Lumina2")) and not isinstance(model, _named("ZImagePixelSpace")):
         return _lumina_seams
     return None
 

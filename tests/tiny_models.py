@@ -139,6 +139,14 @@ FAMILIES = {
         latent=(128,),
         complete=flux_sizes,
     ),
+    "longcat": Family(
+        "LongCatImage",
+        {
+            "image_model": "flux", **FLUX, "vec_in_dim": None, "context_in_dim": 64, "guidance_embed": False,
+            "txt_ids_dims": [1, 2],
+        },
+        complete=flux_sizes,
+    ),
     "lumina2": Family(
         "Lumina2",
         {
@@ -155,6 +163,16 @@ FAMILIES = {
             "time_scale": 1000.0,
         },
     ),
+    "z-image-pixel": Family(
+        "ZImagePixelSpace",
+        {
+            "image_model": "zimage_pixel", "patch_size": 4, "in_channels": 3, "dim": 256, "n_layers": 2, "n_heads": 4,
+            "n_kv_heads": 4, "axes_dims": [16, 24, 24], "axes_lens": [300, 512, 512], "qk_norm": True, "cap_feat_dim": 64,
+            "z_image_modulation": True, "pad_tokens_multiple": 32, "ffn_dim_multiplier": 8 / 3, "rope_theta": 256.0,
+            "time_scale": 1000.0, "decoder_hidden_size": 64, "decoder_num_res_blocks": 1, "decoder_max_freqs": 4,
+        },
+        latent=(3,),
+    ),
     "qwen-image": Family(
         "QwenImage",
         {
@@ -162,6 +180,18 @@ FAMILIES = {
             "joint_attention_dim": 64, "axes_dims_rope": (8, 12, 12),
         },
         latent=(16, 1),
+        unused=frozenset(
+            f"transformer_blocks.1.{part}"
+            for part in ("txt_mlp.net.0.proj", "txt_mlp.net.2", "attn.add_q_proj", "attn.to_add_out")
+        ),
+    ),
+    "mage-flow": Family(
+        "MageFlow",
+        {
+            "image_model": "mage_flow", "in_channels": 128, "out_channels": 128, "num_layers": 2, "attention_head_dim": 32,
+            "num_attention_heads": 2, "joint_attention_dim": 64, "axes_dims_rope": (8, 12, 12),
+        },
+        latent=(128,),
         unused=frozenset(
             f"transformer_blocks.1.{part}"
             for part in ("txt_mlp.net.0.proj", "txt_mlp.net.2", "attn.add_q_proj", "attn.to_add_out")
@@ -197,6 +227,16 @@ FAMILIES = {
         latent=(16, 1),
     ),
 }  # fmt: skip
+
+
+def skip_if_unknown(kind: str) -> None:
+    """Skip a test about a family that this ComfyUI does not know."""
+    import comfy.supported_models
+    import pytest
+
+    family = FAMILIES.get(kind)
+    if family and not hasattr(comfy.supported_models, family.model):
+        pytest.skip(f"This ComfyUI does not know {family.model}.")
 
 
 def vae(seed: int = 0) -> Any:

@@ -119,3 +119,20 @@ def test_what_does_not_belong_together_is_refused(
         )  # fmt: skip
     for words in says:
         assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["anima", "wan", "hunyuan-image", "z-image-pixel"])
+def test_where_references_cannot_be_isolated_they_are_kept_clean_and_it_is_said(
+    host: Any, models: Models, kind: str
+) -> None:
+    tiny_models.skip_if_unknown(kind)
+    family = tiny_models.FAMILIES[kind].load()
+    picture = torch.rand(1, 64, 128, 3, generator=torch.Generator().manual_seed(1))
+    canvas, mask, _ = host.call("InContextStitchPanels", layout=[LAYOUT], panel_1=[picture])
+    model, *_, report = host.call(
+        "InContextConditionPanels", model=family, vae=models.vae, canvas=canvas, mask=mask, given_panels="isolate"
+    )
+    name = type(family.model).__name__
+    assert f"{name} cannot isolate given panels here: they are kept clean instead." in report
+    assert "given panels are kept clean at every step" in report
+    assert not any(kind == "apply_model" for kind, keyed in model.wrappers.items() if keyed)

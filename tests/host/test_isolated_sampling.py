@@ -15,7 +15,7 @@ from incontext_lora.tests import tiny_models
 from torch import Tensor
 
 HEIGHT, WIDTH = 8, 24
-KINDS = ("flux", "sd3", "chroma", "qwen-image", "lumina2", "z-image")
+KINDS = ("flux", "sd3", "chroma", "flux2", "qwen-image", "mage-flow", "longcat", "lumina2", "z-image")
 
 
 class Tiny:
@@ -65,16 +65,15 @@ class Tiny:
 
 
 def isolated(model: Any) -> Any:
-    from incontext_lora.nodes.condition import keep_clean
+    from incontext_lora.nodes.clean import keep_references_clean
     from incontext_lora.nodes.isolated_sampling import isolate_references
 
-    patched = isolate_references(model)
-    patched.add_object_patch("scale_latent_inpaint", keep_clean)
-    return patched
+    return keep_references_clean(isolate_references(model))
 
 
 @pytest.fixture(params=KINDS)
 def tiny(host: Any, request: pytest.FixtureRequest) -> Tiny:
+    tiny_models.skip_if_unknown(request.param)
     return Tiny(request.param)
 
 
@@ -226,10 +225,9 @@ def test_a_mask_that_is_grey_in_part_gives_only_what_is_black(sd3: Tiny) -> None
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 def test_all_or_nothing_given_is_plain_sampling(sd3: Tiny, mask: float) -> None:
     whole = torch.full_like(sd3.mask, mask)
-    plain = sd3.model.clone()
-    from incontext_lora.nodes.condition import keep_clean
+    from incontext_lora.nodes.clean import keep_references_clean
 
-    plain.add_object_patch("scale_latent_inpaint", keep_clean)
+    plain = keep_references_clean(sd3.model)
     assert torch.equal(sd3.sample(mask=whole), sd3.sample(model=plain, mask=whole))
 
 
@@ -306,3 +304,26 @@ def test_a_batch_that_shares_its_mask(tiny: Tiny, rows: int) -> None:
     result = tiny.sample(latent=latent, mask=tiny.mask.repeat(rows, 1, 1))
     torch.testing.assert_close(result[:1], tiny.sample(), rtol=1e-3, atol=1e-3)
     assert not torch.allclose(result[0], result[1], atol=1e-2)
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_given_panels_stay_clean_between_two_samplers(tiny: Tiny, isolate: bool) -> None:
+    """As KSampler (Advanced) is used twice: the second begins where the first stopped, with the noise that was left."""
+    import comfy.sample
+    from incontext_lora.nodes.clean import keep_references_clean
+
+    model = tiny.isolated if isolate else keep_references_clean(tiny.model)
+
+    def sample(latent: Tensor, start: int, stop: int) -> Tensor:
+        noise = comfy.sample.prepare_noise(latent, 5) if start == 0 else torch.zeros_like(latent)
+        return comfy.sample.sample(
+            model, noise, 4, 3.0, "euler", "simple", tiny.caption(), tiny.caption("no words"), latent,
+            disable_noise=start > 0, start_step=start, last_step=stop, force_full_denoise=stop == 4, noise_mask=tiny.mask,
+            seed=5, disable_pbar=True,
+        )  # fmt: skip
+
+    whole = sample(tiny.latent, 0, 4)
+    halfway = sample(tiny.latent, 0, 2)
+    given = tiny.mask[0, ::8, ::8] == 0
+    torch.testing.assert_close(halfway[..., given], tiny.latent[..., given], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sample(halfway, 2, 4), whole, rtol=1e-3, atol=1e-3)

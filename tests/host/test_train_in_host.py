@@ -212,11 +212,8 @@ def test_gradients_are_the_slope_of_the_loss(tiny: Tiny, checkpointing: bool) ->
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("kind", tiny_models.FAMILIES)
 def test_other_families_have_their_gradients_too(host: Any, kind: str, checkpointing: bool) -> None:
-    import comfy.supported_models
-
+    tiny_models.skip_if_unknown(kind)
     family = tiny_models.FAMILIES[kind]
-    if not hasattr(comfy.supported_models, family.model):
-        pytest.skip(f"This ComfyUI does not know {family.model}.")
     tiny = Tiny(kind, family.load(), tiny_models.Words.of(kind))
     x = torch.randn(2, *family.latent, 8, 24, generator=torch.Generator().manual_seed(3))
     assert without_slope(tiny, x, checkpointing) == family.unused
