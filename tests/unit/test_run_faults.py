@@ -317,6 +317,19 @@ class TestTruth:
         session.settle(run, place.loras, follow(run, process))
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
+    def test_a_run_that_the_user_ended_was_not_killed(self, start: Start, place: session.Place) -> None:
+        """Whoever watches its process may be the first to write down its end."""
+        run, process = start({"steps": 1000}, pause=0.05, ignore=True)
+        until(lambda: session.last_state(run))
+        session.stop(run, None, patience=0)
+        result = session.settle(run, place.loras, follow(run, process))
+        assert result.state == run_folder.CANCELLED
+        assert "killed" not in result.message
+        again = session.resume(run, place)
+        again.kill()
+        again.wait()
+        assert session.settle(run, place.loras, -9).state == run_folder.INTERRUPTED, "nobody ended it this time"
+
 
 class TestKilledWhileItWrites:
     def test_half_a_checkpoint_is_not_shown_and_goes(self, start: Start, place: session.Place) -> None:

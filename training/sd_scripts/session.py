@@ -664,6 +664,8 @@ def stop(
         if gone:
             break
         time.sleep(0.1)
+    with contextlib.suppress(TrainingError):  # whoever watches it may settle it first, and is to say the same
+        supervise.request(run.folder, supervise.END)
     supervise.kill(run.folder)
     if process is not None:
         process.wait(10)
@@ -722,6 +724,7 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
     if last.get("event") in run_folder.ENDS:
         lora = Path(last["path"]) if last.get("path") else None
         return Outcome(last["event"], lora, last.get("error", ""))
+    stopped = stopped or (run.folder / supervise.REQUESTS / supervise.END).exists()
     said, phase, step, helped = {}, "", 0, False
     for event in run.events():
         kind = event["event"]

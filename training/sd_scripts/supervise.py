@@ -36,6 +36,7 @@ HOST_RECORD = "host.json"  # of a run that ComfyUI itself trains
 OUTPUT = "trainer.log"
 REQUESTS = "requests"
 WISHES = ("stop", "save", "sample")  # what a training can be asked for
+END = "end"  # beside the requests: it is ended by force, because the user wants it
 
 # lead an interpreter away from its own packages
 _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
@@ -124,7 +125,7 @@ def start(what: Launch, run: Path) -> subprocess.Popen[bytes]:
     """Start it in a session of its own, with its output in the run's folder, and note who it is."""
     with written(run):
         (run / REQUESTS).mkdir(exist_ok=True)
-        for name in WISHES:
+        for name in (*WISHES, END):
             (run / REQUESTS / name).unlink(missing_ok=True)
         # ComfyUI may be killed before it knows the pid; `find` then knows the process by its environment
         write_atomically(run / RECORD, json.dumps({"machine": platform.node(), **_on_cards(what.cards)}) + "\n")
