@@ -19,7 +19,7 @@ from .peers import peer_figures
 from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
-from .trust import trust_figures
+from .trust import fault_figures, trust_figures
 from .trust_load import load_figures
 
 Say = Callable[[str], None]
@@ -37,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "sd_scripts": trainer_figures,
     "trust": trust_figures,
     "trust.load": load_figures,
+    "trust.faults": fault_figures,
 }
 
 

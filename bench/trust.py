@@ -1,4 +1,4 @@
-"""Trust: hostile inputs for every parser and hostile tensors for every node, and what comes of them.
+"""Trust: hostile inputs for every parser, hostile tensors for every node, faults for every training; what comes of them.
 
 Nothing is downloaded, and no model is needed.
 """
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .child import ROOT, measured
+from .child import ROOT, in_pack, measured
 from .figure import Figure
 
 CASES = 100_000
@@ -56,4 +56,21 @@ def trust_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
         Figure.of("trust.foreign_errors", [foreign], "cases", "<= 0", first),
         Figure.of("trust.slowest_case_seconds", [seconds], "s", "<= 1", f"processor time; case {number}, {parser}"),
         Figure.of("trust.hungriest_case_mb", [growth / (1 << 20)], "MB", "<= 256", f"case {hungry}, {hungry_parser}"),
+    ]
+
+
+def fault_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
+    """Kills of the trainer, of ComfyUI and of both at random moments, and other faults: what was left after each."""
+    say("faults: 104 kills")
+    found = measured(in_pack("bench.trust_faults"), base, "faults")
+    wrong = "; ".join(found["wrong"][:3])
+    others = (
+        f"of {found['kills']}, and {found['faults']} other faults; the truth is said {found['slowest']:.1f} s after"
+    )
+    return [
+        Figure.of("trust.kills_survived", [found["survived"]], "kills", ">= 100", wrong or others),
+        Figure.of("trust.wrong_after_faults", [len(found["wrong"])], "cases", "<= 0", wrong),
+        Figure.of("trust.orphans", [found["orphans"]], "cases", "<= 0", "processes that no run is shown to have"),
+        Figure.of("trust.half_files", [found["half_files"]], "files", "<= 0", "LoRAs in lists that are not whole"),
+        Figure.of("trust.lost_steps", [found["lost"]], "share", "<= 1", "of the steps between two saves, at most"),
     ]

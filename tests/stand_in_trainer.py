@@ -1,13 +1,18 @@
 """A stand-in for the trainer: a real process with the same arguments, events and files, that behaves as it is told.
 
+It writes events, states and LoRAs with the runner's own functions.
+
 STAND_IN holds JSON: ``silent`` as on a machine that helps another,
 ``load`` seconds while the models are loaded, ``pause`` seconds per step, ``fail`` in a phase
 with ``words``, ``no_file``, ``wrong_file``, ``ignore`` requests, ``fork`` a child that leaves the process group,
-``full_disk``.
+``full_disk``, ``checkpoints`` with every state, ``slow`` seconds in the middle of each file, ``refuse`` [first, last]: the
+writes that find the disk full, counted from 1.
 """
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import json
 import os
 import subprocess
@@ -16,19 +21,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+spec = importlib.util.spec_from_file_location(
+    "runner", Path(__file__).resolve().parents[1] / "training" / "sd_scripts" / "runner.py"
+)
+assert spec is not None
+assert spec.loader is not None
+runner = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(runner)
+
 folder = Path(sys.argv[2])
 run = folder.parent
 job: dict[str, Any] = json.loads((folder / "job.json").read_text())
 told: dict[str, Any] = json.loads(os.environ.get("STAND_IN", "{}"))
-began = time.monotonic()
+event = runner.Events(run / "events.jsonl", active=not told.get("silent"))
+open_file = Path.open
+writes = 0
 
 
-def event(kind: str, **values: Any) -> None:
-    if told.get("silent"):
-        return
-    with (run / "events.jsonl").open("a") as file:
-        seconds = round(time.monotonic() - began, 3)
-        file.write(json.dumps({"time": time.time(), "seconds": seconds, "event": kind, **values}) + "\n")
+def open_or_refuse(path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+    global writes
+    if mode not in ("r", "rb"):
+        writes += 1
+        first, last = told["refuse"]
+        if first <= writes <= last:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    return open_file(path, mode, *args, **kwargs)
+
+
+if "refuse" in told:
+    setattr(Path, "open", open_or_refuse)  # noqa: B010 - a full disk
 
 
 def lora(path: Path, key: str) -> None:
@@ -39,13 +60,43 @@ def lora(path: Path, key: str) -> None:
     }
     header = json.dumps({"__metadata__": {"ss_steps": str(job["steps"])}, **entries}).encode()
     header += b" " * (-len(header) % 8)
-    path.write_bytes(len(header).to_bytes(8, "little") + header + b"\0\0\x80?" * 2)
+    data = len(header).to_bytes(8, "little") + header + b"\0\0\x80?" * 2
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb", buffering=0) as file:
+            file.write(data[: len(data) // 2])
+            time.sleep(told.get("slow", 0.0))
+            file.write(data[len(data) // 2 :])
+
+    def wait(error: Exception) -> bool:
+        time.sleep(0.02)
+        return path.stem.endswith(f"{job['steps']:06d}")
+
+    runner.save_whole(path, write, wait)
 
 
-def state(step: int) -> None:
-    target = run / "state" / f"step{step:06d}"
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "progress.json").write_text(json.dumps({"step": step}))
+def state(step: int) -> bool:
+    """Save a state, and a checkpoint where it is told so; whether the disk took it."""
+    states = run / "state"
+    unfinished = states / f".step{step:06d}.part"
+    try:
+        states.mkdir(exist_ok=True)
+        unfinished.mkdir(exist_ok=True)
+        (unfinished / "progress.json").write_text(json.dumps({"step": step}))
+        time.sleep(told.get("slow", 0.0))
+        runner.put_state(unfinished, states / f"step{step:06d}")
+        if told.get("checkpoints"):
+            file = run / "checkpoints" / f"{job['name']}-step{step:06d}.safetensors"
+            lora(file, KEY)
+            event("checkpoint", step=step, file=file.name)
+    except OSError as error:
+        if not runner.is_no_space(error):
+            raise
+        return False
+    return True
+
+
+KEY = "lora_unet_double_blocks_0_img_attn_qkv"
 
 
 def fail_in(phase: str) -> None:
@@ -62,14 +113,15 @@ for phase in ("starting", "loading the models", "encoding the pictures", "encodi
     if phase == "loading the models":
         time.sleep(told.get("load", 0.0))
     fail_in(phase)
+saved = True
 for step in range(job["first_step"] + 1, job["steps"] + 1):
     time.sleep(told.get("pause", 0.0))
     event(
         "step", step=step, steps=job["steps"], loss=1 / step, smoothed=1 / step, learning_rate=1e-4,
         seconds_per_step=0.1, seconds_left=0.1 * (job["steps"] - step), memory=1.0,
     )  # fmt: skip
-    if job["save_every"] and step % job["save_every"] == 0:
-        state(step)
+    if job["save_every"] and (step % job["save_every"] == 0 or not saved):
+        saved = state(step)
     if not told.get("ignore") and (run / "requests" / "stop").exists():
         state(step)
         event("ended", outcome="stopped", code=75)
@@ -82,6 +134,6 @@ for step in range(job["first_step"] + 1, job["steps"] + 1):
 event("phase", phase="saving")
 fail_in("saving")
 if not told.get("no_file"):
-    key = "transformer_blocks_0" if told.get("wrong_file") else "lora_unet_double_blocks_0_img_attn_qkv"
+    key = "transformer_blocks_0" if told.get("wrong_file") else KEY
     lora(run / "checkpoints" / f"{job['name']}-step{job['steps']:06d}.safetensors", key)
 event("ended", outcome="trained", code=0)

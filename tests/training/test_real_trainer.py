@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
@@ -243,6 +244,59 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: sessio
     (isolated, validated), (clean, also) = (trained(kind) for kind in (ReferenceKind.ISOLATED, ReferenceKind.CLEAN))
     assert all(one != other for one, other in zip(isolated, clean, strict=True))
     assert validated == also != []
+
+
+def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Place) -> None:
+    """Killed after the last state and before the LoRA: there is no step left to train."""
+    run, process = session.start(order("flux", steps=50, ema=0.9), place)
+    follow(run, process, lambda event: event.get("step") == 2 and supervise.request(run.folder, "stop"))
+    assert session.settle(run, place.loras, 75).state == run_folder.CANCELLED
+    saved = session.last_state(run)
+    assert saved is not None
+    about = run.about
+    about["settings"]["steps"] = saved[1]
+    (run.folder / "run.json").write_text(json.dumps(about))
+    before = load_file(str(next(run.folder.glob("checkpoints/*.safetensors"))))
+    for path in run.checkpoints:
+        path.unlink()
+    process = session.resume(run, place)
+    assert follow(run, process) == 0, supervise.tail(run.folder)
+    result = session.settle(run, place.loras, 0)
+    assert result.lora is not None, result.message
+    after = load_file(str(result.lora))
+    assert read_header(result.lora).metadata["ss_steps"] == str(saved[1])
+    assert {name: value.tolist() for name, value in before.items()} == {
+        name: value.tolist() for name, value in after.items()
+    }
+
+
+def test_a_full_disk_ends_nothing(
+    order: Make, place: session.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be saved is said and saved later; the last LoRA waits until there is space."""
+    full = tmp_path / "full"
+    monkeypatch.setenv(tiny.FULL_DISK, str(full))
+    order("flux")  # its files are written
+    run, process = session.start(order("flux", steps=8, save_every=2, keep=1), place)
+
+    def act(event: dict[str, Any]) -> None:
+        if event.get("phase") == "training" and not of_kind(run, run_folder.STEP):
+            full.touch()
+        elif event.get("step") == 4 and event["event"] == run_folder.NOTE:
+            full.unlink(missing_ok=True)
+        elif event.get("step") == 7:
+            full.touch()
+        elif event.get("step") == 8 and event["event"] == run_folder.NOTE:
+            full.unlink()
+
+    assert follow(run, process, act) == 0, supervise.tail(run.folder)
+    assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+    assert steps(run) == list(range(1, 9))
+    said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
+    print(said)
+    assert any("could not be saved. The training goes on" in text for text in said)
+    assert any("is saved." in text for text in said)
+    assert any("step 8, which could not be saved. The training is over and waits" in text for text in said)
 
 
 def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None:

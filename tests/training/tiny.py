@@ -23,6 +23,7 @@ from typing import Any
 RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
 WIDTH = 64  # of the hidden state
 TOO_LARGE = "TINY_SAMPLES_TOO_LARGE"  # in the environment: no sample fits into memory
+FULL_DISK = "TINY_FULL_DISK"  # in the environment: a file; while it is there, nothing fits on the disk
 BYT5_WIDTH = 1472  # its own, which HunyuanImage's trainer has in the midst of its code
 
 
@@ -356,7 +357,27 @@ def make_samples_too_large() -> None:
     setattr(hunyuan, "generate_body", denoise)  # noqa: B010 - a module of the checkout
 
 
+def make_disk_full(file: Path) -> None:
+    """While a file is there, states and LoRAs are refused as torch and safetensors do it."""
+    import safetensors.torch
+    import torch
+
+    def refusing(save: Callable[..., Any], words: str) -> Callable[..., Any]:
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            if file.exists():
+                raise RuntimeError(words)
+            return save(*args, **kwargs)
+
+        return refuse
+
+    torch.save = refusing(torch.save, "[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")
+    words = "Error while serializing: I/O error: No space left on device (os error 28)"
+    safetensors.torch.save_file = refusing(safetensors.torch.save_file, words)
+
+
 def prepare() -> None:
+    if os.environ.get(FULL_DISK):
+        make_disk_full(Path(os.environ[FULL_DISK]))
     put_sizes()
     if os.environ.get(TOO_LARGE):
         make_samples_too_large()

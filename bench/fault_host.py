@@ -1,0 +1,94 @@
+"""A process that does for trainings what ComfyUI does, without ComfyUI, so that it starts and can be killed in a moment.
+
+    python fault_host.py PLACE ORDER      with the pack as the package ``incontext_lora``
+
+When it starts it settles what ended meanwhile and watches what goes on. Then it reads commands, one line of JSON each, and
+answers each with a line: ``{"do": "start"}``, ``{"do": "resume", "run": folder}``, ``{"do": "stop", "run": folder}``. ``told`` is
+for the stand-in trainer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from ..incontext.dataset import Dataset
+from ..incontext.errors import InContextError
+from ..training import claims
+from ..training.run_folder import Run
+from ..training.sd_scripts import preflight, session, supervise
+from ..training.sd_scripts.architectures import architecture
+from ..training.sd_scripts.environment import Trainer
+from ..training.sd_scripts.settings import SdSettings
+
+
+def place_from(values: dict[str, str]) -> session.Place:
+    return session.Place(
+        trainer=Trainer(Path(values["python"]), Path(values["checkout"])),
+        runs=Path(values["runs"]),
+        loras=Path(values["loras"]),
+        comfyui=Path(values["comfyui"]),
+        tokenizers=Path(values["tokenizers"]),
+        runner=Path(values["runner"]),
+        on_cpu=True,
+    )
+
+
+def order_from(values: dict[str, Any]) -> session.Order:
+    family = architecture(values["architecture"])
+    model, *others = (Path(path) for path in values["files"])
+    dataset = Dataset.load(Path(values["dataset"]))
+    settings = SdSettings.from_json(values["settings"]).on_cpu()
+    return session.Order(
+        dataset, family, preflight.assign(family, model, others), settings, values["name"], dataset.recipe
+    )
+
+
+def watch(run: Run, process: Any, loras: Path) -> None:
+    """As the node does in the background."""
+
+    def wait() -> None:
+        with claims.attending(run.folder), contextlib.suppress(InContextError):
+            code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=0.05)
+            session.settle_soon(run, loras, code)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def answer(asked: dict[str, Any], place: session.Place, order: session.Order) -> dict[str, Any]:
+    if "told" in asked:
+        os.environ["STAND_IN"] = json.dumps(asked["told"])
+    try:
+        if asked["do"] == "start":
+            run, process = session.start(order, place)
+        elif asked["do"] == "resume":
+            run = Run(Path(asked["run"]))
+            process = session.resume(run, place)
+        else:
+            run = Run(Path(asked["run"]))
+            session.stop(run, None, patience=asked["patience"])
+            return {"state": session.settle_soon(run, place.loras, stopped=True).state}
+    except InContextError as error:
+        return {"error": str(error)}
+    watch(run, process, place.loras)
+    return {"run": str(run.folder)}
+
+
+def main(arguments: list[str]) -> None:
+    place, order = place_from(json.loads(arguments[0])), order_from(json.loads(arguments[1]))
+    session.sweep(place.runs, place.loras)
+    for record in place.runs.glob(f"*/{supervise.RECORD}"):
+        if supervise.find(record.parent) is not None:
+            watch(Run(record.parent), None, place.loras)
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line), place, order)), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
