@@ -229,6 +229,18 @@ FAMILIES = {
 }  # fmt: skip
 
 
+def with_lora(model: Any, seed: int = 2) -> Any:
+    """A MODEL whose blocks have other weights than were loaded, as with a LoRA."""
+    patches = {
+        key: ("diff", (0.05 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed)),))
+        for key, weight in model.model.state_dict().items()
+        if weight.ndim == 2 and key.endswith("weight") and ("blocks" in key or "layers" in key)
+    }
+    patched = model.clone()
+    assert patched.add_patches(patches, 1.0)
+    return patched
+
+
 def skip_if_unknown(kind: str) -> None:
     """Skip a test about a family that this ComfyUI does not know."""
     import comfy.supported_models

@@ -12,6 +12,7 @@ import pytest
 import torch
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.tests import tiny_models
+from incontext_lora.tests.small_card import small_card
 from torch import Tensor
 
 HEIGHT, WIDTH = 8, 24
@@ -327,3 +328,45 @@ def test_given_panels_stay_clean_between_two_samplers(tiny: Tiny, isolate: bool)
     given = tiny.mask[0, ::8, ::8] == 0
     torch.testing.assert_close(halfway[..., given], tiny.latent[..., given], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(sample(halfway, 2, 4), whole, rtol=1e-3, atol=1e-3)
+
+
+def test_a_partly_loaded_model_with_a_lora_samples_as_a_whole_one(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.model_management
+
+    model = tiny_models.with_lora(tiny.model)
+    whole = tiny.sample(model=isolated(model))
+    assert not torch.allclose(whole, tiny.sample(), atol=1e-3)
+    comfy.model_management.unload_all_models()
+    size = model.model_size()
+    small_card(monkeypatch, 1.6 * size)
+    monkeypatch.setattr(model.model, "memory_required", lambda *_, **__: int(size))
+    partly = tiny.sample(model=isolated(model))
+    assert 0 < model.loaded_size() < size
+    torch.testing.assert_close(partly, whole, rtol=1e-4, atol=1e-4)
+    comfy.model_management.unload_all_models()
+
+
+@pytest.mark.parametrize("guided", [False, True])
+def test_custom_sampling_with_split_sigmas(host: Any, guided: bool) -> None:
+    """One caption without guidance is all that Basic Guider asks for; the split is that of `KSampler (Advanced)`."""
+    tiny = Tiny("flux")
+    latent = {"samples": tiny.latent, "noise_mask": tiny.mask}
+    (positive,) = host.call("FluxGuidance", conditioning=tiny.caption(), guidance=2.0)
+    if guided:
+        negative = tiny.caption("no words")
+        (guider,) = host.call("CFGGuider", model=tiny.isolated, positive=positive, negative=negative, cfg=3.0)
+    else:
+        (guider,) = host.call("BasicGuider", model=tiny.isolated, conditioning=positive)
+    (sampler,) = host.call("KSamplerSelect", sampler_name="euler")
+    (sigmas,) = host.call("BasicScheduler", model=tiny.isolated, scheduler="simple", steps=4, denoise=1.0)
+
+    def sample(noise: Any, sigmas: Tensor, latent: Any) -> Any:
+        return host.call(
+            "SamplerCustomAdvanced", noise=noise, guider=guider, sampler=sampler, sigmas=sigmas, latent_image=latent
+        )[0]
+
+    (noise,) = host.call("RandomNoise", noise_seed=5)
+    (no_noise,) = host.call("DisableNoise")
+    high, low = host.call("SplitSigmas", sigmas=sigmas, step=2)
+    halves = sample(no_noise, low, sample(noise, high, latent))
+    torch.testing.assert_close(halves["samples"], sample(noise, sigmas, latent)["samples"], rtol=1e-3, atol=1e-3)
