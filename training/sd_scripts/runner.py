@@ -523,6 +523,7 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             self.asked: set[str] = set()  # while validating or sampling
             self.stopping = False
             self.unsaved = False  # what the disk was too full for
+            self.waits = False  # for space, to save the last LoRA
             self.next_try = 0.0
             self.paused = 0.0
             self.began = time.monotonic()
@@ -840,9 +841,9 @@ def watched(trainer: type, extra: dict[str, Any], run: Path, events: Events) -> 
             """Called where a LoRA does not fit on the disk: the last one waits for space, others are tried again later."""
             if self.step < extra["steps"]:
                 return False
-            if not self.unsaved:
+            if not self.waits:
+                self.waits = True
                 self.tell_full(error, "The training is over and waits for space")
-                self.unsaved = True
             if self.is_stopping():
                 raise Stopped from error
             time.sleep(AGAIN)
