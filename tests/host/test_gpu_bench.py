@@ -29,7 +29,7 @@ def test_parts_run(comfyui: Path, tmp_path: Path) -> None:
     results = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert [one["part"] for one in results if one.get("failed")] == [], results
     found = [each for one in results for each in one["results"]]
-    assert len([one for one in found if one["figure"] == "step" and len(one["seconds"]) == 2]) == 3
+    assert len([one for one in found if one["figure"] == "step" and len(one["seconds"]) == 2]) == 4
     (partial,) = (one for one in found if one["figure"] == "partial")
     assert partial["cosine"] > 0.999
     assert partial["zero"] == 0

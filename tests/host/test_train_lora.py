@@ -197,7 +197,7 @@ def test_two_trainings_on_one_card(
     monkeypatch.setattr(sd_scripts_run, "place", lambda: with_card)
     monkeypatch.setattr(globals_of_host, "cards", lambda: ["0"])
     *_, first = train({"pause": 0.3}, name="on-card", steps=9, background=True)
-    assert run_answers.all_runs()["on_card"] == ["on-card"]
+    assert json.loads(run_answers.all_runs().body)["on_card"] == ["on-card"]
     with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
         train(name="beside", steps=2)
     with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
