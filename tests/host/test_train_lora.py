@@ -208,7 +208,7 @@ def test_two_trainings_on_one_card(
     assert name == "afterwards.safetensors"
     assert supervise.find(first.folder) is None
     assert "waiting for on-card" in " ".join(str(data) for _, data in host.sent())
-    assert run_answers.all_runs()["on_card"] == []
+    assert json.loads(run_answers.all_runs().body)["on_card"] == []
 
 
 @pytest.mark.parametrize(
