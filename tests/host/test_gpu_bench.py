@@ -41,6 +41,7 @@ def test_parts_run(comfyui: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["flux", "t5xxl", "clip_l", "ae"])
 def test_weights_have_the_names_and_shapes_of_the_real_ones(host: HostPack, comfyui: Path, name: str) -> None:
     import comfy.ops
+    import comfy.supported_models
     import torch
 
     operations = comfy.ops.disable_weight_init
@@ -80,4 +81,7 @@ def test_weights_have_the_names_and_shapes_of_the_real_ones(host: HostPack, comf
             model = torch.nn.ModuleDict({"encoder": Encoder(**values), "decoder": Decoder(**values)})
     real = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     real.pop("text_projection.weight", None)  # the file has none; ComfyUI puts the identity there
-    assert written[name]() == real
+    shapes = written[name]()
+    if name == "flux":  # newer versions of ComfyUI rename what the file holds when they load it
+        shapes = comfy.supported_models.Flux(flux_sizes(values)).process_unet_state_dict(shapes)
+    assert shapes == real
