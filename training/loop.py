@@ -114,7 +114,7 @@ def train(
         The loss of every step.
 
     Raises:
-        TrainingError: where there is nothing to train on, a layer gets no gradient, or the loss is no number any more.
+        TrainingError: where there is nothing to train on, a layer gets no gradient, or the loss is not a finite number.
     """
     if not items:
         raise TrainingError("There is no set left to train on. Use more sets, or hold fewer out for validation.")
