@@ -6,6 +6,7 @@ import copy
 import io
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,22 +34,65 @@ def reference_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     """Agreement with one and two of three panels given, in each cell, by the bundled LoRA; and pasting's errors."""
     figures = list(paste_errors())
     asked = list(world.held_out_sets(HELD_OUT, seed=0))
+    agreed: dict[int, float] = {}
     with ComfyServer(base) as server:
         prompts = _Prompts(server, base)
         for given_count in (1, 2):
             for mode, suffix in (("isolate", ""), ("re-noise", "_noised")):
-                results = []
-                for number, drawn in enumerate(asked):
-                    say(f"{given_count} of 3 given, {mode}: set {number + 1} of {len(asked)}")
-                    results.append(prompts.run(drawn, _places(given_count, number), mode, seed=number))
+                what = f"{given_count} of 3 given, {mode}"
+                results = prompts.run_all(asked, given_count, mode, say, what)
                 name = f"references.agreement_{given_count}_of_3{suffix}"
                 figures.append(_agreement(name, results, "" if suffix else ">= 0.9"))
                 if not suffix:
+                    agreed[given_count] = _share(results)
                     errors = [result.given_error for result in results]
                     detail = f"{len(asked)} sets, given panels after Keep Given Panels, of 255"
                     name = f"references.given_max_error_{given_count}_of_3"
                     figures.append(Figure.of(name, [max(errors)], "levels", "<= 0", detail))
+    mean = sum(agreed.values()) / len(agreed)
+    detail = f"{HELD_OUT} held-out captions, 1 and 2 of 3 given"
+    figures.append(Figure.of("references.isolated_agreement", [mean], "share", ">= 0.97", detail))
+    with computed_at_each_step(base), ComfyServer(base) as server:
+        each = _share(_Prompts(server, base).run_all(asked, 2, "isolate", say, "2 of 3 given, computed at each step"))
+    detail = f"{HELD_OUT} held-out captions, 2 of 3 given; computed at each step {each:.2f}"
+    figures.append(Figure.of("references.once_agreement_loss", [each - agreed[2]], "share", "<= 0", detail))
     return figures
+
+
+_EACH_STEP = """
+import sys, threading, time
+
+NODE_CLASS_MAPPINGS = {}
+
+
+def patch():
+    while True:
+        for name, module in list(sys.modules.items()):
+            if name.endswith(".nodes.isolated_sampling") and hasattr(module, "isolate_references"):
+                once = module.Session.recorded
+
+                def always(self, *args):
+                    self.close()
+                    return once(self, *args)
+
+                module.Session.recorded = always
+                return
+        time.sleep(0.05)
+
+
+threading.Thread(target=patch, daemon=True).start()
+"""
+
+
+@contextmanager
+def computed_at_each_step(base: Path) -> Iterator[None]:
+    """A ComfyUI that starts within the context computes isolated references at every step, by a custom node of its own."""
+    node = base / "custom_nodes" / "incontext_bench_each_step.py"
+    node.write_text(_EACH_STEP, encoding="utf-8")
+    try:
+        yield
+    finally:
+        node.unlink()
 
 
 def paste_errors() -> Iterator[Figure]:
@@ -88,6 +132,16 @@ class _Prompts:
         self._server = server
         self._input = base / "input"
         self._prompt = to_prompt(load("reference-panel"), server.object_info())
+
+    def run_all(
+        self, asked: Sequence[world.Set], count: int, mode: str, say: Callable[[str], None], what: str
+    ) -> list[_Result]:
+        """Every set with ``count`` panels given, in each cell in turn."""
+        results = []
+        for number, drawn in enumerate(asked):
+            say(f"{what}: set {number + 1} of {len(asked)}")
+            results.append(self.run(drawn, _places(count, number), mode, seed=number))
+        return results
 
     def run(self, drawn: world.Set, given: Sequence[int], mode: str, seed: int) -> _Result:
         prompt: Prompt = copy.deepcopy(self._prompt)
@@ -141,13 +195,17 @@ def _places(count: int, number: int) -> tuple[int, ...]:
     return tuple(sorted((first + i) % world.PANELS for i in range(count)))
 
 
+def _share(results: Sequence[_Result]) -> float:
+    return sum(result.agrees for result in results) / len(results)
+
+
 def _agreement(name: str, results: Sequence[_Result], bound: str) -> Figure:
     cells: dict[tuple[int, ...], list[bool]] = {}
     for result in results:
         cells.setdefault(result.given, []).append(result.agrees)
     shares = {given: sum(agreed) / len(agreed) for given, agreed in sorted(cells.items())}
     listed = ", ".join(f"{'+'.join(str(place + 1) for place in given)}: {share:.2f}" for given, share in shares.items())
-    share = sum(result.agrees for result in results) / len(results)
+    share = _share(results)
     lowest, highest = round(min(shares.values()), 4), round(max(shares.values()), 4)
     return Figure(name, round(share, 4), lowest, highest, "share", bound, f"{len(results)} sets; given {listed}")
 
