@@ -106,7 +106,7 @@ def test_a_training_is_watched_stopped_and_found_again(either: Interface) -> Non
         either.set_value(node, widget, value)
     either.page.evaluate("() => app.queuePrompt(0, 1)")
     shown = panel(either)
-    shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
+    pick(shown, name)  # there may be runs of other tests
     wait_for_step(shown, 3, patience=240)  # the captions are encoded first
     before = step_of(shown)
     wait_for_step(shown, before + 3)
