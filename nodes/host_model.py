@@ -33,7 +33,7 @@ from ..incontext.lora_keys import with_peft_names
 from ..incontext.recipe import Sampling
 from ..training.adapters import Delta
 from ..training.flow import velocity
-from ..training.memory import BlockSize, step_memory
+from ..training.memory import block_sizes, repeated_blocks, step_memory
 from ..training.settings import Precision, ReferenceKind, TrainSettings
 from .gradients import assign, differentiable
 from .isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens, reference_conditions, supports_isolation
@@ -97,9 +97,8 @@ class HostModel:
         picture = max(latent[0].numel() for latent in latents) // patch_side(self.transformer) ** 2
         isolated = settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
         text = max((_text_tokens(condition) for condition in conditions), default=0)
-        blocks = [size for block in repeated_blocks(self.transformer) if (size := BlockSize.of(block))]
         return step_memory(
-            blocks,
+            block_sizes(self.transformer),
             settings.batch_size * (picture + text),
             value_bytes=self.compute_dtype(settings.precision).itemsize,
             checkpointing=settings.gradient_checkpointing,
@@ -317,12 +316,6 @@ def lasting(patcher: Any) -> Any:
             "needs. Load it with Load Diffusion Model or Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
         )
     return patcher.clone(disable_dynamic=True)
-
-
-def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
-    """The transformer's blocks: the members of its own module lists."""
-    lists = (child for child in transformer.children() if isinstance(child, nn.ModuleList))
-    return [block for blocks in lists for block in blocks]
 
 
 def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:

@@ -13,10 +13,10 @@ from typing import Any
 import comfy.model_management
 import comfy.patcher_extension
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..incontext.errors import PanelError
-from ..training.memory import BlockSize
+from ..training.memory import block_sizes
 from .clean import prepared_mask
 from .gradients import assign
 from .isolation import OVERRIDE, Pair, Pass, Recorded, Selection, choosing, picture_tokens, reference_conditions
@@ -231,10 +231,8 @@ def _pinned(tensor: Tensor) -> Tensor:
 
 def kept_bytes(model: Any, references: int, captions: int) -> int:
     """About how much the keys and values of so many tokens take, for so many captions."""
-    lists = (child for child in model.diffusion_model.children() if isinstance(child, nn.ModuleList))
-    sizes = [size for blocks in lists for block in blocks if (size := BlockSize.of(block))]
     value_bytes = (model.manual_cast_dtype or model.get_dtype()).itemsize
-    return references * captions * sum(2 * size.width * value_bytes for size in sizes)
+    return references * captions * sum(2 * size.width * value_bytes for size in block_sizes(model.diffusion_model))
 
 
 # --- what else changes a model ----------------------------------------------------------------------------------------

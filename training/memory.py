@@ -41,6 +41,17 @@ class BlockSize:
         return BlockSize(width, sum(map(sum, shapes)), sum(inputs * outputs for inputs, outputs in shapes))
 
 
+def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
+    """The transformer's blocks: the members of its own module lists."""
+    lists = (child for child in transformer.children() if isinstance(child, nn.ModuleList))
+    return [block for blocks in lists for block in blocks]
+
+
+def block_sizes(transformer: nn.Module) -> list[BlockSize]:
+    """Sizes of the transformer's blocks, without those that have no linear layers."""
+    return [size for block in repeated_blocks(transformer) if (size := BlockSize.of(block))]
+
+
 def step_memory(
     blocks: Sequence[BlockSize],
     tokens: int,
