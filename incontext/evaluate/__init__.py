@@ -1,0 +1,1 @@
+"""How good generated sets are, and which checkpoint makes the best ones."""
