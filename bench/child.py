@@ -13,22 +13,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 
 
-# The pack as a package of its own name: its library and its trainers import each other, as in ComfyUI.
-_IN_PACK = """
-import importlib.machinery, runpy, sys, types
-root, module = sys.argv[1:3]
-del sys.argv[1:3]
-package = types.ModuleType("incontext_lora")
-package.__path__ = [root]
-package.__spec__ = importlib.machinery.ModuleSpec("incontext_lora", None, is_package=True)
-sys.modules["incontext_lora"] = package
-runpy.run_module("incontext_lora." + module, run_name="__main__", alter_sys=True)
-"""
-
-
 def in_pack(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of the pack, inside the pack."""
-    return [sys.executable, "-c", _IN_PACK, str(ROOT), module, *arguments]
+    return [sys.executable, str(ROOT / "launcher" / "pack.py"), module, *arguments]
 
 
 def measured(command: Sequence[str], base: Path, what: str) -> Any:

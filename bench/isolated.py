@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from run import _RUN_IN_PACK
-
-from .child import ROOT, measured
+from .child import in_pack, measured
 from .figure import Figure
 
 ROUNDS = 4
@@ -19,7 +16,7 @@ BOUND = 2.3
 
 def isolated_figures(base: Path) -> list[Figure]:
     """Speed on FLUX.1's width beside clean references, growth with their number, and exactness on seven families."""
-    command = [sys.executable, "-c", _RUN_IN_PACK, str(ROOT), "bench.isolated_rounds", str(ROUNDS)]
+    command = in_pack("bench.isolated_rounds", str(ROUNDS))
     return figures(measured(command, base, "isolated references"))
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from run import _RUN_IN_PACK, ROOT
-
-from .child import measured
+from .child import in_pack, measured
 from .figure import Figure
 
 DETAIL = "the real trainer at tiny sizes, 20 composites of 384×128"
@@ -26,7 +23,7 @@ def trainer_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
 
 
 def _in_pack(module: str, base: Path) -> dict[str, Any]:
-    return measured([sys.executable, "-c", _RUN_IN_PACK, str(ROOT), module], base, "sd-scripts")
+    return measured(in_pack(module), base, "sd-scripts")
 
 
 def _demo_figure(found: dict[str, Any]) -> Figure:

@@ -518,14 +518,14 @@ def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
 
 def comfy_keeper(folder: Path, base: Path, *, in_host: bool) -> ComfyKeeper:
     """ComfyUI with the demo models and, where it does not train itself, the stand-in trainer as its sd-scripts."""
-    from .. import run as runner
     from ..demo.job import Job
+    from ..launcher.work import model_paths, prepare_base
     from ..tests import sd_scripts_place
     from ..tests.dataset_sets import folder_sets
 
-    runner.prepare_base(folder, ROOT)
+    prepare_base(folder, ROOT)
     paths = folder / "models.yaml"
-    paths.write_text(runner.model_paths(base / "models"), encoding="utf-8")
+    paths.write_text(model_paths(base / "models"), encoding="utf-8")
     trainer = folder / "data" / "trainer"
     checkout = trainer / "sd-scripts"
     checkout.mkdir(parents=True)

@@ -7,6 +7,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import os
+import runpy
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -29,20 +30,9 @@ settings.register_profile("CI", deadline=None, derandomize=True)
 settings.load_profile("CI" if os.environ.get("CI") else "default")
 
 
-def _register_package() -> None:
-    """Make the checkout importable as ``incontext_lora``, without running anything of it and without ComfyUI.
-
-    ComfyUI imports the pack under its path as a name, so inside the pack every import is relative and works here too.
-    """
-    spec = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
-    spec.submodule_search_locations = [str(ROOT)]
-    package = types.ModuleType(PACKAGE)
-    package.__path__ = [str(ROOT)]
-    package.__spec__ = spec
-    sys.modules.setdefault(PACKAGE, package)
-
-
-_register_package()
+# Make the checkout importable as ``incontext_lora``, without running anything of it and without ComfyUI. ComfyUI imports
+# the pack under its path as a name, so inside the pack every import is relative and works here too.
+runpy.run_path(str(ROOT / "launcher" / "pack.py"))["register"]()
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -72,15 +62,15 @@ def demo_models() -> Path | None:
 @pytest.fixture(scope="session")
 def server(comfyui: Path, demo_models: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComfyServer]:
     """A started ComfyUI with the pack, on a work folder of its own that also finds the demo models."""
-    from incontext_lora import run
     from incontext_lora.demo.server import ComfyServer
+    from incontext_lora.launcher.work import model_paths, prepare_base
 
     base = tmp_path_factory.mktemp("server")
-    run.prepare_base(base, ROOT)
+    prepare_base(base, ROOT)
     arguments: list[str] = []
     if demo_models:
         paths = base / "demo-models.yaml"
-        paths.write_text(run.model_paths(demo_models), encoding="utf-8")
+        paths.write_text(model_paths(demo_models), encoding="utf-8")
         arguments = ["--extra-model-paths-config", str(paths)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("INCONTEXT_LORA_DATA", str(base / "data"))  # never the user's own trainer
@@ -196,10 +186,10 @@ class _OnePackage(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 @pytest.fixture(scope="session")
 def host(comfyui: Path, demo_models: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostPack]:
     """The real ComfyUI in this process, on the CPU and on a work folder of its own, with the pack loaded by it."""
-    from incontext_lora import run
+    from incontext_lora.launcher.work import prepare_base
 
     base = tmp_path_factory.mktemp("host")
-    run.prepare_base(base, ROOT)
+    prepare_base(base, ROOT)
     sys.path.insert(0, str(comfyui))
     arguments, sys.argv = sys.argv, sys.argv[:1]  # ComfyUI parses the command line when imported
     try:

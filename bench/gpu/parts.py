@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from demo.server import dies_with_parent
-from run import _RUN_IN_PACK, ROOT
 
+from ..child import ROOT, in_pack
 from ..figure import Figure
 from .context import Context
 
@@ -131,7 +130,7 @@ def run_parts(options: Options, work: Path) -> list[dict[str, Any]]:
 def run_part(part: Part, context: Context, limit: float) -> dict[str, Any]:
     """Run one part, and end it with everything it started when its time is over."""
     log = context.work / f"{part.name}.log"
-    command = [sys.executable, "-c", _RUN_IN_PACK, str(ROOT), f"bench.gpu.{part.module}", *part.arguments]
+    command = in_pack(f"bench.gpu.{part.module}", *part.arguments)
     began = time.monotonic()
     failed = ""
     with log.open("wb") as output:

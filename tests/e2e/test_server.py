@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from incontext_lora import run
 from incontext_lora.demo.server import ComfyServer, ExecutionFailed, PromptRefused, ServerError
+from incontext_lora.launcher.pack import ROOT
+from incontext_lora.launcher.work import prepare_base
 from PIL import Image
 
 BOXES = {"kind": "boxes", "width": 192, "height": 64, "rows": 1, "columns": 3, "columns_per_row": "3", "gutter": 0}
@@ -58,7 +59,7 @@ def test_a_picture_goes_up_and_comes_down(server: ComfyServer, tmp_path: Path) -
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, comfyui: Path) -> None:
-    run.prepare_base(tmp_path, run.ROOT)
+    prepare_base(tmp_path, ROOT)
     with (
         pytest.raises(ServerError, match="unrecognized arguments: --no-such"),
         ComfyServer(tmp_path, comfyui, extra_arguments=["--no-such"]),

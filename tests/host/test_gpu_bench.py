@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from incontext_lora import run
 from incontext_lora.bench.gpu import weights
+from incontext_lora.launcher.pack import ROOT
 from incontext_lora.tests.comfy_versions import flux_sizes
 
 if TYPE_CHECKING:
     from conftest import HostPack
-
-ROOT = Path(run.__file__).parent
 
 
 def test_parts_run(comfyui: Path, tmp_path: Path) -> None:

@@ -10,17 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from incontext_lora import run
 from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.layout import columns
 from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.launcher.pack import ROOT
 from incontext_lora.training.sd_scripts import environment, preflight, session
 from incontext_lora.training.sd_scripts.architectures import FLUX, architecture
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.settings import SdSettings, Sizes
 from PIL import Image
 
-ROOT = Path(run.__file__).parent
 TINY = Path(__file__).with_name("tiny.py")
 SETTINGS = SdSettings(
     steps=6, batch_size=2, rank=4, alpha=4.0, sizes=Sizes.FULL, save_every=2, sample_every=0, validation_sets=0,

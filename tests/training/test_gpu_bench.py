@@ -8,10 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from incontext_lora import run
+from incontext_lora.launcher.pack import ROOT
 from incontext_lora.training.sd_scripts.environment import Trainer
-
-ROOT = Path(run.__file__).parent
 
 
 def test_trainer_part_runs(trainer: Trainer, comfyui: Path, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from incontext_lora import run
+from incontext_lora.launcher.pack import ROOT
 from safetensors import safe_open
 
-sys.path.insert(0, str(Path(run.__file__).parent))  # as `run.py bench` has it
+sys.path.insert(0, str(ROOT))  # as `run.py bench` has it
 from bench.gpu import card, cards, parts, weights
 
 STEP = {"figure": "step", "precision": "bf16", "megapixels": "1.57", "references": "none"}
@@ -104,7 +104,7 @@ def test_part_that_takes_too_long_is_ended_and_keeps_what_it_measured(
 ) -> None:
     told = 'import json, os, time; c = json.loads(os.environ["INCONTEXT_LORA_GPU_BENCH"]); '
     told += 'open(c["answers"], "a").write(json.dumps({"figure": "step"}) + "\\n"); time.sleep(60)'
-    monkeypatch.setattr(parts, "_RUN_IN_PACK", told)
+    monkeypatch.setattr(parts, "in_pack", lambda *arguments: [sys.executable, "-c", told])
     context = parts.Context(tmp_path, tmp_path / "answers.jsonl")
     began = time.monotonic()
     result = parts.run_part(parts.Part("slow", "none", (), 1), context, 1.0)
@@ -114,7 +114,7 @@ def test_part_that_takes_too_long_is_ended_and_keeps_what_it_measured(
 
 
 def test_part_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts, "_RUN_IN_PACK", "raise SystemExit('no such thing')")
+    monkeypatch.setattr(parts, "in_pack", lambda *_: [sys.executable, "-c", "raise SystemExit('no such thing')"])
     options = parts.Options(tiny=True, lines=tmp_path / "lines.jsonl", parts=("partial",))
     results = parts.run_parts(options, tmp_path)
     assert [one["part"] for one in results] == ["weights", "partial"]

@@ -26,7 +26,7 @@ HOST = {
     "server",
 }
 GLOBALS = {"folder_paths", "server", "execution"}
-OURS = {"incontext", "training", "demo", "bench", "run"}  # absolute, "nodes" is ComfyUI's module
+OURS = {"incontext", "training", "demo", "bench", "launcher", "run"}  # absolute, "nodes" is ComfyUI's module
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -91,8 +91,11 @@ def test_the_root_is_inert() -> None:
 
 
 def test_the_one_command_needs_the_standard_library_only() -> None:
-    outside = set(imports(ROOT / "run.py")) - set(sys.stdlib_module_names)
-    assert {name for name in outside if not name.startswith("/")} <= {"__future__"}
+    for path in (ROOT / "run.py", *(ROOT / "launcher").rglob("*.py")):
+        absolute = {name for name in imports(path) if not name.startswith("/")}
+        assert absolute - set(sys.stdlib_module_names) <= {"launcher"}, relative(path)
+    without_packages = [sys.executable, "-S", str(ROOT / "run.py"), "--help"]
+    assert "python run.py demo" in subprocess.run(without_packages, capture_output=True, text=True, check=True).stdout
 
 
 def test_the_benchmarks_load_as_their_command_runs_them() -> None:

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from incontext_lora import run
 from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.launcher import pack
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, small_dataset
 from incontext_lora.training import run_folder
@@ -37,7 +37,7 @@ def stand_in(options, trainer):
 cli.place = stand_in
 raise SystemExit(cli.main(sys.argv[1:]))
 """
-REGISTER = run._RUN_IN_PACK[: run._RUN_IN_PACK.index("runpy.run_module")]
+REGISTER = f"import runpy\nrunpy.run_path({pack.__file__!r})['register']()\n"
 
 
 def given(*words: str) -> object:
@@ -88,7 +88,7 @@ def command(tmp_path: Path) -> list[str]:
         (comfyui / "comfy" / name / "tokenizer_config.json").write_text("{}")
     (tmp_path / "sd-scripts").mkdir()
     return [
-        sys.executable, "-c", REGISTER + MAIN, str(run.ROOT), "-",
+        sys.executable, "-c", REGISTER + MAIN,
         "--comfyui", str(comfyui), "--output", str(tmp_path / "output"), "--dataset", str(dataset.folder),
         "--architecture", "flux", "--model", model, "--files", *others, "--preset", "8 GB", "--steps", "40",
         "--name", "by hand",

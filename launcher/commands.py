@@ -1,0 +1,62 @@
+"""The commands that run something of the pack with ComfyUI: demo, bench, serve."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+from collections.abc import Sequence
+
+from ..demo.server import accelerator, server_command
+from .cache import write_atomically
+from .errors import SetupError
+from .interpreters import module_command
+from .pack import ROOT
+from .processes import run_child
+from .progress import say
+from .work import model_paths, set_up
+
+
+def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    out = options.out.resolve()
+    work = set_up()
+    command = [*module_command(work.host.python, "demo.main_job"), "--out", str(out), "--base", str(work.base)]
+    command += ["--comfyui", str(work.host.comfyui), "--setup-seconds", f"{work.setup_seconds:.1f}", *extra]
+    return run_child(command, ROOT, work.environment)
+
+
+def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    work = set_up()
+    command = [*module_command(work.host.python, "bench"), *options.names]
+    if options.json:
+        command += ["--json", str(options.json.resolve())]
+    if options.lines:
+        command += ["--lines", str(options.lines.resolve())]
+    command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui), *extra]
+    return run_child(command, ROOT, work.environment)
+
+
+def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    if not port_is_free(options.port):
+        raise SetupError(
+            f"Port {options.port} is taken, perhaps by another ComfyUI: choose one, as in "
+            f"`run.py serve --port {options.port + 1}`."
+        )
+    work = set_up()
+    arguments = list(extra)
+    if options.listen:
+        arguments += ["--listen", options.listen]
+    if not work.host.managed:
+        paths = work.base / "user-models.yaml"
+        write_atomically(paths, model_paths(work.host.comfyui / "models"))
+        arguments += ["--extra-model-paths-config", str(paths)]
+    device = accelerator(work.host.python)
+    database = work.base / "user" / "comfyui.db"
+    host = work.host
+    command = server_command(host.python, host.comfyui, work.base, options.port, device, database, arguments)
+    say(f"ComfyUI with the pack will be at http://127.0.0.1:{options.port} (Ctrl-C ends it).")
+    return run_child(command, work.host.comfyui, work.environment)
+
+
+def port_is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

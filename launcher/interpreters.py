@@ -1,0 +1,54 @@
+"""Other Python interpreters: which modules they have, and how a module runs in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+# Runs a module with a folder appended to the path and without the current folder on it: in a checkout of this
+# repository the current folder would put our `nodes` in front of ComfyUI's.
+_RUN_TOOL = """
+import os, runpy, sys
+folder, module = sys.argv[1:3]
+del sys.argv[1:3]
+sys.path[:] = [entry for entry in sys.path if entry and os.path.abspath(entry) != os.getcwd()]
+if folder:
+    sys.path.append(folder)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+_RUN_MODULE = """
+import os, runpy, sys
+module = sys.argv[1]
+del sys.argv[1]
+sys.path.insert(0, os.getcwd())
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+_MISSING = "import importlib.util, sys; print(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
+
+
+def environment_python(folder: Path) -> Path:
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def missing_modules(python: Path, *names: str) -> list[str] | None:
+    """Which of the modules the interpreter does not find; None if it does not run."""
+    command = [str(python), "-c", _MISSING, *names]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", cwd=python.parent, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.split()
+
+
+def module_command(python: Path, module: str) -> list[str]:
+    """The command that runs a module of the checkout, which is the current folder."""
+    if any(python.parent.glob("python*._pth")):  # the portable build's Python ignores the current folder
+        return [str(python), "-c", _RUN_MODULE, module]
+    return [str(python), "-m", module]
+
+
+def tool_command(python: Path, tools: Path | None, module: str, *arguments: str) -> list[str]:
+    return [str(python), "-c", _RUN_TOOL, str(tools or ""), module, *arguments]

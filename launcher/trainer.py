@@ -1,0 +1,206 @@
+"""The sd-scripts trainer: install, check and remove it, and train with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..training.sd_scripts import environment
+from . import pack
+from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash, write_atomically
+from .comfyui import environment_key, given_host
+from .errors import SetupError
+from .interpreters import environment_python, missing_modules
+from .packages import NETWORK, NO_SPACE, QUIET_PIP, describe_pip
+from .processes import ask, child_environment, isolated, run_child, run_logged
+from .progress import Progress, say
+from .work import set_up
+
+SD_SCRIPTS = "https://github.com/kohya-ss/sd-scripts.git"
+SD_SCRIPTS_COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1, what training/sd_scripts is written for
+
+# what git, and the download of archives, say about a network that cannot be reached
+_NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached")
+
+
+def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Install, check or remove the sd-scripts trainer."""
+    try:
+        if options.action == "remove":
+            return remove_trainer()
+        if options.action == "install":
+            install_trainer(options)
+        found = environment.find()
+    except environment.TrainerNotInstalled as error:
+        raise SetupError(str(error)) from error
+    say(f"folder      {environment.trainer_folder()}", sys.stdout)
+    say(f"interpreter {found.python}\ncheckout    {found.checkout} ({found.commit or 'unknown commit'})", sys.stdout)
+    for name, reason in (found.left_out or {}).items():
+        say(f"left out    {name}: {reason}", sys.stdout)
+    command = pack.command(found.python, "training.sd_scripts.contract", found.checkout)
+    return run_child(command, found.checkout, child_environment(isolated(os.environ)))
+
+
+def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
+    work = set_up()
+    output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
+    folders = ("--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output)
+    command = pack.command(work.host.python, "training.sd_scripts.cli", *folders, *extra)
+    return run_child(command, pack.ROOT.parent, work.environment, patience=90.0)  # saving a state takes its time
+
+
+def install_trainer(options: argparse.Namespace) -> None:
+    """Make the trainer's environment, or adopt one; nothing is changed in ComfyUI's."""
+    folder = environment.trainer_folder()
+    if options.python:
+        environment.remember(adopted_trainer(options))
+        return
+    fitting = environment.flavour(host_torch(), shutil.which("nvidia-smi") is not None)
+    problem = environment.space_problem(folder, fitting)
+    if problem:
+        raise SetupError(problem)
+    too_long = environment.length_problem(folder)
+    if too_long:
+        raise SetupError(too_long)
+    python, git = find_interpreter(), has_git()
+    download, installed = (size / environment.GIGABYTE for size in fitting.size)
+    say(
+        f"Installing the sd-scripts trainer into {folder}: up to {download:.0f} GB to download, {installed:.0f} GB on the "
+        f"disk. ComfyUI's own environment is not touched."
+    )
+    log = new_log(folder, "install")
+    progress = Progress()
+
+    def run_steps(steps: Sequence[Any]) -> None:
+        for step in steps:
+            try:
+                trainer_step(step, log, progress)
+            except SetupError:
+                if not step.optional:
+                    raise
+                say(f"{step.title} is not possible here. {step.otherwise}")
+
+    def build(attempt: Path) -> None:
+        run_steps(environment.checkout_steps(options.source, options.commit, attempt, git))
+        run_steps(environment.environment_steps(python, fitting, attempt))
+        text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
+        wanted, left_out = environment.requirements(text, fitting.gpu)
+        run_steps(environment.requirement_steps(wanted, fitting, attempt))
+        environment.remove_leftovers(attempt)
+        write_atomically(attempt / "left-out.json", json.dumps(left_out))
+
+    def is_usable(made: Path) -> bool:
+        return environment.python_of(made / "venv").exists() and not environment.lacking(made / "sd-scripts")
+
+    key = short_hash(options.source, options.commit, python or "uv", *fitting.requirements, fitting.index)
+    made = get_or_build(folder, key, build, progress, is_usable)
+    left_out = json.loads((made / "left-out.json").read_text(encoding="utf-8"))
+    python_made = environment.python_of(made / "venv")
+    environment.remember(environment.Trainer(python_made, made / "sd-scripts", options.commit, False, left_out))
+
+
+def adopted_trainer(options: argparse.Namespace) -> Any:
+    """An environment that the user made, after a look at it."""
+    python = Path(os.path.abspath(options.python.expanduser()))
+    if not options.checkout:
+        raise SetupError("--python needs --checkout too: the folder of the sd-scripts that it belongs to.")
+    checkout = options.checkout.expanduser().resolve()
+    missing = missing_modules(python, "torch", "accelerate", "transformers", "diffusers", "safetensors", "toml")
+    if missing is None:
+        raise SetupError(f"--python is {options.python}, which does not run: it must be a Python interpreter.")
+    if missing:
+        raise SetupError(f"--python is {options.python}, which has no {' and no '.join(missing)}: install them there.")
+    if not (checkout / "train_network.py").exists():
+        raise SetupError(
+            f"--checkout is {options.checkout}, which holds no train_network.py: it must be an sd-scripts."
+        )
+    return environment.Trainer(python, checkout, "", True, {})
+
+
+def host_torch() -> dict[str, Any] | None:
+    """Which torch the user's ComfyUI has; None where no ComfyUI is found."""
+    given = os.environ.get("COMFYUI_PATH")
+    if given:
+        python = given_host(given, os.environ.get("COMFYUI_PYTHON")).python
+    else:
+        made = find_cached(cache_folder(os.environ) / "environments", environment_key())
+        python = environment_python(made / "venv") if made else Path(sys.executable)
+    answer = ask(environment.host_probe(python), python.parent).strip()
+    return json.loads(answer.splitlines()[-1]) if answer else None
+
+
+def remove_trainer() -> int:
+    """Delete what `install` made; an adopted environment is only forgotten."""
+    folder = environment.trainer_folder()
+    if not folder.exists():
+        say(f"There is nothing to remove in {folder}.")
+        return 0
+    (folder / "trainer.json").unlink(missing_ok=True)  # first: a half-removed trainer is no trainer
+    shutil.rmtree(folder)
+    say(f"Removed {folder}.")
+    return 0
+
+
+def find_interpreter() -> str:
+    """An interpreter that can make the trainer's environment; empty where this machine has none, so that uv brings one.
+
+    Raises:
+        SetupError: where it has no pip either, which would fetch uv.
+    """
+    for candidate in environment.interpreter_candidates():
+        found = environment.fitting_interpreter(ask(environment.interpreter_probe(candidate)))
+        if found:
+            return found
+    if not ask((sys.executable, "-m", "pip", "--version")):
+        raise SetupError(
+            f"The trainer needs Python 3.10 to 3.12 with its venv module; none was found, and {sys.executable} has no pip "
+            "to fetch one. Install Python 3.12 (on Debian and Ubuntu also python3-venv)."
+        )
+    say("No Python from 3.10 to 3.12 with its venv module was found; uv brings one, in the trainer's own folder.")
+    return ""
+
+
+def has_git() -> bool:
+    """Whether git runs; on a Mac without developer tools there is a program of this name that does nothing."""
+    return bool(ask(("git", "--version")))
+
+
+def trainer_step(step: Any, log: Path, progress: Progress) -> None:
+    """One step of the trainer's installation; a failure becomes a sentence."""
+    progress.start(step.title)
+    try:
+        code, output = run_logged(
+            step.command,
+            step.folder,
+            child_environment(isolated(os.environ), **QUIET_PIP, GIT_TERMINAL_PROMPT="0", **step.environment),
+            log,
+            progress,
+            describe_pip,
+        )
+    except FileNotFoundError as error:
+        raise SetupError(f"{step.command[0]} is not installed; {step.title.lower()} needs it.") from error
+    if code:
+        progress.abandon()
+        text = "\n".join(output)
+        if NO_SPACE.search(text):
+            raise SetupError(f"The disk is full: free some space and install the trainer again (log: {log}).")
+        if "python-build-standalone" in text:  # where uv fetches a Python from
+            raise SetupError(
+                f"{step.title} failed because uv could not fetch one from GitHub: install Python 3.12 yourself, set a proxy "
+                f"(HTTPS_PROXY), or name a mirror with UV_PYTHON_INSTALL_MIRROR (log: {log})."
+            )
+        if NETWORK.search(text) or any(words in text for words in _NO_SOURCE):
+            raise SetupError(
+                f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
+                f"name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS (log: {log})."
+            )
+        last = "\n".join(f"    {line}" for line in output[-15:])
+        raise SetupError(f"{step.title} failed; the whole log is {log}, its last lines are:\n{last}")
+    progress.finish()
