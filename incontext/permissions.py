@@ -9,9 +9,9 @@ variables and from a file that no page can read:
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from . import strict_json
@@ -21,6 +21,8 @@ from .strict_json import JsonError
 
 FILE = "settings.json"
 HOSTS, FOLDERS, REMOTE_INSTALL = "INCONTEXT_LORA_HOSTS", "INCONTEXT_LORA_FOLDERS", "INCONTEXT_LORA_REMOTE_INSTALL"
+
+LONGEST_SHOWN = 300  # characters of a path in a message
 
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
@@ -34,7 +36,7 @@ class Permissions:
     """
     Attributes:
         hosts: names under which ComfyUI is reached, beside those of this machine; lower case.
-        folders: where workflows may write, beside ComfyUI's own folders.
+        folders: where workflows may read and write, beside ComfyUI's own folders; absolute.
         remote_install: whether a page on another machine may install the trainer.
     """
 
@@ -63,28 +65,62 @@ class Permissions:
         said = environment.get(REMOTE_INSTALL, "").strip().lower()
         if said not in _YES | _NO:
             raise NotAllowed(f"{REMOTE_INSTALL} is {said!r}; it should be 1 or 0. Correct it and start ComfyUI again.")
+        allowed = tuple(as_path(folder) for folder in folders if folder.strip())
+        for folder in allowed:
+            if not folder.is_absolute():
+                raise NotAllowed(f"{FOLDERS} or {FILE} allows the folder {str(folder)!r}; write its whole path.")
         return Permissions(
             frozenset(host.strip().lower().rstrip(".") for host in hosts if host.strip()),
-            tuple(as_path(folder) for folder in folders if folder.strip()),
+            allowed,
             remote or said in _YES,
         )
 
-    def check_writable(self, folder: Path, own: tuple[Path, ...]) -> None:
+    def check_folder(self, folder: Path, own: Sequence[Path]) -> None:
         """
         Args:
-            folder: where a workflow wants to write.
-            own: ComfyUI's folders for this.
+            folder: the folder that a workflow names.
+            own: ComfyUI's folders, in which a workflow may always read and write.
 
         Raises:
-            NotAllowed: where the folder, with links followed, is in none that may be written to.
+            NotAllowed: where the folder, after following links, is in none of ComfyUI's folders or the allowed ones.
         """
-        real = folder.resolve()
-        if not any(real.is_relative_to(each.resolve()) for each in (*own, *self.folders)):
+        real = _follow_links(folder, (*own, *self.folders))
+        if not any(real.is_relative_to(os.path.realpath(root)) for root in (*own, *self.folders)):
+            shown = shorten(real)
             raise NotAllowed(
-                f"{real} is not below {' or '.join(str(each) for each in own)}, and a workflow may write nowhere else, since "
-                f"it may come from a stranger. Move the sets there, or allow the folder where ComfyUI runs: set "
-                f"{FOLDERS}={real} in the environment and start ComfyUI again, or add it to {FILE} (see the help page)."
+                f"A workflow may come from a stranger, so it can only use folders in {listed(own)}; {shown} is in none of "
+                f"them. Move the sets there, or allow the folder on the machine that runs ComfyUI: set {FOLDERS}={shown} in "
+                f"the environment and restart ComfyUI, or add it to {FILE} (see the help page)."
             )
+
+
+def shorten(path: PurePath) -> str:
+    """A path for a message: cut where it is too long to read, and escaped where it cannot be shown."""
+    text = str(path) if str(path).isprintable() else repr(str(path))[1:-1]
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+
+
+def listed(folders: Sequence[Path]) -> str:
+    """Folders as the end of a sentence: ``a, b or c``."""
+    *first, last = map(str, dict.fromkeys(folders))
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def is_remote(path: PurePath) -> bool:
+    r"""Whether Windows would ask another machine, or a device, for a path: ``\\server\share``, ``\\?\UNC\…``."""
+    return path.drive.startswith("\\\\")
+
+
+def _follow_links(folder: Path, roots: Sequence[Path]) -> Path:
+    """Where a folder really is; as it is written where finding out is not safe, or not possible."""
+    written = Path(os.path.abspath(folder))
+    # Looking at a path on another machine is already too much: Windows logs in there with the user's credentials.
+    if is_remote(written) and not any(written.is_relative_to(os.path.abspath(root)) for root in roots):
+        return written
+    try:
+        return Path(os.path.realpath(folder))
+    except ValueError:  # it holds a character that no path can hold
+        return written
 
 
 def _entries(file: Path) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ class InContextBuildDataset(io.ComfyNode):
                 io.String.Input(
                     "folder",
                     tooltip=(
-                        "Folder of the sets, below ComfyUI's input folder or as a whole path: a folder for each set with "
+                        "Folder of the sets: its name in ComfyUI's input folder, or its whole path. One folder per set with "
                         "numbered images and caption.txt; or hero_1.png, hero_2.png … with hero.txt; or ready-made "
                         "composites with a .txt each."
                     ),

@@ -112,7 +112,7 @@ class InContextCaptionDataset(io.ComfyNode):
                 io.String.Input(
                     "folder",
                     tooltip=(
-                        "Folder of the sets, below ComfyUI's input folder or as a whole path, in any of the three shapes "
+                        "Folder of the sets: its name in ComfyUI's input folder, or its whole path, in any of the three shapes "
                         "that Build Dataset reads. Captions are written there, so a folder elsewhere must be allowed; the "
                         "help page says how."
                     ),
@@ -173,7 +173,7 @@ class InContextCaptionDataset(io.ComfyNode):
         settings = Settings(model, timeout, max_tokens, seed, side=side, pictures=Pictures(pictures))
         wishes = Wishes.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
-        source = host.writable_folder(folder)
+        source = host.resolve_folder(folder)
         place, count = "", host.counting(node_id)
 
         def say(text: str) -> None:

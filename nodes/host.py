@@ -19,7 +19,7 @@ import folder_paths
 from ..incontext import names
 from ..incontext.errors import InContextError
 from ..incontext.image_files import open_image
-from ..incontext.permissions import FILE, Permissions
+from ..incontext.permissions import FILE, Permissions, listed, shorten
 
 if TYPE_CHECKING:
     from ..training.sd_scripts.settings import WhenBusy
@@ -28,20 +28,31 @@ log = logging.getLogger("incontext_lora")
 
 
 def resolve_folder(text: str) -> Path:
-    """A folder as the user wrote it: absolute, below the home folder (``~``), or below ComfyUI's input folder.
+    """The folder that a workflow names: a whole path, or a name in ComfyUI's input folder or one of its ``datasets`` folders.
 
     Raises:
+        NotAllowed: where it is outside ComfyUI's folders and whoever runs ComfyUI has not allowed it.
         InContextError: where there is no such folder.
     """
+    own = workflow_folders()
     written = names.as_path(text)
-    folder = written if written.is_absolute() else Path(folder_paths.get_input_directory()) / written
-    if not text.strip().strip('"') or not names.is_folder(folder):
-        shown = str(folder) if len(str(folder)) <= 300 else f"{str(folder)[:300]}…"
-        raise InContextError(
-            f"There is no folder {shown!r}. Write its whole path, or its name below "
-            f"{folder_paths.get_input_directory()}."
-        )
-    return folder
+    if text.strip().strip('"'):
+        allowed = permissions()
+        for folder in [written] if written.is_absolute() else [root / written for root in (own[0], *own[2:])]:
+            allowed.check_folder(folder, own)  # before looking, so that nobody learns what exists elsewhere
+            if names.is_folder(folder):
+                return folder
+    raise InContextError(
+        f"There is no folder '{shorten(written)}'. Write its whole path, or its name in {listed((own[0], *own[2:]))}."
+    )
+
+
+def workflow_folders() -> tuple[Path, ...]:
+    """Where workflows may read and write: ComfyUI's input folder, its output folder, and its ``datasets`` folders."""
+    # older versions of ComfyUI have no such folder, but the user's extra_model_paths.yaml can name some
+    datasets = folder_paths.folder_names_and_paths.get("datasets", ((), ()))[0]
+    own = (folder_paths.get_input_directory(), folder_paths.get_output_directory(), *datasets)
+    return tuple(Path(each) for each in own)
 
 
 def datasets_folder() -> Path:
@@ -218,18 +229,6 @@ def permissions() -> Permissions:
         NotAllowed: where the settings cannot be read.
     """
     return Permissions.read(os.environ, private_folder() / FILE)
-
-
-def writable_folder(text: str) -> Path:
-    """A folder as `resolve_folder` finds it, in which a workflow may write.
-
-    Raises:
-        InContextError: where there is none, or whoever runs ComfyUI has not allowed it.
-    """
-    folder = resolve_folder(text)
-    own = (folder_paths.get_output_directory(), folder_paths.get_input_directory())
-    permissions().check_writable(folder, tuple(Path(each) for each in own))
-    return folder
 
 
 def comfyui_folder() -> Path:
