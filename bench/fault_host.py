@@ -19,8 +19,8 @@ from typing import Any
 
 from ..incontext.dataset import Dataset
 from ..incontext.errors import InContextError
-from ..training import claims
-from ..training.run_folder import Run
+from ..training.runs import claims
+from ..training.runs.run_folder import Run
 from ..training.sd_scripts import preflight, session, supervise
 from ..training.sd_scripts.architectures import architecture
 from ..training.sd_scripts.environment import Trainer

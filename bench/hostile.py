@@ -21,16 +21,18 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..incontext import caption, layout, lora_file, rework, stitch, tasks
-from ..incontext.colours import parse_colour
+from ..incontext.captions import joint
+from ..incontext.captions.describe import answer, servers
 from ..incontext.dataset import Dataset, build, images, read_references, texts
 from ..incontext.dataset.build import checked_name as dataset_name
-from ..incontext.describe import answer, servers
 from ..incontext.errors import InContextError
-from ..incontext.recipe import Recipe
-from ..incontext.strict_json import JsonError, parse
-from ..training import monitor
-from ..training.run_folder import Run, parse_event, safe_name
+from ..incontext.files.strict_json import JsonError, parse
+from ..incontext.lora import lora_file, tasks
+from ..incontext.lora.recipe import Recipe
+from ..incontext.panels import layout, rework, stitch
+from ..incontext.panels.colours import parse_colour
+from ..training.runs import monitor
+from ..training.runs.run_folder import Run, parse_event, safe_name
 
 OURS = (InContextError, JsonError, images.UnreadableImage)
 SECONDS = 1.0  # of processor time, which a case may take
@@ -297,7 +299,7 @@ def _recipe_value(rng: random.Random, places: Places) -> Callable[[], object]:
     def call() -> None:
         recipe = Recipe.from_json(value)
         json.dumps(recipe.to_json(), ensure_ascii=False, allow_nan=False).encode()
-        caption.problems(recipe, caption.build(recipe, "", []))
+        joint.problems(recipe, joint.build(recipe, "", []))
 
     return call
 
@@ -330,9 +332,9 @@ def _caption(rng: random.Random, places: Places) -> Callable[[], object]:
     recipe = _random_recipe(rng)
 
     def call() -> None:
-        caption.problems(recipe, text)
-        caption.marks(recipe, text)
-        caption.parse(recipe, text)
+        joint.problems(recipe, text)
+        joint.marks(recipe, text)
+        joint.parse(recipe, text)
 
     return call
 
@@ -341,7 +343,7 @@ def _built_caption(rng: random.Random, places: Places) -> Callable[[], object]:
     recipe = _random_recipe(rng)
     summary, names = _text(rng, LINE), _text(rng, "Leo, Mia").split(",")
     panels = [_text(rng, "a (red) fox") for _ in range(rng.randint(0, 4))]
-    return lambda: caption.build(recipe, summary, panels, names=names, escape_parentheses=rng.random() < 0.5)
+    return lambda: joint.build(recipe, summary, panels, names=names, escape_parentheses=rng.random() < 0.5)
 
 
 def _answer(rng: random.Random, places: Places) -> Callable[[], object]:

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..incontext import layout as layouts
 from ..incontext.errors import InContextError
-from ..incontext.recipe import Recipe, References
+from ..incontext.lora.recipe import Recipe, References
+from ..incontext.panels import layout as layouts
 
 TENSORS = ("IMAGE", "MASK", "LATENT")
 LAYOUT = layouts.columns(128, 64, 2)

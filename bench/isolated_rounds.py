@@ -148,7 +148,7 @@ def wide_captions() -> list:
 def largest_error(kind: str, steps: int = STEPS) -> float:
     """Of all steps, the largest difference of what the model predicts when references are computed once and at every step,
     relative to the largest value of the step. A small model in float32, both captions of guidance, 2 of 3 panels given."""
-    from ..nodes.isolated_sampling import Session
+    from ..nodes.references.isolated_sampling import Session
     from ..tests import tiny_models
 
     family = tiny_models.FAMILIES.get(kind)
@@ -176,13 +176,13 @@ def largest_error(kind: str, steps: int = STEPS) -> float:
 
 
 def kept_clean(model: Any) -> Any:
-    from ..nodes.clean import keep_references_clean
+    from ..nodes.references.clean import keep_references_clean
 
     return keep_references_clean(model)
 
 
 def isolated(model: Any) -> Any:
-    from ..nodes.isolated_sampling import isolate_references
+    from ..nodes.references.isolated_sampling import isolate_references
 
     return kept_clean(isolate_references(model))
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from incontext.layout import Box, PanelLayout, columns, grid
-from incontext.stitch import NEUTRAL, as_batch, split, stitch
+from incontext.panels.layout import Box, PanelLayout, columns, grid
+from incontext.panels.stitch import NEUTRAL, as_batch, split, stitch
 
 from .figure import Figure
 

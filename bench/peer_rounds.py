@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from incontext.crop import context_crop, paste_windows
-from incontext.layout import columns
-from incontext.stitch import split
+from incontext.panels.crop import context_crop, paste_windows
+from incontext.panels.layout import columns
+from incontext.panels.stitch import split
 
 CASES = 40
 SIDE = 128  # of the crop that would be painted

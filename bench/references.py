@@ -20,9 +20,9 @@ from demo import world
 from demo.models import LORA_FILE
 from demo.server import ComfyServer
 from demo.workflow import Prompt, find_node, load, set_value, to_prompt
-from incontext.colour_match import ColourMatch
-from incontext.crop import context_crop, paste_windows
-from incontext.layout import Box
+from incontext.panels.colour_match import ColourMatch
+from incontext.panels.crop import context_crop, paste_windows
+from incontext.panels.layout import Box
 
 from .figure import Figure
 
@@ -68,7 +68,7 @@ NODE_CLASS_MAPPINGS = {}
 def patch():
     while True:
         for name, module in list(sys.modules.items()):
-            if name.endswith(".nodes.isolated_sampling") and hasattr(module, "isolate_references"):
+            if name.endswith(".nodes.references.isolated_sampling") and hasattr(module, "isolate_references"):
                 once = module.Session.recorded
 
                 def always(self, *args):

@@ -20,9 +20,9 @@ from ..demo import sets as demo_sets
 from ..demo.job import Job, Mode
 from ..demo.server import ComfyServer
 from ..incontext.dataset import BuildOptions, build
-from ..incontext.layout import columns
-from ..incontext.recipe import Recipe
-from ..training import run_folder
+from ..incontext.lora.recipe import Recipe
+from ..incontext.panels.layout import columns
+from ..training.runs import run_folder
 from ..training.sd_scripts import environment, session, supervise
 from ..training.sd_scripts.architectures import SD3
 from ..training.sd_scripts.settings import Schedule, SdSettings, Sizes

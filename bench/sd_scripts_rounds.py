@@ -16,12 +16,12 @@ from PIL import Image
 
 from ..demo import world
 from ..incontext.dataset import BuildOptions, Dataset, build
-from ..incontext.layout import columns
-from ..incontext.lora_file import read_header
-from ..incontext.lora_keys import match
-from ..incontext.recipe import Recipe
-from ..training import run_folder
-from ..training.run_folder import Run
+from ..incontext.lora.keys import match
+from ..incontext.lora.lora_file import read_header
+from ..incontext.lora.recipe import Recipe
+from ..incontext.panels.layout import columns
+from ..training.runs import run_folder
+from ..training.runs.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise
 from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
 from ..training.sd_scripts.settings import SdSettings, Sizes

@@ -27,11 +27,11 @@ from ..demo import sets as demo_sets
 from ..demo.server import ComfyServer
 from ..demo.workflow import set_value
 from ..incontext.dataset import BuildOptions, build
-from ..incontext.layout import rows
-from ..incontext.lora_file import read_header
-from ..incontext.recipe import Recipe
-from ..training import monitor, run_folder
-from ..training.run_folder import Run
+from ..incontext.lora.lora_file import read_header
+from ..incontext.lora.recipe import Recipe
+from ..incontext.panels.layout import rows
+from ..training.runs import monitor, run_folder
+from ..training.runs.run_folder import Run
 from ..training.sd_scripts import environment, session, supervise
 from ..training.sd_scripts.settings import SdSettings, Sizes
 from .child import ROOT, in_pack

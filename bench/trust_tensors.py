@@ -30,7 +30,7 @@ def tried(registry: Any, cases: int) -> dict[str, Any]:
     import torch
 
     mappings = registry.NODE_CLASS_MAPPINGS
-    pack = mappings["InContextStitchPanels"].__module__.removesuffix(".nodes.panels")
+    pack = mappings["InContextStitchPanels"].__module__.removesuffix(".nodes.panels.stitch")
     campaign = importlib.import_module(f"{pack}.bench.hostile_tensors")
     _register_for_tests()
     vision = importlib.import_module("incontext_lora.tests.vision_server")

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from incontext.recipe import Recipe
-from incontext.tasks import OFFICIAL
+from incontext.lora.recipe import Recipe
+from incontext.lora.tasks import OFFICIAL
 
 from . import world
 from .job import Job, Mode

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from . import strict_json
 from .errors import InContextError
-from .names import as_path
-from .strict_json import JsonError
+from .files import strict_json
+from .files.names import as_path
+from .files.strict_json import JsonError
 
 FILE = "settings.json"
 HOSTS, FOLDERS, REMOTE_INSTALL = "INCONTEXT_LORA_HOSTS", "INCONTEXT_LORA_FOLDERS", "INCONTEXT_LORA_REMOTE_INSTALL"

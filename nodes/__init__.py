@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from .caption import InContextJointCaption
-from .condition import InContextConditionPanels
+from .captions.describe import NODES as DESCRIBING_NODES
+from .captions.joint import InContextJointCaption
 from .dataset import InContextBuildDataset
-from .describe import NODES as DESCRIBING_NODES
+from .evaluate.score import InContextScoreSet
 from .host import server_routes
-from .layout import InContextLayout, InContextTask
 from .lora import InContextLoadLora, InContextSaveLora
-from .panels import InContextSplitPanels, InContextStitchPanels
-from .references import NODES as REFERENCE_NODES
-from .routes import add_routes
-from .run_routes import add_run_routes
-from .score import InContextScoreSet
-from .sd_scripts import InContextTrainLora, settle_runs
-from .training import InContextTrainLoraInHost
+from .panels.layout import InContextLayout, InContextTask
+from .panels.stitch import InContextSplitPanels, InContextStitchPanels
+from .references.condition import InContextConditionPanels
+from .references.pictures import NODES as REFERENCE_NODES
+from .server.routes import add_routes
+from .server.run_routes import add_run_routes
+from .training.in_host import InContextTrainLoraInHost
+from .training.sd_scripts import InContextTrainLora, settle_runs
 
 NODES: list[type[io.ComfyNode]] = [
     InContextTask,

@@ -7,12 +7,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..incontext.colours import parse_colour
-from ..incontext.dataset_options import BuildOptions, Composite, Shape
+from ..incontext.dataset.options import BuildOptions, Composite, Shape
 from ..incontext.errors import InContextError
-from ..incontext.recipe import Recipe
-from ..incontext.stitch import Align, Fit
-from . import host, tokens, types
+from ..incontext.lora.recipe import Recipe
+from ..incontext.panels.colours import parse_colour
+from ..incontext.panels.stitch import Align, Fit
+from . import host, types
+from .captions import tokens
 from .freshness import Watch
 
 CATEGORY = "in-context lora/dataset"

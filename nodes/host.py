@@ -16,9 +16,8 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..incontext import names
 from ..incontext.errors import InContextError
-from ..incontext.image_files import open_image
+from ..incontext.files.images import open_image
 from ..incontext.permissions import FILE, Permissions, listed, shorten
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors import SafetensorError
 
-from ..incontext import recipe as recipes
 from ..incontext.errors import LoraError
-from ..incontext.lora_file import find_recipe, read_header, save_new, sidecars
-from ..incontext.lora_keys import MatchReport, check_matched, is_lora, match, with_peft_names
+from ..incontext.lora import recipe as recipes
+from ..incontext.lora.keys import MatchReport, check_matched, is_lora, match, with_peft_names
+from ..incontext.lora.lora_file import find_recipe, read_header, save_new, sidecars
 from . import types
 from .host import file_stamp, lora_names, lora_path, loras_output_folder, send_text
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from incontext_lora.incontext.layout import Box, PanelLayout, Placement
-from incontext_lora.incontext.stitch import Alpha, Colour, Fit, PanelSettings, place
+from incontext_lora.incontext.panels.layout import Box, PanelLayout, Placement
+from incontext_lora.incontext.panels.stitch import Alpha, Colour, Fit, PanelSettings, place
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext.layout import PanelLayout
-from incontext_lora.incontext.stitch import stitch
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import PanelLayout
+from incontext_lora.incontext.panels.stitch import stitch
 from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
 from safetensors.torch import load_file
 from torch import Tensor

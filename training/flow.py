@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .settings import Timesteps
+from .in_host.settings import Timesteps
 
 
 def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], generator: torch.Generator) -> Tensor:

@@ -25,8 +25,8 @@ SETTINGS: dict[str, Any] = {
 def main(precision: str) -> None:
     context = Context.read()
     host.start(context)
-    from ...nodes import host_model
-    from ...training import run_folder
+    from ...nodes.training import host_model
+    from ...training.runs import run_folder
 
     estimate = host_model.HostModel.step_memory
     estimates: list[int] = []
@@ -70,8 +70,8 @@ def main(precision: str) -> None:
 
 def train(context: Context, loaded: dict[str, Any], name: str, layout: Any, references: str) -> list[float]:
     """Train some steps; returns the seconds of each but the first."""
-    from ...nodes.training import InContextTrainLoraInHost
-    from ...training import run_folder
+    from ...nodes.training.in_host import InContextTrainLoraInHost
+    from ...training.runs import run_folder
 
     dataset = pictures.dataset(context.work / "in-host", name, layout)
     run = host.call(

@@ -17,7 +17,7 @@ def main() -> None:
     host.start(context)
     import torch
 
-    from ...nodes.host_model import HostModel
+    from ...nodes.training.host_model import HostModel
 
     model = host.model(context)
     prepared = prepare(context, model)
@@ -70,10 +70,10 @@ def prepare(context: Context, model: Any) -> dict[str, Any]:
     """A noisy latent, a caption and a random LoRA whose two halves both have a gradient."""
     import torch
 
-    from ...nodes.host_model import HostModel
-    from ...training.adapters import new_adapters, target_modules
-    from ...training.items import read_picture
-    from ...training.settings import Targets, TrainSettings
+    from ...nodes.training.host_model import HostModel
+    from ...training.in_host.adapters import new_adapters, target_modules
+    from ...training.in_host.items import read_picture
+    from ...training.in_host.settings import Targets, TrainSettings
 
     layout = pictures.canvases(context.tiny)["1.0"]
     dataset = pictures.dataset(context.work / "partial", "partial", layout)
@@ -96,7 +96,7 @@ def gradients(model: Any, prepared: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from ...training import flow
-    from ...training.settings import Precision
+    from ...training.in_host.settings import Precision
 
     adapters = prepared["adapters"]
     for parameter in adapters.parameters():

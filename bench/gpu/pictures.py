@@ -7,10 +7,10 @@ from pathlib import Path
 from PIL import Image
 
 from ...demo import world
-from ...incontext import layout as layouts
 from ...incontext.dataset import BuildOptions, Dataset, build
-from ...incontext.layout import PanelLayout
-from ...incontext.recipe import Recipe
+from ...incontext.lora.recipe import Recipe
+from ...incontext.panels import layout as layouts
+from ...incontext.panels.layout import PanelLayout
 
 LAYOUTS = {
     "1.0": layouts.rows(768, 1344, 3),

@@ -40,7 +40,7 @@ def isolated(model: Any, vae: Any, positive: list, layout: Any) -> dict[str, Any
 
     Differences are the largest of all latents', relative to their largest value.
     """
-    from ...nodes import isolated_sampling
+    from ...nodes.references import isolated_sampling
 
     def always(self: Any, key: Any, record: Any, device: Any, once: Any = isolated_sampling.Session.recorded) -> Any:
         self.close()
@@ -66,8 +66,8 @@ def sample(model: Any, vae: Any, positive: list, layout: Any, given: int, kept: 
     """Seconds of each step but the first, and the latents."""
     import torch
 
-    from ...incontext.stitch import stitch
-    from ...nodes.condition import InContextConditionPanels
+    from ...incontext.panels.stitch import stitch
+    from ...nodes.references.condition import InContextConditionPanels
 
     generator = torch.Generator().manual_seed(given)
     images = [

@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 
 from ...incontext.dataset import Dataset
-from ...training import run_folder
-from ...training.run_folder import Run
+from ...training.runs import run_folder
+from ...training.runs.run_folder import Run
 from ...training.sd_scripts import environment, preflight, session, supervise
 from ...training.sd_scripts.architectures import FLUX
 from ...training.sd_scripts.environment import Trainer

@@ -11,9 +11,9 @@ report    what went well and what did not
 files     atomic writes and the lock of a folder
 """
 
-from ..dataset_options import BuildOptions, Composite, Shape
 from .build import BuildCancelled, build, dataset_name
 from .manifest import Dataset, Item, SourceImage, read_references
+from .options import BuildOptions, Composite, Shape
 from .report import Finding, Level, Report
 from .scan import Scan, SetFiles, fingerprint, scan
 

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .. import names
-from ..dataset_options import BuildOptions
 from ..errors import DatasetError
-from ..recipe import Recipe
-from ..strict_json import shown
+from ..files import names
+from ..files.strict_json import shown
+from ..lora.recipe import Recipe
 from . import manifest, sheet
 from .files import LOCK, TEMPORARY, exclusive, make_folder, remove_quietly, write_atomic
 from .item import Counters, Job, Ledger, add_set
 from .manifest import Dataset
+from .options import BuildOptions
 from .report import Finding, Level, Report, grouped, printable
 from .scan import Scan, scan
 

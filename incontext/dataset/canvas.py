@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..dataset_options import BuildOptions, Composite
 from ..errors import PanelError
-from ..layout import Box, PanelLayout
-from ..stitch import Fit, PanelSettings, place, stitch
+from ..panels.layout import Box, PanelLayout
+from ..panels.stitch import Fit, PanelSettings, place, stitch
 from .images import Picture, Remark
+from .options import BuildOptions, Composite
 from .report import Level
 
 ENLARGED = 2.0  # beyond this factor a panel visibly lacks detail

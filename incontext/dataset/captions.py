@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .. import caption
-from ..dataset_options import Shape
+from ..captions import joint
 from ..errors import CaptionError
-from ..recipe import Recipe
+from ..lora.recipe import Recipe
 from . import texts
+from .options import Shape
 from .report import Finding, Level
 from .scan import SetFiles
 
@@ -66,25 +66,25 @@ def compose(
         return Composed(None, (*findings, Finding(Level.ERROR, problem, remedy, files.name, file)))
 
     only_text = [path for path in files.panel_texts if path]
-    joint, panel_texts = files.joint, files.panel_texts
-    if joint is None and len(only_text) == 1 and len(files.images) > 1 and _is_joint(only_text[0], recipe):
-        joint, panel_texts = only_text[0], ()
-    if joint is None and not panel_texts:
+    joint_file, panel_texts = files.joint, files.panel_texts
+    if joint_file is None and len(only_text) == 1 and len(files.images) > 1 and _is_joint(only_text[0], recipe):
+        joint_file, panel_texts = only_text[0], ()
+    if joint_file is None and not panel_texts:
         return refuse("The set has no caption.", _asked_for(files, shape))
 
-    line = read(joint) if joint else ""
+    line = read(joint_file) if joint_file else ""
     summary = read(files.summary) if files.summary else ""
     if line is None or summary is None:
         return Composed(None, tuple(findings))
-    if joint and not line:
-        return refuse("The caption is empty.", "Describe the set.", joint)
+    if joint_file and not line:
+        return refuse("The caption is empty.", "Describe the set.", joint_file)
     if (
-        joint and panel_texts and not summary and _markers(line, recipe) == 0
+        joint_file and panel_texts and not summary and _markers(line, recipe) == 0
     ):  # what stands above the panels is their summary
-        line, summary, joint = "", line, None
-    if joint:
-        unused = [path for path in (*only_text, files.summary, *files.unused) if path and path != joint]
-        findings += [_not_used(files, path, joint.name, name_of) for path in unused]
+        line, summary, joint_file = "", line, None
+    if joint_file:
+        unused = [path for path in (*only_text, files.summary, *files.unused) if path and path != joint_file]
+        findings += [_not_used(files, path, joint_file.name, name_of) for path in unused]
     else:
         findings += [_not_used(files, path, "the texts of the panels", name_of) for path in files.unused]
         parts = [read(path) if path else "" for path in panel_texts]
@@ -96,20 +96,20 @@ def compose(
             listed = ", ".join(recipe.markers[i] if i < len(recipe.markers) else str(i + 1) for i in empty)
             return refuse(f"The text of {listed} is missing or empty.", "Describe each panel.")
         try:
-            line = caption.build(recipe, summary, lines)
+            line = joint.build(recipe, summary, lines)
         except CaptionError as error:
             return refuse(str(error), "")
     try:
-        caption.check(line)
+        joint.check(line)
     except CaptionError as error:
-        return refuse(str(error), "", joint)
+        return refuse(str(error), "", joint_file)
     findings += [Finding(level, problem, "", files.name) for level, problem in _remarks(line, recipe, given)]
     return Composed(_with_prefix(line, recipe), tuple(findings))
 
 
 def measure(line: str, counters: Mapping[str, Callable[[str], int]]) -> Measured:
     """Count a caption's tokens and find the limits that it passes."""
-    counts = caption.count_tokens(line, counters)
+    counts = joint.count_tokens(line, counters)
     fine = any(entry.encoder not in _COARSE for entry in counts)
     problems: list[str] = []
     coarse: list[str] = []
@@ -132,7 +132,7 @@ def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Le
     if recipe.prefix and not line.startswith(recipe.prefix):
         found.append((Level.NOTE, f"The prefix {recipe.prefix} was put in front of the caption."))
     try:
-        parts = caption.parse(recipe, line)
+        parts = joint.parse(recipe, line)
     except CaptionError as error:
         found.append((Level.WARNING, str(error)))
     else:
@@ -141,7 +141,7 @@ def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Le
         empty = [recipe.markers[i] for i, text in enumerate(parts.panels) if not text and i not in given]
         if empty:
             found.append((Level.WARNING, f"No text follows {', '.join(empty)}."))
-    found += [(Level.NOTE, problem) for problem in caption.parenthesis_problems(line)]
+    found += [(Level.NOTE, problem) for problem in joint.parenthesis_problems(line)]
     return found
 
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .. import file_lock
 from ..errors import DatasetError
+from ..files import file_lock
 
 TEMPORARY = ".tmp"
 LOCK = ".lock"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile
 
-from ..image_files import open_image
-from ..stitch import Colour
+from ..files.images import open_image
+from ..panels.stitch import Colour
 from .report import Level
 
 SUFFIXES = frozenset(

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..dataset_options import BuildOptions, Shape
 from ..errors import DatasetError, PanelError
-from ..recipe import Recipe
-from ..strict_json import shown
+from ..files.strict_json import shown
+from ..lora.recipe import Recipe
 from . import canvas, captions, images, manifest
 from .canvas import Canvas
 from .files import write_atomic
 from .images import Picture, UnreadableImage
 from .manifest import Item, SourceImage
+from .options import BuildOptions, Shape
 from .report import Finding, Level
 from .scan import SetFiles
 

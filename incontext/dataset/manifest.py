@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import strict_json
-from ..dataset_options import BuildOptions
 from ..errors import DatasetError, InContextError
-from ..layout import PanelLayout
-from ..recipe import Recipe
-from ..stitch import LONGEST_LIST
-from ..strict_json import shown
+from ..files import strict_json
+from ..files.strict_json import shown
+from ..lora.recipe import Recipe
+from ..panels.layout import PanelLayout
+from ..panels.stitch import LONGEST_LIST
 from .images import Remark
+from .options import BuildOptions
 from .report import Level, Report
 
 KIND = "incontext dataset"

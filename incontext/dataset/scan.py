@@ -20,10 +20,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..dataset_options import Shape
 from ..errors import DatasetError
-from ..recipe import Recipe
+from ..lora.recipe import Recipe
 from . import images, texts
+from .options import Shape
 from .report import Finding, Level
 
 _LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})

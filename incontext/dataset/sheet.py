@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..image_files import open_image
+from ..files.images import open_image
 from .report import on_one_line
 
 LARGEST = (2048, 4096)  # width and height

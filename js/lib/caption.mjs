@@ -2,7 +2,7 @@
  * What is shown of a joint caption; pure. The server counts places in code points, while JavaScript's strings are indexed by
  * UTF-16 units: an emoji is one of those and two of these.
  *
- * @typedef {object} Answer  of the server, see nodes/routes.py
+ * @typedef {object} Answer  of the server, see nodes/server/routes.py
  * @property {string} caption
  * @property {[number, number][]} marks  start and end of each, in code points
  * @property {string[]} problems

@@ -1,5 +1,5 @@
 /**
- * Where the panels are: the same mathematics as incontext/layout.py, so that the picture on a node shows what the server
+ * Where the panels are: the same mathematics as incontext/panels/layout.py, so that the picture on a node shows what the server
  * will make of its values. tests/js/layout_cases.json, written by the Python side, holds both to each other.
  *
  * @typedef {{left: number, top: number, width: number, height: number}} Box  in whole pixels of the canvas

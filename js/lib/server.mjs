@@ -1,4 +1,4 @@
-/** What the pack's own server routes tell; see nodes/routes.py. */
+/** What the pack's own server routes tell; see nodes/server/routes.py. */
 
 const ROOT = "/incontext_lora";
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.tests.browser.test_training import panel, pick, runs_folder, wait_for_state
-from incontext_lora.training import claims
-from incontext_lora.training.run_folder import RunWriter
+from incontext_lora.training.runs import claims
+from incontext_lora.training.runs.run_folder import RunWriter
 
 if TYPE_CHECKING:
     from incontext_lora.demo.server import ComfyServer

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run, RunWriter
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run, RunWriter
 
 if TYPE_CHECKING:
     from incontext_lora.demo.server import ComfyServer

@@ -16,13 +16,13 @@ import torch
 from incontext_lora.demo import models, sets, world
 from incontext_lora.demo.server import ComfyServer, ExecutionFailed, ExecutionInterrupted, PromptRefused
 from incontext_lora.demo.workflow import WORKFLOWS, Prompt, find_node, load, set_value, to_prompt
-from incontext_lora.incontext import caption as captions
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import tasks
+from incontext_lora.incontext.captions import joint as captions
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.incontext.lora_file import read_recipe, save_new
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.lora_file import read_recipe, save_new
+from incontext_lora.incontext.panels import layout as layouts
 from incontext_lora.tests.comfy_versions import leaves_out_steps
-from incontext_lora.training.run_folder import Run
+from incontext_lora.training.runs.run_folder import Run
 from PIL import Image
 
 PACK = "incontext-lora"

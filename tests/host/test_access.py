@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.tests.route_client import Client
-from incontext_lora.training.run_folder import RunWriter
+from incontext_lora.training.runs.run_folder import RunWriter
 from incontext_lora.training.sd_scripts import installing
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class TestInstallation:
     )
     def test_the_address_decides(self, host: HostPack, peer: str, here: str, allowed: bool) -> None:
         from incontext_lora.incontext.permissions import Permissions
-        from incontext_lora.nodes import access
+        from incontext_lora.nodes.server import access
 
         name = f"[{here}]" if ":" in here else here or "127.0.0.1"
         said = access.refusal_to_install({"Host": f"{name}:8188"}, peer, here, Permissions())

@@ -218,7 +218,7 @@ def train(host: HostPack, node: str, dataset: Dataset) -> None:
 
 def test_parentheses_in_parentheses_end_no_build(host: HostPack, sets: str) -> None:
     """ComfyUI's tokenizer reads them recursively, and a caption may hold thousands."""
-    from incontext_lora.nodes import tokens
+    from incontext_lora.nodes.captions import tokens
 
     caption = host.base / "input" / sets / "set-1" / "caption.txt"
     caption.write_text("(" * 3_000 + "a fox" + ")" * 3_000 + caption.read_text(encoding="utf-8"), encoding="utf-8")

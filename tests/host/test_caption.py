@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from incontext_lora.incontext import tasks
-from incontext_lora.incontext.caption import build, count_tokens, escape
+from incontext_lora.incontext.captions.joint import build, count_tokens, escape
 from incontext_lora.incontext.errors import CaptionError
+from incontext_lora.incontext.lora import tasks
 
 STORY = tasks.recipe("film-storyboard")
 # as long as the captions of the method's own sample: about a hundred words, one line
@@ -52,7 +52,7 @@ def clips(host: Any) -> dict[str, Clip]:
 
 
 def counters(clip: Clip) -> Any:
-    from incontext_lora.nodes.tokens import counters
+    from incontext_lora.nodes.captions.tokens import counters
 
     return counters(clip)
 

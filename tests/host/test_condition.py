@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.recipe import Recipe, References
+from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.panels import layout as layouts
 from incontext_lora.tests import tiny_models
 from torch import Tensor
 

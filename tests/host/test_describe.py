@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from incontext_lora.incontext import tasks
-from incontext_lora.incontext.describe import client
-from incontext_lora.incontext.describe.answer import AnswerError
-from incontext_lora.incontext.describe.servers import BASE, FILE, KEY
+from incontext_lora.incontext.captions.describe import client
+from incontext_lora.incontext.captions.describe.answer import AnswerError
+from incontext_lora.incontext.captions.describe.servers import BASE, FILE, KEY
 from incontext_lora.incontext.errors import InContextError, PanelError, VisionError
+from incontext_lora.incontext.lora import tasks
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.vision_server import VisionServer, fails, hangs, says
 

@@ -16,7 +16,7 @@ def test_computed_once_is_exact(host: Any, kind: str) -> None:
 
 
 def test_the_error_of_keys_that_are_kept_inexactly_is_seen(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from incontext_lora.nodes import isolated_sampling
+    from incontext_lora.nodes.references import isolated_sampling
 
     class Inexact(isolated_sampling.Kept):
         made = 0

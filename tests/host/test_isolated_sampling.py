@@ -66,8 +66,8 @@ class Tiny:
 
 
 def isolated(model: Any) -> Any:
-    from incontext_lora.nodes.clean import keep_references_clean
-    from incontext_lora.nodes.isolated_sampling import isolate_references
+    from incontext_lora.nodes.references.clean import keep_references_clean
+    from incontext_lora.nodes.references.isolated_sampling import isolate_references
 
     return keep_references_clean(isolate_references(model))
 
@@ -85,7 +85,7 @@ def sd3(host: Any) -> Tiny:
 
 @contextmanager
 def computed_at_every_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from incontext_lora.nodes.isolated_sampling import Session
+    from incontext_lora.nodes.references.isolated_sampling import Session
 
     kept = Session.recorded
 
@@ -146,7 +146,7 @@ def test_nothing_of_another_picture_model_or_strength_is_left(sd3: Tiny) -> None
 def test_what_was_kept_is_freed_when_sampling_ends_and_when_it_fails(
     sd3: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from incontext_lora.nodes import isolated_sampling
+    from incontext_lora.nodes.references import isolated_sampling
 
     made: list[Any] = []
     kept = isolated_sampling.Kept
@@ -199,7 +199,7 @@ def test_room_is_made_for_what_is_kept(sd3: Tiny, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("kind", ["flux", "sd3", "chroma"])
 def test_reference_attention_works_on_isolated_references(host: Any, kind: str) -> None:
-    from incontext_lora.nodes.attention import attend_to_references
+    from incontext_lora.nodes.references.attention import attend_to_references
 
     tiny = Tiny(kind)
     results = {
@@ -226,7 +226,7 @@ def test_a_mask_that_is_grey_in_part_gives_only_what_is_black(sd3: Tiny) -> None
 @pytest.mark.parametrize("mask", [0.0, 1.0])
 def test_all_or_nothing_given_is_plain_sampling(sd3: Tiny, mask: float) -> None:
     whole = torch.full_like(sd3.mask, mask)
-    from incontext_lora.nodes.clean import keep_references_clean
+    from incontext_lora.nodes.references.clean import keep_references_clean
 
     plain = keep_references_clean(sd3.model)
     assert torch.equal(sd3.sample(mask=whole), sd3.sample(model=plain, mask=whole))
@@ -311,7 +311,7 @@ def test_a_batch_that_shares_its_mask(tiny: Tiny, rows: int) -> None:
 def test_given_panels_stay_clean_between_two_samplers(tiny: Tiny, isolate: bool) -> None:
     """As KSampler (Advanced) is used twice: the second begins where the first stopped, with the noise that was left."""
     import comfy.sample
-    from incontext_lora.nodes.clean import keep_references_clean
+    from incontext_lora.nodes.references.clean import keep_references_clean
 
     model = tiny.isolated if isolate else keep_references_clean(tiny.model)
 

@@ -20,7 +20,7 @@ class Tiny:
     """A small model in inference mode's absence, with a picture of three panels of which the middle one is given."""
 
     def __init__(self, kind: str, batch: int = 1) -> None:
-        from incontext_lora.nodes.host_model import HostModel
+        from incontext_lora.nodes.training.host_model import HostModel
 
         family = tiny_models.FAMILIES.get(kind)
         self.host = HostModel(family.load() if family else getattr(tiny_models, kind)())
@@ -43,7 +43,7 @@ class Tiny:
         }
 
     def record(self, x: Tensor, caption: str = CAPTIONS[1], arguments: dict[str, Any] | None = None) -> list[Tensor]:
-        from incontext_lora.nodes.isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens
+        from incontext_lora.nodes.references.isolation import OVERRIDE, Pass, Selection, choosing, picture_tokens
 
         one = Pass(Selection.of(picture_tokens(self.model, self.given), x.device))
         with torch.no_grad(), choosing(self.model, one):
@@ -73,7 +73,7 @@ def test_references_depend_on_references_alone(tiny: Tiny) -> None:
 
 
 def test_the_references_own_pass_needs_no_text(tiny: Tiny) -> None:
-    from incontext_lora.nodes.isolation import reference_conditions
+    from incontext_lora.nodes.references.isolation import reference_conditions
 
     whole = tiny.arguments()
     own = reference_conditions(tiny.model, whole)
@@ -92,7 +92,7 @@ def test_where_modulation_has_no_text_captions_share_references(host: Any, kind:
 
 def test_two_passes_are_one_masked_pass(tiny: Tiny) -> None:
     """At noise level 0 all tokens are modulated alike, so the plain forward with a mask must give the same."""
-    from incontext_lora.nodes.isolation import OVERRIDE, picture_tokens
+    from incontext_lora.nodes.references.isolation import OVERRIDE, picture_tokens
 
     chosen = picture_tokens(tiny.model, tiny.given)[0]
 
@@ -163,8 +163,8 @@ def test_samples_of_a_batch_have_references_of_their_own(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_flow_through_the_references(tiny: Tiny, checkpointing: bool) -> None:
-    from incontext_lora.nodes.in_host import make_adapters
-    from incontext_lora.training.settings import Precision, TrainSettings
+    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.training.in_host.settings import Precision, TrainSettings
 
     with torch.inference_mode(False), torch.enable_grad():
         adapters = make_adapters(tiny.host, TrainSettings(rank=2, alpha=2), None)
@@ -202,9 +202,9 @@ def test_gradients_flow_through_the_references(tiny: Tiny, checkpointing: bool) 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_nothing_of_a_step_is_left_after_it(host: Any, checkpointing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step's graph holds gigabytes; Python cannot collect a circle that leads through it."""
-    from incontext_lora.nodes import host_model
-    from incontext_lora.nodes.in_host import make_adapters
-    from incontext_lora.training.settings import Precision, TrainSettings
+    from incontext_lora.nodes.training import host_model
+    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.training.in_host.settings import Precision, TrainSettings
 
     made: list[Any] = []
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import tasks
 from incontext_lora.incontext.errors import LayoutError
-from incontext_lora.incontext.layout import Box
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box
 
 
 @pytest.mark.parametrize("name", tasks.RECIPES)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import PanelError
+from incontext_lora.incontext.panels import layout as layouts
 from torch import Tensor
 
 LAYOUT = layouts.rows(64, 192, 3)

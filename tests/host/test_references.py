@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import Box, PanelLayout
-from incontext_lora.incontext.stitch import split
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels.stitch import split
 from incontext_lora.tests.reference_models import (
     LAYOUT,
     chroma,

@@ -15,7 +15,7 @@ import torch
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from incontext_lora.demo.models import LORA_FILE, WEIGHTS
-from incontext_lora.incontext import tasks
+from incontext_lora.incontext.lora import tasks
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def test_a_sidecar_of_many_panels_is_passed_over(client: Client, host: HostPack)
 
 
 def test_too_many_questions_at_once_are_turned_away(host: HostPack, monkeypatch: pytest.MonkeyPatch) -> None:
-    routes = sys.modules["incontext_lora.nodes.routes"]
+    routes = sys.modules["incontext_lora.nodes.server.routes"]
     monkeypatch.setattr(routes, "PATIENCE", 0.05)
     go_on = threading.Event()
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.incontext.lora_file import read_recipe
+from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
-from incontext_lora.training import claims
-from incontext_lora.training.run_folder import Run, RunWriter
+from incontext_lora.training.runs import claims
+from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import environment, installing, session, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
 from PIL import Image
@@ -175,7 +175,7 @@ def test_a_damaged_run_is_listed_as_damaged_and_hides_no_other(client: Client, r
 
 
 def test_long_runs_come_in_portions(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from incontext_lora.training import monitor
+    from incontext_lora.training.runs import monitor
 
     past_run(runs, "long", steps=200)
     monkeypatch.setattr(monitor, "PORTION", 4000)
@@ -200,7 +200,7 @@ def test_a_run_whose_process_is_gone_is_interrupted(client: Client, runs: Path) 
 
 
 def test_a_run_of_an_earlier_version_has_no_lock(client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from incontext_lora.training import monitor
+    from incontext_lora.training.runs import monitor
 
     writer = RunWriter.create(runs, "earlier", {"trainer": "in-host", "settings": {"steps": 9}})
     writer.event("started", steps=9)
@@ -292,7 +292,7 @@ def test_a_checkpoint_becomes_a_lora(client: Client, runs: Path, host: HostPack)
 def test_a_run_of_sd_scripts_is_stopped_and_resumed(
     client: Client, host: HostPack, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from incontext_lora.nodes import sd_scripts_run
+    from incontext_lora.nodes.training import sd_scripts_run
 
     base = host.base / "output"
     where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import LayoutError
-from incontext_lora.incontext.recipe import Recipe
-from incontext_lora.incontext.score import NOT_MEASURED, STATISTICS
+from incontext_lora.incontext.evaluate.scores import NOT_MEASURED, STATISTICS
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels import layout as layouts
 from torch import Tensor
 from torch.nn.functional import normalize
 

@@ -13,15 +13,15 @@ import pytest
 import torch
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora_file import read_recipe, write_recipe
+from incontext_lora.incontext.lora.lora_file import read_recipe, write_recipe
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes, progress_hook
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.tests.small_card import small_card
-from incontext_lora.training import monitor
-from incontext_lora.training.adapters import Adapters, continued_adapters, linear_modules, target_modules
-from incontext_lora.training.run_folder import Run
-from incontext_lora.training.settings import Precision, Targets
+from incontext_lora.training.in_host.adapters import Adapters, continued_adapters, linear_modules, target_modules
+from incontext_lora.training.in_host.settings import Precision, Targets
+from incontext_lora.training.runs import monitor
+from incontext_lora.training.runs.run_folder import Run
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -79,7 +79,7 @@ def dataset(host: Any) -> Dataset:
 
 
 def host_model(model: Any) -> Any:
-    from incontext_lora.nodes.host_model import HostModel
+    from incontext_lora.nodes.training.host_model import HostModel
 
     return HostModel(model)
 
@@ -142,7 +142,7 @@ def test_guidance_reaches_flux(flux: Tiny, guidance: float) -> None:
 
 def test_constants_that_differ_are_computed_apart(sd3: Tiny) -> None:
     import comfy.conds
-    from incontext_lora.nodes.host_model import Condition
+    from incontext_lora.nodes.training.host_model import Condition
 
     model = host_model(sd3.model)
     x, sigmas = noisy(2)
@@ -237,7 +237,7 @@ def test_a_model_that_was_moved_to_a_card_is_trained(host: Any, vae: Any, datase
 
 def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
     import comfy.model_management
-    from incontext_lora.nodes.gradients import KERNELS, differentiable
+    from incontext_lora.nodes.training.gradients import KERNELS, differentiable
 
     places = [comfy.model_management, *([sys.modules[KERNELS]] if KERNELS in sys.modules else [])]
     before = [dict(vars(place)) for place in places]
@@ -284,7 +284,7 @@ def test_attention_kernels_without_gradients_are_replaced(host: Any, kind: str) 
 def test_a_model_that_cannot_be_given_another_attention_is_refused(
     host: Any, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from incontext_lora.nodes import host_model as module
+    from incontext_lora.nodes.training import host_model as module
 
     monkeypatch.setattr(module, "OPTIONS", {})  # as a model that does not hand them on to its attention
     tiny = Tiny("chroma", tiny_models.FAMILIES["chroma"].load(), tiny_models.Words.of("chroma"))
@@ -332,7 +332,7 @@ def test_a_partly_loaded_model_has_the_gradients_of_a_whole_one(
 def test_room_is_made_for_a_step_and_kept_after_samples(
     host: Any, flux: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from incontext_lora.nodes.host_model import HostModel
+    from incontext_lora.nodes.training.host_model import HostModel
 
     asked = small_card(monkeypatch, 1e12)
     measured: list[int] = []
@@ -468,8 +468,8 @@ def test_fp16_is_trained_with_scaled_losses(host: Any, flux: Tiny, vae: Any, dat
 
 def lora_gradients(tiny: Tiny, x: Tensor, isolated: Tensor | None = None, memory: int = 0) -> dict[str, Tensor | None]:
     """The gradient of each trained layer at one step."""
-    from incontext_lora.nodes.in_host import make_adapters
-    from incontext_lora.training.settings import TrainSettings
+    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.training.in_host.settings import TrainSettings
 
     model = host_model(tiny.model)
     with training():
@@ -485,8 +485,8 @@ def lora_gradients(tiny: Tiny, x: Tensor, isolated: Tensor | None = None, memory
 
 def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
     """The trained layers that the loss does not depend on. The gradients of all others must be the slope of the loss."""
-    from incontext_lora.nodes.in_host import make_adapters
-    from incontext_lora.training.settings import TrainSettings
+    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.training.in_host.settings import TrainSettings
 
     model = host_model(tiny.model)
     sigmas = torch.linspace(0.2, 0.9, len(x))

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora_file import read_recipe
+from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, stand_in_place
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import session, supervise
 
 TRAIN = "InContextTrainLora"
@@ -50,7 +50,7 @@ def train(
     host: Any, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[Any, ...]]]:
     """Call the node with a trainer that behaves as told."""
-    from incontext_lora.nodes import sd_scripts_run
+    from incontext_lora.nodes.training import sd_scripts_run
 
     base = Path(host.base) / "output"
     where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
@@ -148,7 +148,7 @@ def test_cancel_saves_the_state_and_resume_goes_on(host: Any, train: Callable[..
     assert run.state == run_folder.CANCELLED
     assert supervise.members(run.folder) == []
     assert session.last_state(run) is not None
-    from incontext_lora.nodes.sd_scripts import resumable_runs
+    from incontext_lora.nodes.training.sd_scripts import resumable_runs
 
     assert "sd-cancelled" in resumable_runs()
     name, losses, *_ = train(resume="sd-cancelled")
@@ -191,7 +191,8 @@ def test_two_trainings_on_one_card(
 ) -> None:
     """The second says so, or waits; both nodes do, and the monitor knows which run is on ComfyUI's own card."""
     from incontext_lora.nodes import host as globals_of_host
-    from incontext_lora.nodes import run_answers, sd_scripts_run
+    from incontext_lora.nodes.server import run_answers
+    from incontext_lora.nodes.training import sd_scripts_run
 
     with_card = replace(sd_scripts_run.place(), on_cpu=False)
     monkeypatch.setattr(sd_scripts_run, "place", lambda: with_card)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.tests.route_client import Client
-from incontext_lora.training import monitor
+from incontext_lora.training.runs import monitor
 
 if TYPE_CHECKING:
     from conftest import HostPack
@@ -102,7 +102,7 @@ def test_pages_that_watch_never_hold_the_event_loop(
 def test_pages_that_ask_at_once_share_one_answer(
     host: HostPack, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = sys.modules["incontext_lora.nodes.run_answers"]
+    answers = sys.modules["incontext_lora.nodes.server.run_answers"]
     begun = []
     real = answers.all_runs
 

@@ -8,8 +8,8 @@ from statistics import mean
 
 from incontext_lora.bench import sd_scripts_demo
 from incontext_lora.demo.models import DEPTH
-from incontext_lora.incontext.lora_file import read_header, read_recipe
-from incontext_lora.training.run_folder import Run
+from incontext_lora.incontext.lora.lora_file import read_header, read_recipe
+from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts.environment import Trainer
 
 STEPS = 6

@@ -87,7 +87,7 @@ def test_comfyui_computes_the_same(host: Any, found: Found) -> None:
     """The same weights in ComfyUI's class: without references, and with them isolated as sampling isolates them."""
     import comfy.conds
     import comfy.model_patcher
-    from incontext_lora.nodes.host_model import Condition, HostModel
+    from incontext_lora.nodes.training.host_model import Condition, HostModel
 
     model = TRAINED[found.architecture].make()
     weights = {name[6:]: value for name, value in found.tensors.items() if name.startswith("model.")}

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.incontext.lora_file import read_header, read_recipe
-from incontext_lora.incontext.lora_keys import match
+from incontext_lora.incontext.lora.keys import match
+from incontext_lora.incontext.lora.lora_file import read_header, read_recipe
 from incontext_lora.tests.training import tiny
 from incontext_lora.tests.training.comfy_names import comfy_names
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run
+from incontext_lora.training.in_host.settings import ReferenceKind
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import data, preflight, session, stopping, supervise
 from incontext_lora.training.sd_scripts.processes import Processes
-from incontext_lora.training.settings import ReferenceKind
 from safetensors.torch import load_file
 
 Make = Callable[..., session.Order]

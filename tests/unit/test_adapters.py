@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.adapters import (
+from incontext_lora.training.in_host.adapters import (
     Adapters,
     Delta,
     LoraLayer,
@@ -13,7 +13,7 @@ from incontext_lora.training.adapters import (
     new_adapters,
     target_modules,
 )
-from incontext_lora.training.settings import Targets
+from incontext_lora.training.in_host.settings import Targets
 from torch import Tensor, nn
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.attention import (
+from incontext_lora.incontext.errors import PanelError
+from incontext_lora.incontext.panels.attention import (
     Grid,
     check_same_masks,
     grouped_attention,
@@ -16,9 +17,8 @@ from incontext_lora.incontext.attention import (
     token_groups,
     with_key_bias,
 )
-from incontext_lora.incontext.edge import extended_mask
-from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import Box
+from incontext_lora.incontext.panels.edge import extended_mask
+from incontext_lora.incontext.panels.layout import Box
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 

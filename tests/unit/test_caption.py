@@ -6,9 +6,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import tasks
-from incontext_lora.incontext.caption import (
+from incontext_lora.incontext.captions.joint import (
     JointCaption,
     TokenCount,
     build,
@@ -21,7 +19,9 @@ from incontext_lora.incontext.caption import (
     token_report,
 )
 from incontext_lora.incontext.errors import CaptionError
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels import layout as layouts
 
 STORY = tasks.recipe("film-storyboard")
 WORDS = st.lists(st.text("aZé1<>.,()\\[]-", min_size=1, max_size=6), min_size=1, max_size=5).map(" ".join)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from incontext_lora.incontext.colours import parse_colour
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.stitch import NEUTRAL
+from incontext_lora.incontext.panels.colours import parse_colour
+from incontext_lora.incontext.panels.stitch import NEUTRAL
 
 
 @pytest.mark.parametrize(

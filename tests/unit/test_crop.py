@@ -8,8 +8,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from incontext_lora.incontext.colour_match import ColourMatch, matched
-from incontext_lora.incontext.crop import (
+from incontext_lora.incontext.errors import PanelError
+from incontext_lora.incontext.panels.colour_match import ColourMatch, matched
+from incontext_lora.incontext.panels.crop import (
     Windows,
     context_crop,
     grown,
@@ -20,11 +21,10 @@ from incontext_lora.incontext.crop import (
     paste_windows,
     window_around,
 )
-from incontext_lora.incontext.edge import extended, extended_mask
-from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import Box, PanelLayout, Placement, columns
-from incontext_lora.incontext.rework import repaint
-from incontext_lora.incontext.stitch import Align, Fit, PanelSettings, resize, split, stitch
+from incontext_lora.incontext.panels.edge import extended, extended_mask
+from incontext_lora.incontext.panels.layout import Box, PanelLayout, Placement, columns
+from incontext_lora.incontext.panels.rework import repaint
+from incontext_lora.incontext.panels.stitch import Align, Fit, PanelSettings, resize, split, stitch
 from torch import Tensor
 
 PANELS = [None, (64, 64), (48, 64), (96, 32), (80, 48), (672 // 8, 864 // 8)]

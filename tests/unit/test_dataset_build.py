@@ -24,9 +24,9 @@ from incontext_lora.incontext.dataset import (
     sheet,
 )
 from incontext_lora.incontext.errors import DatasetError
-from incontext_lora.incontext.layout import columns, rows
-from incontext_lora.incontext.recipe import Recipe
-from incontext_lora.incontext.stitch import Fit
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.layout import columns, rows
+from incontext_lora.incontext.panels.stitch import Fit
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, folder_sets, joint, numbered_set, picture
 from PIL import Image
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.dataset.images import LARGEST_PICTURE, Picture, UnreadableImage, decode
-from incontext_lora.incontext.image_files import open_image
+from incontext_lora.incontext.files.images import open_image
 from incontext_lora.tests.dataset_sets import picture
 from PIL import Image, ImageFile, UnidentifiedImageError, features
 
@@ -202,7 +202,7 @@ def test_images_are_opened_in_one_place() -> None:
     root = Path(__file__).parents[2]
     files = [path for folder in ("incontext", "nodes", "training") for path in (root / folder).rglob("*.py")]
     opening = [path.name for path in files if "Image.open(" in path.read_text(encoding="utf-8")]
-    assert opening == ["image_files.py"]
+    assert opening == ["images.py"]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import caption, tasks
-from incontext_lora.incontext.caption import JointCaption
-from incontext_lora.incontext.describe.answer import AnswerError, build, read, remarks
-from incontext_lora.incontext.describe.instruction import instruction, once_more
-from incontext_lora.incontext.describe.options import Pictures, Wishes
-from incontext_lora.incontext.layout import Box, columns, custom, rows
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.captions import joint
+from incontext_lora.incontext.captions.describe.answer import AnswerError, build, read, remarks
+from incontext_lora.incontext.captions.describe.instruction import instruction, once_more
+from incontext_lora.incontext.captions.describe.options import Pictures, Wishes
+from incontext_lora.incontext.captions.joint import JointCaption
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.layout import Box, columns, custom, rows
 
 STORY = tasks.recipe("film-storyboard")
 PORTRAITS = tasks.recipe("portrait-photography")
@@ -47,7 +48,7 @@ def as_asked(recipe: Recipe, parts: JointCaption) -> str:
 
 
 def as_caption(recipe: Recipe, parts: JointCaption) -> str:
-    return caption.build(recipe, parts.summary, parts.panels)
+    return joint.build(recipe, parts.summary, parts.panels)
 
 
 def as_headings(recipe: Recipe, parts: JointCaption) -> str:
@@ -92,7 +93,7 @@ def test_what_was_written_is_read(
     read_parts = read(recipe, text).parts
     assert read_parts == parts
     # and what the node makes of it is a caption that the library reads back
-    assert caption.parse(recipe, build(recipe, read_parts)) == parts
+    assert joint.parse(recipe, build(recipe, read_parts)) == parts
 
 
 @given(st.text())

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from incontext_lora.demo.server import free_port
-from incontext_lora.incontext.caption import JointCaption
-from incontext_lora.incontext.describe import client, joint, servers
-from incontext_lora.incontext.describe.answer import AnswerError
-from incontext_lora.incontext.describe.client import ServerError, complete
-from incontext_lora.incontext.describe.options import Pictures, Settings, Wishes
-from incontext_lora.incontext.describe.servers import Server, address
+from incontext_lora.incontext.captions.describe import client, joint, servers
+from incontext_lora.incontext.captions.describe.answer import AnswerError
+from incontext_lora.incontext.captions.describe.client import ServerError, complete
+from incontext_lora.incontext.captions.describe.options import Pictures, Settings, Wishes
+from incontext_lora.incontext.captions.describe.servers import Server, address
+from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.layout import rows
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.layout import rows
 from incontext_lora.tests.vision_server import (
     Asked,
     Behaviour,

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from incontext_lora.incontext.captions.describe import answer as answers
+from incontext_lora.incontext.captions.describe import client, joint
+from incontext_lora.incontext.captions.describe.client import ServerError, complete
+from incontext_lora.incontext.captions.describe.folder import FolderReport, Written, caption_folder
+from incontext_lora.incontext.captions.describe.options import Existing, Settings, Wishes
+from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.incontext.dataset import build as build_dataset
-from incontext_lora.incontext.dataset_options import Shape
-from incontext_lora.incontext.describe import answer as answers
-from incontext_lora.incontext.describe import client, joint
-from incontext_lora.incontext.describe.client import ServerError, complete
-from incontext_lora.incontext.describe.folder import FolderReport, Written, caption_folder
-from incontext_lora.incontext.describe.options import Existing, Settings, Wishes
-from incontext_lora.incontext.describe.servers import address
+from incontext_lora.incontext.dataset.options import Shape
 from incontext_lora.incontext.errors import DatasetError, VisionError
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_sets, numbered_set, picture
 from incontext_lora.tests.vision_server import Asked, Reply, VisionServer, fails, hangs_up, says

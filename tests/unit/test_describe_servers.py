@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.describe.servers import BASE, FILE, KEY, address, named_servers, permitted
+from incontext_lora.incontext.captions.describe.servers import BASE, FILE, KEY, address, named_servers, permitted
 from incontext_lora.incontext.errors import VisionError
 
 SECRET = "sk-0123456789abcdef"

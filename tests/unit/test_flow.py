@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from incontext_lora.training.flow import draw_references, draw_sigmas, mix, per_sample, velocity, velocity_loss
-from incontext_lora.training.settings import Timesteps
+from incontext_lora.training.in_host.settings import Timesteps
 
 
 def seeded(seed: int = 0) -> torch.Generator:

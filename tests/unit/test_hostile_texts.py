@@ -8,19 +8,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext import caption as captions
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import lora_file, names, stitch
-from incontext_lora.incontext.colours import parse_colour
+from incontext_lora.incontext.captions import joint as captions
+from incontext_lora.incontext.captions.describe import answer
+from incontext_lora.incontext.captions.describe.options import Wishes
 from incontext_lora.incontext.dataset import read_references, texts
-from incontext_lora.incontext.describe import answer
-from incontext_lora.incontext.describe.options import Wishes
 from incontext_lora.incontext.errors import InContextError
-from incontext_lora.incontext.layout import MOST_PANELS, Box, PanelLayout
-from incontext_lora.incontext.recipe import Recipe
-from incontext_lora.incontext.rework import panel_indices
-from incontext_lora.incontext.strict_json import JsonError, parse
-from incontext_lora.training.run_folder import parse_event, safe_name
+from incontext_lora.incontext.files import names
+from incontext_lora.incontext.files.strict_json import JsonError, parse
+from incontext_lora.incontext.lora import lora_file
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import stitch
+from incontext_lora.incontext.panels.colours import parse_colour
+from incontext_lora.incontext.panels.layout import MOST_PANELS, Box, PanelLayout
+from incontext_lora.incontext.panels.rework import panel_indices
+from incontext_lora.training.runs.run_folder import parse_event, safe_name
 
 SECONDS = 1.0  # of processor time; each case takes some hundredths
 LARGE = 1_000_000

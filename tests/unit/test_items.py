@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.training.items import latent_masks, read_mask, read_picture
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.training.in_host.items import latent_masks, read_mask, read_picture
 from PIL import Image
 
 LAYOUT = layouts.columns(128, 64, 2)

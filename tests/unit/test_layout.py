@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import LayoutError
-from incontext_lora.incontext.layout import Box, PanelLayout, Placement
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box, PanelLayout, Placement
 
 STEPS = (8, 16, 32, 64)
 

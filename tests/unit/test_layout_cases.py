@@ -1,6 +1,6 @@
 """The cases by which the interface's layout mathematics is held to the library's: tests/js/layout_cases.json is current.
 
-Write it anew with ``python tests/unit/test_layout_cases.py`` after a change of incontext/layout.py.
+Write it anew with ``python tests/unit/test_layout_cases.py`` after a change of incontext/panels/layout.py.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def values() -> list[dict[str, Any]]:
 def expected(case: dict[str, Any]) -> dict[str, Any]:
     """The layout that the library makes, or what it says against it."""
     from incontext_lora.incontext.errors import LayoutError
-    from incontext_lora.incontext.layout import panel_layout
+    from incontext_lora.incontext.panels.layout import panel_layout
 
     try:
         return {"layout": panel_layout(**case).to_json()}

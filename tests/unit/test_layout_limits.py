@@ -8,10 +8,10 @@ import time
 from typing import Any
 
 import pytest
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import InContextError, LayoutError, RecipeError
-from incontext_lora.incontext.layout import LARGEST_AREA, LONGEST_SIDE, MOST_PANELS, Box, PanelLayout
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import LARGEST_AREA, LONGEST_SIDE, MOST_PANELS, Box, PanelLayout
 
 SOON = 1.0  # seconds; each case takes a few milliseconds
 

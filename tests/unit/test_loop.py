@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.adapters import Adapters, new_adapters
-from incontext_lora.training.loop import (
+from incontext_lora.training.in_host.adapters import Adapters, new_adapters
+from incontext_lora.training.in_host.loop import (
     Hooks,
     Predict,
     Progress,
@@ -20,7 +20,7 @@ from incontext_lora.training.loop import (
     train,
     validation_loss,
 )
-from incontext_lora.training.settings import ReferenceKind, Schedule, TrainSettings
+from incontext_lora.training.in_host.settings import ReferenceKind, Schedule, TrainSettings
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")

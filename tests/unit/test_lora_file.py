@@ -12,10 +12,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import tasks
 from incontext_lora.incontext.errors import LoraError
-from incontext_lora.incontext.lora_file import (
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.lora_file import (
     METADATA_KEY,
     UnreadableRecipe,
     checked_name,
@@ -26,7 +25,8 @@ from incontext_lora.incontext.lora_file import (
     save_new,
     write_recipe,
 )
-from incontext_lora.incontext.recipe import Recipe, References
+from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.panels import layout as layouts
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor

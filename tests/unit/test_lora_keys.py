@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LoraError
-from incontext_lora.incontext.lora_keys import (
+from incontext_lora.incontext.lora.keys import (
     Family,
     Misfit,
     check_matched,

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from incontext_lora.training.memory import BlockSize, step_memory
+from incontext_lora.training.in_host.memory import BlockSize, step_memory
 from torch import nn
 
 FLUX_SINGLE = BlockSize(width=3072, features=3072 + 21504 + 15360 + 3072, weights=3072 * 21504 + 15360 * 3072)

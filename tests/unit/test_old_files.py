@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext import tasks
 from incontext_lora.incontext.dataset import Dataset, build
-from incontext_lora.incontext.recipe import Recipe
-from incontext_lora.incontext.strict_json import read
-from incontext_lora.training import monitor
-from incontext_lora.training.run_folder import Run
+from incontext_lora.incontext.files.strict_json import read
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.training.runs import monitor
+from incontext_lora.training.runs.run_folder import Run
 
 OLD = Path(__file__).parents[1] / "data" / "old"
 

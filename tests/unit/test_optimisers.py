@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.optimisers import PACKAGES, choose_optimiser, make_optimiser
-from incontext_lora.training.settings import Optimiser, TrainSettings
+from incontext_lora.training.in_host.optimisers import PACKAGES, choose_optimiser, make_optimiser
+from incontext_lora.training.in_host.settings import Optimiser, TrainSettings
 from torch import nn
 
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext import tasks
 from incontext_lora.incontext.errors import InContextError, RecipeError
-from incontext_lora.incontext.recipe import VERSION, Recipe, References, Sampling
+from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.recipe import VERSION, Recipe, References, Sampling
+from incontext_lora.incontext.panels import layout as layouts
 
 LAYOUT = layouts.rows(64, 128, 2)
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext.crop import keep_given
 from incontext_lora.incontext.errors import LayoutError, PanelError
-from incontext_lora.incontext.layout import PanelLayout
-from incontext_lora.incontext.rework import enlarged, panel_indices, repaint
-from incontext_lora.incontext.stitch import split, stitch
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.crop import keep_given
+from incontext_lora.incontext.panels.layout import PanelLayout
+from incontext_lora.incontext.panels.rework import enlarged, panel_indices, repaint
+from incontext_lora.incontext.panels.stitch import split, stitch
 
 
 @st.composite

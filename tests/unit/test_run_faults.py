@@ -21,13 +21,13 @@ import psutil
 import pytest
 import torch
 from incontext_lora.incontext.errors import InContextError, TrainingError
-from incontext_lora.incontext.layout import rows
-from incontext_lora.incontext.lora_file import header_digest, save_new
-from incontext_lora.incontext.recipe import Recipe
+from incontext_lora.incontext.lora.lora_file import header_digest, save_new
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.layout import rows
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, safetensors, small_dataset, stand_in_place
-from incontext_lora.training import claims, monitor, run_folder
-from incontext_lora.training.run_folder import Run, RunWriter
+from incontext_lora.training.runs import claims, monitor, run_folder
+from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import session, supervise
 
 RECIPE = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
@@ -177,7 +177,7 @@ class TestTwoAtOnce:
     def test_a_machine_without_locks_claims_the_segment(
         self, stopped: Run, place: session.Place, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from incontext_lora.incontext import file_lock
+        from incontext_lora.incontext.files import file_lock
 
         monkeypatch.setattr(file_lock, "acquire", lambda file, shared=False: None)
         monkeypatch.setattr(session, "_next_segment", lambda run: 2)

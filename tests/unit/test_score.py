@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LayoutError
-from incontext_lora.incontext.score import (
+from incontext_lora.incontext.evaluate.scores import (
     NOT_MEASURED,
     CaptionScore,
     SetScore,

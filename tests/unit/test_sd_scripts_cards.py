@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run, RunWriter
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import cards, supervise
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.processes import Processes

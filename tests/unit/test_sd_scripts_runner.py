@@ -16,8 +16,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import runner
 
 

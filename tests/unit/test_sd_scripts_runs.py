@@ -17,18 +17,18 @@ import psutil
 import pytest
 from incontext_lora.incontext.dataset import BuildOptions, build
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.layout import Box, rows
-from incontext_lora.incontext.lora_file import read_recipe
-from incontext_lora.incontext.recipe import Recipe, References
+from incontext_lora.incontext.lora.lora_file import read_recipe
+from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.panels.layout import Box, rows
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
-from incontext_lora.training import run_folder
-from incontext_lora.training.run_folder import Run
+from incontext_lora.training.in_host.settings import ReferenceKind
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Device
-from incontext_lora.training.settings import ReferenceKind
 
 Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.tasks import OFFICIAL
+from incontext_lora.incontext.lora.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
+from incontext_lora.training.in_host.settings import ReferenceKind
 from incontext_lora.training.sd_scripts import data, job, outcome, preflight, space, supervise
 from incontext_lora.training.sd_scripts.architectures import (
     ARCHITECTURES,
@@ -30,7 +31,6 @@ from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRES
 from incontext_lora.training.sd_scripts.presets import PRESETS, preset
 from incontext_lora.training.sd_scripts.settings import Device, Optimiser, Precision, SdSettings, Sizes
 from incontext_lora.training.sd_scripts.supervise import Processes
-from incontext_lora.training.settings import ReferenceKind
 from PIL import Image
 
 if sys.version_info >= (3, 11):

@@ -7,10 +7,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from incontext_lora.demo import world
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import LayoutError, PanelError
-from incontext_lora.incontext.layout import Box, PanelLayout
-from incontext_lora.incontext.seams import find_panels
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels.seams import find_panels
 from torch import Tensor
 from torch.nn.functional import interpolate
 

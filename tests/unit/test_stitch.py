@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext import layout as layouts
 from incontext_lora.incontext.errors import LayoutError, PanelError
-from incontext_lora.incontext.layout import Box, PanelLayout
-from incontext_lora.incontext.stitch import (
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels.stitch import (
     NEUTRAL,
     WHITE,
     Align,

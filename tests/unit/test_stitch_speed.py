@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from incontext_lora.incontext import layout as layouts
-from incontext_lora.incontext.layout import Box, PanelLayout
-from incontext_lora.incontext.stitch import (
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels.stitch import (
     Align,
     Alpha,
     Fit,

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext import strict_json
-from incontext_lora.incontext.strict_json import JsonError
+from incontext_lora.incontext.files import strict_json
+from incontext_lora.incontext.files.strict_json import JsonError
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ...incontext import file_lock, strict_json
 from ...incontext.errors import TrainingError
-from .. import run_folder
-from ..run_folder import Run
+from ...incontext.files import file_lock, strict_json
+from ..runs import run_folder
+from ..runs.run_folder import Run
 from . import supervise
 from .settings import WhenBusy
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
-from ...incontext.lora_file import read_recipe
-from ...incontext.names import as_path
-from .. import claims, run_folder
-from ..run_folder import Run
+from ...incontext.files.names import as_path
+from ...incontext.lora.lora_file import read_recipe
+from ..runs import claims, run_folder
+from ..runs.run_folder import Run
 from . import cards, environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext.tasks import OFFICIAL
+from ...incontext.lora.tasks import OFFICIAL
 from . import environment, job, probe, runner
 from .architectures import ARCHITECTURES, Architecture
 from .data import Portion

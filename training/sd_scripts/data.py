@@ -25,7 +25,7 @@ from PIL import Image
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
-from ...incontext.image_files import open_image
+from ...incontext.files.images import open_image
 from .settings import Sizes
 
 FOLDER = "training"

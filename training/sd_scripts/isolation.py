@@ -1,10 +1,10 @@
 """Isolated references in the trainer's own FLUX, Chroma and SD3. Loaded by the runner; torch and the standard library only.
 
-References attend to references only and are modulated as at noise level 0; text and painted tokens attend to everything. That is
-what ComfyUI computes in sampling as two passes of the whole model (`nodes/isolation.py`). Here each block makes both passes
-itself: it computes the references alone, then text and painted tokens, whose attentions also see the references' keys and values.
-For the trainer it is still one forward and one backward, in the order that block swap expects, and a block that is computed
-again for its gradient makes both passes again.
+References attend to references only and are modulated as at noise level 0; text and painted tokens attend to everything.
+That is what ComfyUI computes in sampling as two passes of the whole model (`nodes/references/isolation.py`). Here each
+block makes both passes itself: it computes the references alone, then text and painted tokens, whose attentions also see
+the references' keys and values. For the trainer it is still one forward and one backward, in the order that block swap
+expects, and a block that is computed again for its gradient makes both passes again.
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...incontext.layout import PanelLayout
-from ..settings import ReferenceKind
+from ...incontext.panels.layout import PanelLayout
+from ..in_host.settings import ReferenceKind
 from .architectures import Architecture
 from .data import Portion
 from .settings import Optimiser, SdSettings

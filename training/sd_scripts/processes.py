@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext import strict_json
 from ...incontext.errors import TrainingError
-from ..run_folder import write_atomically
+from ...incontext.files import strict_json
+from ..runs.run_folder import write_atomically
 
 FILE = "processes.json"
 LOCAL = "127.0.0.1"

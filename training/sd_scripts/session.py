@@ -20,17 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext import strict_json
 from ...incontext.dataset import Dataset
 from ...incontext.errors import LoraError, TrainingError
-from ...incontext.layout import Box, PanelLayout
-from ...incontext.lora_file import METADATA_KEY, Header, header_digest, read_header, save_new
-from ...incontext.lora_keys import is_lora
-from ...incontext.recipe import Recipe, References
-from ...incontext.strict_json import JsonError, field
-from .. import claims, run_folder
-from ..run_folder import Run, RunWriter, parse_event
-from ..settings import ReferenceKind
+from ...incontext.files import strict_json
+from ...incontext.files.strict_json import JsonError, field
+from ...incontext.lora.keys import is_lora
+from ...incontext.lora.lora_file import METADATA_KEY, Header, header_digest, read_header, save_new
+from ...incontext.lora.recipe import Recipe, References
+from ...incontext.panels.layout import Box, PanelLayout
+from ..in_host.settings import ReferenceKind
+from ..runs import claims, run_folder
+from ..runs.run_folder import Run, RunWriter, parse_event
 from . import data, job, outcome, preflight, space, stopping, supervise
 from .architectures import Architecture, architecture
 from .cards import card_names

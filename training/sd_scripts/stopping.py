@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..run_folder import PHASE, STARTED, STEP
+from ..runs.run_folder import PHASE, STARTED, STEP
 
 GRACE = 10.0  # seconds; before the first step of a segment there is nothing to save
 SAVING = 60.0  # seconds to write checkpoint and state, also to a slow disk

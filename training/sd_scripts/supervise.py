@@ -22,9 +22,9 @@ from typing import Any
 
 import psutil
 
-from ...incontext import strict_json
 from ...incontext.errors import TrainingError
-from ..run_folder import write_atomically, written
+from ...incontext.files import strict_json
+from ..runs.run_folder import write_atomically, written
 from .environment import Trainer
 from .process import birth, start_detached
 from .processes import Processes

@@ -1,4 +1,4 @@
-/** What is known of a run so far, put together from the server's answers; see nodes/run_routes.py. */
+/** What is known of a run so far, put together from the server's answers; see nodes/server/run_routes.py. */
 
 /** The columns of the chart by step. What a resumed run did again takes the place of what it had done before. */
 export class Series {

@@ -1,0 +1,1 @@
+"""Joint captions: one text that describes a whole set."""

@@ -1,0 +1,50 @@
+"""One set: ask, read, and ask once more where the answer cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...lora.recipe import Recipe
+from . import pictures
+from .answer import Answer, AnswerError, read
+from .instruction import messages, once_more
+from .options import Pictures, Settings, Wishes
+
+Ask = Callable[[Sequence[Mapping[str, Any]]], str]
+"""Messages → the text of the answer."""
+
+
+def describe(recipe: Recipe, panels: Sequence[np.ndarray], wishes: Wishes, settings: Settings, ask: Ask) -> Answer:
+    """Describe a set, all panels in one question.
+
+    Args:
+        recipe: how the task's captions are written.
+        panels: uint8 [height, width, 3] each; one a panel, or one of the whole set.
+        settings: what is shown, and how large.
+        ask: see `client.complete`.
+
+    Raises:
+        PanelError: for another number of pictures.
+        AnswerError: where the answer cannot be used, nor the second one.
+    """
+    shown = settings.pictures
+    whole = shown is Pictures.ALL
+    sent = [pictures.whole_of(panels, recipe.layout)] if whole else pictures.panels_of(panels, recipe.layout)
+    urls = [pictures.data_url(picture, settings.side) for picture in sent]
+    question = messages(recipe, wishes, urls, shown)
+    text = ask(question)
+    try:
+        return read(recipe, text)
+    except AnswerError as error:
+        problem = str(error)
+    said = [] if not text.strip() else [{"role": "assistant", "content": text}]
+    second = read(recipe, ask([*question, *said, {"role": "user", "content": once_more(_first_sentence(problem))}]))
+    return replace(second, repairs=(f"Asked twice. {_first_sentence(problem)}", *second.repairs))
+
+
+def _first_sentence(problem: str) -> str:
+    return problem.partition(". ")[0].rstrip(".") + "."

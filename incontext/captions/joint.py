@@ -1,0 +1,332 @@
+"""Joint captions: one line that describes a whole set, with a marker in front of each panel's text.
+
+[MOVIE-SHOTS] In a vibrant festival, <Leo> … [SCENE-1] <Leo> enters … [SCENE-2] … [SCENE-3] …
+└── prefix    └── summary                └── marker and text of the first panel
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import CaptionError
+from ..files.strict_json import shown
+from ..lora.recipe import Recipe
+from ..plain_text import is_text
+from ..plain_text import one_line as _one_line
+from .phrases import Phrase, Phrases
+
+# Text encoders cut or chunk captions here. CLIP-L and CLIP-G read 77 tokens at a time, T5 was trained on 512 for FLUX.
+TOKEN_LIMITS = {"clip_l": 77, "clip_g": 77, "t5xxl": 512}
+
+LONGEST = 20_000  # characters of a caption; T5's 512 tokens are some 2,500
+MOST_NAMES = 100
+LONGEST_NAME = 100  # characters
+_SHOWN = 16  # markers in a message
+
+
+@dataclass(frozen=True, slots=True)
+class JointCaption:
+    """The parts of a caption; each is one line without surrounding space."""
+
+    summary: str
+    panels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How many tokens of one text encoder a caption has, and where its limit falls.
+
+    Attributes:
+        encoder: e.g. ``clip_l``.
+        count: with the encoder's start and end tokens.
+        limit: tokens that are read as one piece; None where there is none.
+        cut: index of the first character that falls behind the limit; None when all of the caption fits.
+    """
+
+    encoder: str
+    count: int
+    limit: int | None
+    cut: int | None
+
+
+def build(
+    recipe: Recipe,
+    summary: str,
+    panels: Sequence[str],
+    *,
+    names: Sequence[str] = (),
+    escape_parentheses: bool = False,
+) -> str:
+    """Write a joint caption as one line: prefix, summary, then marker and text of each panel.
+
+    Args:
+        recipe: prefix, opening, markers and the form of names.
+        summary: what the set is about; the recipe's opening is used when it is empty.
+        panels: one text a panel; fewer leave the rest empty. A panel's own marker may stand in front already.
+        names: of persons and things; wherever they occur they are written in the recipe's form, ``<Leo>``.
+        escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read an emphasis.
+
+    Raises:
+        CaptionError: for more texts than panels, or a text that holds another panel's marker.
+    """
+    if len(panels) > len(recipe.markers):
+        raise CaptionError(
+            f"{len(panels)} panel texts for {len(recipe.markers)} panels ({_some(recipe.markers, ' ')}). "
+            "Remove texts, or choose a layout with more panels."
+        )
+    check(" ".join([summary, *panels]))
+    texts = [_one_line(text) for text in [*panels, *[""] * (len(recipe.markers) - len(panels))]]
+    anywhere = _any_of(recipe.markers)
+    texts = [_without_marker(text, marker, anywhere) for text, marker in zip(texts, recipe.markers, strict=True)]
+    opening = _without_prefix(recipe, _one_line(summary)) or recipe.opening
+    stray = anywhere.first(opening)
+    if stray:
+        raise CaptionError(
+            f"The summary holds the panel marker {stray.text}. Move what follows it to that panel's text; "
+            "markers are added by themselves."
+        )
+    named = _Names(names, recipe.name_format)
+    opening, *texts = (named.mark(part) for part in (opening, *texts))
+    pieces = [recipe.prefix, opening]
+    for marker, text in zip(recipe.markers, texts, strict=True):
+        pieces += [marker, text]
+    line = " ".join(piece for piece in pieces if piece)
+    return escape(line) if escape_parentheses else line
+
+
+def parse(recipe: Recipe, caption: str) -> JointCaption:
+    """The parts of a caption, the inverse of `build`. The prefix is dropped; each panel's text follows its marker.
+
+    Raises:
+        CaptionError: where a marker is missing, repeated or out of order.
+    """
+    check(caption)
+    line = _with_plain_marks(recipe, _one_line(caption))
+    found = list(_any_of(recipe.markers).find(line))
+    order = [mark.text for mark in found]
+    times = Counter(order)
+    missing = [marker for marker in recipe.markers if not times[marker]]
+    if missing:
+        raise CaptionError(
+            f"The caption lacks {_some(missing)}; {recipe.name} needs {_some(recipe.markers, ' ')} in this order."
+        )
+    repeated = [marker for marker in recipe.markers if times[marker] > 1]
+    if repeated:
+        raise CaptionError(
+            f"The caption has {_some(repeated)} more than once; each marker may stand once. Remove the others."
+        )
+    if order != list(recipe.markers):
+        raise CaptionError(
+            f"The caption has its markers in the order {_some(order, ' ')}; expected {_some(recipe.markers, ' ')}."
+        )
+    ends = [*(mark.start for mark in found[1:]), len(line)]
+    texts = tuple(line[mark.end : end].strip() for mark, end in zip(found, ends, strict=True))
+    return JointCaption(_without_prefix(recipe, line[: found[0].start].strip()), texts)
+
+
+def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
+    """What a reader of the caption should know; empty when it is as the recipe wants it."""
+    found: list[str] = []
+    try:
+        check(caption)
+    except CaptionError as error:
+        return (str(error),)
+    if "\n" in caption.strip() or "\r" in caption.strip():
+        found.append("The caption has line breaks; trainers read the first line only. Write it as one line.")
+    line = _one_line(caption)
+    if recipe.prefix and not _any_of((recipe.prefix,)).at(_with_plain_marks(recipe, line), 0):
+        found.append(f"The caption does not begin with the prefix {recipe.prefix}, which triggers the LoRA.")
+    try:
+        parts = parse(recipe, line)
+    except CaptionError as error:
+        found.append(str(error))
+    else:
+        if not parts.summary:
+            found.append("The caption has no summary in front of the first panel; it ties the panels together.")
+        empty = [marker for marker, text in zip(recipe.markers, parts.panels, strict=True) if not text]
+        if empty:
+            found.append(f"No text follows {_some(empty)}; the model will choose what such a panel shows.")
+    found += parenthesis_problems(line)
+    return tuple(found)
+
+
+def check(caption: str) -> None:
+    """Refuse what cannot be a caption, before anything is looked for in it.
+
+    Raises:
+        CaptionError: where it is too long, or holds characters that are not text.
+    """
+    if len(caption) > LONGEST:
+        raise CaptionError(
+            f"The caption has {len(caption):,} characters; at most {LONGEST:,} are read, and text encoders read some 2,500. "
+            "Shorten it."
+        )
+    if not is_text(caption):
+        raise CaptionError(
+            f"The caption ({shown(caption)}) holds a control character or half of a character, which no text encoder "
+            "reads. Write it anew as plain text."
+        )
+
+
+def marks(recipe: Recipe, caption: str) -> tuple[tuple[int, int], ...]:
+    """Where the prefix and the markers stand in a caption, escaped or not: start and end of each, in order.
+
+    Raises:
+        CaptionError: where it cannot be a caption.
+    """
+    check(caption)
+    wanted = {form for mark in (recipe.prefix, *recipe.markers) if mark for form in (mark, escape(mark))}
+    return tuple((mark.start, mark.end) for mark in _any_of(wanted).find(caption))
+
+
+def parenthesis_problems(text: str) -> list[str]:
+    """What ComfyUI would make of the parentheses in a prompt; escaped ones are harmless."""
+    bare = re.sub(r"\\[()]", "", text)
+    depth = 0
+    for character in bare:
+        depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth:
+        return ["The parentheses are not balanced; ComfyUI reads them as emphasis. Escape them: \\( \\)."]
+    if "(" in bare:
+        return ["ComfyUI reads (parentheses) as emphasis. Escape them, \\( \\), if they are meant as text."]
+    return []
+
+
+def escape(text: str) -> str:
+    """Write ``\\(`` and ``\\)`` for parentheses that are not escaped yet."""
+    return re.sub(r"(?<!\\)([()])", r"\\\1", text)
+
+
+def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
+    """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts.
+
+    Raises:
+        CaptionError: for too many names, or one that is too long.
+    """
+    return _Names(names, name_format).mark(text)
+
+
+class _Names:
+    def __init__(self, names: Sequence[str], name_format: str) -> None:
+        if len(names) > MOST_NAMES:
+            raise CaptionError(f"There are {len(names):,} names; at most {MOST_NAMES} are looked for. Remove some.")
+        self._before, _, self._after = name_format.partition("{}")
+        bare = {_one_line(name).removeprefix(self._before).removesuffix(self._after) for name in names} - {""}
+        long = next((name for name in sorted(bare) if len(name) > LONGEST_NAME), None)
+        if long is not None:
+            raise CaptionError(
+                f"The name {shown(long)} has {len(long):,} characters; at most {LONGEST_NAME} are possible. Shorten it."
+            )
+        self._written = {self._before + name + self._after for name in bare}
+        self._phrases = Phrases(
+            [
+                *(Phrase(name, not_after_word=True, not_before_word=True) for name in bare - self._written),
+                *(Phrase(name) for name in self._written),
+            ]
+        )
+
+    def mark(self, text: str) -> str:
+        pieces, end = [], 0
+        for found in self._phrases.find(text):
+            name = found.text
+            pieces += [text[end : found.start], name if name in self._written else self._before + name + self._after]
+            end = found.end
+        return "".join([*pieces, text[end:]])
+
+
+def count_tokens(
+    caption: str, counters: Mapping[str, Callable[[str], int]], limits: Mapping[str, int] | None = None
+) -> tuple[TokenCount, ...]:
+    """Count a caption's tokens with the real tokenizers.
+
+    Args:
+        caption: one line.
+        counters: encoder name → function that counts the tokens of a text, start and end tokens included.
+        limits: encoder name → limit; `TOKEN_LIMITS` when None.
+    """
+    limits = TOKEN_LIMITS if limits is None else limits
+    counts = []
+    for encoder, count in counters.items():
+        total, limit = count(caption), limits.get(encoder)
+        cut = _cut(caption, count, limit) if limit is not None and total > limit else None
+        counts.append(TokenCount(encoder, total, limit, cut))
+    return tuple(counts)
+
+
+def token_report(caption: str, counts: Sequence[TokenCount]) -> str:
+    """The counts for people, one line an encoder, with the words at which a limit falls."""
+    lines = []
+    for entry in counts:
+        line = f"{entry.encoder}: {entry.count} tokens"
+        if entry.limit is not None:
+            line += f" of {entry.limit}"
+        if entry.cut is not None:
+            line += f"; the limit falls before “{_shortened(caption[entry.cut :])}”"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _cut(caption: str, count: Callable[[str], int], limit: int) -> int:
+    """Index of the first word that does not fit; the count grows with the text, so words are searched by halves."""
+    starts = [match.start() for match in re.finditer(r"\S+", caption)]
+    ends = [match.end() for match in re.finditer(r"\S+", caption)]
+    low, high = 0, len(starts) - 1  # invariant: words before `low` fit, word `high` does not
+    while low < high:
+        middle = (low + high) // 2
+        if count(caption[: ends[middle]]) <= limit:
+            low = middle + 1
+        else:
+            high = middle
+    return starts[low]
+
+
+def _without_marker(text: str, marker: str, anywhere: Phrases) -> str:
+    first = anywhere.at(text, 0)
+    if first and first.text == marker:
+        text = text[first.end :].lstrip()
+    stray = anywhere.first(text)
+    if stray:
+        raise CaptionError(
+            f"The text of panel {marker} holds the marker {stray.text}. Give each panel its own text; "
+            "markers are added by themselves."
+        )
+    return text
+
+
+def _without_prefix(recipe: Recipe, summary: str) -> str:
+    if not recipe.prefix:
+        return summary
+    prefix = _any_of((recipe.prefix,))
+    end = 0
+    while found := prefix.at(summary, end):
+        end = found.end
+        while summary[end : end + 1].isspace():
+            end += 1
+    return summary[end:]
+
+
+def _with_plain_marks(recipe: Recipe, line: str) -> str:
+    """The line with prefix and markers as the recipe has them, also where their parentheses were escaped."""
+    for mark in (recipe.prefix, *recipe.markers):
+        line = line.replace(escape(mark), mark)
+    return line
+
+
+def _any_of(markers: Iterable[str]) -> Phrases:
+    """Any of the markers; a marker that begins another one is not found within that."""
+    return Phrases(Phrase.whole(marker) for marker in markers)
+
+
+def _some(markers: Sequence[str], between: str = ", ") -> str:
+    """The markers, or the first of many."""
+    more = len(markers) - _SHOWN
+    return between.join(markers[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shortened(text: str, length: int = 40) -> str:
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"

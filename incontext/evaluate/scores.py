@@ -1,0 +1,299 @@
+"""How alike the panels of a set are, and how well they follow their caption.
+
+Similarities are matrices [batch, panels, panels]. They come from the embeddings of an image encoder or, without one,
+from statistics of colours and edges, which see a shared palette and shared shapes but no persons or things.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from ..errors import LayoutError
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+STATISTICS = "colour and edge statistics, no network"
+NOT_MEASURED = -1.0  # a caption score that there is none of; no real one is so low
+
+_AREA = 128 * 128  # pixels to which a panel is brought before its statistics are taken, so that sizes do not count
+_COLOUR_LEVELS = 8  # a channel
+_DIRECTIONS = 8
+_FAINT = 0.01  # mean gradient, in units of brightness a pixel, below which edges are noise
+
+
+@dataclass(frozen=True, slots=True)
+class SetScore:
+    """One set in figures.
+
+    Attributes:
+        mean: similarity over all pairs of different panels.
+        lowest: of them.
+        pair: indices of the panels that are least alike.
+    """
+
+    mean: float
+    lowest: float
+    pair: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionScore:
+    """How the panels of one set follow their texts.
+
+    Attributes:
+        panels: cosine between each panel and its own text; None for a panel without text.
+        own_text_first: share of the panels with text that are closer to their own text than to any other panel's.
+    """
+
+    panels: tuple[float | None, ...]
+    own_text_first: float
+
+    @property
+    def mean(self) -> float:
+        known = [value for value in self.panels if value is not None]
+        return sum(known) / len(known) if known else NOT_MEASURED
+
+
+def summary(matrix: Tensor) -> SetScore:
+    """The figures of one set from its similarities [panels, panels].
+
+    Raises:
+        LayoutError: for a single panel, which has no pair.
+    """
+    count = matrix.shape[-1]
+    if count < 2:
+        raise LayoutError("The layout has one panel; how alike panels are needs two. Use a layout with more panels.")
+    rows, columns = torch.triu_indices(count, count, 1)
+    pairs = matrix[rows, columns]
+    lowest = int(pairs.argmin())
+    return SetScore(float(pairs.mean()), float(pairs[lowest]), (int(rows[lowest]), int(columns[lowest])))
+
+
+def embedding_similarity(embeddings: Sequence[Tensor]) -> Tensor:
+    """Cosines between the panels' embeddings, one [batch, size] a panel → [batch, panels, panels]."""
+    stacked = normalize(torch.stack([embedding.float() for embedding in embeddings], dim=1), dim=-1)
+    return stacked @ stacked.transpose(1, 2)
+
+
+def caption_scores(images: Sequence[Tensor], texts: Sequence[Tensor | None]) -> list[CaptionScore]:
+    """How panels follow their texts, for each set of the batch.
+
+    Args:
+        images: one [batch, size] a panel.
+        texts: one [size] a panel in the same space, None for an empty text.
+    """
+    written = [index for index, text in enumerate(texts) if text is not None]
+    if not written:
+        return [CaptionScore((None,) * len(images), 0.0) for _ in range(images[0].shape[0])]
+    wanted = normalize(torch.stack([text.float() for text in texts if text is not None]), dim=-1)
+    shown = normalize(torch.stack([images[index].float() for index in written], dim=1), dim=-1)
+    cosines = shown @ wanted.T  # [batch, panels with text, texts]
+    scores = []
+    for matrix in cosines:
+        own = matrix.diagonal()
+        first = (own >= matrix.max(dim=1).values).float().mean()
+        values = dict(zip(written, own.tolist(), strict=True))
+        scores.append(CaptionScore(tuple(values.get(index) for index in range(len(images))), float(first)))
+    return scores
+
+
+def panel_means(scores: Sequence[CaptionScore]) -> list[float | None]:
+    """Each panel's caption score over all sets; empty for no sets."""
+    means: list[float | None] = []
+    for values in zip(*(score.panels for score in scores), strict=True):
+        known = [value for value in values if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    return means
+
+
+# --- without a network ----------------------------------------------------------------------------------------------
+
+
+def statistics_similarity(panels: Sequence[Tensor]) -> Tensor:
+    """How alike panels are in colours and edges, from 0 to 1, 1 for the same picture.
+
+    The mean of two halves: the overlap of the colour histograms, and the overlap of the distributions of edge
+    directions times the ratio of the amounts of edges. Where things stand in a panel, and its size, count for nothing.
+
+    Args:
+        panels: one [batch, height, width, channels] a panel; 1, 3 or 4 channels in 0…1; sizes may differ.
+
+    Returns:
+        [batch, panels, panels].
+    """
+    shown = [_normal_size(panel) for panel in panels]
+    colours = torch.stack([_colour_histogram(panel) for panel in shown], dim=1)
+    edges = [_edge_statistics(panel) for panel in shown]
+    directions = torch.stack([direction for direction, _ in edges], dim=1)
+    amounts = torch.stack([amount for _, amount in edges], dim=1)
+    ratio = torch.minimum(amounts[:, :, None], amounts[:, None]) / torch.maximum(amounts[:, :, None], amounts[:, None])
+    return ((_overlap(colours) + _overlap(directions) * ratio) / 2).clamp(0, 1)
+
+
+def _overlap(distributions: Tensor) -> Tensor:
+    """[batch, panels, bins], each adding up to 1 → [batch, panels, panels]."""
+    return torch.minimum(distributions[:, :, None], distributions[:, None]).sum(dim=-1)
+
+
+def _normal_size(panel: Tensor) -> Tensor:
+    """[batch, h, w, channels] → [batch, 3, H, W] of about `_AREA` pixels and the same proportions."""
+    channels = panel.float().clamp(0, 1).movedim(-1, 1)  # BHWC -> BCHW
+    channels = channels.expand(-1, 3, -1, -1) if channels.shape[1] == 1 else channels[:, :3]
+    height, width = channels.shape[2:]
+    scale = math.sqrt(_AREA / (height * width))
+    size = (max(2, round(height * scale)), max(2, round(width * scale)))
+    return interpolate(channels, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def _colour_histogram(image: Tensor) -> Tensor:
+    """[batch, 3, h, w] → [batch, levels³]; each pixel is shared between its neighbouring levels, so nothing jumps."""
+    batch = image.shape[0]
+    position = image.flatten(2) * (_COLOUR_LEVELS - 1)  # [batch, 3, pixels]
+    lower = position.floor().clamp(max=_COLOUR_LEVELS - 2)
+    upper_share = position - lower
+    histogram = image.new_zeros((batch, _COLOUR_LEVELS**3))
+    for corner in range(8):
+        upper = [(corner >> channel) & 1 for channel in range(3)]
+        index = image.new_zeros((batch, position.shape[2]))
+        share = image.new_ones((batch, position.shape[2]))
+        for channel in range(3):
+            index = index * _COLOUR_LEVELS + lower[:, channel] + upper[channel]
+            share = share * (upper_share[:, channel] if upper[channel] else 1 - upper_share[:, channel])
+        histogram.scatter_add_(1, index.long(), share)
+    return histogram / histogram.sum(dim=1, keepdim=True)
+
+
+def _edge_statistics(image: Tensor) -> tuple[Tensor, Tensor]:
+    """[batch, 3, h, w] → the distribution of edge directions [batch, directions] and the mean gradient [batch]."""
+    brightness = torch.einsum("bchw,c->bhw", image, image.new_tensor((0.299, 0.587, 0.114)))
+    across = (brightness[:, 1:-1, 2:] - brightness[:, 1:-1, :-2]) / 2
+    down = (brightness[:, 2:, 1:-1] - brightness[:, :-2, 1:-1]) / 2
+    strength = torch.hypot(across, down).flatten(1)
+    angle = torch.atan2(down, across).flatten(1) / math.pi * _DIRECTIONS  # a direction and its opposite are the same
+    lower = angle.floor()
+    histogram = image.new_zeros((image.shape[0], _DIRECTIONS))
+    histogram.scatter_add_(1, (lower % _DIRECTIONS).long(), strength * (lower + 1 - angle))
+    histogram.scatter_add_(1, ((lower + 1) % _DIRECTIONS).long(), strength * (angle - lower))
+    pixels = max(1, strength.shape[1])
+    # faint noise has directions by chance; a uniform share outweighs it, and pictures without edges come out alike
+    histogram = histogram / pixels + _FAINT / _DIRECTIONS
+    return histogram / histogram.sum(dim=1, keepdim=True), strength.sum(dim=1) / pixels + _FAINT
+
+
+# --- for people -----------------------------------------------------------------------------------------------------
+
+
+def report(
+    names: Sequence[str], scores: Sequence[SetScore], measure: str, captions: Sequence[CaptionScore], remark: str
+) -> str:
+    """One line a set, the averages, and what was measured.
+
+    Args:
+        names: of the panels.
+        scores, captions: one a set; no captions where they were not measured.
+        remark: why not, or what else to know of the caption score.
+    """
+    lines = [f"Measure: {measure}."]
+    for number, score in enumerate(scores, 1):
+        first, second = (names[index] for index in score.pair)
+        line = f"Set {number}: {score.mean:.3f} alike; least {first} and {second}, {score.lowest:.3f}"
+        if captions:
+            line += "; caption " + _caption_words(captions[number - 1], names)
+        lines.append(line + ".")
+    if len(scores) > 1:
+        means = [score.mean for score in scores]
+        lines.append(
+            f"{len(scores)} sets: mean {sum(means) / len(means):.3f}, from {min(means):.3f} to {max(means):.3f}."
+        )
+    lines.append(remark)
+    return "\n".join(line for line in lines if line)
+
+
+def _caption_words(score: CaptionScore, names: Sequence[str]) -> str:
+    each = ", ".join(
+        f"{name} {value:.3f}" for name, value in zip(names, score.panels, strict=True) if value is not None
+    )
+    return f"{score.mean:.3f} ({each}), own text first in {score.own_text_first:.0%}"
+
+
+_CELL = 96  # pixels
+_MARGIN = 16
+_INK = (32, 32, 32)
+_PAPER = (255, 255, 255)
+_UNLIKE, _ALIKE = (247, 244, 236), (16, 78, 139)
+
+
+def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: Sequence[float | None] = ()) -> Tensor:
+    """The similarities of one set as a picture: names on the sides, a number in each cell, darker is more alike.
+
+    Colours go from 0 to 1 always, so that pictures of different sets compare.
+
+    Args:
+        matrix: [panels, panels].
+        names: of the panels.
+        title: one line above.
+        captions: for each panel how it follows its text, as a column of its own; left out where empty.
+
+    Returns:
+        [1, height, width, 3] in 0…1.
+    """
+    import numpy
+    from PIL import Image, ImageDraw, ImageFont
+
+    font, small = ImageFont.load_default(24), ImageFont.load_default(18)
+    written = [_drawable(name, number) for number, name in enumerate(names, 1)]
+    labels = [_fitted(name, small, 180) for name in written]
+    headings = [*(_fitted(name, small, _CELL - 6) for name in written), *(["caption"] if captions else [])]
+    count = len(names)
+    left = _MARGIN + math.ceil(max(small.getlength(label) for label in labels)) + 12
+    top = _MARGIN + 32 + 32
+    wide = max(left + _CELL * count + (_CELL + 12 if captions else 0), math.ceil(small.getlength(title)) + _MARGIN)
+    picture = Image.new("RGB", (wide + _MARGIN, top + _CELL * count + _MARGIN), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text((_MARGIN, _MARGIN), title, font=small, fill=_INK)
+    lefts = [left + _CELL * column + (12 if column == count else 0) for column in range(len(headings))]
+    for x, heading in zip(lefts, headings, strict=True):
+        draw.text((x + _CELL / 2, top - 8), heading, font=small, fill=_INK, anchor="ms")
+    for row, label in enumerate(labels):
+        y = top + _CELL * row
+        draw.text((left - 12, y + _CELL / 2), label, font=small, fill=_INK, anchor="rm")
+        values: list[float | None] = matrix[row].tolist()
+        values[row] = None  # a panel and itself say nothing
+        values += [captions[row]] if captions else []
+        for x, value in zip(lefts, values, strict=True):
+            colour = (225, 225, 225) if value is None else _shade(value)
+            draw.rectangle((x, y, x + _CELL - 3, y + _CELL - 3), fill=colour)
+            text = "-" if value is None else f"{value:.2f}"
+            ink = _PAPER if sum(colour) < 384 else _INK
+            draw.text((x + _CELL / 2 - 1, y + _CELL / 2 - 1), text, font=font, fill=ink, anchor="mm")
+    return torch.from_numpy(numpy.asarray(picture).astype("float32") / 255)[None]
+
+
+def _drawable(name: str, number: int) -> str:
+    """The name, or the panel's number where Pillow's built-in font, which is Latin only, would draw empty boxes."""
+    return name if all(ord(character) < 0x180 for character in name) else f"panel {number}"
+
+
+def _shade(value: float) -> tuple[int, int, int]:
+    share = min(1.0, max(0.0, value))
+    red, green, blue = (round(a + (b - a) * share) for a, b in zip(_UNLIKE, _ALIKE, strict=True))
+    return red, green, blue
+
+
+def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, shortened from its middle where it is wider; names often differ at their end."""
+    if font.getlength(text) <= width:
+        return text
+    for kept in range(len(text) - 1, 1, -1):
+        shortened = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
+        if font.getlength(shortened) <= width:
+            return shortened
+    return "…"

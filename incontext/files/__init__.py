@@ -1,0 +1,1 @@
+"""Files on disk: safe names, locks, strict reading."""

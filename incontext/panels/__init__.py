@@ -1,0 +1,1 @@
+"""Panels on one canvas: where they are, how pictures get into them and back out."""

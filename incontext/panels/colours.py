@@ -1,0 +1,40 @@
+"""Colours as people write them."""
+
+from __future__ import annotations
+
+from PIL import ImageColor
+
+from ..errors import PanelError
+from ..files.strict_json import shown
+from .stitch import Colour
+
+LONGEST = 100  # characters; Pillow reads no more either
+
+
+def parse_colour(text: str) -> Colour:
+    """``white``, ``#ff8800`` or ``255, 136, 0`` → floats in 0…1. Plain ``gray`` is the neutral half.
+
+    Raises:
+        PanelError: where it is none of these.
+    """
+    written = text.strip().lower() if len(text) <= LONGEST else ""
+    if written in ("gray", "grey", "neutral"):
+        return (0.5, 0.5, 0.5)
+    levels = _levels(written)
+    if levels is None or not all(0 <= level <= 255 for level in levels):
+        raise PanelError(
+            f"The colour {shown(text)} is unknown. Write a name such as white, '#rrggbb', or 'red, green, blue' from 0 to "
+            "255."
+        )
+    red, green, blue = levels
+    return (red / 255, green / 255, blue / 255)
+
+
+def _levels(written: str) -> tuple[int, ...] | None:
+    """Red, green and blue; None where no colour is written. Pillow also reads percentages above 100."""
+    try:
+        if written.count(",") == 2 and "(" not in written:
+            return tuple(int(part) for part in written.split(","))
+        return ImageColor.getrgb(written)[:3]
+    except ValueError:
+        return None

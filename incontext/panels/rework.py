@@ -1,0 +1,79 @@
+"""Working on a finished set: painting some of its panels anew, or enlarging them one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from torch import Tensor
+
+from ..errors import PanelError
+from .edge import without_extension
+from .layout import Box, PanelLayout, Placement
+from .stitch import NEUTRAL, Colour, Stitched, check_list, panel_index, resize, split
+
+
+def panel_indices(layout: PanelLayout, text: str) -> tuple[int, ...]:
+    """Panels by number from 1 or name, separated by commas: ``2``, ``1, 3`` or ``LEFT``.
+
+    Raises:
+        PanelError: where the layout has no such panel, or none is named.
+    """
+    check_list(text)
+    indices = sorted({panel_index(layout, part) for part in text.split(",") if part.strip()})
+    if not indices:
+        raise PanelError(f"No panel is named; write one or several of 1 to {len(layout)}: {', '.join(layout.names)}.")
+    return tuple(indices)
+
+
+def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> Stitched:
+    """A finished set of which some panels are to be painted anew and the others are given.
+
+    Args:
+        canvas: [batch, H, W, 3 or more], the layout's canvas, also enlarged or reduced.
+        layout: where the panels are.
+        panels: indices of those to be painted.
+        fill: what they hold meanwhile.
+
+    Returns:
+        As from `stitch`, on a layout of the canvas's size: other panels and gutters are given as they are.
+
+    Raises:
+        LayoutError: where the canvas does not have the layout's proportions.
+    """
+    canvas = without_extension(canvas, layout.width, layout.height)
+    boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])
+    result = canvas[..., :3].clone()
+    mask = result.new_zeros(result.shape[:3])
+    placements: list[Placement | None] = []
+    for index, box in enumerate(boxes):
+        if index in panels:
+            result[:, box.rows, box.columns] = result.new_tensor(fill)
+            mask[:, box.rows, box.columns] = 1.0
+            placements.append(None)
+        else:
+            whole = Box(0, 0, box.width, box.height)
+            placements.append(Placement(box.width, box.height, whole, whole))
+    own = PanelLayout(canvas.shape[2], canvas.shape[1], boxes, layout.names, tuple(placements))
+    return Stitched(result, mask, own)
+
+
+def enlarged(canvas: Tensor, layout: PanelLayout, factor: Fraction) -> tuple[list[Tensor], PanelLayout]:
+    """Every panel enlarged on its own, and the layout of that size.
+
+    Args:
+        canvas: [batch, H, W, channels].
+        layout: where the panels are.
+        factor: at which every edge must fall on a whole pixel.
+
+    Raises:
+        LayoutError: where an edge does not, or the canvas does not have the layout's proportions.
+    """
+    canvas = without_extension(canvas, layout.width, layout.height)
+    boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])
+    whole = Box(0, 0, canvas.shape[2], canvas.shape[1])
+    n, d = factor.numerator, factor.denominator
+    scaled = tuple(box.scaled(n, d) for box in boxes)
+    large = whole.scaled(n, d)
+    panels = [resize(panel, box.width, box.height) for panel, box in zip(split(canvas, layout), scaled, strict=True)]
+    return panels, PanelLayout(large.width, large.height, scaled, layout.names)

@@ -1,0 +1,498 @@
+"""Panels into one canvas, and the canvas back into panels.
+
+Images are float tensors [batch, height, width, channels] in 0…1, masks [batch, height, width] with 1 where something is
+to be generated: ComfyUI's IMAGE and MASK.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..errors import PanelError
+from ..files.strict_json import shown
+from ..tensors import checked_masks, checked_pictures
+from .edge import without_extension
+from .layout import Box, PanelLayout, Placement
+
+NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
+WHITE = (1.0, 1.0, 1.0)
+_ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error below
+LONGEST_LIST = 20_000  # characters of a text that lists panels
+
+Colour = tuple[float, float, float]
+
+
+class Fit(Enum):
+    """How an image of another size comes into its panel."""
+
+    COVER = "cover"  # fill the panel, cut what hangs over
+    CONTAIN = "contain"  # show all of the image, pad the rest with a colour
+    CONTAIN_EDGE = "contain, extend edges"  # show all of the image, pad with its outermost pixels
+    STRETCH = "stretch"  # change the proportions
+    EXACT = "exact"  # refuse any other size
+
+
+class Align(Enum):
+    """Which part of the image stays when it is cut, or where it lies when it is padded."""
+
+    CENTER = "center"
+    TOP = "top"
+    BOTTOM = "bottom"
+    LEFT = "left"
+    RIGHT = "right"
+    TOP_LEFT = "top left"
+    TOP_RIGHT = "top right"
+    BOTTOM_LEFT = "bottom left"
+    BOTTOM_RIGHT = "bottom right"
+
+    @property
+    def horizontal(self) -> float:
+        return 0.0 if "left" in self.value else 1.0 if "right" in self.value else 0.5
+
+    @property
+    def vertical(self) -> float:
+        return 0.0 if "top" in self.value else 1.0 if "bottom" in self.value else 0.5
+
+
+class Alpha(Enum):
+    """What the transparent part of an image means."""
+
+    FLATTEN = "flatten onto the padding colour"
+    REPAINT = "repaint what is transparent"
+
+
+@dataclass(frozen=True, slots=True)
+class PanelSettings:
+    """How one panel's image is fitted."""
+
+    fit: Fit = Fit.COVER
+    align: Align = Align.CENTER
+    padding: Colour = WHITE
+    alpha: Alpha = Alpha.FLATTEN
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements.
+
+    The mask may be an expanded view: change a clone of it.
+    """
+
+    canvas: Tensor
+    mask: Tensor
+    layout: PanelLayout
+
+
+def stitch(
+    layout: PanelLayout,
+    images: Sequence[Tensor | None],
+    *,
+    masks: Sequence[Tensor | None] = (),
+    settings: PanelSettings | Sequence[PanelSettings] = PanelSettings(),
+    fill: Colour = NEUTRAL,
+    gutter: Colour = WHITE,
+) -> Stitched:
+    """Put panels on the layout's canvas.
+
+    Args:
+        layout: where the panels are.
+        images: up to one a panel, in the layout's order; None (or a missing tail) is to be generated.
+        masks: up to one a panel: which part of a given panel is to be repainted nevertheless.
+        settings: one for all panels, or one a panel.
+        fill: colour of what is to be generated, where the mask is 1. Where it is lower, the picture shows.
+        gutter: colour between the panels. Gutters are kept where any panel is given, else generated too.
+
+    Raises:
+        PanelError: where an image or mask does not fit, saying which, why, and the remedy.
+    """
+    count = len(layout)
+    if len(images) > count:
+        raise PanelError(
+            f"{len(images)} images for a layout of {count} panels. Remove images or choose a larger layout."
+        )
+    if len(masks) > count:
+        raise PanelError(f"{len(masks)} masks for a layout of {count} panels. Remove masks or choose a larger layout.")
+    every = [settings] * count if isinstance(settings, PanelSettings) else list(settings)
+    if len(every) != count:
+        raise PanelError(f"{len(every)} panel settings for a layout of {count} panels; give one, or one a panel.")
+    padded_images = [*images, *[None] * (count - len(images))]
+    padded_masks = [*masks, *[None] * (count - len(masks))]
+    checked = [_checked_image(name, image) for name, image in zip(layout.names, padded_images, strict=True)]
+    batch = _common_batch({name: image for name, image in zip(layout.names, checked, strict=True) if image is not None})
+    reference = next((image for image in checked if image is not None), torch.empty(0))
+    canvas = reference.new_empty((batch, layout.height, layout.width, 3))
+    for gap in layout.gaps:
+        _paint(canvas[:, gap.rows, gap.columns], gutter)
+    any_given = any(image is not None for image in checked)
+    hidden: list[tuple[Box, Tensor]] = []
+    placements: list[Placement | None] = []
+    parts = zip(layout.names, layout.boxes, checked, padded_masks, every, strict=True)
+    for name, box, image, image_mask, setting in parts:
+        panel = canvas[:, box.rows, box.columns]
+        if image is None:
+            if image_mask is not None:
+                raise PanelError(f"Panel {name} has a mask but no image. Connect its image, or remove the mask.")
+            _paint(panel, fill)
+            hidden.append((box, canvas.new_ones(1, 1, 1)))
+            placements.append(None)
+            continue
+        repaint = _checked_mask(name, image_mask, image)
+        colours, repaint = _flatten(image, repaint, setting)
+        placement = place(colours.shape[2], colours.shape[1], box, setting, name)
+        _put_image(panel, colours, placement, setting)
+        if repaint is not None:
+            crop, content = placement.crop, placement.content
+            shown = resize_mask(repaint[:, crop.rows, crop.columns], content.width, content.height)
+            _hide(panel[:, content.rows, content.columns], shown, fill)
+            hidden.append((content.moved(box.left, box.top), shown))
+        placements.append(placement)
+    mask = _mask(canvas, hidden if any_given else [], 0.0 if any_given else 1.0)
+    return Stitched(canvas, mask, layout.placed(placements))
+
+
+def is_filled(mask: Tensor) -> Tensor:
+    """bool: where a canvas with this mask shows the fill colour instead of a picture."""
+    return mask > _ONE
+
+
+def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) -> list[Tensor]:
+    """The panels of a canvas, in the layout's order: the exact inverse of `stitch` for panels that were not resized.
+
+    The panels are views of the image, except those that `original_size` resizes. Change a clone of them.
+
+    Args:
+        image: [batch, H, W, channels]; may be the layout's canvas enlarged or reduced by a factor that leaves all
+            edges on whole pixels, or the canvas as Condition Panels extended it to the model's grid.
+        layout: as `stitch` gave it, or any layout of that canvas.
+        original_size: undo the fit of given panels: padding is cut off and the visible part comes back in its size.
+
+    Raises:
+        LayoutError: where the image does not have the layout's proportions.
+    """
+    image = without_extension(image, layout.width, layout.height)
+    boxes = layout.on_canvas(image.shape[2], image.shape[1])
+    panels = [image[:, box.rows, box.columns] for box in boxes]
+    if original_size and layout.placements:
+        panels = [
+            panel if placement is None else take_out(panel, placement, box)
+            for panel, placement, box in zip(panels, layout.placements, layout.boxes, strict=True)
+        ]
+    return panels
+
+
+def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
+    """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
+    return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
+
+
+def as_batch(panels: Sequence[Tensor]) -> Tensor:
+    """Panels [sets, h, w, channels] of one size as one batch [sets × panels, h, w, channels], set by set.
+
+    A view where the panels lie in one memory at even distances, as a row or column of one canvas does; else a copy.
+    """
+    first, count = panels[0], len(panels)
+    distances = {after.storage_offset() - before.storage_offset() for before, after in pairwise(panels)}
+    in_one_memory = len({(panel.untyped_storage().data_ptr(), panel.stride()) for panel in panels}) == 1
+    if in_one_memory and len(distances) <= 1:
+        distance = distances.pop() if distances else first.stride(0)
+        if distance > 0 and (len(first) == 1 or first.stride(0) == count * distance):
+            return first.as_strided((len(first) * count, *first.shape[1:]), (distance, *first.stride()[1:]))
+    batch = first.new_empty((len(first), count, *first.shape[1:]))
+    for number, panel in enumerate(panels):
+        batch[:, number] = panel
+    return batch.flatten(0, 1)
+
+
+def as_given(pictures: Tensor, what: str) -> Tensor:
+    """`checked_pictures` with the channels and values that they have."""
+    return checked_pictures(pictures, what, coloured=False, finite=False)
+
+
+def gather(
+    count: int,
+    together: Sequence[Tensor],
+    numbered: Mapping[int, Sequence[Tensor] | None],
+    checked: Callable[[Tensor, str], Tensor] = as_given,
+) -> list[Tensor | None]:
+    """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
+
+    Args:
+        together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
+        numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
+        checked: makes a batch of a tensor, or says what is odd about it: `as_given` or `checked_masks`.
+
+    Raises:
+        PanelError: for panels that the layout does not have, or images of one panel that are odd or differ in size.
+    """
+    listed = list(together)
+    if len(together) == 1:
+        listed = list(checked(together[0], "images").split(1))
+    if len(listed) > count:
+        raise PanelError(
+            f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
+        )
+    panels: list[Tensor | None] = [*listed, *[None] * (count - len(listed))]
+    for number, images in numbered.items():
+        if not images:
+            continue
+        if number > count:
+            raise PanelError(
+                f"Something is connected for panel {number}, but the layout has {count} panels. "
+                "Disconnect it, or choose a larger layout."
+            )
+        if len(images) == 1:
+            panels[number - 1] = images[0]
+            continue
+        batches = [checked(image, f"the input for panel {number}") for image in images]
+        sizes = sorted({tuple(batch.shape[1:]) for batch in batches})
+        if len(sizes) > 1:
+            listed_sizes = ", ".join(f"{size[1]}×{size[0]}{_channels(size[2:])}" for size in sizes)
+            raise PanelError(
+                f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image a panel, or "
+                "use 'images' to give all panels as a list."
+            )
+        panels[number - 1] = torch.cat(batches)
+    return panels
+
+
+def _channels(count: tuple[int, ...]) -> str:
+    return f" with {count[0]} channels" if count not in ((), (3,)) else ""
+
+
+def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list[PanelSettings]:
+    """Settings for every panel, from common ones and lines such as ``2: contain, top`` or ``LEFT: stretch``.
+
+    Raises:
+        PanelError: naming the line that cannot be read.
+    """
+    check_list(text)
+    settings = [common] * len(layout)
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        panel, _, words = line.partition(":")
+        index = panel_index(layout, panel)
+        # the one fit with a comma in its name
+        joined = re.sub(r"contain\s*,\s*extend", "contain; extend", words.lower())
+        for word in (part.strip().replace(";", ",") for part in joined.split(",")):
+            if word in {fit.value for fit in Fit}:
+                settings[index] = replace(settings[index], fit=Fit(word))
+            elif word in {align.value for align in Align}:
+                settings[index] = replace(settings[index], align=Align(word))
+            else:
+                choices = ", ".join(repr(choice.value) for choice in (*Fit, *Align))
+                raise PanelError(
+                    f"{shown(line.strip(), 80)}: {shown(word)} is neither a fit nor an alignment; there are {choices}."
+                )
+    return settings
+
+
+def panel_index(layout: PanelLayout, text: str) -> int:
+    """A panel's index by its number from 1 or its name.
+
+    Raises:
+        PanelError: where the layout has no such panel.
+    """
+    written = text.strip().strip("[]")
+    if written.isdecimal() and len(written) < 10 and 1 <= int(written) <= len(layout):
+        return int(written) - 1
+    names = [name.lower() for name in layout.names]
+    if written.lower() in names:
+        return names.index(written.lower())
+    raise PanelError(
+        f"There is no panel {shown(text.strip())}; there are 1 to {len(layout)}: {', '.join(layout.names)}."
+    )
+
+
+def check_list(text: str) -> None:
+    """Refuse what is too long to be a list of panels.
+
+    Raises:
+        PanelError: for more than `LONGEST_LIST` characters.
+    """
+    if len(text) > LONGEST_LIST:
+        raise PanelError(
+            f"The list of panels has {len(text):,} characters; at most {LONGEST_LIST:,} are read. Shorten it."
+        )
+
+
+def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:
+    """How an image of ``width`` × ``height`` comes into a panel.
+
+    Raises:
+        PanelError: with `Fit.EXACT`, where the size differs.
+    """
+    whole, panel = Box(0, 0, width, height), Box(0, 0, box.width, box.height)
+    if (width, height) == (box.width, box.height) or settings.fit is Fit.STRETCH:
+        return Placement(width, height, whole, panel)
+    if settings.fit is Fit.EXACT:
+        raise PanelError(
+            f"The image for panel {name} is {width}×{height}, the panel is {box.width}×{box.height}. "
+            "Resize the image, or choose another fit than 'exact'."
+        )
+    if settings.fit is Fit.COVER:
+        return Placement(width, height, _inscribed(whole, box.width, box.height, settings.align), panel)
+    return Placement(width, height, whole, _inscribed(panel, width, height, settings.align))
+
+
+def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
+    """Undo a placement: the visible part of the source, in the size it had there."""
+    scale = panel.shape[2] / box.width
+    content = placement.content if scale == 1 else placement.content.scaled(panel.shape[2], box.width)
+    visible = panel[:, content.rows, content.columns]
+    width, height = (round(side * scale) for side in (placement.crop.width, placement.crop.height))
+    return resize(visible, width, height)
+
+
+def resize(image: Tensor, width: int, height: int) -> Tensor:
+    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size is the image itself."""
+    if (image.shape[2], image.shape[1]) == (width, height):
+        return image
+    channels_first = image.movedim(-1, 1)
+    resized = interpolate(channels_first, (height, width), mode="bicubic", antialias=True, align_corners=False)
+    return resized.clamp_(0, 1).movedim(1, -1).contiguous()
+
+
+def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
+    """[batch, h, w] → [batch, height, width]; any pixel that is touched stays touched when the mask shrinks."""
+    if (mask.shape[2], mask.shape[1]) == (width, height):
+        return mask
+    return interpolate(mask[:, None], (height, width), mode="bilinear", antialias=True, align_corners=False)[
+        :, 0
+    ].clamp_(0, 1)
+
+
+def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
+    """The largest box of proportions ``width:height`` in ``outer``, in whole pixels."""
+    if outer.width * height >= outer.height * width:
+        size = (max(1, round(outer.height * width / height)), outer.height)
+    else:
+        size = (outer.width, max(1, round(outer.width * height / width)))
+    return Box(
+        round((outer.width - size[0]) * align.horizontal), round((outer.height - size[1]) * align.vertical), *size
+    )
+
+
+def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
+    if image is None:
+        return None
+    return as_given(image, f"the image for panel {name}")
+
+
+def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor | None:
+    """[batch, h, w] of the image's size; None where nothing is to be repainted."""
+    batch, height, width, _ = image.shape
+    if mask is None:
+        return None
+    mask = checked_masks(mask, f"the mask of panel {name}")
+    if mask.shape[0] not in (1, batch):
+        raise PanelError(
+            f"The mask of panel {name} has a batch of {mask.shape[0]}, its image one of {batch}. Use one mask, or as "
+            "many as there are images."
+        )
+    if mask.shape[1:] != (height, width):
+        if not bool(mask.any()):  # Load Image gives a small empty mask for pictures without transparency
+            return None
+        raise PanelError(
+            f"The mask of panel {name} is {mask.shape[2]}×{mask.shape[1]}, its image {width}×{height}. Use the mask "
+            "that was drawn on this image, or resize it."
+        )
+    return mask.to(image)
+
+
+def _flatten(image: Tensor, mask: Tensor | None, settings: PanelSettings) -> tuple[Tensor, Tensor | None]:
+    """Grey, RGB or RGBA → RGB, and what transparency means for the mask."""
+    if image.shape[-1] == 1:
+        return image.expand(*image.shape[:3], 3), mask
+    if image.shape[-1] == 3:
+        return image, mask
+    colours, alpha = image[..., :3], image[..., 3:]
+    flat = torch.lerp(colours.new_tensor(settings.padding).expand_as(colours), colours, alpha)
+    if settings.alpha is Alpha.REPAINT:
+        transparent = 1 - alpha[..., 0]
+        return flat, torch.maximum(torch.zeros_like(transparent) if mask is None else mask, transparent)
+    return flat, mask
+
+
+def _put_image(panel: Tensor, image: Tensor, placement: Placement, settings: PanelSettings) -> None:
+    """Fit an image into a panel, which is a part of the canvas."""
+    crop, content = placement.crop, placement.content
+    panel[:, content.rows, content.columns] = resize(image[:, crop.rows, crop.columns], content.width, content.height)
+    if (content.height, content.width) == tuple(panel.shape[1:3]):
+        return
+    left, right, above, below = (
+        panel[:, content.rows, : content.left],
+        panel[:, content.rows, content.right :],
+        panel[:, : content.top],
+        panel[:, content.bottom :],
+    )
+    if settings.fit is Fit.CONTAIN_EDGE:
+        left[:] = panel[:, content.rows, content.left, None]
+        right[:] = panel[:, content.rows, content.right - 1, None]
+        above[:] = panel[:, content.top, None]
+        below[:] = panel[:, content.bottom - 1, None]
+    else:
+        for margin in (left, right, above, below):
+            _paint(margin, settings.padding)
+
+
+def _hide(area: Tensor, mask: Tensor, fill: Colour) -> None:
+    """Paint the part of the canvas that a mask of its size opens entirely."""
+    # only the rows and columns that have something to paint are looked at closely
+    rows = _touched(mask.amax((0, 2)))
+    columns = _touched(mask[:, rows].amax((0, 1))) if rows.stop else rows
+    area, mask = area[:, rows, columns], mask[:, rows, columns]
+    if not mask.numel():
+        return
+    if bool(is_filled(mask.amin())):
+        _paint(area, fill)
+        return
+    filled = is_filled(mask)
+    for channel, value in enumerate(fill):
+        area[..., channel].masked_fill_(filled, value)
+
+
+def _touched(largest: Tensor) -> slice:
+    """From the first to the last of the largest mask values of rows or columns that may be filled."""
+    found = torch.nonzero(is_filled(largest))[:, 0]
+    return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
+
+
+def _mask(canvas: Tensor, hidden: Sequence[tuple[Box, Tensor]], elsewhere: float) -> Tensor:
+    """The canvas' mask [batch, H, W] of the masks of its parts; a view of one value or one mask where all are alike."""
+    batch, height, width, _ = canvas.shape
+    if not hidden:
+        return canvas.new_tensor(elsewhere).expand(batch, height, width)
+    mask = canvas.new_empty((max(len(part) for _, part in hidden), height, width))
+    if sum(box.width * box.height for box, _ in hidden) < width * height:
+        mask.fill_(elsewhere)
+    for box, part in hidden:
+        mask[:, box.rows, box.columns] = part
+    return mask.expand(batch, height, width)
+
+
+def _paint(area: Tensor, colour: Colour) -> None:
+    """Give a part of the canvas one colour, in long runs: broadcasting the channels would write three values at a time."""
+    if len(set(colour)) == 1:
+        area.fill_(colour[0])
+    elif area.numel():
+        area.view(*area.shape[:2], -1)[:] = area.new_tensor(colour).repeat(area.shape[2])
+
+
+def _common_batch(images: dict[str, Tensor]) -> int:
+    sizes = {name: image.shape[0] for name, image in images.items()}
+    larger = {size for size in sizes.values() if size > 1}
+    if len(larger) > 1:
+        listed = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise PanelError(
+            f"The panels have batches of different sizes ({listed}). Use the same number of images in each, or one."
+        )
+    return max(sizes.values(), default=1)

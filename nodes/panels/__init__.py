@@ -1,0 +1,1 @@
+"""Nodes for layouts, stitching and splitting."""

@@ -1,0 +1,142 @@
+"""Which panels there are: a published task, or a layout of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from comfy_api.latest import io
+
+from ...incontext.lora import tasks
+from ...incontext.lora.recipe import Recipe
+from ...incontext.panels.layout import Kind, PanelLayout, panel_layout
+from .. import types
+
+CATEGORY = "in-context lora/panels"
+
+
+def outputs_of(recipe: Recipe) -> tuple[Recipe, PanelLayout, int, int, int]:
+    layout = recipe.layout
+    return recipe, layout, layout.width, layout.height, len(layout)
+
+
+def recipe_outputs() -> list[io.Output]:
+    return [
+        types.Recipe.Output(display_name="recipe", tooltip="What the task is: panels, caption, size and settings."),
+        types.Layout.Output(display_name="layout", tooltip="Where the panels are."),
+        io.Int.Output(display_name="width", tooltip="Width of the canvas in pixels."),
+        io.Int.Output(display_name="height", tooltip="Height of the canvas in pixels."),
+        io.Int.Output(display_name="panels", tooltip="How many panels there are."),
+    ]
+
+
+class InContextTask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextTask",
+            display_name="In-Context Task",
+            category=CATEGORY,
+            description=(
+                "A published In-Context LoRA task by name, with the exact canvas, panels, markers and prefix that its LoRA "
+                "was trained on."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "task",
+                    options=list(tasks.RECIPES),
+                    default="film-storyboard",
+                    tooltip="The ten tasks of the method's authors, then the community's.",
+                ),
+            ],
+            outputs=recipe_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, task: str) -> io.NodeOutput:
+        return io.NodeOutput(*outputs_of(tasks.recipe(task)))
+
+
+class InContextLayout(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextLayout",
+            display_name="Panel Layout",
+            category=CATEGORY,
+            description=(
+                "Panels of your own: rows, columns, a grid, rows with different numbers of columns, or explicit boxes."
+            ),
+            inputs=[
+                io.Combo.Input("kind", options=Kind, default=Kind.ROWS.value, tooltip="How the canvas is divided."),
+                io.Int.Input(
+                    "width", default=1024, min=64, max=16384, step=64, tooltip="Canvas width, a multiple of 64."
+                ),
+                io.Int.Input(
+                    "height", default=1536, min=64, max=16384, step=64, tooltip="Canvas height, a multiple of 64."
+                ),
+                io.Int.Input("rows", default=3, min=1, max=16, tooltip="Number of rows, for rows and grid."),
+                io.Int.Input("columns", default=2, min=1, max=16, tooltip="Number of columns, for columns and grid."),
+                io.String.Input(
+                    "columns_per_row",
+                    default="1, 2",
+                    tooltip="For nested rows: how many columns each row has, from the top.",
+                ),
+                io.Int.Input("gutter", default=0, min=0, max=512, tooltip="Pixels between neighbouring panels."),
+                io.Combo.Input(
+                    "panel_step",
+                    options=["16", "32", "64", "8"],
+                    default="16",
+                    tooltip="Panel sides are multiples of it. 16 suits FLUX and SD3; seven published tasks break at 64.",
+                ),
+                io.String.Input(
+                    "boxes",
+                    default="",
+                    multiline=True,
+                    tooltip="For boxes: one line a panel, 'NAME: left, top, width, height' in pixels; the name may be left out.",
+                ),
+                io.String.Input(
+                    "names",
+                    default="",
+                    optional=True,
+                    tooltip="Panel names in reading order, separated by commas. Empty: LEFT, TOP-LEFT, SCENE-1 … by the layout.",
+                ),
+                io.String.Input(
+                    "prefix",
+                    default="",
+                    optional=True,
+                    tooltip=(
+                        "What every caption begins with: the word that triggers your LoRA, such as [MY-STORY]. "
+                        "Empty: that of the connected recipe."
+                    ),
+                ),
+                types.Recipe.Input(
+                    "recipe",
+                    optional=True,
+                    tooltip="A task whose caption style and settings are kept while the panels change.",
+                ),
+            ],
+            outputs=recipe_outputs(),
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        kind: str,
+        width: int,
+        height: int,
+        rows: int,
+        columns: int,
+        columns_per_row: str,
+        gutter: int,
+        panel_step: str,
+        boxes: str,
+        names: str = "",
+        prefix: str = "",
+        recipe: Recipe | None = None,
+    ) -> io.NodeOutput:
+        layout = panel_layout(kind, width, height, rows, columns, columns_per_row, gutter, panel_step, boxes, names)
+        if recipe is None:
+            recipe = Recipe(name="custom", title="Custom layout", layout=layout)
+        if prefix.strip():
+            recipe = replace(recipe, prefix=prefix)
+        return io.NodeOutput(*outputs_of(recipe.with_layout(layout)))

@@ -1,0 +1,195 @@
+"""Panels into one canvas, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
+
+from ...incontext.panels.colours import parse_colour
+from ...incontext.panels.layout import PanelLayout
+from ...incontext.panels.stitch import (
+    Align,
+    Alpha,
+    Fit,
+    PanelSettings,
+    as_batch,
+    exceptions_of,
+    gather,
+    generated,
+    split,
+    stitch,
+)
+from ...incontext.tensors import checked_masks, checked_pictures
+from .. import types
+
+CATEGORY = "in-context lora/panels"
+NUMBERED_PANELS = 9
+
+
+class InContextStitchPanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        numbers = range(1, NUMBERED_PANELS + 1)
+        return io.Schema(
+            node_id="InContextStitchPanels",
+            display_name="Stitch Panels",
+            category=CATEGORY,
+            description=(
+                "Puts panels on one canvas. A panel without an image is to be generated; the mask says which those are. "
+                "Connect images one by one, or several at once to 'images'."
+            ),
+            is_input_list=True,
+            inputs=[
+                types.Layout.Input(
+                    "layout",
+                    tooltip="Where the panels are: from In-Context Task, Panel Layout or Load In-Context LoRA.",
+                ),
+                io.Combo.Input(
+                    "fit",
+                    options=Fit,
+                    default=Fit.COVER.value,
+                    tooltip="How an image of another size comes into its panel: fill and cut, show all and pad, or stretch.",
+                ),
+                io.Combo.Input(
+                    "align",
+                    options=Align,
+                    default=Align.CENTER.value,
+                    tooltip="What stays in view when an image is cut, or where it lies when it is padded.",
+                ),
+                io.String.Input(
+                    "padding", default="white", tooltip="Colour of the padding: a name, #rrggbb, or 'r, g, b'."
+                ),
+                io.Combo.Input(
+                    "alpha",
+                    options=Alpha,
+                    default=Alpha.FLATTEN.value,
+                    tooltip="What the transparent part of an image means.",
+                ),
+                io.String.Input("gutter", default="white", tooltip="Colour between the panels."),
+                io.String.Input(
+                    "fill",
+                    default="gray",
+                    tooltip="Colour of what is to be generated. Where a mask is soft, the picture shows instead.",
+                ),
+                io.String.Input(
+                    "exceptions",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    tooltip="Panels that are fitted differently, one a line: '2: contain, top' or 'LEFT: stretch'.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="All panels at once, as a list or a batch, in reading order. Numbered inputs take precedence.",
+                ),
+                *[
+                    io.Image.Input(
+                        f"panel_{n}", optional=True, tooltip=f"Image of panel {n}. Leave open to generate it."
+                    )
+                    for n in numbers
+                ],
+                *[
+                    io.Mask.Input(f"mask_{n}", optional=True, tooltip=f"What is to be repainted in panel {n}.")
+                    for n in numbers
+                ],
+            ],
+            outputs=[
+                io.Image.Output(display_name="canvas", tooltip="All panels on one picture."),
+                io.Mask.Output(display_name="mask", tooltip="White where something is to be generated."),
+                types.Layout.Output(
+                    display_name="layout", tooltip="The layout, which now knows how each image was fitted."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        layout: list[PanelLayout],
+        fit: list[str],
+        align: list[str],
+        padding: list[str],
+        alpha: list[str],
+        gutter: list[str],
+        fill: list[str],
+        exceptions: list[str] | None = None,
+        images: list[Tensor] | None = None,
+        **numbered: list[Tensor],
+    ) -> io.NodeOutput:
+        panels = layout[0]
+        count = len(panels)
+        common = PanelSettings(Fit(fit[0]), Align(align[0]), parse_colour(padding[0]), Alpha(alpha[0]))
+        stitched = stitch(
+            panels,
+            gather(count, images or [], {n: numbered.get(f"panel_{n}") for n in range(1, NUMBERED_PANELS + 1)}),
+            masks=gather(
+                count, [], {n: numbered.get(f"mask_{n}") for n in range(1, NUMBERED_PANELS + 1)}, checked_masks
+            ),
+            settings=exceptions_of(panels, common, (exceptions or [""])[0]),
+            fill=parse_colour(fill[0]),
+            gutter=parse_colour(gutter[0]),
+        )
+        return io.NodeOutput(stitched.canvas, stitched.mask, stitched.layout)
+
+
+class InContextSplitPanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextSplitPanels",
+            display_name="Split Panels",
+            category=CATEGORY,
+            description=(
+                "Cuts a canvas into its panels, exactly where they were stitched. Core nodes such as Save Image work on "
+                "each panel of the list."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The canvas; it may have been enlarged by a whole factor."),
+                types.Layout.Input(
+                    "layout", tooltip="From Stitch Panels, In-Context Task, Panel Layout or Load In-Context LoRA."
+                ),
+                io.Boolean.Input(
+                    "original_size",
+                    default=False,
+                    tooltip="Undo the fit of given panels: padding is cut off, and they come back in their own size.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="panels", is_output_list=True, tooltip="Every panel, as a list in reading order."
+                ),
+                io.Image.Output(
+                    display_name="generated",
+                    is_output_list=True,
+                    tooltip=(
+                        "Only the panels that were not given when stitching; all of them without a stitched layout. Where "
+                        "all were given, the nodes behind this output are skipped."
+                    ),
+                ),
+                io.Image.Output(
+                    display_name="batch",
+                    tooltip=(
+                        "Every panel in one batch, set by set, where all have the same size; else this output stops with a "
+                        "message."
+                    ),
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
+        image = checked_pictures(image, "the image", coloured=False, finite=False)
+        panels = split(image, layout, original_size=original_size)
+        sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
+        # set by set, each in reading order
+        batch = as_batch(panels) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
+        # an empty list would crash the nodes behind it; a blocked one skips them
+        return io.NodeOutput(panels, generated(panels, layout) or [ExecutionBlocker(None)], batch)
+
+
+def no_batch(sizes: Iterable[str]) -> str:
+    return f"The panels have different sizes ({', '.join(sizes)}), so they make no batch. Use the list 'panels'."

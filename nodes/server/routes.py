@@ -1,0 +1,296 @@
+"""What the interface asks before anything runs: recipes, and a caption as the node would write it. All read only.
+
+Every POST of the pack goes through `posted`: JSON in UTF-8, from ComfyUI's own page or from a program (see access.py).
+
+GET  /incontext_lora/recipes                the published tasks: {name: recipe}
+GET  /incontext_lora/lora_recipe?name=…     {"recipe": … or null, "source": where it was found}
+POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses"} →
+                                            {"caption", "marks", "problems", "tokens"}
+POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
+
+Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
+a sentence for the user; one that may not ask gets 403, another content type 415, and one too many at once 503.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+from aiohttp import web
+
+from ...incontext.captions import joint as captions
+from ...incontext.errors import InContextError
+from ...incontext.files import strict_json
+from ...incontext.lora import tasks
+from ...incontext.lora.lora_file import find_recipe
+from ...incontext.lora.recipe import Recipe
+from ...incontext.permissions import NotAllowed
+from .. import host
+from ..captions.joint import joint_caption
+from ..captions.tokens import bundled_counters
+from ..host import lora_names, lora_path
+from . import access
+
+ROOT = "/incontext_lora"
+
+READERS = 2  # threads that read what strangers wrote: recipes, captions, LoRA files
+MOST_WAITING = 32  # questions for them; more are turned away
+PATIENCE = 30.0  # seconds for one; the first count of tokens reads the vocabularies
+PIECE = 1 << 16  # bytes of an answer that are sent before others have their turn
+REST = 3.0  # times as long as an answer for all took, nothing is done for the next one
+LONGEST_REST = 1.0  # seconds
+
+Json = dict[str, Any]
+Answer = TypeVar("Answer")
+
+
+class Busy(InContextError):
+    """There are too many questions at once, or one takes too long."""
+
+
+class Threads:
+    """Threads of our own for one kind of question: those that ComfyUI shares with all packs stay free."""
+
+    def __init__(self, kind: str, threads: int, most: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"incontext-lora-{kind}")
+        self._most = most
+        self.waiting: set[asyncio.Future[Any]] = set()
+
+    def begin(self, work: Callable[..., Answer], *arguments: Any) -> asyncio.Future[Answer]:
+        """
+        Raises:
+            Busy: where too many others wait.
+        """
+        if len(self.waiting) >= self._most:
+            raise Busy(f"{len(self.waiting)} questions wait for an answer already. Ask again in a moment.")
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
+        self.waiting.add(future)
+        future.add_done_callback(self.waiting.discard)
+        return future
+
+
+_texts = Threads("read", READERS, MOST_WAITING)
+_waiting = _texts.waiting
+# one thread: Python runs one at a time, and each one that computes delays ComfyUI's own answers
+watching = Threads("watch", 1, 256)
+acting = Threads("act", 4, 32)
+picturing = Threads("pictures", 2, 1024)
+
+
+def add_routes(routes: web.RouteTableDef) -> None:
+    """Add the routes to those of ComfyUI's server."""
+    routes.get(f"{ROOT}/recipes")(answering(lambda request: read_apart(published_recipes)))
+    routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
+    routes.post(f"{ROOT}/caption")(posted(_caption))
+    routes.post(f"{ROOT}/parse_caption")(posted(_parse_caption))
+
+
+def published_recipes() -> Json:
+    return {name: recipe.to_json() for name, recipe in tasks.RECIPES.items()}
+
+
+def lora_recipe(name: str) -> Json:
+    """A LoRA's recipe; that of a published LoRA is known by its name before the file is there."""
+    if name in lora_names():  # nothing else is opened, whatever the name says
+        recipe, source = find_recipe(lora_path(name))
+    else:
+        recipe, source = tasks.recipe_for_file(name), "there is no such file yet"
+    return {"recipe": recipe and recipe.to_json(), "source": source}
+
+
+def written_caption(fields: Mapping[str, Any]) -> Json:
+    """What Joint Caption would send, where its markers stand, what is to be mended, and its tokens by encoder.
+
+    Raises:
+        InContextError: where the caption cannot be written.
+    """
+    recipe = Recipe.from_json(fields["recipe"])
+    panels = [str(text) for text in strict_json.field(fields, "panels", list)]
+    text = joint_caption(
+        recipe, str(fields["summary"]), panels, str(fields["names"]), bool(fields["escape_parentheses"])
+    )
+    counts = captions.count_tokens(text, bundled_counters())
+    return {
+        "caption": text,
+        "marks": [list(span) for span in captions.marks(recipe, text)],
+        "problems": list(captions.problems(recipe, text)),
+        "tokens": [
+            {"encoder": entry.encoder, "count": entry.count, "limit": entry.limit, "cut": entry.cut} for entry in counts
+        ],
+    }
+
+
+def parsed_caption(fields: Mapping[str, Any]) -> Json:
+    """The fields of a whole caption.
+
+    Raises:
+        InContextError: where its markers are not those of the recipe.
+    """
+    parts = captions.parse(Recipe.from_json(fields["recipe"]), str(fields["caption"]))
+    return {"summary": parts.summary, "panels": list(parts.panels)}
+
+
+async def _lora_recipe(request: web.Request) -> Json:
+    return await read_apart(lora_recipe, request.query.get("name", ""))
+
+
+async def _caption(request: web.Request, fields: Json) -> Json:
+    return await read_apart(written_caption, fields)
+
+
+async def _parse_caption(request: web.Request, fields: Json) -> Json:
+    return await read_apart(parsed_caption, fields)
+
+
+async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:
+    """Call a function in a thread of its own, so that neither the page nor ComfyUI's other work waits for it.
+
+    Raises:
+        Busy: where too many others wait, or it takes longer than `PATIENCE`.
+        Exception: whatever ``read`` raises.
+    """
+    future = _texts.begin(read, *arguments)
+    done, _ = await asyncio.wait({future}, timeout=PATIENCE)
+    if not done:
+        raise Busy(f"There was no answer within {PATIENCE:g} s. Ask again, with a smaller recipe or a shorter text.")
+    return future.result()
+
+
+class SharedAnswer:
+    """An answer for everybody who asks before it is begun; the next one is begun after a rest.
+
+    So the pages that watch cost as much as one of them, and a quarter of a processor at most. Nobody gets an answer that was
+    begun before he asked.
+    """
+
+    def __init__(self, find: Callable[[], JsonText]) -> None:
+        self._find = find
+        self._next: asyncio.Task[JsonText] | None = None
+        self._before: asyncio.Task[JsonText] | None = None
+        self._rested = 0.0
+
+    async def __call__(self) -> JsonText:
+        if self._next is None or self._next.get_loop() is not asyncio.get_running_loop():
+            self._next = asyncio.create_task(self._answer(self._before))
+        return await asyncio.shield(self._next)  # one page that goes away takes the answer from no other
+
+    async def _answer(self, before: asyncio.Task[JsonText] | None) -> JsonText:
+        if before is not None and before.get_loop() is asyncio.get_running_loop() and not before.done():
+            await asyncio.wait({before})
+        await asyncio.sleep(max(0.0, self._rested - time.monotonic()))
+        self._before, self._next = self._next, None
+        began = time.monotonic()
+        try:
+            return await watching.begin(self._find)
+        finally:
+            now = time.monotonic()
+            self._rested = now + min(REST * (now - began), LONGEST_REST)
+
+
+@dataclass(frozen=True)
+class JsonText:
+    """An answer that may be long, as it is sent; made in a thread.
+
+    Attributes:
+        tag: another one for another text.
+    """
+
+    body: bytes
+    tag: str
+
+    @classmethod
+    def of(cls, text: str) -> JsonText:
+        body = text.encode()
+        return cls(body, blake2b(body, digest_size=16).hexdigest())
+
+
+def answering(
+    answer: Callable[[web.Request], Awaitable[Json | JsonText]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler for an answer: a value, or its text where that may be long."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        try:
+            value = await answer(request)
+            if isinstance(value, JsonText):
+                return await _sent(request, value)
+            return web.json_response(value)
+        except NotAllowed as error:
+            return _error(str(error), 403)
+        except Busy as error:
+            return _error(str(error), 503)
+        except InContextError as error:
+            return _error(str(error), 400)
+        except (KeyError, TypeError, ValueError) as error:  # not of the form that is documented above
+            return _error(f"The request cannot be read: {error!r}.", 400)
+        except OSError as error:
+            return _error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 400)
+
+    return handler
+
+
+def posted(
+    answer: Callable[[web.Request, Json], Awaitable[Json]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A handler for POST: refuses strangers' pages, reads the body, answers."""
+
+    async def checked(request: web.Request) -> Json:
+        if said := access.refusal(request.headers, host.permissions()):
+            raise NotAllowed(said)
+        return await answer(request, await _body(request))
+
+    handle = answering(checked)
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if said := access.wrong_content(request.headers):
+            return _error(said, 415)
+        return await handle(request)
+
+    return handler
+
+
+async def _sent(request: web.Request, text: JsonText) -> web.StreamResponse:
+    """Send JSON in pieces, between which others have their turn; nothing where the page has the same already."""
+    body = text.body
+    headers = {"ETag": f'"{text.tag}"', "Cache-Control": "private, no-cache"}
+    if any(text.tag == known.value for known in request.if_none_match or ()):
+        return web.Response(status=304, headers=headers)
+    if len(body) <= PIECE:
+        return web.Response(body=body, headers=headers, content_type="application/json", charset="utf-8")
+    response = web.StreamResponse(headers=headers)
+    response.content_type, response.charset = "application/json", "utf-8"
+    response.content_length = len(body)
+    await response.prepare(request)
+    for start in range(0, len(body), PIECE):
+        await response.write(body[start : start + PIECE])
+        await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+async def _body(request: web.Request) -> Json:
+    """The object in a request's body; an empty body is an empty object.
+
+    Raises:
+        InContextError: where it is something else.
+    """
+    if (request.content_length or 0) > strict_json.LARGEST:
+        raise InContextError(f"The request has {request.content_length} bytes. Send at most {strict_json.LARGEST}.")
+    data = await request.read()
+    try:
+        value = await read_apart(strict_json.parse, data) if data else {}
+    except strict_json.JsonError as error:
+        raise InContextError(f"The request cannot be read: {error}.") from None
+    if not isinstance(value, dict):
+        raise InContextError(f"The request cannot be read: it should be an object, and is {strict_json.shown(value)}.")
+    return value
+
+
+def _error(text: str, status: int) -> web.Response:
+    return web.json_response({"error": text}, status=status)

@@ -1,0 +1,1 @@
+"""Nodes that train a LoRA."""

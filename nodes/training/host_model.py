@@ -1,0 +1,428 @@
+"""ComfyUI's model, text encoder and autoencoder as the trainer wants them: encode sets, predict velocities, sample.
+
+Nodes run in inference mode, whose tensors autograd refuses. So whatever is trained on is made or copied outside of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import comfy.conds
+import comfy.ldm.modules.attention
+import comfy.lora
+import comfy.lora_convert
+import comfy.model_management
+import comfy.model_sampling
+import comfy.sample
+import comfy.sampler_helpers
+import comfy.samplers
+import comfy.utils
+import comfy.weight_adapter
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ...incontext.captions.joint import escape
+from ...incontext.errors import TrainingError
+from ...incontext.lora.keys import with_peft_names
+from ...incontext.lora.recipe import Sampling
+from ...training.flow import velocity
+from ...training.in_host.adapters import Delta
+from ...training.in_host.memory import block_sizes, repeated_blocks, step_memory
+from ...training.in_host.settings import Precision, ReferenceKind, TrainSettings
+from ..references.isolation import (
+    OVERRIDE,
+    Pass,
+    Selection,
+    choosing,
+    picture_tokens,
+    reference_conditions,
+    supports_isolation,
+)
+from ..references.patches import patch_side
+from .gradients import assign, differentiable
+
+PREFIX = "diffusion_model."
+
+
+def _attention_with_gradients(_fast: Callable[..., Tensor], *inputs: Any, **named: Any) -> Tensor:
+    """Instead of whatever kernel ComfyUI was started with: Sage attention has no gradients and says nothing of it."""
+    return comfy.ldm.modules.attention.attention_pytorch(*inputs, **named)
+
+
+OPTIONS = {OVERRIDE: _attention_with_gradients}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """An encoded caption: ComfyUI's conditioning, and what the model takes of it, both on the CPU."""
+
+    conditioning: list
+    model_conds: Mapping[str, Any]
+
+
+class HostModel:
+    """A MODEL wire, for training.
+
+    Raises:
+        TrainingError: if it is not a flow-matching model, since its velocity would mean something else, or where
+            its weights cannot be kept in place.
+    """
+
+    def __init__(self, patcher: Any) -> None:
+        if not isinstance(patcher.get_model_object("model_sampling"), comfy.model_sampling.CONST):
+            raise TrainingError(
+                f"{type(patcher.model).__name__} is not a flow-matching model. In-Context LoRA is trained on diffusion "
+                "transformers such as FLUX, SD3, Chroma or Lumina."
+            )
+        self.patcher = lasting(patcher)
+        self.model = self.patcher.model
+        self.device: torch.device = patcher.load_device
+
+    def load(self, memory: int = 0) -> None:
+        """Bring the model to its device, with this many bytes left for computing; ComfyUI offloads what does not fit."""
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
+        _leave_inference_mode(self.transformer)
+
+    def unload_others(self) -> None:
+        """Take every other model off the device: text encoders and autoencoder are not needed while training."""
+        ours = [loaded for loaded in comfy.model_management.current_loaded_models if self._is_ours(loaded)]
+        comfy.model_management.free_memory(1e30, self.device, keep_loaded=ours)
+        comfy.model_management.soft_empty_cache()
+
+    def _is_ours(self, loaded: Any) -> bool:
+        return loaded.model is not None and self.patcher.is_clone(loaded.model)
+
+    def step_memory(
+        self, latents: Sequence[Tensor], conditions: Sequence[Condition], trained: int, settings: TrainSettings
+    ) -> int:
+        """Bytes that a training step needs beside the model's weights, for the largest of these sets."""
+        picture = max(latent[0].numel() for latent in latents) // patch_side(self.transformer) ** 2
+        isolated = settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
+        text = max((_text_tokens(condition) for condition in conditions), default=0)
+        return step_memory(
+            block_sizes(self.transformer),
+            settings.batch_size * (picture + text),
+            value_bytes=self.compute_dtype(settings.precision).itemsize,
+            checkpointing=settings.gradient_checkpointing,
+            trained=trained,
+            averaged=settings.ema > 0,
+            recorded=settings.batch_size * picture if isolated else 0,
+        )
+
+    @property
+    def transformer(self) -> nn.Module:
+        return self.model.diffusion_model
+
+    @property
+    def name(self) -> str:
+        return type(self.model).__name__
+
+    def shift(self, position: float) -> float:
+        """The noise level at an even position of the schedule, 0 … 1, with the shift that sampling uses."""
+        return float(self.patcher.get_model_object("model_sampling").percent_to_sigma(1 - position))
+
+    @torch.no_grad()
+    def encode_picture(self, vae: Any, picture: Tensor) -> Tensor:
+        """[H, W, 3] in 0…1 → latent [channels, …, h, w], scaled as the model wants it."""
+        latent = self.model.process_latent_in(vae.encode(picture[None, ..., :3]))
+        return latent[0].float().cpu().clone()
+
+    @torch.no_grad()
+    def encode_caption(self, clip: Any, caption: str, guidance: float, latent: Tensor) -> Condition:
+        """Encode a caption, its parentheses as text; ``latent`` stands for the size that the model will be asked for."""
+        tokens = clip.tokenize(escape(caption))
+        conditioning = clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": guidance})
+        converted = comfy.sampler_helpers.convert_cond(conditioning)
+        (encoded,) = comfy.samplers.encode_model_conds(
+            self.model.extra_conds, converted, latent[None], torch.device("cpu"), "positive"
+        )
+        return Condition(conditioning, encoded["model_conds"])
+
+    def predict(
+        self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition], isolated: Tensor | None = None
+    ) -> Tensor:
+        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed apart.
+
+        Args:
+            isolated: bool [batch, 1, (1,) height, width], the latent pixels of isolated references, which are clean in
+                ``noisy``; their velocity is 0.
+        """
+        tokens = None if isolated is None else picture_tokens(self.model, isolated.cpu())
+        keys = [
+            (_together_key(condition), 0 if tokens is None else int(tokens[row].sum()))
+            for row, condition in enumerate(conditions)
+        ]
+        parts: list[Tensor] = [noisy] * len(conditions)
+        for key, group in groupby(sorted(range(len(conditions)), key=keys.__getitem__), key=keys.__getitem__):
+            rows = list(group)
+            x, t = noisy[rows], sigmas[rows].to(noisy)
+            arguments = comfy.samplers.cond_cat(
+                [
+                    {name: cond.process_cond(batch_size=1, device=self.device, area=None) for name, cond in c.items()}
+                    for c in (conditions[i].model_conds for i in rows)
+                ]
+            )
+            arguments = {name: _usable(value, self.device) for name, value in arguments.items()}
+            with self._autocast():
+                if tokens is None or not key[1]:
+                    denoised = self.model.apply_model(x, t, transformer_options=dict(OPTIONS), **arguments)
+                else:
+                    denoised = self._isolated(x, t, arguments, tokens[rows])
+            predicted = velocity(x, denoised, t)
+            for row, part in zip(rows, predicted, strict=True):
+                parts[row] = part
+        return torch.stack(parts)
+
+    def _isolated(self, x: Tensor, t: Tensor, arguments: Mapping[str, Any], references: Tensor) -> Tensor:
+        """Denoised latents of a batch whose references are the given tokens, bool [batch, tokens]."""
+
+        def run(one: Pass, t: Tensor, arguments: Mapping[str, Any]) -> Tensor:
+            with choosing(self.model, one):
+                return self.model.apply_model(x, t, transformer_options={OVERRIDE: one}, **arguments)
+
+        own = Pass(Selection.of(references, x.device), inner=_attention_with_gradients)
+        run(own, torch.zeros_like(t), reference_conditions(self.model, arguments))
+        painted = Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients)
+        denoised = run(painted, t, arguments)
+        # the graph refers to the passes, and they to it by what they recorded: a circle that Python cannot collect
+        own.recorded.pairs.clear()
+        return denoised
+
+    @property
+    def isolates(self) -> bool:
+        """Whether references can be isolated in this model."""
+        return supports_isolation(self.model)
+
+    @contextmanager
+    def prepared(self, *, gradient_checkpointing: bool, precision: Precision, memory: int = 0) -> Iterator[None]:
+        """Within the context the model is on its device and can be trained on; afterwards it is as before.
+
+        Args:
+            precision: what it computes in.
+            memory: bytes to keep free for computing (`step_memory`).
+        """
+        with ExitStack() as undo:
+            undo.enter_context(differentiable())
+            undo.enter_context(self._computing_in(self.compute_dtype(precision)))
+            self.load(memory)
+            trained = {name: p.requires_grad for name, p in self.model.named_parameters()}
+            undo.callback(
+                lambda: [p.requires_grad_(trained.get(name, False)) for name, p in self.model.named_parameters()]
+            )
+            self.model.requires_grad_(False)
+            for block in repeated_blocks(self.transformer):
+                for part in block.children():
+                    if "norm" in type(part).__name__.lower():
+                        undo.callback(part.register_forward_pre_hook(_copied).remove)
+                if gradient_checkpointing:
+                    block.forward = partial(_recomputed, block.forward)
+                    undo.callback(vars(block).pop, "forward")
+            yield
+
+    def compute_dtype(self, precision: Precision) -> torch.dtype:
+        """What the model computes in: float32, bfloat16 or float16."""
+        chosen = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16, Precision.FP32: torch.float32}
+        if precision is not Precision.AUTO:
+            return chosen[precision]
+        if _computes_bf16(self.device):
+            return torch.bfloat16
+        return torch.float16 if self._own_dtype is torch.float16 else torch.float32
+
+    @property
+    def _own_dtype(self) -> torch.dtype:
+        """What ComfyUI computes this model in."""
+        return self.model.manual_cast_dtype or self.model.get_dtype()
+
+    @contextmanager
+    def _computing_in(self, dtype: torch.dtype) -> Iterator[None]:
+        """Within the context the model computes in this precision.
+
+        Where it is loaded in float32, autocast does it: residuals and norms stay float32. Everywhere else ComfyUI casts each
+        layer's weights to the precision of its input, which it can also do from 8 bits or main memory; autocast would have
+        them cast to float32 first.
+        """
+        own = self._own_dtype
+        with ExitStack() as undo:
+            if own is torch.float32 and dtype is not own and self.model.get_dtype() is torch.float32:
+                self._autocast = partial(torch.autocast, self.device.type, dtype)
+                undo.callback(delattr, self, "_autocast")
+            elif dtype is not own:
+                assign(undo, self.model, "manual_cast_dtype", dtype)
+                for module in self.transformer.modules():
+                    if getattr(module, "comfy_cast_weights", True) is False:
+                        assign(undo, module, "comfy_cast_weights", True)
+            yield
+
+    _autocast: Callable[[], AbstractContextManager] = staticmethod(nullcontext)
+
+    @torch.no_grad()
+    def sample(
+        self, condition: Condition, empty: Condition, shape: Sequence[int], seed: int, sampling: Sampling
+    ) -> Tensor:
+        """A latent from noise by ComfyUI's own sampler; ``shape`` is that of one latent without the batch."""
+        latent = torch.zeros(1, *shape)
+        return comfy.sample.sample(
+            self.patcher,
+            comfy.sample.prepare_noise(latent, seed),
+            sampling.steps,
+            sampling.cfg,
+            sampling.sampler,
+            sampling.scheduler,
+            condition.conditioning,
+            empty.conditioning,
+            latent,
+            seed=seed,
+            disable_pbar=True,
+        )
+
+    def deltas(self, lora: Mapping[str, Tensor]) -> dict[str, list[Delta]]:
+        """An existing LoRA, of any key family that ComfyUI reads, as changes of the transformer's layers.
+
+        Raises:
+            TrainingError: where it holds anything else than plain LoRA pairs, or nothing for this model.
+        """
+        key_map = with_peft_names(comfy.lora.model_lora_keys_unet(self.model, {}))
+        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(dict(lora)), key_map, log_missing=False)
+        found: dict[str, list[Delta]] = {}
+        for key, adapter in patches.items():
+            weight, offset = (key, None) if isinstance(key, str) else (key[0], key[1])
+            if not isinstance(adapter, comfy.weight_adapter.LoRAAdapter):
+                raise TrainingError(
+                    f"{weight} is changed by {type(adapter).__name__}; only plain LoRA can be continued."
+                )
+            up, down, alpha, *others = adapter.weights  # others: of Tucker, DoRA and reshaped LoRAs
+            if any(other is not None for other in others) or (offset is not None and offset[0] != 0):
+                raise TrainingError(f"The LoRA's form for {weight} cannot be continued; only plain LoRA pairs can.")
+            scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
+            name = weight.removeprefix(PREFIX).removesuffix(".weight")
+            start = 0 if offset is None else int(offset[1])
+            found.setdefault(name, []).append(Delta(up.flatten(1), down.flatten(1), scale, start))
+        if not found:
+            raise TrainingError(
+                f"None of the LoRA's {len(lora)} tensors matches {self.name}. It was made for another model."
+            )
+        return found
+
+
+def lasting(patcher: Any) -> Any:
+    """A clone of the model whose weights stay in place. ComfyUI may lend each for one operation, but gradients need them later.
+
+    Raises:
+        TrainingError: where that takes loading the model once more, and whatever loaded it does not let ComfyUI do so.
+    """
+    if not getattr(patcher, "is_dynamic", bool)():  # unknown to ComfyUI 0.3
+        return patcher.clone()
+    if patcher.cached_patcher_init is None:
+        raise TrainingError(
+            f"{type(patcher.model).__name__} was loaded by a node that does not let ComfyUI load it again, which training "
+            "needs. Load it with Load Diffusion Model or Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
+        )
+    return patcher.clone(disable_dynamic=True)
+
+
+def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """Gradient checkpointing of a block, which keeps its inputs only and computes again for the gradient.
+
+    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them. Keys
+    and values of isolated references go in and out beside the block's own tensors, since gradients flow through them, too.
+    """
+    count, names = len(inputs), list(named)
+    one = (named.get("transformer_options") or {}).get(OVERRIDE)
+    one = one if isinstance(one, Pass) else None
+    pairs = one.upcoming() if one else []
+    position, in_text = (one.position, one.in_text) if one else (0, False)
+    own_results = 0
+    is_tensor = True
+
+    def run(_: Tensor, *values: Any) -> tuple:
+        nonlocal own_results, is_tensor
+        copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
+        own, extra = copies[: count + len(names)], copies[count + len(names) :]
+
+        def block() -> Any:
+            return forward(*own[:count], **dict(zip(names, own[count:], strict=True)))
+
+        result, recorded = one.again(position, in_text, extra, block) if one else (block(), [])
+        is_tensor = isinstance(result, Tensor)
+        results = (result,) if is_tensor else tuple(result)
+        own_results = len(results)
+        return (*results, *recorded)
+
+    wanted = torch.ones((), requires_grad=True)  # the first block's inputs ask for no gradient themselves
+    results = checkpoint(run, wanted, *inputs, *named.values(), *pairs, use_reentrant=True)
+    if one:
+        one.keep(position, results[own_results:])
+    return results[0] if is_tensor else tuple(results[:own_results])
+
+
+def _copied(_module: nn.Module, inputs: tuple) -> tuple | None:
+    """Before a norm: FLUX's blocks then add to the very tensor that the norm's gradient needs."""
+    return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None
+
+
+def _together_key(condition: Condition) -> str:
+    """Conditions with the same key can be computed in one batch: same shapes, same constants."""
+    return repr(
+        [
+            (name, cond.cond if isinstance(cond, comfy.conds.CONDConstant) else cond.size())
+            for name, cond in sorted(condition.model_conds.items())
+        ]
+    )
+
+
+def _text_tokens(condition: Condition) -> int:
+    """Tokens of the caption, as far as the model takes them as a sequence."""
+    text = condition.model_conds.get("c_crossattn")
+    return text.cond.shape[1] if text is not None else 0
+
+
+def _usable(value: Any, device: torch.device) -> Any:
+    """On the device, and free of inference mode."""
+    if isinstance(value, Tensor):
+        return value.clone().to(device) if value.is_inference() else value.to(device)
+    if isinstance(value, list):
+        return [_usable(part, device) for part in value]
+    return value
+
+
+def _leave_inference_mode(module: nn.Module) -> None:
+    """Replace the tensors that autograd cannot keep for its backward pass by ordinary ones over the same memory."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and not _counts_versions(parameter):
+                part._parameters[name] = nn.Parameter(_ordinary(parameter), requires_grad=False)
+        for name, buffer in part._buffers.items():
+            if buffer is not None and not _counts_versions(buffer):
+                part._buffers[name] = _ordinary(buffer)
+
+
+def _counts_versions(tensor: Tensor) -> bool:
+    """Whether autograd can keep it. `Tensor.is_inference` does not say so: moving a module assigns ``param.data``, after which
+    a parameter that was made in inference mode denies it."""
+    try:
+        _ = tensor._version
+    except RuntimeError:
+        return False
+    return True
+
+
+def _ordinary(tensor: Tensor) -> Tensor:
+    """The tensor outside of inference mode. The memory is shared, so nothing is copied and pinned memory stays pinned."""
+    if type(tensor) not in (Tensor, nn.Parameter):  # a quantised tensor, which wraps others
+        return tensor.detach().clone()
+    shared = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return shared.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    """Whether bf16 is native there. Processors without it take several times as long as in float32."""
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
+    return comfy.model_management.should_use_bf16(device)

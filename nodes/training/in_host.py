@@ -1,0 +1,243 @@
+"""Train a LoRA on the model that is already loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy_api.latest import io
+
+from ...incontext.lora.recipe import Recipe
+from ...training.in_host.settings import (
+    Optimiser,
+    Precision,
+    ReferenceKind,
+    Schedule,
+    Targets,
+    Timesteps,
+    TrainSettings,
+)
+from ...training.sd_scripts.settings import WhenBusy
+from .. import host, types
+
+if TYPE_CHECKING:
+    from ...incontext.dataset import Dataset
+
+CATEGORY = "in-context lora/training"
+NO_LORA = "none"
+
+
+class InContextTrainLoraInHost(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextTrainLoraInHost",
+            display_name="Train In-Context LoRA (in ComfyUI)",
+            category=CATEGORY,
+            description=(
+                "Trains a LoRA on a dataset of panel sets, on the model that is loaded, in ComfyUI's own process. The "
+                "finished LoRA is in output/loras with its recipe inside; cancelling keeps what was learned so far."
+            ),
+            not_idempotent=True,
+            is_output_node=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The diffusion transformer to train on; it is not changed."),
+                io.Clip.Input("clip", tooltip="Encodes the captions."),
+                io.Vae.Input("vae", tooltip="Encodes the pictures."),
+                types.Dataset.Input("dataset", tooltip="From Build Dataset."),
+                io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
+                io.Int.Input("steps", default=600, min=1, max=100_000, tooltip="Optimiser steps."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Sets a step; all have one size."),
+                io.Int.Input(
+                    "gradient_accumulation", default=1, min=1, max=64, tooltip="Batches that make up one step."
+                ),
+                io.Float.Input(
+                    "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 suits FLUX and SD3."
+                ),
+                io.Combo.Input(
+                    "schedule",
+                    options=Schedule,
+                    default=Schedule.CONSTANT.value,
+                    tooltip="How the learning rate goes on after the warm-up.",
+                ),
+                io.Int.Input("warmup_steps", default=20, min=0, max=10_000, tooltip="Steps of rising learning rate."),
+                io.Int.Input(
+                    "rank", default=16, min=1, max=256, tooltip="Rank of the LoRA; 16 in the official recipe."
+                ),
+                io.Float.Input("alpha", default=16.0, min=0.1, max=512.0, tooltip="Strength is alpha / rank."),
+                io.Combo.Input(
+                    "targets",
+                    options=Targets,
+                    default=Targets.ATTENTION_MLP.value,
+                    tooltip="Which layers are trained. Norms, biases, embeddings and modulations never are.",
+                ),
+                io.Combo.Input(
+                    "timesteps",
+                    options=Timesteps,
+                    default=Timesteps.SIGMOID.value,
+                    tooltip="How noise levels are drawn. 'shifted' uses the model's own shift, as sampling does.",
+                ),
+                io.Float.Input(
+                    "reference_share",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
+                        "to given ones."
+                    ),
+                ),
+                io.Float.Input(
+                    "caption_dropout",
+                    default=0.05,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of samples with an empty caption.",
+                ),
+                io.Float.Input(
+                    "ema",
+                    default=0.0,
+                    min=0.0,
+                    max=0.9999,
+                    step=0.0001,
+                    tooltip="Decay of the moving average that is saved; 0 for none, 0.99 in the official recipe.",
+                ),
+                io.Float.Input(
+                    "max_grad_norm",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    tooltip="Gradients are clipped to it; 0 for never.",
+                ),
+                io.Float.Input(
+                    "guidance", default=1.0, min=0.0, max=100.0, tooltip="FLUX's embedded guidance in training; keep 1."
+                ),
+                io.Int.Input(
+                    "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
+                ),
+                io.Int.Input("validate_every", default=100, min=0, max=100_000, tooltip="In steps; 0 for never."),
+                io.Int.Input(
+                    "save_every",
+                    default=250,
+                    min=0,
+                    max=100_000,
+                    tooltip="Checkpoint every so many steps; 0: at the end.",
+                ),
+                io.Int.Input("sample_every", default=0, min=0, max=100_000, tooltip="Sample every so many steps."),
+                io.Combo.Input(
+                    "precision",
+                    options=Precision,
+                    default=Precision.AUTO.value,
+                    tooltip=(
+                        "What the model computes in; the LoRA is float32. 'auto' is bf16 where the device has it. fp16 is "
+                        "for cards without bf16."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "gradient_checkpointing", default=True, tooltip="Less memory, about a third more time."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Same seed, same LoRA.",
+                ),
+                io.Combo.Input(
+                    "continue_from",
+                    options=[NO_LORA, *host.lora_names()],
+                    default=NO_LORA,
+                    optional=True,
+                    tooltip="Train an existing LoRA further; its layers, rank and strength are kept.",
+                ),
+                types.Recipe.Input(
+                    "recipe", optional=True, tooltip="Settings for samples; by default the dataset's own recipe."
+                ),
+                io.Combo.Input(
+                    "optimiser",
+                    options=Optimiser,
+                    default=Optimiser.ADAMW.value,
+                    optional=True,
+                    tooltip=(
+                        "AdamW 8-bit needs bitsandbytes and saves memory. Prodigy needs prodigyopt and finds its own "
+                        "learning rate: set learning_rate to 1."
+                    ),
+                ),
+                io.Combo.Input(
+                    "references",
+                    options=ReferenceKind,
+                    default=ReferenceKind.ISOLATED.value,
+                    optional=True,
+                    tooltip=(
+                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
+                        "Models that cannot isolate them are trained with clean ones."
+                    ),
+                ),
+                io.Combo.Input(
+                    "when_busy",
+                    options=WhenBusy,
+                    default=WhenBusy.SAY.value,
+                    optional=True,
+                    tooltip=(
+                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
+                        "start beside it, which needs memory for both."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.LoraModel.Output(
+                    display_name="lora", tooltip="The trained LoRA, for Load LoRA Model or Save In-Context LoRA."
+                ),
+                types.Recipe.Output(display_name="recipe", tooltip="The recipe that is inside the LoRA."),
+                io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
+                types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
+                io.Image.Output(display_name="samples", tooltip="The last sample; the first set if none was made."),
+                io.String.Output(
+                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        clip: Any,
+        vae: Any,
+        dataset: Dataset,
+        name: str,
+        guidance: float,
+        continue_from: str = NO_LORA,
+        recipe: Recipe | None = None,
+        when_busy: str = WhenBusy.SAY.value,
+        **values: Any,
+    ) -> io.NodeOutput:
+        from .host_model import HostModel
+        from .in_host_run import train_in_host
+
+        settings = TrainSettings.from_json(values)
+        node_id = cls.hidden.unique_id or ""
+        with (
+            host.claim_cards(host.cards(), WhenBusy(when_busy), node_id) as claim,
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            return io.NodeOutput(
+                *train_in_host(
+                    HostModel(model),
+                    clip,
+                    vae,
+                    dataset,
+                    settings,
+                    name=name,
+                    guidance=guidance,
+                    sampling=(recipe or dataset.recipe).sampling,
+                    continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
+                    node_id=node_id,
+                    noted=claim.close,
+                )
+            )

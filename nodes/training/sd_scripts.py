@@ -1,0 +1,241 @@
+"""Train a LoRA with sd-scripts, in a process of its own."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ...training.in_host.settings import ReferenceKind
+from ...training.sd_scripts.architectures import ARCHITECTURES
+from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
+from ...training.sd_scripts.settings import SdSettings, WhenBusy
+from .. import host, types
+
+if TYPE_CHECKING:
+    from ...incontext.dataset import Dataset
+    from ...incontext.lora.recipe import Recipe
+
+CATEGORY = "in-context lora/training"
+NONE = "none"
+AS_PRESET = -1  # a widget's value that leaves a setting to the preset
+MODEL_FOLDERS = ("diffusion_models", "checkpoints")
+TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
+
+
+class InContextTrainLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        encoders = [NONE, *host.model_names("text_encoders")]
+        return io.Schema(
+            node_id="InContextTrainLora",
+            display_name="Train In-Context LoRA (sd-scripts)",
+            category=CATEGORY,
+            description=(
+                "Trains a LoRA on a dataset of panel sets with kohya-ss/sd-scripts, in a process and an environment of its "
+                "own. Install it once with `python run.py trainer install`. The finished LoRA is in output/loras with its "
+                "recipe inside; cancelling saves the state, and the run can be resumed."
+            ),
+            is_output_node=True,
+            not_idempotent=True,
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                types.Dataset.Input("dataset", tooltip="From Build Dataset."),
+                io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
+                io.Combo.Input(
+                    "architecture",
+                    options=list(TITLES),
+                    default=next(iter(TITLES)),
+                    tooltip="The model family. The tests train each with the real trainer, at small sizes.",
+                ),
+                io.Combo.Input(
+                    "model",
+                    options=[
+                        NONE,
+                        *(name for folder in MODEL_FOLDERS for name in host.model_names(folder)),
+                    ],
+                    default=NONE,
+                    tooltip="The diffusion model, in bf16 or fp16; fp8_scaled and GGUF files cannot be trained on.",
+                ),
+                *(
+                    io.Combo.Input(
+                        f"text_encoder_{number}",
+                        options=encoders,
+                        default=NONE,
+                        tooltip="Text encoders in any order; each is recognised by its content.",
+                    )
+                    for number in (1, 2, 3)
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=[NONE, *host.model_names("vae")],
+                    default=NONE,
+                    tooltip="The autoencoder of the model family.",
+                ),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default=OFFICIAL,
+                    tooltip=(
+                        "All settings that have no widget, by memory of the graphics card; the first is the recipe of the "
+                        "method's authors."
+                    ),
+                ),
+                io.Int.Input(
+                    "steps", default=5000, min=1, max=1_000_000, tooltip="Optimiser steps; 5000 in the official recipe."
+                ),
+                io.Int.Input(
+                    "rank",
+                    default=16,
+                    min=1,
+                    max=512,
+                    tooltip="Rank of the LoRA, and its alpha; 16 in the official recipe.",
+                ),
+                io.Float.Input(
+                    "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 in the official recipe."
+                ),
+                io.Float.Input(
+                    "reference_share",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
+                        "to given ones."
+                    ),
+                ),
+                io.Int.Input("save_every", default=250, min=0, max=100_000, tooltip="Checkpoint and state; in steps."),
+                io.Int.Input(
+                    "samples",
+                    default=AS_PRESET,
+                    min=AS_PRESET,
+                    max=8,
+                    tooltip="Captions of the dataset that are sampled; -1 for as many as the preset says, 0 for none.",
+                ),
+                io.Int.Input("sample_every", default=250, min=0, max=100_000, tooltip="In steps; 0 for never."),
+                io.Int.Input(
+                    "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=42,
+                    min=0,
+                    max=0x7FFFFFFF,
+                    control_after_generate=False,
+                    tooltip="Of everything random.",
+                ),
+                io.Boolean.Input(
+                    "background", default=False, tooltip="Return at once; the run goes on, also without the browser."
+                ),
+                io.Combo.Input(
+                    "continue_from",
+                    options=[NONE, *host.lora_names()],
+                    default=NONE,
+                    optional=True,
+                    tooltip="Train an existing LoRA of the same rank further.",
+                ),
+                io.Combo.Input(
+                    "resume",
+                    options=[NONE, *resumable_runs()],
+                    default=NONE,
+                    optional=True,
+                    tooltip="Go on with this run from its last saved state, with its own settings and files.",
+                ),
+                types.Recipe.Input(
+                    "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
+                ),
+                io.Combo.Input(
+                    "when_busy",
+                    options=WhenBusy,
+                    default=WhenBusy.SAY.value,
+                    optional=True,
+                    tooltip=(
+                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
+                        "start beside it, which needs memory for both."
+                    ),
+                ),
+                io.Combo.Input(
+                    "references",
+                    options=ReferenceKind,
+                    default=ReferenceKind.ISOLATED.value,
+                    optional=True,
+                    tooltip=(
+                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
+                        "FLUX.1, Chroma and Stable Diffusion 3 can isolate them; the others are trained with clean ones."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
+                ),
+                io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
+                io.Image.Output(display_name="samples", tooltip="The last samples; the first set if none was made."),
+                types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        dataset: Dataset,
+        name: str,
+        architecture: str,
+        model: str,
+        vae: str,
+        preset: str,
+        background: bool,
+        text_encoder_1: str = NONE,
+        text_encoder_2: str = NONE,
+        text_encoder_3: str = NONE,
+        continue_from: str = NONE,
+        resume: str = NONE,
+        recipe: Recipe | None = None,
+        when_busy: str = WhenBusy.SAY.value,
+        **values: Any,
+    ) -> io.NodeOutput:
+        from . import sd_scripts_run  # with all that training takes, only when it is wanted
+
+        return io.NodeOutput(
+            *sd_scripts_run.train(
+                dataset,
+                name,
+                architecture,
+                model,
+                [text_encoder_1, text_encoder_2, text_encoder_3],
+                vae,
+                settings(preset, TITLES.get(architecture, architecture), values),
+                recipe,
+                continue_from=continue_from,
+                resume=resume,
+                background=background,
+                when_busy=WhenBusy(when_busy),
+                node_id=str(cls.hidden.unique_id or ""),
+            )
+        )
+
+
+def settings(name: str, architecture: str, values: dict[str, Any]) -> SdSettings:
+    """A preset with the widgets' values in place of its own, except where a widget leaves it to the preset."""
+    given = {key: value for key, value in values.items() if key in SdSettings.__slots__ and value != AS_PRESET}
+    return SdSettings.from_json({**preset(name, architecture).to_json(), "alpha": float(values["rank"]), **given})
+
+
+def resumable_runs() -> list[str]:
+    """Runs that have a saved state; a finished one has none any more."""
+    return [folder.name for folder in host.runs_with("state/step*")]
+
+
+def settle_runs() -> None:
+    """At ComfyUI's start: look after runs that went on, or ended, while it did not run."""
+    if not host.runs_with("process.json"):
+        return
+
+    def look() -> None:
+        from . import sd_scripts_run
+
+        sd_scripts_run.settle_all()
+
+    threading.Thread(target=look, name="incontext-lora runs", daemon=True).start()

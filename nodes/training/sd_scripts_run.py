@@ -1,0 +1,241 @@
+"""What Train In-Context LoRA (sd-scripts) does: from widgets to an order, and staying with its run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...incontext.dataset import Dataset
+from ...incontext.errors import InContextError, TrainingError
+from ...incontext.lora.lora_file import read_recipe
+from ...incontext.lora.recipe import Recipe
+from ...training.in_host.items import read_picture
+from ...training.runs import claims, run_folder
+from ...training.runs.run_folder import Run
+from ...training.sd_scripts import environment, preflight, session, supervise
+from ...training.sd_scripts.architectures import architecture
+from ...training.sd_scripts.processes import FILE, Processes
+from ...training.sd_scripts.settings import Device, SdSettings, WhenBusy
+from .. import host
+from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
+
+
+def train(
+    dataset: Dataset,
+    name: str,
+    title: str,
+    model: str,
+    encoders: list[str],
+    vae: str,
+    chosen: SdSettings,
+    recipe: Recipe | None,
+    *,
+    continue_from: str,
+    resume: str,
+    background: bool,
+    when_busy: WhenBusy,
+    node_id: str,
+) -> tuple[str, dict[str, list[float]], Tensor, Run]:
+    """Start or resume a run and, unless it is for the background, stay with it; returns the node's outputs.
+
+    Raises:
+        TrainingError: where it cannot start, or failed.
+    """
+    where = place()
+    with host.claim_cards(where.cards, when_busy, node_id):
+        host.send_text(node_id, "preparing")
+        free_memory()
+        if resume != NONE:
+            run = Run(host.runs_folder() / run_folder.safe_name(resume))
+            process = session.resume(run, where)
+        else:
+            dataset.check_current()
+            wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
+            run, process = session.start(
+                wanted, where, comfy.model_management.throw_exception_if_processing_interrupted
+            )
+    if background:
+        settle_later(run, process)
+        return "", {"loss": run.losses()}, samples(run, dataset), run
+    result = follow(run, process, where, node_id, session.EventTail(run, from_start=resume == NONE))
+    if result.state == run_folder.CANCELLED:  # stopped from the monitor
+        host.send_text(node_id, result.message)
+        raise comfy.model_management.InterruptProcessingException
+    if result.lora is None and result.state != run_folder.FINISHED:
+        raise TrainingError(result.message)
+    lora = result.lora.name if result.lora else ""  # a machine that helps another has none
+    host.send_text(node_id, f"finished: {lora or result.message}")
+    return lora, {"loss": run.losses()}, samples(run, dataset), run
+
+
+# --- from widgets to an order ---------------------------------------------------------------------------------------
+
+
+def place() -> session.Place:
+    """
+    Raises:
+        TrainingError: where no trainer is installed.
+    """
+    try:
+        trainer = environment.find()
+    except environment.TrainerNotInstalled as error:
+        raise TrainingError(f"{error} ComfyUI's own environment is not touched.") from error
+    folder = environment.trainer_folder()
+    on_cpu = not session.has_gpu(trainer.python)
+    return session.Place(
+        trainer=trainer,
+        runs=host.runs_folder(),
+        loras=host.loras_output_folder(),
+        comfyui=host.comfyui_folder(),
+        tokenizers=folder / "tokenizers",
+        processes=Processes.load(folder / FILE),
+        on_cpu=on_cpu,
+        device=Device.CPU if on_cpu else session.device(trainer.python),
+        models=host.model_folders(*MODEL_FOLDERS, "text_encoders", "vae", "loras"),
+    )
+
+
+def order(
+    dataset: Dataset,
+    name: str,
+    title: str,
+    model: str,
+    encoders: list[str],
+    vae: str,
+    chosen: SdSettings,
+    recipe: Recipe | None,
+    continue_from: str,
+) -> session.Order:
+    """
+    Raises:
+        TrainingError: where a file is missing or of the wrong kind.
+    """
+    family = architecture(TITLES.get(title, title))
+    others = [model_file(("text_encoders",), encoder) for encoder in dict.fromkeys(encoders) if encoder != NONE]
+    if vae != NONE:
+        others.append(model_file(("vae",), vae))
+    files = preflight.assign(family, model_file(MODEL_FOLDERS, model), others)
+    weights = None if continue_from in (NONE, "", None) else host.lora_path(continue_from)
+    recipe = recipe or dataset.recipe
+    if weights is not None:
+        continued = read_recipe(weights)
+        recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
+    return session.Order(dataset, family, files, chosen, name, recipe, weights)
+
+
+def model_file(folders: tuple[str, ...], name: str) -> Path:
+    """A file that ComfyUI lists; a name that it does not list leads nowhere.
+
+    Raises:
+        TrainingError: where there is none.
+    """
+    for folder in folders:
+        if name in host.model_names(folder):
+            path = host.model_path(folder, name)
+            if path is not None:
+                return Path(path)
+    raise TrainingError(
+        f"There is no model file {name!r} in ComfyUI's {' or '.join(folders)}. Put it there, refresh the page (R) and choose it."
+    )
+
+
+def free_memory() -> None:
+    """The card is for the trainer now."""
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()
+
+
+# --- while it runs --------------------------------------------------------------------------------------------------
+
+
+def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: session.EventTail) -> session.Outcome:
+    """Show a run on the node until it is over.
+
+    Raises:
+        InterruptProcessingException: when the user cancels; the run is stopped with its state saved by then.
+    """
+    bar = host.progress(node_id, int(run.about["settings"]["steps"]))
+    done = [0]
+    notes: list[str] = []  # they stay below what is shown while it trains
+
+    def show(line: str) -> None:
+        host.send_text(node_id, "\n".join([line, *notes]))
+
+    def on_event(event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == run_folder.STEP:
+            done[0] = event["step"]
+            show(session.status_line(event))
+        elif kind == run_folder.PHASE:
+            show(event["phase"])
+        elif kind == run_folder.NOTE:
+            notes.append(event["text"])
+            host.log.warning("In-Context LoRA: %s: %s", run.name, event["text"])
+            show(event["text"])
+        elif kind == run_folder.SAMPLE:
+            bar.update(done[0], preview=run.folder / "samples" / event["file"])
+        bar.update(done[0])
+
+    with claims.attending(run.folder):
+        try:
+            code = session.watch(run, process, tail, on_event)
+        except comfy.model_management.InterruptProcessingException:
+            host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
+            session.stop(run, process, insists=comfy.model_management.processing_interrupted)
+            session.settle_soon(run, where.loras, process.returncode, stopped=True)
+            raise
+        return session.settle_soon(run, where.loras, code)
+
+
+def samples(run: Run, dataset: Dataset) -> Tensor:
+    """The pictures of the last sampled step as one batch; the dataset's first composite where there is none."""
+    pictures = run.samples
+    if not pictures:
+        return read_picture(dataset.image(dataset.items[0]))[None]
+    last = pictures[-1].name.split("-")[0]
+    return torch.stack([read_picture(path) for path in pictures if path.name.split("-")[0] == last])
+
+
+def resume(run: Run) -> None:
+    """Go on with a run in the background, as the node does it.
+
+    Raises:
+        TrainingError: where it cannot go on, or ComfyUI is using the graphics card itself.
+    """
+    if host.is_working():
+        raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
+    where = place()
+    with host.claim_cards(where.cards, WhenBusy.SAY, patience=claims.BRIEF):
+        free_memory()
+        process = session.resume(run, where)
+    settle_later(run, process)
+
+
+def settle_later(run: Run, process: Any) -> None:
+    """Publish a background run's LoRA as soon as it is over."""
+    loras = host.loras_output_folder()
+
+    def wait() -> None:
+        with claims.attending(run.folder):
+            code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=1.0)
+            with contextlib.suppress(TrainingError):
+                session.settle_soon(run, loras, code)
+
+    threading.Thread(target=wait, name=f"incontext-lora {run.name}", daemon=True).start()
+
+
+def settle_all() -> None:
+    """Publish what was finished meanwhile, name what was interrupted, go on watching the rest."""
+    with contextlib.suppress(InContextError):
+        for run, result in session.sweep(host.runs_folder(), host.loras_output_folder()):
+            host.log.info("In-Context LoRA: the training %s is %s", run.name, result.state)
+    for folder in host.runs_with(supervise.RECORD):
+        if supervise.find(folder) is not None:
+            settle_later(Run(folder), None)

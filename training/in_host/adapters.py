@@ -1,0 +1,271 @@
+"""LoRA layers beside a model's linear layers: attached by forward hooks, taken off without a trace.
+
+A hook adds ``up(down(x)) · alpha / rank`` to a layer's output, so the model's own weights are neither copied nor
+merged, whatever their precision and wherever ComfyUI keeps them. The pair is cast to the precision of ``x``, in which the
+model computes.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from ...incontext.errors import TrainingError
+from .settings import Targets
+
+# layers of a block, by the names that the DiTs of ComfyUI use for them
+_ATTENTION = re.compile(
+    r"(attn|attention|qkv|to_q|to_k|to_v|to_out|q_proj|k_proj|v_proj|o_proj|out_proj|add_[qkv]_proj|linear1|linear2)"
+)
+_MLP = re.compile(r"(mlp|ffn?\b|feed_forward|\.ff\.|ff_context|fc1|fc2|w1\b|w2\b|w3\b|linear1|linear2)")
+# an llm_adapter, such as Anima's, is applied to a caption once, before the training
+_NEVER = re.compile(
+    r"(adaln|modulation|\bmod\b|img_mod|txt_mod|embed|norm|final_layer|time_|timestep|vector_in|guidance|llm_adapter)",
+    re.I,
+)
+_IN_BLOCK = re.compile(r"\.\d+\.")
+_NUMBER = re.compile(r"^(.*?\.)(\d+)\.")
+
+
+class LoraLayer(nn.Module):
+    """One low-rank pair, float32: ``down`` [rank, in] starts random, ``up`` [out, rank] at zero."""
+
+    def __init__(self, inputs: int, outputs: int, rank: int, alpha: float, generator: torch.Generator) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)  # the customary Kaiming initialisation with a = √5
+        self.lora_down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
+        self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
+        self.alpha = alpha
+
+    @property
+    def rank(self) -> int:
+        return self.lora_down.shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.alpha / self.rank
+        down, up = self.lora_down, self.lora_up if scale == 1 else self.lora_up * scale
+        return nn.functional.linear(nn.functional.linear(x, down.to(x.dtype)), up.to(x.dtype))
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The LoRA layers of a model by the module they belong to."""
+
+    layers: Mapping[str, LoraLayer]
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [parameter for layer in self.layers.values() for parameter in layer.parameters()]
+
+    def to(self, device: torch.device) -> Adapters:
+        for layer in self.layers.values():
+            layer.to(device)
+        return self
+
+    @contextmanager
+    def attached(self, model: nn.Module) -> Iterator[None]:
+        """Within the context the model computes with the LoRA; afterwards it is as before.
+
+        Raises:
+            TrainingError: in a forward pass, where a layer computes without gradients, as most 4-bit kernels do.
+        """
+        handles = []
+        try:
+            for name, layer in self.layers.items():
+                handles.append(model.get_submodule(name).register_forward_hook(partial(_add, name, layer)))
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def check_gradients(self) -> None:
+        """Make sure, after a backward pass, that every layer learns.
+
+        The last block's layers for text may have no gradient: in some models nothing comes after them.
+
+        Raises:
+            TrainingError: where a layer has none, since something between it and the loss computes without gradients.
+        """
+        trained = [name for name in self.layers if _is_target(name, Targets.ATTENTION_MLP)]
+        last: dict[str, int] = {}
+        for name in trained:
+            blocks, number = _block(name)
+            last[blocks] = max(last.get(blocks, 0), number)
+        without = [
+            name
+            for name in trained
+            if self.layers[name].lora_up.grad is None and _block(name)[1] < last[_block(name)[0]]
+        ]
+        if without:
+            raise TrainingError(
+                f"{len(without)} of {len(trained)} trained layers get no gradient, the first of them {without[0]}. "
+                "Something that the model computes with has none, usually a fast attention kernel. Start ComfyUI with "
+                "--use-pytorch-cross-attention, and train the model without nodes that patch its attention."
+            )
+
+    def state_dict(self, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
+        """The LoRA as ComfyUI's own trainer writes it: ``<module>.lora_up.weight``, ``.lora_down.weight``, …"""
+        state: dict[str, Tensor] = {}
+        for name, layer in self.layers.items():
+            state[f"{prefix}{name}.lora_up.weight"] = layer.lora_up.detach().cpu().clone()
+            state[f"{prefix}{name}.lora_down.weight"] = layer.lora_down.detach().cpu().clone()
+            state[f"{prefix}{name}.alpha"] = torch.tensor(float(layer.alpha))
+        return state
+
+
+@dataclass(frozen=True)
+class Delta:
+    """An existing LoRA's change of one weight: ``up @ down · scale`` at rows ``start`` … of the weight."""
+
+    up: Tensor
+    down: Tensor
+    scale: float
+    start: int = 0
+
+
+def _add(name: str, layer: LoraLayer, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    """A layer's output with the LoRA's added."""
+    x = inputs[0]
+    if torch.is_grad_enabled() and x.requires_grad and not output.requires_grad:
+        raise TrainingError(
+            f"{name} is a {type(module).__name__}, which computes without gradients, so no layer before it can learn. Load "
+            "the model in bf16, fp16 or fp8; a LoRA that is trained on it also works with the quantised one."
+        )
+    return output + layer(x).to(output.dtype)
+
+
+def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, int]]:
+    """Names of the linear layers to train and their (inputs, outputs), in the model's order.
+
+    Raises:
+        TrainingError: where the model has none.
+    """
+    found = {name: shape for name, shape in linear_modules(model).items() if _is_target(name, targets)}
+    if found:
+        return found
+    candidates = (type(module).__name__ for name, module in model.named_modules() if _is_target(name, targets))
+    kinds = sorted({kind for kind in candidates if kind not in dir(nn)})
+    raise TrainingError(
+        f"{type(model).__name__} has no {targets.value} layers that can be trained. "
+        + (f"Those that it has are of these kinds, not linear layers: {', '.join(kinds)}. " if kinds else "")
+        + "Use a diffusion transformer such as FLUX or SD3 in bf16, fp16 or fp8, or other target layers."
+    )
+
+
+def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Names of all linear layers and their (inputs, outputs): what an existing LoRA may change."""
+    return {name: shape for name, module in model.named_modules() if (shape := linear_shape(module))}
+
+
+def linear_shape(module: nn.Module) -> tuple[int, int] | None:
+    """Inputs and outputs of a linear layer; None for other modules.
+
+    Quantised layers are often no `nn.Linear`, but say as it does how many features go in and come out.
+    """
+    inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
+    if isinstance(inputs, int) and isinstance(outputs, int) and not hasattr(module, "num_experts"):
+        return inputs, outputs
+    return None
+
+
+def _block(name: str) -> tuple[str, int]:
+    """The list that a layer's block is in, and the block's number there."""
+    found = _NUMBER.match(name)
+    return (found[1], int(found[2])) if found else (name, 0)
+
+
+def _is_target(name: str, targets: Targets) -> bool:
+    if not _IN_BLOCK.search(f".{name}.") or _NEVER.search(name):
+        return False
+    attention, mlp = bool(_ATTENTION.search(name)), bool(_MLP.search(name))
+    return {Targets.ATTENTION: attention, Targets.MLP: mlp, Targets.ATTENTION_MLP: attention or mlp}[targets]
+
+
+def new_adapters(
+    modules: Mapping[str, tuple[int, int]], rank: int, alpha: float, generator: torch.Generator
+) -> Adapters:
+    return Adapters(
+        {
+            name: LoraLayer(inputs, outputs, min(rank, inputs, outputs), alpha, generator)
+            for name, (inputs, outputs) in modules.items()
+        }
+    )
+
+
+def continued_adapters(
+    modules: Mapping[str, tuple[int, int]], deltas: Mapping[str, Sequence[Delta]], generator: torch.Generator
+) -> Adapters:
+    """LoRA layers that start as an existing LoRA; layers, rank and strength are taken from it.
+
+    Several deltas of one weight (a LoRA that keeps query, key and value apart where the model has them as one) become
+    one pair of their summed rank, exactly.
+
+    Raises:
+        TrainingError: where the LoRA changes none of these modules, or one whose shape differs.
+    """
+    layers: dict[str, LoraLayer] = {}
+    for name, parts in deltas.items():
+        if name not in modules:
+            raise TrainingError(
+                f"The LoRA to continue changes {name}, which is no linear layer of the model. It was made for another "
+                "model, or is of a kind that cannot be continued; start a new LoRA."
+            )
+        inputs, outputs = modules[name]
+        rank = sum(part.down.shape[0] for part in parts)
+        layer = LoraLayer(inputs, outputs, rank, float(rank), generator)
+        up = torch.zeros(outputs, rank)
+        column = 0
+        for part in parts:
+            if part.down.shape[1] != inputs or part.start + part.up.shape[0] > outputs:
+                raise TrainingError(
+                    f"The LoRA to continue has {tuple(part.up.shape)} and {tuple(part.down.shape)} for {name}, the "
+                    f"model {outputs}×{inputs}. It was made for another model."
+                )
+            columns = slice(column, column + part.down.shape[0])
+            up[part.start : part.start + part.up.shape[0], columns] = part.up.float() * part.scale
+            layer.lora_down.data[columns] = part.down.float()
+            column = columns.stop
+        layer.lora_up.data.copy_(up)
+        layers[name] = layer
+    if not layers:
+        raise TrainingError(
+            "The LoRA to continue changes none of the model's trained layers. It was made for another model."
+        )
+    return Adapters(layers)
+
+
+class MovingAverage:
+    """Exponential moving average of the LoRA's weights, kept beside them."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
+        self._parameters = list(parameters)
+        self._decay = decay
+        self._average = [parameter.detach().clone() for parameter in parameters]
+        self._updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
+        for average, parameter in zip(self._average, self._parameters, strict=True):
+            average.lerp_(parameter, 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the context the parameters hold the average."""
+        raw = [parameter.detach().clone() for parameter in self._parameters]
+        with torch.no_grad():
+            for parameter, average in zip(self._parameters, self._average, strict=True):
+                parameter.copy_(average)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self._parameters, raw, strict=True):
+                    parameter.copy_(value)

@@ -1,0 +1,52 @@
+"""From a dataset's files to what the training loop takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ...incontext.files.images import open_image
+from ...incontext.panels.layout import PanelLayout
+
+
+def read_picture(path: Path) -> Tensor:
+    """A composite as float32 [H, W, 3] in 0…1."""
+    with open_image(path) as image:
+        return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255)
+
+
+def read_mask(path: Path | None) -> Tensor | None:
+    """A loss mask as float32 [H, W], 1 where the loss counts; None where there is none."""
+    if path is None:
+        return None
+    with open_image(path) as image:
+        return torch.from_numpy(np.asarray(image.convert("L"), dtype=np.float32) / 255)
+
+
+def latent_masks(layout: PanelLayout, size: Sequence[int], mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Which latent positions each panel covers, and how much each counts in the loss.
+
+    Args:
+        size: height and width of the latent.
+        mask: the dataset's loss mask in pixels; everything counts when None.
+
+    Returns:
+        bool [panels, height, width] and float32 [height, width].
+    """
+    height, width = size
+    covers = torch.zeros(len(layout), layout.height, layout.width)
+    for cover, box in zip(covers, layout.boxes, strict=True):
+        cover[box.rows, box.columns] = 1
+    panels = _reduced(covers, height, width) > 0.5
+    if mask is None:
+        return panels, torch.ones(height, width)
+    return panels, _reduced(mask[None], height, width)[0]
+
+
+def _reduced(masks: Tensor, height: int, width: int) -> Tensor:
+    return interpolate(masks[None], (height, width), mode="area")[0]

@@ -1,0 +1,146 @@
+"""The settings of a training in the host, checked when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from ...incontext.errors import TrainingError
+
+
+class Timesteps(Enum):
+    """How noise levels are drawn."""
+
+    SIGMOID = "sigmoid"  # logit-normal, as FLUX LoRAs are trained
+    SHIFTED = "sigmoid, shifted as in sampling"  # logit-normal, then the model's own shift
+    UNIFORM = "uniform, shifted as in sampling"
+
+
+class Targets(Enum):
+    """Which linear layers get a LoRA. Never norms, biases, embeddings or modulations."""
+
+    ATTENTION_MLP = "attention and MLP"
+    ATTENTION = "attention"
+    MLP = "MLP"
+
+
+class Schedule(Enum):
+    """How the learning rate goes on after the warm-up."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+
+
+class Precision(Enum):
+    """In what precision the model computes; the LoRA's weights are always float32."""
+
+    AUTO = "auto"  # bf16 where the device computes it natively, else as the model is loaded
+    BF16 = "bf16"
+    FP16 = "fp16"  # with loss scaling: small gradients would vanish without it
+    FP32 = "fp32"
+
+
+class ReferenceKind(Enum):
+    """How the panels that enter without noise take part in training."""
+
+    ISOLATED = "isolated"  # they attend to references only, so that sampling computes them once
+    CLEAN = "clean"  # they attend to everything
+    NONE = "none"
+
+
+class Optimiser(Enum):
+    """What updates the LoRA."""
+
+    ADAMW = "AdamW"
+    ADAMW_8BIT = "AdamW 8-bit"  # bitsandbytes, where it is installed
+    PRODIGY = "Prodigy"  # prodigyopt; finds its own learning rate
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What determines a training besides model and dataset. Same settings, same result.
+
+    Attributes:
+        steps: optimiser steps.
+        batch_size: sets a forward pass; all of one size.
+        gradient_accumulation: forward passes an optimiser step.
+        optimiser: what updates the LoRA.
+        learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
+        rank, alpha: of the LoRA; its strength is alpha / rank.
+        targets: which layers are trained.
+        timesteps: how noise levels are drawn.
+        ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
+        caption_dropout: share of samples that are trained on the empty caption.
+        references: how given panels take part.
+        reference_share: share of samples in which some panels enter without noise and carry no loss.
+        validation_sets: sets that are held out from training to measure the loss on.
+        validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
+        precision, gradient_checkpointing: speed and memory.
+        seed: of everything random.
+    """
+
+    steps: int = 600
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    learning_rate: float = 1e-4
+    schedule: Schedule = Schedule.CONSTANT
+    warmup_steps: int = 20
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    rank: int = 16
+    alpha: float = 16.0
+    targets: Targets = Targets.ATTENTION_MLP
+    timesteps: Timesteps = Timesteps.SIGMOID
+    ema: float = 0.0
+    caption_dropout: float = 0.05
+    reference_share: float = 0.5
+    validation_sets: int = 0
+    validate_every: int = 100
+    save_every: int = 250
+    sample_every: int = 0
+    precision: Precision = Precision.AUTO
+    gradient_checkpointing: bool = True
+    seed: int = 0
+    optimiser: Optimiser = Optimiser.ADAMW
+    references: ReferenceKind = ReferenceKind.ISOLATED
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("warmup_steps", "validation_sets", "validate_every", "save_every", "sample_every"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("learning_rate", "alpha"):
+            self._require(name, getattr(self, name) > 0, "more than 0")
+        for name in ("weight_decay", "max_grad_norm"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("caption_dropout", "reference_share"):
+            self._require(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._require("ema", 0 <= self.ema < 1, "at least 0 and below 1")
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise TrainingError(
+                f"{name.replace('_', ' ').capitalize()} is {getattr(self, name)}; it must be {expected}."
+            )
+
+    @property
+    def drawn_share(self) -> float:
+        """Share of samples with references; 0 where none are wanted."""
+        return 0.0 if self.references is ReferenceKind.NONE else self.reference_share
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(self).items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> TrainSettings:
+        kinds = {
+            "schedule": Schedule,
+            "targets": Targets,
+            "timesteps": Timesteps,
+            "precision": Precision,
+            "optimiser": Optimiser,
+            "references": ReferenceKind,
+        }
+        return TrainSettings(**{name: kinds[name](value) if name in kinds else value for name, value in data.items()})

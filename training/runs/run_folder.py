@@ -1,0 +1,341 @@
+"""A training run on disk: everything that a monitor shows, and all that survives a restart.
+
+<run>/run.json        settings, dataset, model, versions: what was started
+<run>/events.jsonl    one JSON object a line: what happened
+<run>/log.txt         the same for people
+<run>/samples/        pictures by step
+<run>/checkpoints/    LoRA files by step, each with its recipe inside
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from ...incontext.errors import TrainingError
+from ...incontext.files import strict_json
+from ...incontext.files.strict_json import shown
+from ...incontext.lora.lora_file import checked_name, save_new
+from ...incontext.lora.recipe import Recipe
+
+RUN_VERSION = 1
+
+STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
+NOTE = "note"  # with a text: what the user should know, but nothing that ends the run
+FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
+PATIENT_TRIES = 50 if os.name == "nt" else 0
+ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
+
+LONGEST_EVENT = 1 << 20  # bytes of a line; what is longer is not an event of ours
+TAIL = 64_000  # bytes: hundreds of events, and an end is always among the last ones
+AGAIN = 2.0  # seconds until an end that the disk refused is written once more
+
+# fields of events that are read as numbers or texts; an event with others is damaged
+_NUMBERS = (
+    "step",
+    "steps",
+    "loss",
+    "smoothed",
+    "learning_rate",
+    "seconds_per_step",
+    "seconds_left",
+    "memory",
+    "seconds",
+)
+_TEXTS = ("phase", "file", "error", "lora", "path", "outcome")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run by its folder; what is asked is read from disk, so it may be running, over, or from last week."""
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """run.json.
+
+        Raises:
+            TrainingError: where the folder is not a run, or the file is damaged.
+        """
+        try:
+            return strict_json.read_object(self.folder / "run.json")
+        except (OSError, strict_json.JsonError) as error:
+            raise TrainingError(
+                f"{self.folder} is no training run: run.json cannot be read, {_reason(error)}. Choose a folder with a "
+                "run.json that is whole."
+            ) from error
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What happened, oldest first; a line that is still being written, or was cut off, is left out."""
+        try:
+            file = (self.folder / "events.jsonl").open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            for line in _lines(file):
+                event = parse_event(line)
+                if event is not None:
+                    yield event
+
+    def last_events(self) -> list[dict[str, Any]]:
+        """The last events, oldest first, in a cost that does not depend on how many there are."""
+        try:
+            with (self.folder / "events.jsonl").open("rb") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - TAIL)
+                file.seek(start)
+                data = file.read(TAIL)
+        except OSError:
+            return []
+        lines = data.split(b"\n")[1 if start else 0 : -1]
+        return [event for line in lines if (event := parse_event(line + b"\n")) is not None]
+
+    def losses(self) -> list[float]:
+        """One a step; where a resumed run did steps again, the later ones count."""
+        by_step = {event["step"]: event.get("loss") for event in self.events() if event["event"] == STEP}
+        return [math.nan if (loss := by_step[step]) is None else loss for step in sorted(by_step)]
+
+    @property
+    def state(self) -> str:
+        """The last of started and the ways to end; ``started`` may mean running or killed."""
+        return next((e["event"] for e in reversed(self.last_events()) if e["event"] in (STARTED, *ENDS)), STARTED)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The LoRA files that are whole; the name of one that is still being written begins with a dot."""
+        found = (self.folder / "checkpoints").glob("*.safetensors")  # unlike a shell, it finds those with a dot too
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    @property
+    def samples(self) -> list[Path]:
+        return sorted((self.folder / "samples").glob("*.png"))
+
+
+class RunWriter:
+    """Writes a run; every event is on disk before the next step begins.
+
+    Raises:
+        TrainingError: wherever the disk refuses.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._started = time.monotonic()
+        with written(run.folder):
+            _end_last_line(run.folder / "events.jsonl")
+            # without a buffer: what the disk refused is not tried again when the file is closed
+            self._events = (run.folder / "events.jsonl").open("ab", buffering=0)
+            self._log = (run.folder / "log.txt").open("ab", buffering=0)
+
+    @classmethod
+    def create(cls, root: Path, name: str, about: Mapping[str, Any]) -> RunWriter:
+        """Make ``<root>/<name>``, or ``<name>-2`` … where that exists already."""
+        stem = safe_name(name)
+        with written(root):
+            root.mkdir(parents=True, exist_ok=True)
+            for number in range(1, 10_000):
+                folder = root / (stem if number == 1 else f"{stem}-{number}")
+                try:
+                    folder.mkdir()
+                except FileExistsError:
+                    continue
+                break
+            else:
+                raise TrainingError(f"There are too many runs named {stem!r} in {root}. Choose another name.")
+        try:
+            with written(folder):
+                for part in ("samples", "checkpoints"):
+                    (folder / part).mkdir()
+                write_atomically(folder / "run.json", json.dumps({"version": RUN_VERSION, **about}, indent=1) + "\n")
+            return cls(Run(folder))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)  # half a run would be listed for ever
+            raise
+
+    def event(self, kind: str, **values: Any) -> None:
+        record = {"time": round(time.time(), 3), "seconds": round(time.monotonic() - self._started, 3), "event": kind}
+        self._append(self._events, json.dumps(finite({**record, **values})) + "\n")
+
+    def log(self, text: str) -> None:
+        self._append(self._log, f"{time.strftime('%H:%M:%S')}  {text}\n")
+
+    def end(self, kind: str, **values: Any) -> None:
+        """Write down how the run ended. Where the disk refuses, it is tried again until there is space."""
+        with suppress(TrainingError):
+            self.log(f"{kind}: {values.get('error') or values.get('lora', '')}")
+        try:
+            self.event(kind, **values)
+        except TrainingError:
+            threading.Thread(
+                target=_end_later, args=(self.run, kind, values), name="incontext-lora end", daemon=True
+            ).start()
+
+    def _append(self, file: IO[bytes], text: str) -> None:
+        data = text.encode("utf-8", "replace")
+        with written(self.run.folder):
+            if file.write(data) != len(data):  # a full disk took a part of it
+                with suppress(OSError):
+                    file.write(b"\n")
+                raise OSError(28, "No space left on device")
+
+    def checkpoint(self, step: int, lora: Mapping[str, torch.Tensor], recipe: Recipe) -> Path:
+        """Save a LoRA with its recipe; the file appears whole or not at all."""
+        path = save_new(self.run.folder / "checkpoints", f"{self.run.name}-step{step:06d}", lora, recipe)
+        self.event(CHECKPOINT, step=step, file=path.name)
+        self.log(f"saved {path.name}")
+        return path
+
+    def close(self) -> None:
+        self._events.close()
+        self._log.close()
+
+
+def parse_event(line: str | bytes) -> dict[str, Any] | None:
+    """One line of events.jsonl; None where it is not a whole event, as after a full disk or a killed process.
+
+    Numbers may be NaN or infinite, as of a training that diverges.
+    """
+    if len(line) > LONGEST_EVENT:
+        return None
+    text = line.decode("utf-8", "replace") if isinstance(line, bytes) else line
+    if not text.endswith("\n"):
+        return None
+    try:
+        event = json.loads(text)
+        if isinstance(event, dict) and any(isinstance(value, dict | list) for value in event.values()):
+            event = strict_json.parse(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    if event["event"] == STEP and not isinstance(event.get("step"), int):
+        return None
+    for name in _NUMBERS:
+        value = event.get(name)
+        if value is not None and (
+            not isinstance(value, int | float) or (isinstance(value, int) and abs(value) >= 1 << 63)
+        ):
+            return None
+    if any(not isinstance(event.get(name, ""), str) for name in _TEXTS):
+        return None
+    return event
+
+
+def finite(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event with None in place of numbers that JSON does not have."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in event.items()
+    }
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Lines of a file; of one that is longer than any event, what is left over by `LONGEST_EVENT`, in pieces."""
+    while line := file.readline(LONGEST_EVENT + 1):
+        yield line
+
+
+def _end_last_line(path: Path) -> None:
+    """A line that was cut off must not swallow the next one."""
+    try:
+        with path.open("rb+") as file:
+            if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
+                file.write(b"\n")
+    except FileNotFoundError:
+        return
+
+
+def _end_later(run: Run, kind: str, values: Mapping[str, Any]) -> None:
+    """Write a run's end as soon as the disk takes it, unless the folder is gone or the run went on."""
+    while run.folder.is_dir() and run.state not in ENDS:
+        time.sleep(AGAIN)
+        try:
+            writer = RunWriter(run)
+            try:
+                writer.event(kind, **values)
+                return
+            finally:
+                writer.close()
+        except TrainingError:
+            continue
+
+
+@contextmanager
+def written(place: Path) -> Iterator[None]:
+    """What the system says about a disk that is full, read-only or gone, as an error for the user.
+
+    Args:
+        place: what was to be written.
+
+    Raises:
+        TrainingError: for any OSError within.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{place} cannot be written: {_reason(error)}. Free space there, allow writing to it, or see whether its disk is "
+            "still connected."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str((error.strerror if isinstance(error, OSError) else None) or error)
+
+
+def safe_name(name: str) -> str:
+    """A name as one file name that leads nowhere else, also for the LoRA that comes of it.
+
+    Raises:
+        TrainingError: where nothing is left of it.
+        LoraError: where the system keeps the name for itself.
+    """
+    cleaned = re.sub(r"[^\w.\- ]+", "-", name.strip()[:1_000]).strip(". ")
+    if not cleaned:
+        raise TrainingError(f"The name {shown(name)} cannot be a file name; use letters, digits, '-' or '_'.")
+    return checked_name(cleaned.encode()[:100].decode(errors="ignore").rstrip(". "))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Have a text on disk whole or not at all; see `replace_atomically`."""
+    replace_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Have a file whole or not at all.
+
+    Args:
+        write: fills the file of the path that it is given.
+
+    Raises:
+        OSError: where the disk refuses; nothing is left beside the file.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        write(unfinished)
+        for _ in range(PATIENT_TRIES):
+            try:
+                os.replace(unfinished, path)
+                return
+            except PermissionError:  # Windows replaces no file that is open; whoever reads it is done soon
+                time.sleep(0.02)
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
