@@ -17,6 +17,7 @@ import comfy.utils
 import folder_paths
 
 from ..incontext.errors import InContextError
+from ..incontext.files import names
 from ..incontext.files.images import open_image
 from ..incontext.permissions import FILE, Permissions, listed, shorten
 
