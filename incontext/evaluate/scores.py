@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,16 +16,13 @@ from torch.nn.functional import interpolate, normalize
 
 from ..errors import LayoutError
 
-if TYPE_CHECKING:
-    from PIL import ImageFont
-
 STATISTICS = "colour and edge statistics, no network"
-NOT_MEASURED = -1.0  # a caption score that there is none of; no real one is so low
+NOT_MEASURED = -1.0  # marks a missing caption score; real scores are never this low
 
 _AREA = 128 * 128  # pixels to which a panel is brought before its statistics are taken, so that sizes do not count
-_COLOUR_LEVELS = 8  # a channel
+_COLOUR_LEVELS = 8  # per channel
 _DIRECTIONS = 8
-_FAINT = 0.01  # mean gradient, in units of brightness a pixel, below which edges are noise
+_FAINT = 0.01  # mean gradient, in units of brightness per pixel, below which edges are noise
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +74,7 @@ def summary(matrix: Tensor) -> SetScore:
 
 
 def embedding_similarity(embeddings: Sequence[Tensor]) -> Tensor:
-    """Cosines between the panels' embeddings, one [batch, size] a panel → [batch, panels, panels]."""
+    """Cosines between the panels' embeddings, one [batch, size] per panel → [batch, panels, panels]."""
     stacked = normalize(torch.stack([embedding.float() for embedding in embeddings], dim=1), dim=-1)
     return stacked @ stacked.transpose(1, 2)
 
@@ -87,8 +83,8 @@ def caption_scores(images: Sequence[Tensor], texts: Sequence[Tensor | None]) -> 
     """How panels follow their texts, for each set of the batch.
 
     Args:
-        images: one [batch, size] a panel.
-        texts: one [size] a panel in the same space, None for an empty text.
+        images: one [batch, size] per panel.
+        texts: one [size] per panel in the same space, None for an empty text.
     """
     written = [index for index, text in enumerate(texts) if text is not None]
     if not written:
@@ -124,7 +120,7 @@ def statistics_similarity(panels: Sequence[Tensor]) -> Tensor:
     directions times the ratio of the amounts of edges. Where things stand in a panel, and its size, count for nothing.
 
     Args:
-        panels: one [batch, height, width, channels] a panel; 1, 3 or 4 channels in 0…1; sizes may differ.
+        panels: one [batch, height, width, channels] per panel; 1, 3 or 4 channels in 0…1; sizes may differ.
 
     Returns:
         [batch, panels, panels].
@@ -194,11 +190,11 @@ def _edge_statistics(image: Tensor) -> tuple[Tensor, Tensor]:
 def report(
     names: Sequence[str], scores: Sequence[SetScore], measure: str, captions: Sequence[CaptionScore], remark: str
 ) -> str:
-    """One line a set, the averages, and what was measured.
+    """One line per set, the averages, and what was measured.
 
     Args:
         names: of the panels.
-        scores, captions: one a set; no captions where they were not measured.
+        scores, captions: one per set; no captions where they were not measured.
         remark: why not, or what else to know of the caption score.
     """
     lines = [f"Measure: {measure}."]
@@ -222,78 +218,3 @@ def _caption_words(score: CaptionScore, names: Sequence[str]) -> str:
         f"{name} {value:.3f}" for name, value in zip(names, score.panels, strict=True) if value is not None
     )
     return f"{score.mean:.3f} ({each}), own text first in {score.own_text_first:.0%}"
-
-
-_CELL = 96  # pixels
-_MARGIN = 16
-_INK = (32, 32, 32)
-_PAPER = (255, 255, 255)
-_UNLIKE, _ALIKE = (247, 244, 236), (16, 78, 139)
-
-
-def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: Sequence[float | None] = ()) -> Tensor:
-    """The similarities of one set as a picture: names on the sides, a number in each cell, darker is more alike.
-
-    Colours go from 0 to 1 always, so that pictures of different sets compare.
-
-    Args:
-        matrix: [panels, panels].
-        names: of the panels.
-        title: one line above.
-        captions: for each panel how it follows its text, as a column of its own; left out where empty.
-
-    Returns:
-        [1, height, width, 3] in 0…1.
-    """
-    import numpy
-    from PIL import Image, ImageDraw, ImageFont
-
-    font, small = ImageFont.load_default(24), ImageFont.load_default(18)
-    written = [_drawable(name, number) for number, name in enumerate(names, 1)]
-    labels = [_fitted(name, small, 180) for name in written]
-    headings = [*(_fitted(name, small, _CELL - 6) for name in written), *(["caption"] if captions else [])]
-    count = len(names)
-    left = _MARGIN + math.ceil(max(small.getlength(label) for label in labels)) + 12
-    top = _MARGIN + 32 + 32
-    wide = max(left + _CELL * count + (_CELL + 12 if captions else 0), math.ceil(small.getlength(title)) + _MARGIN)
-    picture = Image.new("RGB", (wide + _MARGIN, top + _CELL * count + _MARGIN), _PAPER)
-    draw = ImageDraw.Draw(picture)
-    draw.text((_MARGIN, _MARGIN), title, font=small, fill=_INK)
-    lefts = [left + _CELL * column + (12 if column == count else 0) for column in range(len(headings))]
-    for x, heading in zip(lefts, headings, strict=True):
-        draw.text((x + _CELL / 2, top - 8), heading, font=small, fill=_INK, anchor="ms")
-    for row, label in enumerate(labels):
-        y = top + _CELL * row
-        draw.text((left - 12, y + _CELL / 2), label, font=small, fill=_INK, anchor="rm")
-        values: list[float | None] = matrix[row].tolist()
-        values[row] = None  # a panel and itself say nothing
-        values += [captions[row]] if captions else []
-        for x, value in zip(lefts, values, strict=True):
-            colour = (225, 225, 225) if value is None else _shade(value)
-            draw.rectangle((x, y, x + _CELL - 3, y + _CELL - 3), fill=colour)
-            text = "-" if value is None else f"{value:.2f}"
-            ink = _PAPER if sum(colour) < 384 else _INK
-            draw.text((x + _CELL / 2 - 1, y + _CELL / 2 - 1), text, font=font, fill=ink, anchor="mm")
-    return torch.from_numpy(numpy.asarray(picture).astype("float32") / 255)[None]
-
-
-def _drawable(name: str, number: int) -> str:
-    """The name, or the panel's number where Pillow's built-in font, which is Latin only, would draw empty boxes."""
-    return name if all(ord(character) < 0x180 for character in name) else f"panel {number}"
-
-
-def _shade(value: float) -> tuple[int, int, int]:
-    share = min(1.0, max(0.0, value))
-    red, green, blue = (round(a + (b - a) * share) for a, b in zip(_UNLIKE, _ALIKE, strict=True))
-    return red, green, blue
-
-
-def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, shortened from its middle where it is wider; names often differ at their end."""
-    if font.getlength(text) <= width:
-        return text
-    for kept in range(len(text) - 1, 1, -1):
-        shortened = f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}"
-        if font.getlength(shortened) <= width:
-            return shortened
-    return "…"

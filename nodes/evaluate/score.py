@@ -10,6 +10,7 @@ from torch import Tensor
 from ...incontext.captions import joint as captions
 from ...incontext.errors import CaptionError
 from ...incontext.evaluate import scores as scoring
+from ...incontext.evaluate.matrix_picture import matrix_picture
 from ...incontext.lora.recipe import Recipe
 from ...incontext.panels.layout import PanelLayout
 from ...incontext.panels.stitch import split
@@ -106,7 +107,7 @@ class InContextScoreSet(io.ComfyNode):
         lowest = sum(entry.lowest for entry in sets) / len(sets)
         caption_score = sum(entry.mean for entry in follows) / len(follows) if follows else scoring.NOT_MEASURED
         title = f"{measure}; mean {score:.3f}" + (f" of {len(sets)} sets" if len(sets) > 1 else "")
-        picture = scoring.matrix_picture(matrices.mean(dim=0), layout.names, title, scoring.panel_means(follows))
+        picture = matrix_picture(matrices.mean(dim=0), layout.names, title, scoring.panel_means(follows))
         report = scoring.report(layout.names, sets, measure, follows, remark)
         send_text(cls.hidden.unique_id, title)
         return io.NodeOutput(score, lowest, caption_score, picture, report)

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 import pytest
-
-from incontext.evaluate.choose import BASE, ChoiceError, Guard, Result, Rule, choose
+from incontext_lora.incontext.evaluate.choose import BASE, ChoiceError, Guard, Result, Rule, choose
 
 CAPTIONS = [f"caption {number}" for number in range(12)]
 

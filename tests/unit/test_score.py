@@ -5,13 +5,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LayoutError
+from incontext_lora.incontext.evaluate.matrix_picture import matrix_picture
 from incontext_lora.incontext.evaluate.scores import (
     NOT_MEASURED,
     CaptionScore,
     SetScore,
     caption_scores,
     embedding_similarity,
-    matrix_picture,
     panel_means,
     report,
     statistics_similarity,
