@@ -5,6 +5,7 @@ A recipe travels on a wire, inside a LoRA file (`lora_file`) and in the table of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -68,6 +69,45 @@ class References:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """Why this LoRA was chosen among others; all empty where it was not.
+
+    Attributes:
+        score: what was compared, e.g. ``consistency``.
+        measure: with what likeness was measured, in words.
+        value, low, high: the mean over captions and its confidence interval.
+        base: the mean without a LoRA, on the same captions.
+        captions, seeds, candidates: how many were compared.
+    """
+
+    score: str = ""
+    measure: str = ""
+    value: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    base: float = 0.0
+    captions: int = 0
+    seeds: int = 0
+    candidates: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("score", "measure"):
+            _check_text(f"the evidence's {name}", getattr(self, name))
+        for name in ("value", "low", "high", "base"):
+            if not math.isfinite(getattr(self, name)):
+                raise RecipeError(f"The evidence's {name} is {getattr(self, name)}; expected a finite number.")
+
+    def describe(self) -> str:
+        """One sentence; empty without evidence."""
+        if not self.score:
+            return ""
+        return (
+            f"Chosen among {self.candidates} candidates on {self.captions} captions: {self.score} {self.value:.3f} "
+            f"({self.low:.3f} to {self.high:.3f}), {self.base:.3f} without a LoRA; likeness by {self.measure}."
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """A task.
 
@@ -86,6 +126,8 @@ class Recipe:
         references: how given panels entered in training.
         note: what else a user should know.
         lineage: names of the LoRAs that this one was continued from, oldest first.
+        strength: at which the LoRA works best.
+        evidence: the comparison in which it was chosen.
     """
 
     name: str
@@ -102,11 +144,15 @@ class Recipe:
     references: References = field(default_factory=References)
     note: str = ""
     lineage: tuple[str, ...] = ()
+    strength: float = 1.0
+    evidence: Evidence = field(default_factory=Evidence)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layout", self.layout.unplaced())
         for name in ("name", "title", "prefix", "opening", "name_format", "base", "lora", "source", "note"):
             _check_text(name, getattr(self, name))
+        if not -STRONGEST <= self.strength <= STRONGEST:  # also NaN
+            raise RecipeError(f"The recommended strength is {self.strength}; expected a number such as 1.0.")
         if len(self.lineage) > LONGEST_LINEAGE:
             raise RecipeError(
                 f"The recipe names {len(self.lineage)} earlier LoRAs; at most {LONGEST_LINEAGE} are read."
@@ -155,6 +201,7 @@ class Recipe:
                 "layout": PanelLayout.from_json(data["layout"]),
                 "sampling": Sampling(**_known(Sampling, data.get("sampling") or {})),
                 "references": References(**_known(References, data.get("references") or {})),
+                "evidence": Evidence(**_known(Evidence, data.get("evidence") or {})),
             }
             return Recipe(**{"name": "unnamed", **known})
         except InContextError:
