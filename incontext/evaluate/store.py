@@ -1,0 +1,161 @@
+"""The folder of comparisons: pictures by their key, shared by all comparisons, and one folder per comparison.
+
+incontext_comparisons/cells/<key>.png        a generated set
+incontext_comparisons/cells/<key>.<id>.json  what a vision-language model answered about it
+incontext_comparisons/<name>/                a comparison, see `comparison`
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ..dataset.files import make_folder, write_atomic
+from ..files import names, strict_json
+from ..files.images import open_image
+from .choose import ChoiceError
+from .comparison import FILE, KIND, TABLE, Comparison
+
+CELLS = "cells"
+_LARGEST, _MOST = 64 << 20, 4_000_000  # bytes and values of a comparison; a cell takes some 400 and 20
+_KEY = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Comparisons below one folder, which need not exist yet."""
+
+    folder: Path
+
+    def picture(self, key: str) -> Path:
+        """
+        Raises:
+            ChoiceError: for a text that is not a key; it becomes a path.
+        """
+        if not _KEY.fullmatch(key):
+            raise ChoiceError(f"{strict_json.shown(key)} is not the key of a picture. Run Compare Checkpoints again.")
+        return self.folder / CELLS / f"{key}.png"
+
+    def has(self, key: str) -> bool:
+        return self.picture(key).is_file()
+
+    def save(self, key: str, picture: Tensor, about: Mapping[str, Any]) -> None:
+        """Keep a picture, whole or not at all.
+
+        Args:
+            picture: [height, width, 3] in 0…1.
+            about: what it shows; goes into the file as text.
+        """
+        pixels = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
+        remarks = PngInfo()
+        remarks.add_itxt("incontext_lora", json.dumps(dict(about), ensure_ascii=False))
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, "PNG", pnginfo=remarks)
+        make_folder(self.folder / CELLS)
+        write_atomic(self.picture(key), data.getvalue())
+
+    def open(self, key: str) -> Image.Image:
+        """
+        Raises:
+            ChoiceError: where the picture cannot be read.
+        """
+        path = self.picture(key)
+        try:
+            with open_image(path) as image:
+                return image.convert("RGB")
+        except OSError as error:
+            raise ChoiceError(f"{path} cannot be read: {error}. Delete it and run the comparison again.") from error
+
+    def read(self, key: str) -> Tensor:
+        """[1, height, width, 3] in 0…1."""
+        return torch.from_numpy(np.asarray(self.open(key), dtype=np.float32) / 255)[None]
+
+    def answers(self, key: str, asked: str) -> float | None:
+        """The share of yes answers that is kept for a picture; None where it was not asked so before."""
+        path = self._answers(key, asked)
+        try:
+            value = strict_json.read_object(path).get("share")
+        except (OSError, strict_json.JsonError):
+            return None
+        return float(value) if isinstance(value, int | float) else None
+
+    def keep_answers(self, key: str, asked: str, about: Mapping[str, Any]) -> None:
+        write_atomic(self._answers(key, asked), json.dumps(dict(about), ensure_ascii=False).encode())
+
+    def _answers(self, key: str, asked: str) -> Path:
+        return self.picture(key).with_suffix(f".{asked[:16]}.json")
+
+    def write(self, comparison: Comparison, grids: Mapping[str, Image.Image]) -> Path:
+        """Write a comparison in place of an earlier one of its name; its folder.
+
+        Args:
+            grids: file name → picture, as the comparison names them.
+        """
+        folder = self.folder / checked_name(comparison.name)
+        make_folder(folder)
+        for name, grid in grids.items():
+            data = io.BytesIO()
+            grid.save(data, "PNG")
+            write_atomic(folder / name, data.getvalue())
+        write_atomic(folder / TABLE, comparison.to_csv().encode())
+        text = json.dumps(comparison.to_json(), ensure_ascii=False, indent=1, allow_nan=False)
+        write_atomic(folder / FILE, text.encode())
+        kept = set(grids)
+        for left in folder.glob("grid-*.png"):
+            if left.name not in kept:
+                left.unlink()
+        return folder
+
+    def of_run(self, run: str) -> Path | None:
+        """The newest comparison of a run's checkpoints; None where there is none."""
+        found = [path for path in self.folder.glob(f"*/{FILE}") if _run_of(path) == run]
+        return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
+
+
+def checked_name(name: str) -> str:
+    """A name for a comparison's folder.
+
+    Raises:
+        ChoiceError: where it cannot be one.
+    """
+    reason = names.problem(name) or (f"{CELLS!r} is where the pictures of all comparisons are" if name == CELLS else "")
+    if reason or "/" in name or "\\" in name:
+        raise ChoiceError(
+            f"{strict_json.shown(name)} cannot be the name of a comparison: {reason or 'it names a folder'}. Expected a "
+            "name such as 'storyboard-2'."
+        )
+    return name
+
+
+def read_comparison(folder: Path) -> dict[str, Any]:
+    """A comparison as it was written.
+
+    Raises:
+        ChoiceError: where the file is missing or damaged.
+    """
+    try:
+        data = strict_json.read_object(folder / FILE, largest=_LARGEST, most=_MOST)
+        if data.get("kind") != KIND:
+            raise strict_json.JsonError("it is not a comparison")
+    except (OSError, strict_json.JsonError) as error:
+        raise ChoiceError(f"{folder / FILE} cannot be read: {error}. Run the comparison again.") from error
+    return data
+
+
+def _run_of(path: Path) -> str | None:
+    try:
+        run = strict_json.read_object(path, largest=_LARGEST, most=_MOST).get("run")
+    except (OSError, strict_json.JsonError):
+        return None
+    return run if isinstance(run, str) else None
