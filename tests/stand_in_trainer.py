@@ -12,28 +12,24 @@ writes that find the disk full, counted from 1.
 from __future__ import annotations
 
 import errno
-import importlib.util
 import json
 import os
+import runpy
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-spec = importlib.util.spec_from_file_location(
-    "runner", Path(__file__).resolve().parents[1] / "training" / "sd_scripts" / "runner.py"
-)
-assert spec is not None
-assert spec.loader is not None
-runner = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(runner)
+RUNNER = Path(__file__).resolve().parents[1] / "training" / "sd_scripts" / "runner" / "__main__.py"
+import_runner = runpy.run_path(str(RUNNER))["import_runner"]
+disk, events = import_runner("disk"), import_runner("events")
 
 folder = Path(sys.argv[2])
 run = folder.parent
 job: dict[str, Any] = json.loads((folder / "job.json").read_text())
 told: dict[str, Any] = json.loads(os.environ.get("STAND_IN", "{}"))
-event = runner.Events(run / "events.jsonl", active=not told.get("silent"))
+event = events.Events(run / "events.jsonl", active=not told.get("silent"))
 open_file = Path.open
 writes = 0
 
@@ -72,7 +68,7 @@ def lora(path: Path, key: str) -> None:
         time.sleep(0.02)
         return path.stem.endswith(f"{job['steps']:06d}")
 
-    runner.save_whole(path, write, wait)
+    disk.write_lora(path, write, wait)
 
 
 def state(step: int) -> bool:
@@ -84,13 +80,13 @@ def state(step: int) -> bool:
         unfinished.mkdir(exist_ok=True)
         (unfinished / "progress.json").write_text(json.dumps({"step": step}))
         time.sleep(told.get("slow", 0.0))
-        runner.put_state(unfinished, states / f"step{step:06d}")
+        disk.keep_state(unfinished, states / f"step{step:06d}")
         if told.get("checkpoints"):
             file = run / "checkpoints" / f"{job['name']}-step{step:06d}.safetensors"
             lora(file, KEY)
             event("checkpoint", step=step, file=file.name)
     except OSError as error:
-        if not runner.is_no_space(error):
+        if not disk.is_no_space(error):
             raise
         return False
     return True

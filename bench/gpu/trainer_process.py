@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import os
+import runpy
 import sys
 import time
 from dataclasses import replace
@@ -37,7 +38,10 @@ def by_path(name: str, path: Path) -> Any:
 
 card = by_path("gpu_bench_card", HERE / "card.py")
 weights = by_path("gpu_bench_weights", HERE / "weights.py")
-runner = by_path("runner", HERE.parents[1] / "training" / "sd_scripts" / "runner.py")
+import_runner = runpy.run_path(str(HERE.parents[1] / "training" / "sd_scripts" / "runner" / "__main__.py"))[
+    "import_runner"
+]
+main_module, options_module = import_runner("main"), import_runner("options")
 
 
 def prepare() -> None:
@@ -70,7 +74,7 @@ def watch_peaks(run: Path) -> Any:
         if torch.cuda.is_available():
             peaks.note()
 
-    class Events(runner.Events):
+    class Events(main_module.Events):
         def enter(self, phase: str) -> None:
             peaks.enter(phase)
             keep()
@@ -82,7 +86,7 @@ def watch_peaks(run: Path) -> Any:
             super().__call__(kind, **values)
 
     torch.cuda.reset_peak_memory_stats = note_and_reset  # the runner's own reset would lose a phase's peak
-    runner.Events = Events
+    main_module.Events = Events
     return peaks
 
 
@@ -95,7 +99,7 @@ def bare(checkout: str, job: Path, steps: int) -> None:
     import toml
 
     options = toml.loads((job / "job.toml").read_text(encoding="utf-8"))
-    args = runner.parse(module.setup_parser(), options)
+    args = options_module.parse(module.setup_parser(), options)
     prepare()
     times: list[float] = []
 
@@ -115,7 +119,7 @@ def main(arguments: list[str]) -> int:
         bare(arguments[1], Path(arguments[2]), int(arguments[3]))
         return 1  # it ended before its steps were done
     watch_peaks(Path(arguments[1]).resolve().parent)
-    return runner.main(arguments, prepare=prepare)
+    return main_module.main(arguments, prepare=prepare)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from ...training.in_host.adapters import Adapters, continued_adapters, linear_mo
 from ...training.in_host.items import latent_masks, read_mask, read_picture
 from ...training.in_host.optimisers import choose_optimiser
 from ...training.in_host.settings import ReferenceKind, TrainSettings
+from ...training.peak_memory import peak_memory
 from ...training.runs import claims, run_folder
 from ...training.runs.run_folder import RunWriter
 from ...training.sd_scripts import supervise
-from ...training.sd_scripts.runner import peak_memory
 from .. import host
 from .host_model import Condition, HostModel
 

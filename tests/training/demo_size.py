@@ -9,12 +9,12 @@ text encoder says without them: zeros beside CLIP-L's words, and no words of T5 
 
 from __future__ import annotations
 
-import importlib.util
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
-RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
+RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner" / "__main__.py"
 TOKENS, CLIP_G_WIDTH, T5_WIDTH = 77, 1280, 4096
 
 
@@ -119,12 +119,7 @@ def put_in_place() -> None:
 
 
 def main(arguments: list[str]) -> int:
-    spec = importlib.util.spec_from_file_location("runner", RUNNER)
-    assert spec is not None
-    assert spec.loader is not None
-    runner = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(runner)
-    return runner.main(arguments, prepare=put_in_place)
+    return runpy.run_path(str(RUNNER))["import_runner"]().main(arguments, prepare=put_in_place)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ with what was found.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -23,17 +22,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 HEIGHT, WIDTH, PANEL, TEXT = 8, 24, 8, 10
-ISOLATION = tiny.RUNNER.with_name("isolation.py")
-
-
-def load(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def random(seed: int, *shape: int) -> Tensor:
@@ -178,11 +166,11 @@ def swaps(model: Any, predict: Callable[[], Tensor]) -> list[tuple[str, int]]:
     return done
 
 
-def look(architecture: str, runner: Any, isolation: Any, folder: Path) -> None:
+def look(architecture: str, patches: Any, isolation: Any, folder: Path) -> None:
     batch = Batch(architecture)
     model = make(architecture)
     if architecture == "sd3":
-        runner.correct_sd3(model)
+        patches.correct_sd3(model)
     with torch.no_grad():
         plain, isolated = batch.predict(model), batch.predict(model, isolation)
         rows = [batch.row(row) for row in range(4)]
@@ -226,9 +214,9 @@ def look(architecture: str, runner: Any, isolation: Any, folder: Path) -> None:
 def main(checkout: str, folder: str) -> None:
     sys.path.insert(0, checkout)
     tiny.put_sizes()
-    runner, isolation = load(tiny.RUNNER), load(ISOLATION)
+    patches, isolation = tiny.import_runner("patches"), tiny.import_runner("isolation")
     for architecture in ("flux", "chroma", "sd3"):
-        look(architecture, runner, isolation, Path(folder))
+        look(architecture, patches, isolation, Path(folder))
 
 
 if __name__ == "__main__":

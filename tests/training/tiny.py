@@ -11,16 +11,16 @@ for an account; T5's takes its place.)
 from __future__ import annotations
 
 import ast
-import importlib.util
 import inspect
 import os
+import runpy
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner.py"
+RUNNER = Path(__file__).resolve().parents[2] / "training" / "sd_scripts" / "runner" / "__main__.py"
 WIDTH = 64  # of the hidden state
 TOO_LARGE = "TINY_SAMPLES_TOO_LARGE"  # in the environment: no sample fits into memory
 FULL_DISK = "TINY_FULL_DISK"  # in the environment: a file; while it is there, nothing fits on the disk
@@ -315,7 +315,7 @@ def comfyui_names_of_vae(convert: Callable[..., Any]) -> dict[str, str]:
     return {theirs: comfyui for comfyui, theirs in ast.literal_eval(next(tables)).items()}
 
 
-def bare(runner: Any, checkout: str, job: Path) -> None:
+def bare(checkout: str, job: Path) -> None:
     """The checkout's trainer as it is, with a clock at the first and the last step."""
     import importlib
     import json
@@ -327,7 +327,8 @@ def bare(runner: Any, checkout: str, job: Path) -> None:
     module = importlib.import_module(extra["script"])
     import toml
 
-    args = runner.parse(module.setup_parser(), toml.loads((job / "job.toml").read_text(encoding="utf-8")))
+    parse = import_runner("options").parse
+    args = parse(module.setup_parser(), toml.loads((job / "job.toml").read_text(encoding="utf-8")))
     put_sizes()
     times: list[float] = []
 
@@ -388,15 +389,15 @@ def main(arguments: list[str]) -> int:
         sys.path.insert(0, arguments[1])
         write(arguments[2], Path(arguments[3]))
         return 0
-    spec = importlib.util.spec_from_file_location("runner", RUNNER)
-    assert spec is not None
-    assert spec.loader is not None
-    runner = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(runner)
     if arguments[0] == "bare":
-        bare(runner, arguments[1], Path(arguments[2]))
+        bare(arguments[1], Path(arguments[2]))
         return 0
-    return runner.main(arguments, prepare=prepare)
+    return import_runner("main").main(arguments, prepare=prepare)
+
+
+def import_runner(module: str) -> Any:
+    """A module of the pack's runner."""
+    return runpy.run_path(str(RUNNER))["import_runner"](module)
 
 
 if __name__ == "__main__":

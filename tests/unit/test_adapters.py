@@ -7,7 +7,6 @@ from incontext_lora.training.in_host.adapters import (
     Adapters,
     Delta,
     LoraLayer,
-    MovingAverage,
     continued_adapters,
     linear_modules,
     new_adapters,
@@ -214,29 +213,3 @@ def test_a_continued_lora_starts_as_the_one_before(toy: Toy) -> None:
 def test_a_lora_of_another_model_is_refused(toy: Toy, deltas: dict[str, list[Delta]], says: str) -> None:
     with pytest.raises(TrainingError, match=says):
         continued_adapters(linear_modules(toy), deltas, seeded())
-
-
-# --- moving average -------------------------------------------------------------------------------------------------
-
-
-def test_the_average_follows_and_the_weights_come_back() -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    average = MovingAverage([weight], 0.9)
-    expected = 0.0
-    for step in range(1, 200):
-        weight.data.fill_(step)
-        average.update()
-        decay = min(0.9, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * step
-    with average.applied():
-        assert weight.item() == pytest.approx(expected, rel=1e-4)
-    assert weight.item() == 199
-
-
-def test_the_weights_come_back_after_an_error() -> None:
-    weight = nn.Parameter(torch.zeros(1))
-    average = MovingAverage([weight], 0.9)
-    weight.data.fill_(1)
-    with pytest.raises(KeyError), average.applied():
-        raise KeyError
-    assert weight.item() == 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.training.sd_scripts import isolation
+from incontext_lora.training.sd_scripts.runner import isolation
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint

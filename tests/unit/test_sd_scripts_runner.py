@@ -1,24 +1,46 @@
-"""What our runner adds to the trainer, piece by piece; the pieces need no trainer."""
+"""The parts of the runner, none of which needs the trainer."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import io
-import random
+import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from incontext_lora.launcher import pack
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import runner
+from incontext_lora.training.sd_scripts.runner import disk, encodings, sampling
+from incontext_lora.training.sd_scripts.runner.captions import drop_captions
+from incontext_lora.training.sd_scripts.runner.errors import JobError
+from incontext_lora.training.sd_scripts.runner.events import Events
+from incontext_lora.training.sd_scripts.runner.options import command_line, parse
+from incontext_lora.training.sd_scripts.runner.plan import Plan
+from incontext_lora.training.sd_scripts.runner.references import References, generator_for, panel_mask, without_loss
+from incontext_lora.training.sd_scripts.supervise import RUNNER
+
+ROOT = pack.ROOT
+
+
+def plan(**values: object) -> Plan:
+    """A job of three panels side by side."""
+    panels = [[0, 0, 64, 96], [64, 0, 64, 96], [128, 0, 64, 96]]
+    plain = Plan(
+        script="", trainer="", converter="", name="run", steps=10, first_step=0, segment=1, save_every=0, sample_every=0,
+        keep=0, ema=0.0, average_in_main_memory=False, encoders_on_processor=False, caption_dropout=0.0,
+        reference_share=0.0, isolated=False, references=[], canvas=[192, 96], panels=panels, public_metadata=False, seed=0,
+        loaders={}, cache="",
+    )  # fmt: skip
+    return replace(plain, **values)  # type: ignore[arg-type]
 
 
 def trainer_parser() -> argparse.ArgumentParser:
@@ -34,10 +56,10 @@ def trainer_parser() -> argparse.ArgumentParser:
 class TestArguments:
     def test_every_option_passes_the_parser(self) -> None:
         options = {"rank": 4, "kind": "b", "flag": True, "many": ["x=1", "y=2"], "text": "--looks like an option"}
-        assert vars(runner.parse(trainer_parser(), options)) == options
+        assert vars(parse(trainer_parser(), options)) == options
 
     def test_a_switch_that_is_off_is_left_out(self) -> None:
-        assert runner.command_line(trainer_parser(), {"flag": False}) == []
+        assert command_line(trainer_parser(), {"flag": False}) == []
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -47,39 +69,55 @@ class TestArguments:
             ({"rank": "four"}, "invalid int value: 'four'"),
         ],
     )
-    def test_what_the_parser_does_not_take_is_refused(self, options: dict[str, object], expected: str) -> None:
-        with pytest.raises(runner.Refused, match=expected):
-            runner.parse(trainer_parser(), options)
+    def test_others_are_rejected(self, options: dict[str, object], expected: str) -> None:
+        with pytest.raises(JobError, match=expected):
+            parse(trainer_parser(), options)
 
 
 class TestReferences:
-    def test_share(self) -> None:
-        chance = random.Random(0)
-        drawn = [runner.draw_references(3, (), 0.4, chance) for _ in range(2000)]
-        assert 0.35 < sum(bool(each) for each in drawn) / 2000 < 0.45
-        assert {len(each) for each in drawn} == {0, 1, 2}
-
-    def test_fixed_ones_are_always_those(self) -> None:
-        drawn = {tuple(runner.draw_references(4, (0, 2), 1.0, random.Random(seed))) for seed in range(20)}
-        assert drawn == {(0, 2)}
-
-    @given(panels=st.integers(1, 9), seed=st.integers())
-    def test_something_is_always_left_to_paint(self, panels: int, seed: int) -> None:
-        assert len(runner.draw_references(panels, (), 1.0, random.Random(seed))) < panels
-
     def test_mask_covers_the_panel_at_any_scale(self) -> None:
         panels = [[0, 0, 128, 64], [0, 64, 128, 64], [0, 128, 128, 64]]
-        mask = runner.panel_mask(panels, (128, 192), [1], (24, 16))
+        mask = panel_mask(panels, (128, 192), [1], (24, 16))
         assert mask.shape == (24, 16)
         assert mask[8:16].all()
         assert int(mask.sum()) == 8 * 16
 
-    def test_no_loss_and_no_gradient_on_what_was_given(self) -> None:
+    def test_they_are_drawn_per_sample_and_stay_clean(self) -> None:
+        references = References(plan(reference_share=1.0), generator_for(0))
+        latents, noisy = torch.ones(64, 4, 6, 12), torch.zeros(64, 4, 6, 12)
+        references.draw(latents, training=True)
+        assert references.given is not None
+        assert references.given.shape == (64, 1, 6, 12)
+        shares = references.given.float().mean((1, 2, 3))
+        assert {round(float(share), 2) for share in shares} == {0.33, 0.67}  # one or two of three panels
+        assert torch.equal(references.keep_clean(noisy), references.given.float().expand_as(noisy))
+        references.finish((noisy, noisy, None, None), masked=False)
+        assert references.given is None
+
+    def test_validation_has_none(self) -> None:
+        references = References(plan(reference_share=1.0), generator_for(0))
+        references.draw(torch.ones(2, 4, 6, 12), training=False)
+        noisy = torch.zeros(2, 4, 6, 12)
+        assert references.keep_clean(noisy) is noisy
+        assert references.finish((noisy,), masked=False) == (noisy,)
+
+    def test_fixed_ones_are_always_those(self) -> None:
+        references = References(plan(reference_share=1.0, references=[0, 2]), generator_for(0))
+        references.draw(torch.ones(8, 4, 6, 12), training=True)
+        assert references.given is not None
+        assert references.given[:, 0, 0].tolist() == [[True] * 4 + [False] * 4 + [True] * 4] * 8
+
+    def test_random_numbers_depend_on_the_key_only(self) -> None:
+        first, again, other = (torch.rand(4, generator=generator_for(7, 0, rank)) for rank in ("0", "0", "1"))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, other)
+
+    def test_no_loss_and_no_gradient_on_them(self) -> None:
         prediction = torch.randn(2, 4, 6, 6, requires_grad=True)
         target = torch.randn(2, 4, 6, 6)
         where = torch.zeros(2, 1, 6, 6, dtype=torch.bool)
         where[0, :, :3] = True
-        told, aim, _, weighting = runner.cleared((prediction, target, None, None), where, masked=False)
+        told, aim, _, weighting = without_loss((prediction, target, None, None), where, masked=False)
         loss = ((told - aim).square() * weighting).mean()
         painted = (prediction - target).square()[~where.expand_as(target)]
         assert torch.isclose(loss, painted.mean())
@@ -92,8 +130,8 @@ class TestReferences:
 class TestCaptionDropout:
     def test_whole_samples_are_replaced(self) -> None:
         pooled, tokens = torch.ones(64, 3), torch.ones(64, 5, 3)
-        dropped = runner.drop_captions(
-            [pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, random.Random(1)
+        dropped = drop_captions(
+            [pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, generator_for(1)
         )
         empty = (dropped[0] == 0).all(1)
         assert 16 < int(empty.sum()) < 48
@@ -105,48 +143,14 @@ class TestCaptionDropout:
     def test_an_encoder_may_give_only_as_many_tokens_as_the_text_has(self) -> None:
         tokens, mask, quoted = torch.ones(2, 5, 3), torch.ones(2, 5), torch.ones(2)
         empty = [torch.full((1, 2, 3), 7.0), torch.ones(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)]
-        dropped = runner.drop_captions([tokens, mask, quoted], empty, 1.0, random.Random(1))
+        dropped = drop_captions([tokens, mask, quoted], empty, 1.0, generator_for(1))
         assert dropped[0][0, :, 0].tolist() == [7, 7, 0, 0, 0]
         assert dropped[1].tolist() == [[1, 1, 0, 0, 0]] * 2
         assert dropped[2].tolist() == [0, 0]
 
     def test_none_without_a_share(self) -> None:
         outputs = [torch.ones(4, 3)]
-        assert runner.drop_captions(outputs, [torch.zeros(1, 3)], 0.0, random.Random(1)) is outputs
-
-
-class TestAverage:
-    def test_follows_applies_and_survives_a_restart(self, tmp_path: Path) -> None:
-        network = torch.nn.Linear(2, 2, bias=False)
-        average = runner.Average(network, 0.99, None)
-        start = network.weight.detach().clone()
-        with torch.no_grad():
-            network.weight += 1
-        average.update()
-        with average.applied():
-            assert torch.allclose(network.weight, start + 1 - 2 / 11)
-        assert torch.allclose(network.weight, start + 1)
-        average.save(tmp_path / "average.safetensors")
-        again = runner.Average(network, 0.99, tmp_path / "average.safetensors")
-        for each in (average, again):
-            each.update()
-        with again.applied():
-            resumed = network.weight.detach().clone()
-        with average.applied():
-            assert torch.equal(network.weight, resumed)
-
-    def test_it_can_be_kept_apart_from_the_weights(self, tmp_path: Path) -> None:
-        """On a small card the average is in main memory, in 32 bits whatever the weights have."""
-        network = torch.nn.Linear(2, 2, bias=False).half()
-        average = runner.Average(network, 0.99, None, "cpu")
-        before = network.weight.detach().clone()
-        with torch.no_grad():
-            network.weight += 1
-        average.update()
-        average.save(tmp_path / "average.safetensors")
-        again = runner.Average(network.float(), 0.99, tmp_path / "average.safetensors", "cpu")
-        with again.applied():
-            assert torch.allclose(network.weight, before.float() + 1 - 2 / 11, atol=1e-3)
+        assert drop_captions(outputs, [torch.zeros(1, 3)], 0.0, generator_for(1)) is outputs
 
 
 class TestSamplesThatDoNotFit:
@@ -163,7 +167,7 @@ class TestSamplesThatDoNotFit:
         ],
     )
     def test_only_a_lack_of_memory_is_one(self, error: Exception, expected: bool) -> None:
-        assert runner.is_out_of_memory(error) is expected
+        assert sampling.is_out_of_memory(error) is expected
 
     def test_the_model_is_ready_to_train_afterwards(self) -> None:
         """A sampler that is cut off leaves the model in its other mode, its blocks elsewhere, the autoencoder on the card."""
@@ -182,7 +186,7 @@ class TestSamplesThatDoNotFit:
 
         autoencoder = torch.nn.Linear(1, 1)
         for model in (Model(1, 1).eval(), OlderModel(1, 1).eval(), torch.nn.Linear(1, 1).eval()):
-            runner.ready_to_train(model, True, autoencoder, torch.device("meta"))
+            sampling.ready_to_train(model, True, autoencoder, torch.device("meta"))
             assert model.training
         assert swapped == ["for training", "before forward"]
         assert autoencoder.weight.device.type == "meta"
@@ -195,10 +199,10 @@ def test_text_encoders_go_where_the_accelerator_says() -> None:
         device = torch.device("meta")
         is_main_process = True
 
-    place = runner.OnProcessor(Accelerator())
+    place = encodings.ProcessorAccelerator(Accelerator())
     assert (place.device.type, place.is_main_process) == ("cpu", True)
     outputs = {"a caption": [torch.ones(2), None, (torch.ones(1),)], "": "text"}
-    there = runner.moved(outputs, torch.device("meta"))
+    there = encodings.move(outputs, torch.device("meta"))
     assert there["a caption"][0].device.type == there["a caption"][2][0].device.type == "meta"
     assert (there["a caption"][1], there[""]) == (None, "text")
 
@@ -210,7 +214,7 @@ class TestFullDisk:
 
     def test_what_happens_meanwhile_is_written_when_there_is_space(self, tmp_path: Path) -> None:
         file = tmp_path / "events.jsonl"
-        events = runner.Events(file)
+        events = Events(file)
         events("step", step=1)
         file.rename(tmp_path / "kept")
         file.symlink_to("/dev/full")
@@ -226,20 +230,19 @@ class TestFullDisk:
         told = [parsed for line in lines if line and (parsed := run_folder.parse_event(line + "\n"))]
         assert [event["step"] for event in told if event["event"] == "step"] == [1, 2, 3, 4, 5]
         assert [event["text"] for event in told if event["event"] == "note"] == [
-            "The disk was full. There is space again; the training went on meanwhile."
+            "The disk was full and has space again. The training continued in the meantime."
         ]
 
     def test_a_line_that_was_taken_in_part_is_written_again(self, tmp_path: Path) -> None:
         """A file that may grow by a few bytes only."""
         script = f"""
-import resource, signal, sys
-sys.path.insert(0, {str(Path(runner.__file__).parent)!r})
-import runner
+import resource, runpy, signal
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-write = runner.is_no_space
-runner.is_no_space = lambda error: write(error) or getattr(error, "errno", 0) == 27  # EFBIG stands for ENOSPC
-events = runner.Events(Path({str(tmp_path / "events.jsonl")!r}))
+module = runpy.run_path({str(RUNNER)!r})["import_runner"]("events")
+is_no_space = module.is_no_space
+module.is_no_space = lambda error: is_no_space(error) or getattr(error, "errno", 0) == 27  # EFBIG stands for ENOSPC
+events = module.Events(Path({str(tmp_path / "events.jsonl")!r}))
 events("step", step=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
 events("step", step=2)
@@ -252,13 +255,13 @@ events("step", step=3)
 
     def test_a_folder_that_is_gone_ends_the_training(self, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
-            runner.Events(tmp_path / "gone" / "events.jsonl")("step", step=1)
+            Events(tmp_path / "gone" / "events.jsonl")("step", step=1)
 
     def test_what_is_printed_may_be_lost(self) -> None:
         with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(OSError, match="No space left"):
             io.TextIOWrapper(full, write_through=True).write("x")
         with Path("/dev/full").open("wb", buffering=0) as full:
-            output = runner.Output(io.TextIOWrapper(full, write_through=True))
+            output = disk.LossyOutput(io.TextIOWrapper(full, write_through=True))
             assert output.write("a progress bar") == 14
             output.flush()
             assert not output.isatty()
@@ -272,11 +275,11 @@ events("step", step=3)
         for save in saves:
             with pytest.raises((OSError, RuntimeError)) as error:
                 save()
-            assert runner.is_no_space(error.value)
+            assert disk.is_no_space(error.value)
         said = "Error while serializing: I/O error: No space left on device (os error 28)"
-        assert runner.is_no_space(RuntimeError(said))
-        assert not runner.is_no_space(FileNotFoundError(2, "No such file or directory"))
-        assert not runner.is_no_space(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        assert disk.is_no_space(RuntimeError(said))
+        assert not disk.is_no_space(FileNotFoundError(2, "No such file or directory"))
+        assert not disk.is_no_space(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
     def test_the_last_lora_waits_for_space(self, tmp_path: Path) -> None:
         tries: list[Path] = []
@@ -288,11 +291,11 @@ events("step", step=3)
                 raise OSError(errno.ENOSPC, "No space left on device")
             path.write_bytes(b"whole")
 
-        runner.save_whole(tmp_path / "a.safetensors", write, lambda error: True)
+        disk.write_lora(tmp_path / "a.safetensors", write, lambda error: True)
         assert (tmp_path / "a.safetensors").read_bytes() == b"whole"
         tries.clear()
         with pytest.raises(OSError, match="No space left"):
-            runner.save_whole(tmp_path / "b.safetensors", write)
+            disk.write_lora(tmp_path / "b.safetensors", write)
         assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -301,16 +304,36 @@ def test_half_written_caches_are_removed(tmp_path: Path) -> None:
     for path in (whole, caption, cut):
         np.savez(path, value=np.zeros(1000))
     cut.write_bytes(cut.read_bytes()[:500])
-    assert runner.remove_damaged_caches([whole, caption, cut]) == (1, 1, 1)
+    assert encodings.remove_damaged_caches([whole, caption, cut]) == (1, 1, 1)
     assert whole.exists()
     assert not cut.exists()
 
 
 def test_a_failing_job_says_so_and_exits_1(tmp_path: Path) -> None:
-    job = tmp_path / "run" / "job-1"
+    """Started by path, as the trainer's interpreter does, from a checkout of the pack whose path has spaces."""
+    copy, job = tmp_path / "the pack", tmp_path / "a run" / "job-1"
+    for name in ("training", "incontext", "launcher"):
+        shutil.copytree(ROOT / name, copy / name)
     job.mkdir(parents=True)
-    assert runner.main([str(tmp_path), str(job)]) == 1
-    text = (tmp_path / "run" / "events.jsonl").read_text()
-    assert '"phase": "starting"' in text
-    assert '"outcome": "failed"' in text
-    assert "FileNotFoundError" in text
+    script = copy / RUNNER.relative_to(ROOT)
+    done = subprocess.run([sys.executable, str(script), str(tmp_path), str(job)], capture_output=True, check=False)
+    assert done.returncode == 1
+    events = [json.loads(line) for line in (job.parent / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["phase", "ended"]
+    assert events[0]["phase"] == "starting"
+    assert events[1]["outcome"] == "failed"
+    assert events[1]["error_type"] == "FileNotFoundError"
+
+
+def test_the_runners_folder_hides_no_module_of_the_checkout(tmp_path: Path) -> None:
+    """The job's script is a module of the checkout named as one of the runner's."""
+    checkout, job = tmp_path / "checkout", tmp_path / "run" / "job-1"
+    checkout.mkdir()
+    job.mkdir(parents=True)
+    (checkout / "captions.py").write_text("import options\n")
+    (job / "job.json").write_text(json.dumps({**asdict(plan()), "script": "captions"}))
+    done = subprocess.run(
+        [sys.executable, str(RUNNER), str(checkout), str(job)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "No module named 'options'" in done.stderr

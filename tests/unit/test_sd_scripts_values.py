@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -555,11 +556,26 @@ class TestWords:
 
 
 def test_nothing_of_the_host_is_imported() -> None:
-    """The trainer's side must run without ComfyUI; its two scripts even without the pack."""
+    """The trainer's side must run without ComfyUI; two of its scripts even without the pack."""
     folder = Path(data.__file__).parent
-    for path in folder.glob("*.py"):
+    for path in folder.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert not any(f"import {name}" in text for name in ("comfy", "folder_paths", "server", "nodes")), path.name
-    for name in ("runner.py", "probe.py", "environment.py"):
+    for name in ("probe.py", "environment.py"):
         assert "from ." not in (folder / name).read_text(encoding="utf-8"), name
-    assert os.fspath(supervise.RUNNER).endswith("runner.py")
+
+
+def test_the_runner_takes_little_of_the_pack() -> None:
+    """It runs in the trainer's environment, which has torch, but neither ComfyUI nor what ComfyUI brings."""
+    script = f"""
+import runpy, sys
+import_runner = runpy.run_path({os.fspath(supervise.RUNNER)!r})["import_runner"]
+for name in ("main", "trainer", "patches", "isolation"):
+    import_runner(name)
+print(*(name for name in sys.modules if name.startswith("incontext_lora.") and ".runner" not in name))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    names = {name.removeprefix("incontext_lora.") for name in done.stdout.split()}
+    assert names - {"incontext", "incontext.errors", "training", "training.sd_scripts"} == {
+        "training.average", "training.flow", "training.peak_memory", "training.in_host", "training.in_host.settings",
+    }  # fmt: skip

@@ -61,7 +61,14 @@ class Adapters:
     layers: Mapping[str, LoraLayer]
 
     def parameters(self) -> list[nn.Parameter]:
-        return [parameter for layer in self.layers.values() for parameter in layer.parameters()]
+        return list(self.named_parameters().values())
+
+    def named_parameters(self) -> dict[str, nn.Parameter]:
+        return {
+            f"{name}.{part}": parameter
+            for name, layer in self.layers.items()
+            for part, parameter in layer.named_parameters()
+        }
 
     def to(self, device: torch.device) -> Adapters:
         for layer in self.layers.values():
@@ -238,34 +245,3 @@ def continued_adapters(
             "The LoRA to continue changes none of the model's trained layers. It was made for another model."
         )
     return Adapters(layers)
-
-
-class MovingAverage:
-    """Exponential moving average of the LoRA's weights, kept beside them."""
-
-    def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self._parameters = list(parameters)
-        self._decay = decay
-        self._average = [parameter.detach().clone() for parameter in parameters]
-        self._updates = 0
-
-    @torch.no_grad()
-    def update(self) -> None:
-        self._updates += 1
-        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))  # forgets the start quickly
-        for average, parameter in zip(self._average, self._parameters, strict=True):
-            average.lerp_(parameter, 1 - decay)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Within the context the parameters hold the average."""
-        raw = [parameter.detach().clone() for parameter in self._parameters]
-        with torch.no_grad():
-            for parameter, average in zip(self._parameters, self._average, strict=True):
-                parameter.copy_(average)
-        try:
-            yield
-        finally:
-            with torch.no_grad():
-                for parameter, value in zip(self._parameters, raw, strict=True):
-                    parameter.copy_(value)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ...incontext.errors import TrainingError
 from .. import flow
-from .adapters import Adapters, MovingAverage
+from ..average import MovingAverage
+from .adapters import Adapters
 from .optimisers import make_optimiser
 from .settings import ReferenceKind, Schedule, TrainSettings
 
@@ -123,7 +124,7 @@ def train(
     optimiser = make_optimiser(settings, parameters)
     scaler = torch.amp.GradScaler(device.type, init_scale=LOSS_SCALE, enabled=loss_scaling)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, settings))
-    average = MovingAverage(parameters, settings.ema) if settings.ema else None
+    average = MovingAverage(adapters.named_parameters(), settings.ema) if settings.ema else None
     batches = draw_batches(items, settings.batch_size, generator)
     losses: list[float] = []
     smoothed: float | None = None

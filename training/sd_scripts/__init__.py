@@ -8,8 +8,7 @@ settings       what determines a training, checked when made
 preflight      which model file is which, by its header only
 data           the dataset as the trainer reads it, named by its content
 job            settings → job.toml, dataset.toml, prompts.json: pure values
-runner         run by the trainer's interpreter: the checkout's trainer, watched and steered
-isolation      loaded by the runner: isolated references in the checkout's models
+runner/        run by the trainer's interpreter: watches and steers the checkout's trainer
 archive        the trainer's files, where there is no git
 process        processes that outlive the one that started them
 processes      how many train together

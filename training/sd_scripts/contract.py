@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.lora.tasks import OFFICIAL
-from . import environment, job, probe, runner
+from . import environment, job, probe
 from .architectures import ARCHITECTURES, Architecture
 from .data import Portion
 from .presets import PRESETS, preset
+from .runner.errors import JobError
+from .runner.options import parse
 from .settings import Schedule, SdSettings
 
 
@@ -67,8 +69,8 @@ def option_problems() -> Iterator[str]:
             continue
         for settings, encoders in itertools.product(variants(family), (5.0, 17.0)):
             try:
-                runner.parse(module.setup_parser(), dict(example(family, settings, encoders).options))
-            except runner.Refused as error:
+                parse(module.setup_parser(), dict(example(family, settings, encoders).options))
+            except JobError as error:
                 yield f"{family.title}: {error}"
                 break
 

@@ -3,14 +3,14 @@
 <run>/job-1/job.toml       the trainer's options, exactly as its own command line would take them
 <run>/job-1/dataset.toml   its datasets: a folder for each size
 <run>/job-1/prompts.json   what is sampled
-<run>/job-1/job.json       what our runner adds
+<run>/job-1/job.json       what the runner does beyond these options, a `Plan`
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ...incontext.panels.layout import PanelLayout
 from ..in_host.settings import ReferenceKind
 from .architectures import Architecture
 from .data import Portion
+from .runner.plan import Plan
 from .settings import Optimiser, SdSettings
 
 LARGEST_SIDE = 2048
@@ -31,7 +32,7 @@ class Job:
         options: of the trainer.
         dataset: its dataset file.
         prompts: what is sampled.
-        extra: what our runner adds.
+        extra: the runner's `Plan`, as JSON.
     """
 
     options: Mapping[str, Any]
@@ -86,35 +87,37 @@ def build(
         },
         dataset=dataset_options(architecture, settings, portions),
         prompts=prompt_options(architecture, settings, prompts, portions[0]),
-        extra={
-            "script": architecture.script,
-            "trainer": architecture.trainer,
-            "converter": architecture.converter,
-            "name": run.name,
-            "steps": settings.steps,
-            "first_step": segment.first_step,
-            "segment": segment.number,
-            "save_every": settings.save_every,
-            "sample_every": settings.sample_every if settings.samples else 0,
-            "keep": settings.keep,
-            "ema": settings.ema,
-            "average_in_main_memory": settings.swapped > 0,
-            "encoders_on_processor": not where and not fit_on_card(settings, encoders),
-            "caption_dropout": settings.caption_dropout,
-            "reference_share": settings.drawn_share,
-            "isolated": isolates(architecture, settings),
-            "references": list(references),
-            "canvas": [layout.width, layout.height],
-            "panels": [[box.left, box.top, box.width, box.height] for box in layout.boxes],
-            "public_metadata": settings.public_metadata,
-            "seed": settings.seed,
-            "loaders": {
-                file.option: {"function": file.loader, "with_tokenizer": file.with_tokenizer}
-                for file in architecture.files
-                if file.loader
-            },
-            "cache": str(portions[0].images.parent),
-        },
+        extra=asdict(
+            Plan(
+                script=architecture.script,
+                trainer=architecture.trainer,
+                converter=architecture.converter,
+                name=run.name,
+                steps=settings.steps,
+                first_step=segment.first_step,
+                segment=segment.number,
+                save_every=settings.save_every,
+                sample_every=settings.sample_every if settings.samples else 0,
+                keep=settings.keep,
+                ema=settings.ema,
+                average_in_main_memory=settings.swapped > 0,
+                encoders_on_processor=not where and not fit_on_card(settings, encoders),
+                caption_dropout=settings.caption_dropout,
+                reference_share=settings.drawn_share,
+                isolated=isolates(architecture, settings),
+                references=list(references),
+                canvas=[layout.width, layout.height],
+                panels=[[box.left, box.top, box.width, box.height] for box in layout.boxes],
+                public_metadata=settings.public_metadata,
+                seed=settings.seed,
+                loaders={
+                    file.option: {"function": file.loader, "with_tokenizer": file.with_tokenizer}
+                    for file in architecture.files
+                    if file.loader
+                },
+                cache=str(portions[0].images.parent),
+            )
+        ),
     )
 
 

@@ -29,7 +29,7 @@ from .environment import Trainer
 from .process import birth, start_detached
 from .processes import Processes
 
-RUNNER = Path(__file__).with_name("runner.py")
+RUNNER = Path(__file__).with_name("runner") / "__main__.py"
 MARK = "INCONTEXT_LORA_RUN"
 RECORD = "process.json"
 HOST_RECORD = "host.json"  # of a run that ComfyUI itself trains

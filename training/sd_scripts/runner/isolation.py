@@ -1,4 +1,4 @@
-"""Isolated references in the trainer's own FLUX, Chroma and SD3. Loaded by the runner; torch and the standard library only.
+"""Isolated references in the trainer's own FLUX, Chroma and SD3. Torch and the standard library only.
 
 References attend to references only and are modulated as at noise level 0; text and painted tokens attend to everything.
 That is what ComfyUI computes in sampling as two passes of the whole model (`nodes/references/isolation.py`). Here each

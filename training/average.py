@@ -1,0 +1,70 @@
+"""An exponential moving average of a LoRA's weights. Both trainers save and sample it in place of the raw weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+class MovingAverage:
+    """The average of some parameters, in float32.
+
+    Args:
+        parameters: by the names under which they are saved.
+        decay: per step, at most; it is smaller in the first steps, so that the start is soon forgotten.
+        device: where the average is kept; None for beside each parameter.
+    """
+
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], decay: float, device: torch.device | str | None = None
+    ) -> None:
+        self._parameters = dict(parameters)
+        self._decay = decay
+        self._updates = 0
+        self._average = {
+            name: value.detach().to(device or value.device, torch.float32, copy=True)
+            for name, value in self._parameters.items()
+        }
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Include the parameters as they are after a step."""
+        self._updates += 1
+        decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
+        for name, value in self._parameters.items():
+            average = self._average[name]
+            average.lerp_(value.to(average.device, average.dtype), 1 - decay)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Within the context the parameters hold the average."""
+        raw = {
+            name: value.detach().to(self._average[name].device, copy=True) for name, value in self._parameters.items()
+        }
+        self._put(self._average)
+        try:
+            yield
+        finally:
+            self._put(raw)
+
+    @torch.no_grad()
+    def _put(self, values: Mapping[str, torch.Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.copy_(values[name])
+
+    def save(self, path: Path) -> None:
+        """Write the average to a safetensors file, to continue from with `load`."""
+        tensors = {name: value.contiguous() for name, value in self._average.items()}
+        save_file({**tensors, "updates": torch.tensor(self._updates)}, str(path))
+
+    def load(self, path: Path) -> None:
+        """Continue from a file that `save` wrote."""
+        stored = load_file(str(path))
+        self._updates = int(stored.pop("updates"))
+        for name, value in stored.items():
+            self._average[name] = value.to(self._average[name].device)

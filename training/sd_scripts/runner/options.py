@@ -1,0 +1,44 @@
+"""The trainer's command line, so that its own parser checks every name, type and choice."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NoReturn
+
+from .errors import JobError
+
+
+def command_line(parser: argparse.ArgumentParser, options: dict[str, Any]) -> list[str]:
+    """The words of the command line for these options.
+
+    Raises:
+        JobError: for an option that this trainer does not have.
+    """
+    actions = {action.dest: action for action in parser._actions}
+    line: list[str] = []
+    for name, value in options.items():
+        action = actions.get(name)
+        if action is None:
+            raise JobError(f"This sd-scripts has no option {name!r}. Install the commit that the pack names.")
+        if action.nargs == 0:
+            line += [action.option_strings[0]] if value else []
+        elif isinstance(value, list):
+            line += [action.option_strings[0], *map(str, value)]
+        else:
+            line.append(f"{action.option_strings[0]}={value}")  # one word, so that a value may begin with a dash
+    return line
+
+
+def parse(parser: argparse.ArgumentParser, options: dict[str, Any]) -> argparse.Namespace:
+    """The trainer's arguments for these options.
+
+    Raises:
+        JobError: for an option that this trainer does not have, or a value that it does not take.
+    """
+    words = command_line(parser, options)
+
+    def refuse(message: str) -> NoReturn:
+        raise JobError(f"The trainer's own parser rejects the job: {message}.")
+
+    parser.error = refuse
+    return parser.parse_args(words)

@@ -1,0 +1,101 @@
+"""Panels that enter without noise: which they are in each sample, what the model sees of them, and no loss on them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...flow import draw_references
+from .plan import Plan
+
+
+def generator_for(*key: object) -> torch.Generator:
+    """A generator whose numbers depend on the key only."""
+    digest = hashlib.sha256("-".join(map(str, key)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def panel_mask(
+    panels: Sequence[Sequence[int]], canvas: Sequence[int], chosen: Sequence[int], size: Sequence[int]
+) -> torch.Tensor:
+    """Bool [height, width] of a latent, True in the chosen panels.
+
+    Args:
+        panels: left, top, width and height per panel, px.
+        canvas: width and height, px.
+        chosen: indices of panels.
+        size: height and width of the latent.
+    """
+    height, width = size
+    mask = torch.zeros(height, width, dtype=torch.bool)
+    for index in chosen:
+        x, y, w, h = panels[index]
+        columns = slice(round(x * width / canvas[0]), round((x + w) * width / canvas[0]))
+        mask[round(y * height / canvas[1]) : round((y + h) * height / canvas[1]), columns] = True
+    return mask
+
+
+def without_loss(result: tuple[Any, ...], given: torch.Tensor, masked: bool) -> tuple[Any, ...]:
+    """Prediction, target, timesteps, weighting → the same without loss on the references.
+
+    Args:
+        given: bool [batch, 1, (1,) height, width], True in references.
+        masked: whether the batch has loss masks.
+    """
+    prediction, target, timesteps, weighting = result
+    target = torch.where(given, prediction.detach().to(target.dtype), target)
+    if not masked:  # the mean is over the painted part of the batch; a loss mask has its own scale
+        weighting = (1.0 if weighting is None else weighting) / (1 - given.float().mean())
+    return prediction, target, timesteps, weighting
+
+
+class References:
+    """The references of the batch that is being computed."""
+
+    def __init__(self, plan: Plan, generator: torch.Generator) -> None:
+        self._plan = plan
+        self._generator = generator
+        self._latents: Any = None
+        self.given: torch.Tensor | None = None  # bool [batch, 1, (1,) height, width]; None if there are none
+
+    def draw(self, latents: torch.Tensor, training: bool) -> None:
+        """Draw the references of a batch; in validation there are none."""
+        self._latents = latents
+        self.given = self._draw(latents) if training else None
+
+    def _draw(self, latents: torch.Tensor) -> torch.Tensor | None:
+        plan = self._plan
+        drawn = [
+            draw_references(len(plan.panels), plan.references, plan.reference_share, self._generator) for _ in latents
+        ]
+        if not any(drawn):
+            return None
+        size = latents.shape[-2:]
+        masks = torch.stack([panel_mask(plan.panels, plan.canvas, chosen, size) for chosen in drawn])
+        return masks.reshape(len(latents), *[1] * (latents.ndim - 3), *size).to(latents.device)
+
+    def isolated(self, model: Any) -> contextlib.AbstractContextManager[None]:
+        """Within the context the model computes the references apart, if the plan says so."""
+        if self.given is None or not self._plan.isolated:
+            return contextlib.nullcontext()
+        from .isolation import isolating  # only for models that it knows
+
+        return isolating(model, self.given)
+
+    def keep_clean(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Noisy latents with the references as they are."""
+        if self.given is None:
+            return noisy
+        given, latents = self.given, self._latents.to(noisy.dtype)
+        while given.ndim < noisy.ndim:
+            given, latents = given.unsqueeze(2), latents.unsqueeze(2)
+        return torch.where(given, latents, noisy)
+
+    def finish(self, result: tuple[Any, ...], masked: bool) -> tuple[Any, ...]:
+        """The batch's result without loss on its references, which are forgotten."""
+        given, self.given = self.given, None
+        return result if given is None else without_loss(result, given, masked)

@@ -1,0 +1,78 @@
+"""What the parts of the extended trainer share: how far the training is, its average, and requests from the user."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from ...average import MovingAverage
+from .errors import TrainingStop
+from .events import Events
+from .plan import Plan
+
+REQUESTS = ("stop", "save", "sample")
+
+
+class Training:
+    """One segment of a run, as it is now.
+
+    Attributes:
+        plan: what is to be done.
+        run: the run's folder.
+        events: its events.
+        step: optimiser steps done, over all segments.
+        accelerator: Accelerate's, once the models load.
+        average: of the weights; None if there is none, or before the first step.
+        is_stopping: the user wants the training to end. It ends once its state is saved.
+    """
+
+    def __init__(self, plan: Plan, run: Path, events: Events) -> None:
+        self.plan = plan
+        self.run = run
+        self.events = events
+        self.step = plan.first_step
+        self.accelerator: Any = None
+        self.average: MovingAverage | None = None
+        self.is_stopping = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last step is done."""
+        return self.step >= self.plan.steps
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Within the context the network holds the average, if there is one."""
+        return self.average.applied() if self.average is not None else contextlib.nullcontext()
+
+    def enter(self, phase: str) -> None:
+        """Begin a phase before the first step, unless a stop was requested: there is nothing to save yet.
+
+        Raises:
+            TrainingStop: if a stop was requested.
+        """
+        self.events.enter(phase)
+        if self.stop_is_requested():
+            raise TrainingStop
+
+    def stop_is_requested(self) -> bool:
+        return (self.run / "requests" / "stop").exists()
+
+    def take_requests(self, own: str | None = None) -> set[str]:
+        """The requests since the last call. All processes get the same answer.
+
+        Args:
+            own: a request of the first process itself.
+        """
+        found: list[str] = []
+        if self.events.active:
+            found = [name for name in REQUESTS if (self.run / "requests" / name).exists()]
+            found += [own] if own else []
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            found = broadcast_object_list([found])[0]
+        if self.events.active:
+            for name in found:
+                (self.run / "requests" / name).unlink(missing_ok=True)
+        return set(found)
