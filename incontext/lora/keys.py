@@ -61,7 +61,7 @@ _PREFIXES: tuple[tuple[str, Family], ...] = (
 )
 
 # the two halves of a low-rank pair, as endings: (up, down)
-_PAIRS: tuple[tuple[str, str], ...] = (
+PAIRS: tuple[tuple[str, str], ...] = (
     (".lora_up.weight", ".lora_down.weight"),
     ("_lora.up.weight", "_lora.down.weight"),
     (".lora_B.weight", ".lora_A.weight"),
@@ -82,7 +82,7 @@ _IGNORED_ENDINGS = (
     *(".lora_magnitude_vector", ".lora_magnitude_vector.weight", ".lora_magnitude_vector.default.weight"),
     *(".lora_A.bias", ".lora_B.bias"),
 )
-_ENDINGS = sorted({*(half for pair in _PAIRS for half in pair), *_OTHER_ENDINGS, *_IGNORED_ENDINGS}, key=len)[::-1]
+_ENDINGS = sorted({*(half for pair in PAIRS for half in pair), *_OTHER_ENDINGS, *_IGNORED_ENDINGS}, key=len)[::-1]
 
 # names of modules that give a model away; the first pattern that is found decides
 _MODELS: tuple[tuple[str, str], ...] = (
@@ -269,7 +269,7 @@ def check_matched(report: MatchReport, lora: str, model: str) -> None:
 
 
 def _check_pairs(module: str, roles: list[str]) -> None:
-    for up, down in _PAIRS:
+    for up, down in PAIRS:
         if (up in roles) != (down in roles):
             there, missing = (up, down) if up in roles else (down, up)
             raise LoraError(
@@ -295,7 +295,7 @@ def _misfit(
 
 def _change(module: str, shapes: Mapping[str, Shape | None]) -> Shape | None:
     """Shape of what is added to a weight: rows of the one half, columns of the other."""
-    for up, down in _PAIRS:
+    for up, down in PAIRS:
         first, second = shapes.get(module + up), shapes.get(module + down)
         if first and second and len(first) > 1 and len(second) > 1:
             has_middle = shapes.get(f"{module}.lora_mid.weight") is not None

@@ -55,6 +55,30 @@ def deciding(run: Path, patience: float = 0.0) -> Iterator[None]:
 
 
 @contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Be the only one who works on what is in a folder; False where another one does.
+
+    Where the file system has no locks, nobody can know of others, and it is always True.
+
+    Raises:
+        TrainingError: where the folder cannot be written.
+    """
+    try:
+        file = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or see whether its disk is there."
+        ) from error
+    with file:
+        mine = file_lock.acquire(file) is not False
+        try:
+            yield mine
+        finally:
+            if mine:
+                file_lock.release(file)
+
+
+@contextmanager
 def attending(run: Path) -> Iterator[None]:
     """Stand for a run: its end will be written down by this process."""
     file = None

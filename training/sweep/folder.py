@@ -1,0 +1,211 @@
+"""A sweep on disk: it survives the end of whatever process works on it, and several may work on it at once.
+
+<sweep>/sweep.json              the plan, frozen
+<sweep>/trials/t01/trial.json   what became of a training so far; each is written whole or not at all
+<sweep>/trials/t01/.lock        held by whoever trains it; the system releases it when the process is gone
+<sweep>/table.csv, table.json   the results, written anew after every training
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ...incontext import strict_json
+from ...incontext.errors import TrainingError
+from ...incontext.strict_json import JsonError, field
+from .. import claims, run_folder
+from .curve import Curve
+from .plan import Plan, Trial
+
+VERSION = 1
+FOLDER = "incontext_sweeps"  # in ComfyUI's output folder
+
+
+class State(Enum):
+    """Where a training of a sweep stands."""
+
+    WAITING = "waiting"
+    TRAINING = "training"  # or interrupted, where nobody holds its lock
+    PAUSED = "paused"  # at the end of a round
+    FINISHED = "finished"
+    STOPPED = "stopped"  # hopeless, or out after a round
+    FAILED = "failed"
+
+
+OVER = (State.FINISHED, State.STOPPED, State.FAILED)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one training.
+
+    Attributes:
+        state: where it stands.
+        run: name of its run's folder; empty before it began.
+        why: it was stopped or failed.
+        lora: file in output/loras, where it finished.
+        curve: what was measured, without the training losses; they are in the run.
+        saved: steps of the checkpoints that are there.
+        seconds: of training, over all rounds.
+    """
+
+    state: State = State.WAITING
+    run: str = ""
+    why: str = ""
+    lora: str = ""
+    curve: Curve = Curve()  # noqa: RUF009  (frozen)
+    saved: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and loss of the best checkpoint; (0, NaN) where there is none."""
+        return self.curve.best(self.saved)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "state": self.state.value,
+            "run": self.run,
+            "why": self.why,
+            "lora": self.lora,
+            "held_out": [[step, _told(loss)] for step, loss in self.curve.held_out],
+            "each": [[step, list(map(_told, losses))] for step, losses in self.curve.each],
+            "saved": list(self.saved),
+            "seconds": round(self.seconds, 1),
+        }
+
+    @staticmethod
+    def from_json(data: dict[str, Any]) -> Record:
+        """
+        Raises:
+            JsonError, ValueError, TypeError: where it is damaged.
+        """
+        held_out = tuple((int(step), _number(loss)) for step, loss in field(data, "held_out", list))
+        each = tuple((int(step), tuple(map(_number, losses))) for step, losses in field(data, "each", list))
+        return Record(
+            State(field(data, "state", str)),
+            field(data, "run", str),
+            field(data, "why", str),
+            field(data, "lora", str),
+            Curve(held_out, each),
+            tuple(map(int, field(data, "saved", list))),
+            float(field(data, "seconds", (int, float))),
+        )
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _told(loss: float) -> float | None:
+    """JSON has no NaN."""
+    return loss if math.isfinite(loss) else None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep by its folder."""
+
+    folder: Path
+    plan: Plan
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @staticmethod
+    def begin(root: Path, name: str, plan: Plan) -> Sweep:
+        """The sweep of this name and plan: where it was begun before, it goes on; else it is made.
+
+        Where another plan has the name, the folder is called ``<name>-2`` …
+
+        Raises:
+            TrainingError: where the folder cannot be written.
+        """
+        stem = run_folder.safe_name(name)
+        for number in range(1, 10_000):
+            folder = root / (stem if number == 1 else f"{stem}-{number}")
+            with run_folder.written(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+            with claims.deciding(folder, patience=10.0):
+                if not (folder / "sweep.json").exists():
+                    with run_folder.written(folder):
+                        text = json.dumps({"version": VERSION, **plan.to_json()}, indent=1) + "\n"
+                        run_folder.write_atomically(folder / "sweep.json", text)
+                    return Sweep(folder, plan)
+            if Sweep.load(folder).plan.digest == plan.digest:
+                return Sweep(folder, plan)
+        raise TrainingError(f"There are too many sweeps named {stem!r} in {root}. Choose another name.")
+
+    @staticmethod
+    def load(folder: Path) -> Sweep:
+        """
+        Raises:
+            TrainingError: where the folder is not a sweep, or its plan is damaged.
+        """
+        try:
+            data = strict_json.read_object(folder / "sweep.json")
+        except (OSError, JsonError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise TrainingError(
+                f"{folder} is not a sweep: sweep.json cannot be read, {reason}. Choose a folder that a sweep has made."
+            ) from error
+        return Sweep(folder, Plan.from_json(data))
+
+    def trial_folder(self, trial: Trial) -> Path:
+        return self.folder / "trials" / trial.key
+
+    def record(self, trial: Trial) -> Record:
+        """What is known of a training; a new record where there is none.
+
+        Raises:
+            TrainingError: where the record is damaged.
+        """
+        path = self.trial_folder(trial) / "trial.json"
+        try:
+            return Record.from_json(strict_json.read_object(path))
+        except FileNotFoundError:
+            return Record()
+        except (OSError, ValueError, TypeError) as error:
+            raise TrainingError(f"{path} cannot be read: {error}. Remove it to train {trial.title} again.") from error
+
+    def records(self) -> dict[int, Record]:
+        """Trial number → its record."""
+        return {trial.number: self.record(trial) for trial in self.plan.trials}
+
+    def note(self, trial: Trial, record: Record) -> None:
+        """Keep a record.
+
+        Raises:
+            TrainingError: where the disk refuses.
+        """
+        folder = self.trial_folder(trial)
+        with run_folder.written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            run_folder.write_atomically(folder / "trial.json", json.dumps(record.to_json()) + "\n")
+
+    def changed(self, trial: Trial, **values: Any) -> Record:
+        """Change some of what a record says, and return it."""
+        record = replace(self.record(trial), **values)
+        self.note(trial, record)
+        return record
+
+    @contextmanager
+    def claimed(self, trial: Trial) -> Iterator[bool]:
+        """Be the only one who trains this; False where another one does.
+
+        Raises:
+            TrainingError: where the folder cannot be written.
+        """
+        folder = self.trial_folder(trial)
+        with run_folder.written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with claims.alone(folder) as mine:
+            yield mine

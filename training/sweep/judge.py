@@ -1,0 +1,128 @@
+"""Which trainings of a sweep are hopeless. Pure functions over curves.
+
+A verdict stays what it is: what others reach later can only lower the loss that a training is held against. So it does not
+matter in which order the trainings of a sweep run, or how often a verdict is asked for again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .curve import WINDOW, Curve, mean
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When a training is given up.
+
+    Attributes:
+        steps: of the whole training.
+        warmup: steps of rising learning rate.
+        grace: share of the steps before a training is held against others.
+        worse: share by which its loss may exceed that of the model before the training, at two measurements in a row.
+        diverged: times the loss before the training at which it is given up at once.
+        annealing: share of the best training's gain that may still come from a falling learning rate.
+        rising: share of its own gain that a training may lose again.
+    """
+
+    steps: int
+    warmup: int = 0
+    grace: float = 0.1
+    worse: float = 0.05
+    diverged: float = 2.0
+    annealing: float = 0.0
+    rising: float = 0.25
+
+    @property
+    def first(self) -> int:
+        """The first step at which it is held against others."""
+        return max(2 * self.warmup, math.ceil(self.grace * self.steps))
+
+
+def hopeless(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
+    """Why a training should be ended before its last step; empty where it should go on.
+
+    Args:
+        curve: what was measured of it so far.
+        others: of the sweep's other trainings, finished or not.
+    """
+    return _diverged(curve, rule) or _worse_than_before(curve, rule) or _out_of_reach(curve, others, rule)
+
+
+def overfitted(curve: Curve, rule: Rule) -> str:
+    """Why more steps make a training worse; empty where they do not. Its best checkpoint stays a candidate."""
+    if len(curve.held_out) < 5 or curve.step < rule.first:
+        return ""
+    step, lowest = curve.best()
+    last = [loss for _, loss in curve.held_out[-4:]]
+    gain = curve.held_out[0][1] - lowest
+    if all(a < b for a, b in pairwise(last)) and last[-1] > lowest + rule.rising * gain:
+        return f"Its loss on held-out sets has risen since step {step}, from {lowest:.4f} to {last[-1]:.4f}."
+    return ""
+
+
+def _diverged(curve: Curve, rule: Rule) -> str:
+    """The loss is not finite, or so high that the model is ruined. This needs no other training."""
+    if any(not math.isfinite(loss) for loss in curve.trained) or any(
+        not math.isfinite(loss) for _, loss in curve.held_out
+    ):
+        return "Its loss is not a finite number."
+    if curve.last > rule.diverged * curve.start:
+        return (
+            f"Its loss on held-out sets is {curve.last:.4f} at step {curve.step}; before the training it was "
+            f"{curve.start:.4f}. The learning rate is too high."
+        )
+    if len(curve.trained) >= 2 * WINDOW:  # where nothing is measured before the first step
+        first, now = mean(curve.trained[:WINDOW]), mean(curve.trained[-WINDOW:])
+        if now > rule.diverged * first:
+            return (
+                f"Its training loss has risen from {first:.4f} to {now:.4f} at step {len(curve.trained)}. The learning "
+                "rate is too high."
+            )
+    return ""
+
+
+def _worse_than_before(curve: Curve, rule: Rule) -> str:
+    """Above the loss of the untrained model twice in a row, and not on the way back to it."""
+    if len(curve.held_out) < 3 or curve.step < rule.first:
+        return ""
+    limit = curve.start * (1 + rule.worse)
+    if all(loss > limit for _, loss in curve.held_out[-2:]) and _promised(curve, rule) > curve.start:
+        return (
+            f"Its loss on held-out sets is {curve.last:.4f} at step {curve.step}, above the {curve.start:.4f} before the "
+            "training."
+        )
+    return ""
+
+
+def _out_of_reach(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
+    """Even if it kept its pace to its end, it would not reach what another had at the same step, twice in a row."""
+    curves = list(others)
+    reason = ""
+    for cut in (len(curve.held_out) - 1, len(curve.held_out)):
+        so_far = Curve(curve.held_out[:cut])
+        if len(so_far.held_out) < 2 or so_far.step < rule.first:
+            return ""
+        rivals = [loss for other in curves if math.isfinite(loss := other.at(so_far.step))]
+        if not rivals:
+            return ""
+        best = min(rivals)
+        gain = so_far.held_out[0][1] - best
+        if _promised(so_far, rule) - rule.annealing * max(0.0, gain) <= best:
+            return ""
+        reason = (
+            f"Its loss on held-out sets is {so_far.last:.4f} at step {so_far.step}, where another training has "
+            f"{best:.4f}; at its pace it would not get there by step {rule.steps}."
+        )
+    return reason
+
+
+def _promised(curve: Curve, rule: Rule) -> float:
+    """The loss at the last step if the fastest recent pace held until then; losses fall ever more slowly."""
+    step, loss = curve.held_out[-1]
+    earlier = curve.held_out[-4:-1]
+    pace = min((loss - before) / (step - at) for at, before in earlier)
+    return loss + min(0.0, pace) * max(0, rule.steps - step)
