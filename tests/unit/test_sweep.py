@@ -1,0 +1,405 @@
+"""Sweeps over real trainings of milliseconds: the plan, the judge, the queue that survives a kill, the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.tests import toy_sweep
+from incontext_lora.tests.toy_sweep import ToyTrainer, toy_plan
+from incontext_lora.training.sweep import judge, table, work
+from incontext_lora.training.sweep.curve import Curve
+from incontext_lora.training.sweep.folder import Record, State, Sweep
+from incontext_lora.training.sweep.judge import Rule
+from incontext_lora.training.sweep.plan import Plan, Strategy, SweepSettings, parse_values
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RATES = (3e-2, 1e-2, 30.0)
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Callable[..., Sweep]:
+    def made(axes: dict[str, tuple[Any, ...]], **changed: Any) -> Sweep:
+        return Sweep.begin(tmp_path / "sweeps", "toy", toy_plan(axes, **changed))
+
+    return made
+
+
+def worked(sweep: Sweep, **values: Any) -> ToyTrainer:
+    runs = sweep.folder.parent.parent / "runs"
+    trainer = ToyTrainer(runs, **values)
+    work.work(sweep, trainer, runs, pause=0.01)
+    return trainer
+
+
+def states(sweep: Sweep) -> list[State]:
+    return [record.state for record in sweep.records().values()]
+
+
+class TestPlan:
+    def test_a_grid_has_every_combination_and_keeps_the_strength(self) -> None:
+        plan = toy_plan({"rank": (2, 4), "learning_rate": (1e-3, 1e-2)})
+        trials = plan.trials
+        assert [trial.title for trial in trials] == [
+            "rank 2, learning rate 0.001",
+            "rank 2, learning rate 0.01",
+            "rank 4, learning rate 0.001",
+            "rank 4, learning rate 0.01",
+        ]
+        assert [trial.settings["alpha"] for trial in trials] == [2.0, 2.0, 4.0, 4.0]
+        assert plan.rounds == (60,)
+
+    def test_halving_trains_ever_fewer_ever_further(self) -> None:
+        plan = toy_plan({"learning_rate": tuple(0.001 * n for n in range(1, 10))}, strategy=Strategy.HALVING, steps=90)
+        assert plan.rounds == (10, 30, 90)
+        assert plan.base["validate_every"] == plan.base["save_every"] == 5
+
+    def test_trainings_are_measured_where_the_settings_do_not_say_it(self) -> None:
+        base = {**toy_sweep.BASE.to_json(), "validation_sets": 0, "validate_every": 0}
+        plan = Plan.of("in-host", SweepSettings({"rank": (2, 4)}), base, {}, sets=22)
+        assert (plan.base["validation_sets"], plan.base["validate_every"]) == (4, 6)
+        with pytest.raises(TrainingError, match="The dataset has 4 sets; a sweep holds"):
+            Plan.of("in-host", SweepSettings({"rank": (2, 4)}), base, {}, sets=4)
+
+    @pytest.mark.parametrize(
+        ("axes", "said"),
+        [
+            ({"rank": (2,)}, "one training only"),
+            ({}, "one training only"),
+            ({"rank": (2, 2)}, "a value of rank twice"),
+            ({"rank": tuple(range(1, 99))}, "98 trainings; 64 are possible"),
+            ({"momentum": (1, 2)}, "cannot vary 'momentum'"),
+        ],
+    )
+    def test_what_is_no_sweep_is_refused(self, axes: dict[str, Any], said: str) -> None:
+        with pytest.raises(TrainingError, match=said):
+            SweepSettings(axes)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "expected"),
+        [
+            ("rank", "8, 16 32", (8, 16, 32)),
+            ("steps", "1e3", (1000,)),
+            ("learning_rate", "1e-4; 3e-4", (1e-4, 3e-4)),
+            ("leave_out", "-; new-*, other", ("", "new-*, other")),
+            ("sets", "", ()),
+        ],
+    )
+    def test_values_are_read_as_written(self, name: str, text: str, expected: tuple[Any, ...]) -> None:
+        assert parse_values(name, text) == expected
+
+    @pytest.mark.parametrize(("name", "text"), [("rank", "8.5"), ("rank", "a"), ("learning_rate", "1e-4, x")])
+    def test_others_are_named(self, name: str, text: str) -> None:
+        with pytest.raises(TrainingError, match=r"The values of (rank|learning rate) are '.*'; write"):
+            parse_values(name, text)
+
+    def test_a_plan_survives_the_disk(self) -> None:
+        plan = toy_plan({"rank": (2, 4), "leave_out": ("", "a*")}, strategy=Strategy.HALVING)
+        again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+        assert again.digest == plan.digest
+        assert again.trials == plan.trials
+
+
+def curve(*losses: float, every: int = 10) -> Curve:
+    return Curve(tuple((number * every, loss) for number, loss in enumerate(losses)))
+
+
+@pytest.fixture(scope="module")
+def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[Curve]]:
+    """Learning rate → the curve of a real training, after each of its measurements."""
+    folder = tmp_path_factory.mktemp("curves")
+    found: dict[float, list[Curve]] = {}
+    for rate in (1e-4, 1e-2, 3e-2, 1e-1, 3.0, 30.0):
+        events: list[Any] = []
+        plan = toy_plan({"learning_rate": (rate, 2 * rate)})
+        ToyTrainer(folder).train(plan.trials[0], None, lambda run, event, events=events: bool(events.append(event)))
+        whole = Curve.of(events)
+        cuts = [[e for e in events if e.get("step", 0) <= step] for step, _ in whole.held_out]
+        found[rate] = [Curve.of(cut) for cut in cuts]
+    return found
+
+
+class TestJudge:
+    rule = Rule(steps=100)
+
+    def test_a_learning_rate_that_is_much_too_high_is_stopped_early(self, curves: dict[float, list[Curve]]) -> None:
+        rule = Rule(steps=60)
+        for rate in (3.0, 30.0):
+            first = next(c for c in curves[rate] if judge.hopeless(c, [curves[3e-2][-1]], rule))
+            assert first.step <= 12
+
+    def test_good_ones_are_never_stopped(self, curves: dict[float, list[Curve]]) -> None:
+        good = (1e-2, 3e-2, 1e-1)
+        for rate in good:
+            others = [curves[other][-1] for other in good if other != rate]
+            assert not any(judge.hopeless(so_far, others, Rule(steps=60)) for so_far in curves[rate])
+
+    def test_one_that_hardly_learns_is_stopped_once_there_is_a_better_one(
+        self, curves: dict[float, list[Curve]]
+    ) -> None:
+        slow, rule = curves[1e-4], Rule(steps=60)
+        assert not any(judge.hopeless(so_far, [], rule) for so_far in slow)
+        reason = next(said for c in slow if (said := judge.hopeless(c, [curves[3e-2][-1]], rule)))
+        assert "where another training has" in reason
+
+    def test_more_curves_never_pardon_one(self, curves: dict[float, list[Curve]]) -> None:
+        rule, final = Rule(steps=60), [each[-1] for each in curves.values()]
+        for each in curves.values():
+            for so_far in each:
+                verdicts = [bool(judge.hopeless(so_far, final[:count], rule)) for count in range(len(final) + 1)]
+                assert verdicts == sorted(verdicts)
+
+    def test_a_single_measurement_above_the_start_is_forgiven(self) -> None:
+        assert not judge.hopeless(curve(1.0, 1.2, 0.9, 0.8), [], self.rule)
+        assert "above the 1.0000 before" in judge.hopeless(curve(1.0, 1.2, 1.2, 1.3), [], self.rule)
+
+    def test_a_ruined_model_is_known_at_once(self) -> None:
+        assert "learning rate is too high" in judge.hopeless(curve(1.0, 2.1), [], self.rule)
+        assert "not a finite number" in judge.hopeless(curve(1.0, math.nan), [], self.rule)
+
+    def test_without_a_measurement_before_the_first_step_the_training_loss_tells(self) -> None:
+        rising = Curve(((50, 4.0),), trained=(*[1.0] * 20, *[3.0] * 20))
+        assert "training loss has risen from 1.0000 to 3.0000" in judge.hopeless(rising, [], self.rule)
+        assert not judge.hopeless(replace(rising, trained=(*[1.0] * 20, *[1.5] * 20)), [], self.rule)
+
+    def test_a_falling_learning_rate_may_still_bring_something(self) -> None:
+        """With a cosine schedule the loss falls once more at the end, which no pace so far foretells."""
+        mine, best = curve(1.0, *[0.7] * 5), curve(1.0, *[0.55] * 5)
+        assert judge.hopeless(mine, [best], self.rule)
+        assert not judge.hopeless(mine, [best], replace(self.rule, annealing=0.5))
+
+    def test_overfitting_is_seen(self) -> None:
+        assert "has risen since step 20, from 0.5000 to 0.7500" in judge.overfitted(
+            curve(1.0, 0.6, 0.5, 0.6, 0.7, 0.75), self.rule
+        )
+        assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.51, 0.52, 0.53), self.rule)  # hardly
+        assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.7, 0.6, 0.75), self.rule)  # not steadily
+
+    def test_losses_between_measurements_are_on_the_line(self) -> None:
+        assert curve(1.0, 0.5).at(4) == pytest.approx(0.8)
+        assert math.isnan(curve(1.0, 0.5).at(11))
+
+
+class TestQueue:
+    def test_a_grid_is_trained_and_the_hopeless_one_stopped(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"learning_rate": RATES})
+        trainer = worked(sweep)
+        assert states(sweep) == [State.FINISHED, State.FINISHED, State.STOPPED]
+        assert trainer.trained == [(1, False), (2, False), (3, False)]
+        hopeless = sweep.records()[3]
+        assert hopeless.curve.step <= 12
+        assert "Its loss on held-out sets" in hopeless.why
+
+    def test_without_early_stopping_all_are_trained(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"learning_rate": (3e-2, 3.0)}, stop_hopeless=False)
+        worked(sweep)
+        assert states(sweep) == [State.FINISHED] * 2
+
+    def test_a_loss_that_is_not_finite_ends_one_training_only(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"learning_rate": (3e-2, 1e25)})
+        worked(sweep)
+        assert states(sweep)[0] is State.FINISHED
+        assert states(sweep)[1] in (State.FAILED, State.STOPPED)
+        assert table.best(sweep)[0].number == 1  # type: ignore[index]
+
+    def test_halving(self, begin: Callable[..., Sweep]) -> None:
+        rates = (1e-3, 2e-3, 4e-3, 8e-3, 1e-2, 2e-2, 3e-2, 6e-2, 1e-1)
+        sweep = begin({"learning_rate": rates}, strategy=Strategy.HALVING, stop_hopeless=False)
+        trainer = worked(sweep)
+        records = sweep.records()
+        first, second, last = sweep.plan.rounds
+        steps = sorted(record.curve.step for record in records.values())
+        assert steps == [first] * 6 + [second] * 2 + [last]
+        assert len(trainer.trained) == 9 + 3 + 1
+        assert [state for state in states(sweep) if state is State.FINISHED] == [State.FINISHED]
+        # who went on had the lowest losses at the same step
+        went_on = {number for number, record in records.items() if record.curve.step > first}
+        losses = {number: record.curve.at(first) for number, record in records.items()}
+        assert went_on == set(sorted(losses, key=losses.__getitem__)[:3])
+        assert all("the best 3 went on" in r.why for r in records.values() if r.curve.step == first)
+
+    def test_the_same_sweep_goes_on_and_another_takes_another_folder(self, begin: Callable[..., Sweep]) -> None:
+        first = begin({"rank": (1, 2)})
+        assert begin({"rank": (1, 2)}).folder == first.folder
+        assert begin({"rank": (1, 3)}).name == "toy-2"
+        assert begin({"rank": (1, 3)}).name == "toy-2"
+
+    def test_a_sweep_that_is_over_trains_nothing(self, begin: Callable[..., Sweep]) -> None:
+        worked(begin({"rank": (1, 2)}))
+        assert worked(begin({"rank": (1, 2)})).trained == []
+
+    def test_what_cancels_is_raised_and_the_training_goes_on_later(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"rank": (1, 2)})
+
+        def cancel(trial: Any) -> None:
+            if trial.number == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            worked(sweep, before=cancel)
+        assert states(sweep) == [State.FINISHED, State.WAITING]
+        assert worked(sweep).trained == [(2, False)]
+
+    def test_where_no_training_can_begin_the_cause_is_said(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"rank": (1, 2)})
+
+        def fail(trial: Any) -> None:
+            raise TrainingError("There is no model file.")
+
+        with pytest.raises(TrainingError, match="no model file"):
+            worked(sweep, before=fail)
+        assert states(sweep) == [State.WAITING] * 2  # it can be corrected
+
+    def test_where_one_cannot_begin_the_others_are_trained(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"rank": (1, 2, 4)})
+
+        def fail(trial: Any) -> None:
+            if trial.number == 2:
+                raise TrainingError("Not enough memory.")
+
+        worked(sweep, before=fail)
+        assert states(sweep) == [State.FINISHED, State.FAILED, State.FINISHED]
+        assert "failed: Not enough memory." in table.text(sweep)
+
+    def test_one_that_another_process_trains_is_left_to_it(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"rank": (1, 2)})
+        seen: list[str] = []
+
+        class Enough(Exception):
+            pass
+
+        def go_on() -> None:
+            seen.append("waited")
+            raise Enough
+
+        runs = sweep.folder.parent.parent / "runs"
+        trainer = ToyTrainer(runs)
+        with sweep.claimed(sweep.plan.trials[0]) as mine, pytest.raises(Enough):
+            work.work(sweep, trainer, runs, go_on=go_on, pause=0.01)
+        assert mine
+        assert trainer.trained == [(2, False)]
+        assert seen == ["waited"]
+
+    def test_a_damaged_record_is_named(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"rank": (1, 2)})
+        worked(sweep)
+        path = sweep.trial_folder(sweep.plan.trials[0]) / "trial.json"
+        path.write_text("{", encoding="utf-8")
+        with pytest.raises(TrainingError, match=r"trial\.json cannot be read.*Remove it to train rank 1 again"):
+            sweep.records()
+
+
+class TestKilled:
+    """A process that works on a sweep is killed; another one goes on."""
+
+    def test_the_queue_goes_on_to_the_same_result(self, tmp_path: Path) -> None:
+        plan = toy_plan({"learning_rate": (3e-2, 1e-2, 2e-2, 1e-3)}, strategy=Strategy.HALVING, keep_one_in=2)
+        whole = Sweep.begin(tmp_path / "whole" / "sweeps", "toy", plan)
+        worked(whole)
+        cut = Sweep.begin(tmp_path / "cut" / "sweeps", "toy", plan)
+        killed_in_second(cut)
+        before = cut.records()
+        assert before[1].state in (State.FINISHED, State.PAUSED)
+        assert before[2].state is State.TRAINING
+        trainer = worked(cut)
+        assert trainer.trained[0] == (2, True)
+        assert (1, False) not in trainer.trained
+        for number, record in whole.records().items():
+            again = cut.records()[number]
+            assert (again.state, again.why, again.curve) == (record.state, record.why, record.curve)
+
+    def test_several_share_the_work(self, tmp_path: Path) -> None:
+        sweep = Sweep.begin(tmp_path / "sweeps", "toy", toy_plan({"rank": (1, 2, 3, 4)}, stop_hopeless=False))
+        with ThreadPoolExecutor(2) as pool:
+            trainers = [future.result() for future in [pool.submit(worked, sweep, pause=0.002) for _ in range(2)]]
+        assert states(sweep) == [State.FINISHED] * 4
+        assert sorted(number for trainer in trainers for number, _ in trainer.trained) == [1, 2, 3, 4]
+        assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+def start(sweep: Sweep, pause: float) -> subprocess.Popen[str]:
+    program = (
+        f"import runpy, sys; runpy.run_path({str(ROOT / 'launcher' / 'pack.py')!r})['register'](); "
+        f"sys.argv = ['toy_sweep', {str(sweep.folder)!r}, '{pause}']; "
+        "from incontext_lora.tests import toy_sweep; toy_sweep.main()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def killed_in_second(sweep: Sweep) -> None:
+    """Work on a sweep in a process that is killed once it has measured its second training."""
+    worker = start(sweep, 0.02)
+    deadline = time.monotonic() + 60
+    try:
+        while True:
+            second = sweep.records()[2]
+            if second.state is State.TRAINING and 0 < second.curve.step < 30:
+                break
+            assert worker.poll() is None, "it ended by itself"
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+
+
+class TestTable:
+    def test_it_is_sorted_and_says_what_follows(self, begin: Callable[..., Sweep]) -> None:
+        sweep = begin({"learning_rate": RATES})
+        worked(sweep)
+        listed = list(csv.DictReader((sweep.folder / "table.csv").read_text().splitlines()))
+        assert listed[0]["training"] == "1"
+        assert [float(row["loss"]) for row in listed] == sorted(float(row["loss"]) for row in listed)
+        content = json.loads((sweep.folder / "table.json").read_text())
+        assert content["best"] == 1
+        shown = table.text(sweep)
+        assert "learning rate" in shown.splitlines()[0]
+        assert "Best: learning rate 0.03, with a loss of" in shown
+        assert "Training 3 (learning rate 30) stopped: " in shown
+
+    def test_differences_are_of_the_same_sets(self) -> None:
+        def record(*losses: float) -> Record:
+            return Record(curve=Curve(((10, sum(losses) / len(losses)),), ((10, losses),)), saved=(10,))
+
+        clear = table.difference(record(1.1, 2.1, 3.1, 4.11), record(1.0, 2.0, 3.0, 4.0))
+        assert clear.mean == pytest.approx(0.1025)
+        assert clear.margin == pytest.approx(3.182 * 0.005 / 2)
+        assert clear.is_clear
+        assert not table.difference(record(1.1, 1.9), record(1.0, 2.0)).is_clear
+        assert math.isnan(table.difference(record(1.0), record(2.0)).margin)
+
+    def test_none_may_be_better_than_before(self, tmp_path: Path) -> None:
+        sweep = Sweep.begin(tmp_path, "toy", toy_plan({"rank": (1, 2)}))
+        for trial in sweep.plan.trials:
+            held_out = ((0, 1.0), (6, 1.1 + trial.number), (12, 1.2 + trial.number))
+            sweep.note(trial, Record(State.STOPPED, curve=Curve(held_out), saved=(6, 12), why="Too high."))
+        assert any("It is not better than before the training (1.0000)" in line for line in table.conclusions(sweep))
+
+    @pytest.mark.parametrize(
+        ("without", "said"),
+        [
+            ((1.2, 1.3, 1.25, 1.2), "The sets new-* helped: without them the loss on held-out sets is +0.2375 ±"),
+            ((0.8, 0.7, 0.75, 0.8), "The sets new-* did harm: without them the loss on held-out sets is -0.2375 ±"),
+            ((1.2, 0.8, 1.1, 0.9), "Whether the sets new-* helped cannot be told"),
+        ],
+    )
+    def test_whether_new_sets_helped(self, tmp_path: Path, without: tuple[float, ...], said: str) -> None:
+        sweep = Sweep.begin(tmp_path, "toy", toy_plan({"leave_out": ("", "new-*")}))
+        for trial, losses in zip(sweep.plan.trials, ((1.0, 1.0, 1.0, 1.0), without), strict=True):
+            made = Curve(((0, 2.0), (60, sum(losses) / 4)), ((60, losses),))
+            sweep.note(trial, Record(State.FINISHED, curve=made, saved=(60,)))
+        assert any(line.startswith(said) for line in table.conclusions(sweep))
