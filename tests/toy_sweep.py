@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from incontext_lora.incontext.layout import rows
-from incontext_lora.incontext.recipe import Recipe
-from incontext_lora.training import loop, run_folder
-from incontext_lora.training.adapters import new_adapters
-from incontext_lora.training.run_folder import Run, RunWriter
-from incontext_lora.training.settings import TrainSettings
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.training.in_host import loop
+from incontext_lora.training.in_host.adapters import new_adapters
+from incontext_lora.training.in_host.settings import TrainSettings
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sweep import work
 from incontext_lora.training.sweep.folder import Sweep
 from incontext_lora.training.sweep.plan import Plan, SweepSettings, Trial

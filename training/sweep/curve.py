@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import run_folder
+from ..runs import run_folder
 
 WINDOW = 20  # steps whose training losses are averaged
 

@@ -17,10 +17,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ...incontext import strict_json
 from ...incontext.errors import TrainingError
-from ...incontext.strict_json import JsonError, field
-from .. import claims, run_folder
+from ...incontext.files import strict_json
+from ...incontext.files.strict_json import JsonError, field
+from ..runs import claims, run_folder
 from .curve import Curve
 from .plan import Plan, Trial
 

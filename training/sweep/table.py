@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from .. import run_folder
+from ..runs import run_folder
 from .folder import Record, State, Sweep
 from .plan import AXES, Plan, Trial, ranked, shown
 

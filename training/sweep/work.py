@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...incontext.errors import TrainingError
-from .. import run_folder
-from ..monitor import checkpoints
-from ..run_folder import Run
+from ..runs import run_folder
+from ..runs.monitor import checkpoints
+from ..runs.run_folder import Run
 from . import judge, table
 from .curve import Curve
 from .folder import OVER, Record, State, Sweep
