@@ -1,0 +1,191 @@
+"""Plain English in every text of the repository: wordings that the project does not use.
+
+`STILL_STILTED` names files that are still to be rewritten; it should be empty, and an entry that is no longer needed fails.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+
+import pytest
+from incontext_lora.tests.repository_files import TEXT, files, read
+
+STILL_STILTED: frozenset[str] = frozenset(
+    {
+        "demo/README.md",
+        "demo/models.py",
+        "demo/picture.py",
+        "demo/server.py",
+        "demo/workflow.py",
+        "incontext/captions/describe/answer.py",
+        "incontext/captions/describe/client.py",
+        "incontext/captions/describe/folder.py",
+        "incontext/captions/describe/instruction.py",
+        "incontext/captions/describe/joint.py",
+        "incontext/captions/describe/pictures.py",
+        "incontext/captions/describe/servers.py",
+        "incontext/captions/joint.py",
+        "incontext/captions/phrases.py",
+        "incontext/dataset/build.py",
+        "incontext/dataset/canvas.py",
+        "incontext/dataset/images.py",
+        "incontext/dataset/manifest.py",
+        "incontext/dataset/report.py",
+        "incontext/dataset/scan.py",
+        "incontext/dataset/texts.py",
+        "incontext/errors.py",
+        "incontext/evaluate/sets.py",
+        "incontext/lora/lora_file.py",
+        "incontext/lora/recipe.py",
+        "incontext/panels/crop.py",
+        "incontext/panels/layout.py",
+        "incontext/panels/rework.py",
+        "incontext/panels/seams.py",
+        "incontext/panels/stitch.py",
+        "js/docs/InContextBuildDataset.md",
+        "js/docs/InContextCaptionDataset.md",
+        "js/docs/InContextCaptionPanels.md",
+        "js/docs/InContextConditionPanels.md",
+        "js/docs/InContextFindPanels.md",
+        "js/docs/InContextJointCaption.md",
+        "js/docs/InContextLayout.md",
+        "js/docs/InContextLayout/zh.md",
+        "js/docs/InContextLoadLora.md",
+        "js/docs/InContextLoadLora/zh.md",
+        "js/docs/InContextReadCaption.md",
+        "js/docs/InContextRepaintPanels.md",
+        "js/docs/InContextScoreSet.md",
+        "js/docs/InContextSplitPanels.md",
+        "js/docs/InContextStitchPanels.md",
+        "js/incontext_caption.js",
+        "js/incontext_language.js",
+        "js/incontext_layout.js",
+        "js/lib/caption_editor.mjs",
+        "js/lib/layout.mjs",
+        "js/lib/training/parts.mjs",
+        "js/lib/training/run_state.mjs",
+        "js/lib/widgets.mjs",
+        "launcher/arguments.py",
+        "launcher/trainer.py",
+        "nodes/captions/describe.py",
+        "nodes/captions/joint.py",
+        "nodes/dataset.py",
+        "nodes/evaluate/score.py",
+        "nodes/panels/layout.py",
+        "nodes/panels/stitch.py",
+        "nodes/references/condition.py",
+        "nodes/references/pictures.py",
+        "nodes/server/routes.py",
+        "nodes/server/run_answers.py",
+        "nodes/server/run_routes.py",
+        "tests/host/test_locales.py",
+        "tests/host/test_references.py",
+        "tests/host/test_run_routes.py",
+        "tests/host/test_train_lora.py",
+        "tests/js/layout_cases.json",
+        "tests/tiny_models.py",
+        "tests/unit/test_adapters.py",
+        "tests/unit/test_describe_answer.py",
+        "tests/unit/test_describe_servers.py",
+        "tests/unit/test_docs.py",
+        "tests/unit/test_layout_cases.py",
+        "tests/unit/test_lora_file.py",
+        "tests/unit/test_rework.py",
+        "tests/unit/test_sd_scripts_runner.py",
+        "tests/unit/test_sd_scripts_runs.py",
+        "tests/unit/test_world.py",
+        "training/in_host/adapters.py",
+        "training/in_host/settings.py",
+        "training/runs/run_folder.py",
+        "training/sd_scripts/cli.py",
+        "training/sd_scripts/data.py",
+        "training/sd_scripts/environment.py",
+        "training/sd_scripts/outcome.py",
+        "training/sd_scripts/settings.py",
+        "workflows/ace-plus-portrait.json",
+        "workflows/build-dataset.json",
+        "workflows/caption-panels.json",
+        "workflows/repaint-panel.json",
+        "workflows/train-sd-scripts-flux.json",
+        "workflows/visual-cloze-grid.json",
+    }
+)
+
+# Wordings that the project does not use, and what it says instead.
+UNIT = (
+    r"(?:one|two|three|px|pixels?|tokens?|steps?|seconds?|ms|sets?|lines?|captions?|files?|folders?|items?|modules?|bits|bytes|"
+    r"images?|masks?|pictures?|crops?|rows?|windows?|words?|texts?|samples?|batch(?:es)?|canvas)"
+)
+THING = (
+    r"(?:panel|set|caption|step|line|image|picture|latent|sample|file|run|model|encoder|node|page|batch|weight|layer|operation|"
+    r"region|block|size|forward|pass|token|second|card|task)"
+)
+WORDINGS = {
+    rf"\b{UNIT} an? {THING}\b": "'per', not 'a'",
+    r"(?<![Tt]here )\b(?:is|are|was|were|be) no (?!longer|more|matter|doubt|one|way|need|\w+ (?:to|for) )[a-z]+": (
+        "'is not a' or 'has no'"
+    ),
+    r"(?i)\bmend(?:s|ed|ing)?\b": "'fix'",
+    r"(?i)\banew\b": "'again'",
+    r"\bthat there (?:is|are)\b": "say it directly",
+    r"\bnone of which\b|\bof which none\b|\bwhich there\b": "say it directly",
+    r"\b(?:behind|before) (?:it|them|this) (?:come|comes|came)\b": "'after' or 'then'",
+    r"\bgo(?:es)? on with\b": "'continue'",
+    r"\bin so far as\b|\bwhereof\b|\bthereof\b|\bwherein\b": "say it plainly",
+}
+# Choices of nodes are saved in workflows, so they stay.
+PUBLIC = ("one folder a set", "one picture a panel")
+# other languages, and the words themselves
+NOT_ENGLISH = ("locales/zh/", "tests/unit/test_words.py")
+
+
+class TestWords:
+    def test_are_plain(self) -> None:
+        stilted = [
+            f"{name}:{hit}"
+            for name in files(*TEXT)
+            if name not in STILL_STILTED and not name.startswith(NOT_ENGLISH)
+            for hit in wordings(name)
+        ]
+        assert not stilted, "\n".join(stilted)
+
+    def test_the_table_has_no_old_entries(self) -> None:
+        stilted = {name for name in files(*TEXT) if wordings(name)}
+        assert not STILL_STILTED - stilted, "gone, or plain now: remove the entry"
+
+    @pytest.mark.parametrize(
+        ("text", "is_plain"),
+        [
+            ("one caption a set", False),
+            ("one caption per set", True),
+            ("it is no tensor", False),
+            ("it is not a tensor", True),
+            ("it is no longer there", True),
+            ("there is no tensor", True),
+            ("mended, anew", False),
+            ("amendments", True),
+            ("a caption score that there is none of", False),
+        ],
+    )
+    def test_a_stilted_one_would_be_seen(self, text: str, is_plain: bool) -> None:
+        assert (not list(find_wordings(text))) == is_plain
+
+
+@functools.cache
+def wordings(name: str) -> list[str]:
+    return list(find_wordings(read(name)))
+
+
+def find_wordings(text: str) -> Iterator[str]:
+    """Wordings that the project does not use, each as ``line: wording (what to say)``."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for public in PUBLIC:
+            line = line.replace(public, "")
+        for pattern, instead in _PATTERNS:
+            for found in pattern.finditer(line):
+                yield f"{number}: {found.group()!r} ({instead})"
+
+
+_PATTERNS = [(re.compile(pattern), instead) for pattern, instead in WORDINGS.items()]
