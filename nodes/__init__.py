@@ -14,6 +14,7 @@ from .panels.layout import InContextLayout, InContextTask
 from .panels.stitch import InContextSplitPanels, InContextStitchPanels
 from .references.condition import InContextConditionPanels
 from .references.pictures import NODES as REFERENCE_NODES
+from .renamed import register_renamed
 from .server.routes import add_routes
 from .server.run_routes import add_run_routes
 from .training.in_host import InContextTrainLoraInHost
@@ -42,5 +43,6 @@ class InContextExtension(ComfyExtension):
         if (routes := server_routes()) is not None:  # for the interface
             add_routes(routes)
             add_run_routes(routes)
+        await register_renamed()
         settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

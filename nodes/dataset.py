@@ -15,11 +15,14 @@ from ..incontext.panels.stitch import Align, Fit
 from . import host, types
 from .captions import tokens
 from .freshness import Watch
+from .schema import found_by, shows_first
 
 CATEGORY = "in-context lora/dataset"
 DETECT = "detect"
 
 
+@found_by("training data", "images folder", "prepare")
+@shows_first("folder", "name", "fit", "references")
 class InContextBuildDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

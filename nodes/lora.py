@@ -19,10 +19,12 @@ from ..incontext.lora.keys import MatchReport, check_matched, is_lora, match, wi
 from ..incontext.lora.lora_file import find_recipe, read_header, save_new, sidecars
 from . import types
 from .host import file_stamp, lora_names, lora_path, loras_output_folder, send_text
+from .schema import found_by
 
 log = logging.getLogger("incontext_lora")
 
 
+@found_by("lora loader", "load lora", "recipe")
 class InContextLoadLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -111,6 +113,7 @@ class InContextLoadLora(io.ComfyNode):
         return io.NodeOutput(model, found, found.layout, found.layout.width, found.layout.height, report)
 
 
+@found_by("save lora", "metadata", "recipe")
 class InContextSaveLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

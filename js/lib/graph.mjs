@@ -64,7 +64,12 @@ export function watchNode(node) {
  * @param {Record<string, unknown>} kinds
  */
 export function ourNodes(app, kinds) {
+  return everyNode(app).filter((node) => node.comfyClass in kinds);
+}
+
+/** All nodes, in the root graph and in all subgraphs. */
+export function everyNode(app) {
   const root = app.graph.rootGraph ?? app.graph;
   const graphs = [root, ...(root.subgraphs?.values() ?? [])];
-  return graphs.flatMap((graph) => graph.nodes.filter((node) => node.comfyClass in kinds));
+  return graphs.flatMap((graph) => graph.nodes);
 }

@@ -21,16 +21,21 @@ export function showWidgets(node, isWanted) {
   const shown = (name) => isWanted(name) || isLinked(node, name);
   let changed = false;
   for (const widget of node.widgets ?? []) {
-    const hidden = !shown(widget.name);
-    if (Boolean(widget.hidden) === hidden) continue;
-    widget.hidden = hidden; // for the classic canvas, which leaves the room of hidden widgets empty
-    if (hidden) widget.computeSize = NO_SIZE;
-    else delete widget.computeSize;
-    widget.options.hidden = hidden; // for Nodes 2.0
-    changed = true;
+    if (showWidget(widget, shown(widget.name))) changed = true;
   }
   const names = new Set(node.widgets?.map((widget) => widget.name));
   return keepInputs(node, (name) => !names.has(name) || isWanted(name)) || changed;
+}
+
+/** Show or hide one widget; returns whether that changed anything. */
+export function showWidget(widget, isShown) {
+  const hidden = !isShown;
+  if (Boolean(widget.hidden) === hidden) return false;
+  widget.hidden = hidden; // for the classic canvas, which leaves the room of hidden widgets empty
+  if (hidden) widget.computeSize = NO_SIZE;
+  else delete widget.computeSize;
+  widget.options.hidden = hidden; // for Nodes 2.0
+  return true;
 }
 
 /**

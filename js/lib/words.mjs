@@ -21,6 +21,8 @@ const ENGLISH = {
   limitHere: "{limit} tokens of {encoder} end here",
   pasted: "Pasted as it is, not into the fields: {reason}",
   noAnswer: "The server does not answer; the caption is not checked.",
+  showAdvanced: "Show {count} advanced inputs",
+  hideAdvanced: "Hide advanced inputs",
 };
 
 const CHINESE = {
@@ -43,6 +45,8 @@ const CHINESE = {
   limitHere: "{encoder} 的 {limit} 个词元到此为止",
   pasted: "已按原样粘贴，未分到各个输入框：{reason}",
   noAnswer: "服务器没有响应；提示词未经检查。",
+  showAdvanced: "显示 {count} 个高级输入",
+  hideAdvanced: "隐藏高级输入",
 };
 
 /**

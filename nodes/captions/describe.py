@@ -19,6 +19,7 @@ from ...incontext.tensors import checked_pictures
 from .. import host, types
 from ..dataset import chosen_shape, folder_fingerprint, shape_input
 from ..freshness import Watch
+from ..schema import found_by, shows_first
 from .tokens import counters
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ MODEL = "qwen2.5vl:7b"
 _captioned = Watch(lambda inputs: folder_fingerprint(inputs["folder"]))
 
 
+@found_by("vlm", "ollama", "describe", "captioning", "llm")
+@shows_first("base_url", "model", "seed", "names", "hint")
 class InContextCaptionPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -93,6 +96,8 @@ class InContextCaptionPanels(io.ComfyNode):
         return _outputs(node_id, recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
 
 
+@found_by("vlm", "ollama", "captioning", "folder", "llm")
+@shows_first("folder", "existing", "base_url", "model", "names", "hint")
 class InContextCaptionDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -206,6 +211,7 @@ class InContextCaptionDataset(io.ComfyNode):
         return io.NodeOutput(str(source), report.text(), report.written)
 
 
+@found_by("prompt for vlm", "system prompt", "captioning")
 class InContextCaptionInstruction(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -237,6 +243,7 @@ class InContextCaptionInstruction(io.ComfyNode):
         return io.NodeOutput(instruction(recipe, Wishes.of(names, invent_names, hint), Pictures(pictures)))
 
 
+@found_by("parse caption", "vlm answer")
 class InContextReadCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -10,12 +10,14 @@ from comfy_api.latest import io
 from ...incontext.captions import joint as captions
 from ...incontext.lora.recipe import Recipe
 from .. import types
+from ..schema import found_by
 from .tokens import counters
 
 CATEGORY = "in-context lora/caption"
 NUMBERED_PANELS = 9
 
 
+@found_by("prompt", "caption", "text", "characters")
 class InContextJointCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -17,9 +17,11 @@ from ...incontext.panels.stitch import split
 from ...incontext.tensors import checked_pictures
 from .. import types
 from ..host import send_text
+from ..schema import found_by
 from .towers import image_embeddings, matching_tower, text_embedding
 
 
+@found_by("evaluate", "consistency", "clip score", "similarity")
 class InContextScoreSet(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

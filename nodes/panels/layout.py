@@ -10,6 +10,7 @@ from ...incontext.lora import tasks
 from ...incontext.lora.recipe import Recipe
 from ...incontext.panels.layout import Kind, PanelLayout, panel_layout
 from .. import types
+from ..schema import found_by
 
 CATEGORY = "in-context lora/panels"
 
@@ -29,6 +30,7 @@ def recipe_outputs() -> list[io.Output]:
     ]
 
 
+@found_by("preset", "recipe", "storyboard", "couple", "font", "logo", "try-on", "template")
 class InContextTask(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,6 +58,7 @@ class InContextTask(io.ComfyNode):
         return io.NodeOutput(*outputs_of(tasks.recipe(task)))
 
 
+@found_by("grid", "rows", "columns", "canvas", "storyboard", "diptych", "collage")
 class InContextLayout(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -24,11 +24,14 @@ from ...incontext.panels.stitch import (
 )
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
+from ..schema import found_by, shows_first
 
 CATEGORY = "in-context lora/panels"
 NUMBERED_PANELS = 9
 
 
+@found_by("stitch", "concatenate", "collage", "grid", "diptych", "combine images")
+@shows_first("fit", "align")
 class InContextStitchPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -136,6 +139,7 @@ class InContextStitchPanels(io.ComfyNode):
         return io.NodeOutput(stitched.canvas, stitched.mask, stitched.layout)
 
 
+@found_by("split grid", "crop panels", "cut", "slice", "tiles")
 class InContextSplitPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

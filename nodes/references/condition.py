@@ -21,6 +21,7 @@ from ...incontext.panels.layout import PanelLayout
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
+from ..schema import found_by, shows_first
 from .clean import keep_references_clean
 from .isolated_sampling import isolate_references
 from .isolation import supports_isolation
@@ -56,6 +57,8 @@ class Found:
     why: str
 
 
+@found_by("inpaint", "reference", "fill", "kontext", "noise mask", "try-on", "edit")
+@shows_first("given_panels", "model_kind")
 class InContextConditionPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -20,6 +20,7 @@ from ...incontext.panels.stitch import panel_index, split
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
+from ..schema import found_by, shows_first
 from .attention import attend_to_references
 
 CATEGORY = "in-context lora/references"
@@ -47,6 +48,8 @@ def colour_match_input(tooltip: str) -> io.Combo.Input:
     return io.Combo.Input("colour_match", options=ColourMatch, default=ColourMatch.OFF.value, tooltip=tooltip)
 
 
+@found_by("inpaint crop", "crop and stitch", "mask crop")
+@shows_first("panel", "width", "height", "context")
 class InContextContextCrop(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -155,6 +158,7 @@ class InContextContextCrop(io.ComfyNode):
         return io.NodeOutput(cropped.crops, cropped.masks, windows, windows.panel_width, windows.panel_height, report)
 
 
+@found_by("inpaint stitch", "uncrop", "paste back")
 class InContextPastePanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -218,6 +222,7 @@ class InContextPastePanels(io.ComfyNode):
         return io.NodeOutput(paste(image, painted, placement, box, mask, feather=feather, colours=colours))
 
 
+@found_by("keep references", "composite", "restore")
 class InContextKeepGiven(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -277,6 +282,7 @@ class InContextKeepGiven(io.ComfyNode):
         return io.NodeOutput(keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours))
 
 
+@found_by("inpaint", "redo panel", "mask panels")
 class InContextRepaintPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -314,6 +320,7 @@ class InContextRepaintPanels(io.ComfyNode):
         return io.NodeOutput(opened.canvas, opened.mask, opened.layout)
 
 
+@found_by("detect grid", "detect panels")
 class InContextFindPanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -367,6 +374,7 @@ class InContextFindPanels(io.ComfyNode):
         return io.NodeOutput(found.layout, found.confidence, report)
 
 
+@found_by("upscale", "hires fix")
 class InContextEnlargePanels(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -399,6 +407,7 @@ class InContextEnlargePanels(io.ComfyNode):
         return io.NodeOutput(*enlarged(image, layout, Fraction(factor).limit_denominator(64)))
 
 
+@found_by("color match", "colour transfer", "match colors")
 class InContextMatchColours(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -428,6 +437,8 @@ class InContextMatchColours(io.ComfyNode):
         return io.NodeOutput(matched(image[..., :3], reference[..., :3], ColourMatch(colour_match)))
 
 
+@found_by("attention strength", "reference strength")
+@shows_first("strength")
 class InContextReferenceAttention(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

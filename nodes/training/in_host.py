@@ -19,6 +19,7 @@ from ...training.in_host.settings import (
 )
 from ...training.sd_scripts.settings import WhenBusy
 from .. import host, types
+from ..schema import found_by, shows_first
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
@@ -27,6 +28,8 @@ CATEGORY = "in-context lora/training"
 NO_LORA = "none"
 
 
+@found_by("train", "fine-tune", "finetune", "train lora")
+@shows_first("name", "steps", "batch_size", "learning_rate", "rank", "reference_share", "sample_every", "continue_from")
 class InContextTrainLoraInHost(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -12,6 +12,7 @@ from ...training.sd_scripts.architectures import ARCHITECTURES
 from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ...training.sd_scripts.settings import SdSettings, WhenBusy
 from .. import host, types
+from ..schema import found_by, shows_first
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
@@ -24,6 +25,19 @@ MODEL_FOLDERS = ("diffusion_models", "checkpoints")
 TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
 
 
+@found_by("train", "fine-tune", "finetune", "kohya", "sd-scripts")
+@shows_first(
+    "name",
+    "architecture",
+    "model",
+    "text_encoder_1",
+    "text_encoder_2",
+    "text_encoder_3",
+    "vae",
+    "preset",
+    "steps",
+    "resume",
+)
 class InContextTrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -55,6 +55,65 @@ def test_widgets_have_defaults_within_their_range(schemas: list[Any]) -> None:
                 assert default in [getattr(option, "value", option) for option in options], part.id
 
 
+def fields(schema: Any) -> dict[str, dict[str, Any]]:
+    """The fields of a node, as the interface is told of them."""
+    return {each.id: each.as_dict() for each in schema.inputs if "default" in each.as_dict() or each.io_type == "COMBO"}
+
+
+def test_no_node_shows_more_than_eleven_fields_at_first_sight(schemas: list[Any]) -> None:
+    panels = [f"panel_{number}" for number in range(1, 10)]  # shown by the number of panels
+    for schema in schemas:
+        shown = [name for name, field in fields(schema).items() if not field.get("advanced") and name not in panels]
+        assert len(shown) <= 11, f"{schema.node_id} shows {shown}"
+
+
+def test_training_in_comfyui_shows_eight_fields(schemas: list[Any]) -> None:
+    (training,) = (schema for schema in schemas if schema.node_id == "InContextTrainLoraInHost")
+    shown = [name for name, field in fields(training).items() if not field.get("advanced")]
+    assert shown == [
+        "name",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "rank",
+        "reference_share",
+        "sample_every",
+        "continue_from",
+    ]
+    assert len(fields(training)) > 20
+
+
+def test_nodes_are_found_by_what_people_call_them(schemas: list[Any]) -> None:
+    if not hasattr(schemas[0], "search_aliases"):
+        pytest.skip("This ComfyUI searches nodes by their names only.")
+    aliases = {schema.node_id: schema.search_aliases for schema in schemas}
+    assert all("in-context lora" in words for words in aliases.values())
+    assert "kohya" in aliases["InContextTrainLora"]
+
+
+def test_a_renamed_node_is_replaced_where_comfyui_can(host: Any) -> None:
+    from incontext_lora.nodes.renamed import RENAMED, Renamed, register_renamed
+
+    renamed = Renamed("InContextFormerTask", "InContextTask", ("kind",), {"kind": "task"}, {0: 0})
+    known = host.loop.run_until_complete(register_renamed([renamed]))
+    if not known:
+        pytest.skip("This ComfyUI does not replace renamed nodes.")
+    replacements = host.prompt_server.node_replace_manager
+    node = {"class_type": "InContextFormerTask", "inputs": {"kind": "font-design"}, "_meta": {"title": "Task"}}
+    prompt = {"1": node}
+    replacements.apply_replacements(prompt)
+    assert prompt["1"]["class_type"] == "InContextTask"
+    assert prompt["1"]["inputs"] == {"task": "font-design"}
+    ids = {schema.GET_SCHEMA().node_id for schema in _nodes()}
+    assert all(each.new in ids and each.old not in ids for each in RENAMED)
+
+
+def _nodes() -> list[Any]:
+    from incontext_lora.nodes import NODES
+
+    return NODES
+
+
 def test_loading_the_pack_imports_nothing_heavy() -> None:
     code = """
 import importlib.util, sys

@@ -1,0 +1,50 @@
+/**
+ * Advanced inputs, as the schemas mark them. Nodes 2.0 of newer frontends fold them away by themselves; on the classic
+ * canvas, and in older frontends, this does. A node's `showAdvanced` is the host's own flag, saved with the workflow.
+ */
+
+import { isLinked } from "./upstream.mjs";
+import { keepInputs, showWidget } from "./widgets.mjs";
+
+const TOGGLE = "incontext_advanced";
+
+/** The widgets of a node that its schema marks as advanced. */
+export function advancedWidgets(node) {
+  return (node.widgets ?? []).filter((widget) => widget.options?.advanced);
+}
+
+/**
+ * Give a node a button that folds its advanced inputs away and brings them back.
+ * @param {object} node  just made
+ * @param {() => void} toggle
+ */
+export function addToggle(node, toggle) {
+  const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false }); // no part of the prompt
+  widget.serialize = false; // no part of a saved workflow
+  return widget;
+}
+
+/**
+ * Show what is to be seen of a node; an advanced input that is connected always stays.
+ * @param {object} node
+ * @param {boolean} byHost  whether the host folds advanced inputs away
+ * @param {{showAdvanced: string, hideAdvanced: string}} words
+ * @returns {boolean} whether anything changed
+ */
+export function foldAdvanced(node, byHost, words) {
+  const toggle = node.widgets?.find((widget) => widget.name === TOGGLE);
+  if (!toggle) return false;
+  const widgets = advancedWidgets(node);
+  const names = new Set(widgets.map((widget) => widget.name));
+  const isOpen = byHost || Boolean(node.showAdvanced);
+  let changed = showWidget(toggle, !byHost);
+  for (const widget of widgets) if (showWidget(widget, isOpen || isLinked(node, widget.name))) changed = true;
+  const present = new Set(node.inputs.map((input) => input.name));
+  if (keepInputs(node, (name) => (names.has(name) ? isOpen : present.has(name)))) changed = true;
+  const label = isOpen ? words.hideAdvanced : words.showAdvanced.replace("{count}", String(widgets.length));
+  if (toggle.label !== label) {
+    toggle.label = label;
+    changed = true;
+  }
+  return changed;
+}
