@@ -1,0 +1,104 @@
+"""The trainings of a sweep by sd-scripts: each is a run of its own process, stopped with its state saved and resumed from it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..runs import claims, run_folder
+from ..runs.run_folder import Run
+from ..sd_scripts import cards, session, supervise
+from ..sd_scripts.settings import SdSettings, WhenBusy
+from .plan import Plan, SweepSettings, Trial
+from .work import Watch
+
+Process = subprocess.Popen[bytes]
+KEEP = 6  # checkpoints per training: the best is among them where `judge.overfitted` ends it
+
+
+class _Enough(Exception):
+    """The sweep has seen enough of a training."""
+
+
+@dataclass(frozen=True)
+class SdScriptsTrainer:
+    """Trains the trials of one sweep.
+
+    Attributes:
+        order: what is trained; each trial has settings of its own.
+        place: where things are on this machine.
+        name: of the sweep; its runs are called ``<name>-t01`` …
+        go_on: called several times a second; raises to stop the sweep, whose training then saves its state.
+        say: takes what is waited for.
+        show: takes every event of a training.
+    """
+
+    order: session.Order
+    place: session.Place
+    name: str
+    go_on: Callable[[], None] = lambda: None
+    say: Callable[[str], None] = lambda text: None
+    show: Callable[[Mapping[str, Any]], None] = lambda event: None
+
+    def train(self, trial: Trial, earlier: Run | None, watch: Watch) -> Run:
+        """See `work.Trainer`.
+
+        Raises:
+            TrainingError: where the training cannot begin.
+        """
+        found = self._settled(earlier)
+        if found is not None and found.state == run_folder.FINISHED:
+            return found
+        if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
+            return self._follow(found, None, session.EventTail(found, from_start=False), watch)
+        with cards.claim(self.place.runs, self.place.cards, WhenBusy.WAIT, self.go_on, self.say):
+            if found is not None and session.last_state(found) is not None:
+                tail = session.EventTail(found, from_start=False)
+                return self._follow(found, session.resume(found, self.place, self.go_on), tail, watch)
+            run, process = session.start(self._order(trial), self.place, self.go_on)
+        return self._follow(run, process, session.EventTail(run), watch)
+
+    def _order(self, trial: Trial) -> session.Order:
+        settings = SdSettings.from_json(trial.settings)
+        return replace(self.order, settings=settings, name=f"{self.name}-{trial.key}")
+
+    def _settled(self, run: Run | None) -> Run | None:
+        """The same run, with its end written down where its process is gone."""
+        if run is not None and run.state == run_folder.STARTED and supervise.find(run.folder) is None:
+            session.settle(run, self.place.loras)
+        return run
+
+    def _follow(self, run: Run, process: Process | None, tail: session.EventTail, watch: Watch) -> Run:
+        def on_event(event: Mapping[str, Any]) -> None:
+            self.go_on()
+            self.show(event)
+            if watch(run, event):
+                raise _Enough
+
+        with claims.attending(run.folder):
+            stopped = False
+            try:
+                code = session.watch(run, process, tail, on_event)
+            except BaseException as reason:
+                session.stop(run, process)
+                code, stopped = process.returncode if process else None, True
+                if not isinstance(reason, _Enough):
+                    session.settle(run, self.place.loras, code, stopped=True)
+                    raise
+            session.settle(run, self.place.loras, code, stopped=stopped)
+        return run
+
+
+def plan_of(order: session.Order, sweep: SweepSettings) -> Plan:
+    """The plan of a sweep over an order's settings.
+
+    Raises:
+        TrainingError: where the dataset is too small to hold sets out.
+    """
+    ordered = order.to_json()
+    about = {name: ordered[name] for name in ("dataset", "architecture", "files", "continue_from", "digests")}
+    settings = order.settings.to_json()
+    settings["keep"] = settings["keep"] and max(settings["keep"], KEEP)
+    return Plan.of(session.TRAINER, sweep, settings, about, len(order.dataset))
