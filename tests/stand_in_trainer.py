@@ -5,8 +5,8 @@ It writes events, states and LoRAs with the runner's own functions.
 STAND_IN holds JSON: ``silent`` as on a machine that helps another,
 ``load`` seconds while the models are loaded, ``pause`` seconds per step, ``fail`` in a phase
 with ``words``, ``no_file``, ``wrong_file``, ``ignore`` requests, ``fork`` a child that leaves the process group,
-``full_disk``, ``checkpoints`` with every state, ``slow`` seconds in the middle of each file, ``refuse`` [first, last]: the
-writes that find the disk full, counted from 1.
+``full_disk``, ``checkpoints`` with every state, ``validate`` on two sets, ``slow`` seconds in the middle of each file,
+``refuse`` [first, last]: the writes that find the disk full, counted from 1.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -95,6 +96,19 @@ def state(step: int) -> bool:
 KEY = "lora_unet_double_blocks_0_img_attn_qkv"
 
 
+def option(name: str, otherwise: float) -> float:
+    """A number of the trainer's options."""
+    found = re.search(rf"^{name} = (\S+)$", (folder / "job.toml").read_text(), re.MULTILINE)
+    return float(found[1]) if found else otherwise
+
+
+def validation(step: int) -> dict[str, Any]:
+    """Losses that fall the faster the higher the learning rate and the rank are, and rise above a rate of 0.1."""
+    speed = option("learning_rate", 1e-4) * option("network_dim", 1) * step
+    loss = 1 + speed if option("learning_rate", 1e-4) > 0.1 else 0.5 + 0.5 / (1 + speed)
+    return {"step": step, "loss": loss, "each": [loss - 0.1, loss + 0.1]}
+
+
 def fail_in(phase: str) -> None:
     if told.get("fail") == phase:
         print(told.get("words", "something broke"), flush=True)
@@ -116,6 +130,8 @@ for step in range(job["first_step"] + 1, job["steps"] + 1):
         "step", step=step, steps=job["steps"], loss=1 / step, smoothed=1 / step, learning_rate=1e-4,
         seconds_per_step=0.1, seconds_left=0.1 * (job["steps"] - step), memory=1.0,
     )  # fmt: skip
+    if told.get("validate") and step % option("validate_every_n_steps", 1e9) == 0:
+        event("validation", **validation(step))
     if job["save_every"] and (step % job["save_every"] == 0 or not saved):
         saved = state(step)
     if not told.get("ignore") and (run / "requests" / "stop").exists():

@@ -142,7 +142,7 @@ def _pairs(lora: Mapping[str, Tensor]) -> dict[str, _Pair]:
         halves = next(((up, down) for up, down in PAIRS if up in roles and down in roles), None)
         strange = set(roles) - {*(halves or ()), _ALPHA}
         if halves is None or strange:
-            what = sorted(strange)[0] if any(strange) else "a tensor that is no half of a pair"
+            what = sorted(strange)[0] if any(strange) else "a tensor that belongs to no pair"
             raise LoraError(f"{module} holds {what}; only plain LoRA, with an up and a down half, can be averaged.")
         up, down = roles[halves[0]], roles[halves[1]]
         flat = _flat(module, up, down)

@@ -1,4 +1,4 @@
-"""Sweeps over real trainings of milliseconds: the plan, the judge, the queue that survives a kill, the table."""
+"""Sweeps over real trainings of milliseconds: the queue that survives a kill, and the table."""
 
 from __future__ import annotations
 
@@ -12,19 +12,16 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.tests import toy_sweep
 from incontext_lora.tests.toy_sweep import ToyTrainer, toy_plan
-from incontext_lora.training.sweep import judge, table, work
+from incontext_lora.training.sweep import table, work
 from incontext_lora.training.sweep.curve import Curve
 from incontext_lora.training.sweep.folder import Record, State, Sweep
-from incontext_lora.training.sweep.judge import Rule
-from incontext_lora.training.sweep.plan import Plan, Strategy, SweepSettings, parse_values
+from incontext_lora.training.sweep.plan import Strategy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RATES = (3e-2, 1e-2, 30.0)
@@ -47,150 +44,6 @@ def worked(sweep: Sweep, **values: Any) -> ToyTrainer:
 
 def states(sweep: Sweep) -> list[State]:
     return [record.state for record in sweep.records().values()]
-
-
-class TestPlan:
-    def test_a_grid_has_every_combination_and_keeps_the_strength(self) -> None:
-        plan = toy_plan({"rank": (2, 4), "learning_rate": (1e-3, 1e-2)})
-        trials = plan.trials
-        assert [trial.title for trial in trials] == [
-            "rank 2, learning rate 0.001",
-            "rank 2, learning rate 0.01",
-            "rank 4, learning rate 0.001",
-            "rank 4, learning rate 0.01",
-        ]
-        assert [trial.settings["alpha"] for trial in trials] == [2.0, 2.0, 4.0, 4.0]
-        assert plan.rounds == (60,)
-
-    def test_halving_trains_ever_fewer_ever_further(self) -> None:
-        plan = toy_plan({"learning_rate": tuple(0.001 * n for n in range(1, 10))}, strategy=Strategy.HALVING, steps=90)
-        assert plan.rounds == (10, 30, 90)
-        assert plan.base["validate_every"] == plan.base["save_every"] == 5
-
-    def test_trainings_are_measured_where_the_settings_do_not_say_it(self) -> None:
-        base = {**toy_sweep.BASE.to_json(), "validation_sets": 0, "validate_every": 0}
-        plan = Plan.of("in-host", SweepSettings({"rank": (2, 4)}), base, {}, sets=22)
-        assert (plan.base["validation_sets"], plan.base["validate_every"]) == (4, 6)
-        with pytest.raises(TrainingError, match="The dataset has 4 sets; a sweep holds"):
-            Plan.of("in-host", SweepSettings({"rank": (2, 4)}), base, {}, sets=4)
-
-    @pytest.mark.parametrize(
-        ("axes", "said"),
-        [
-            ({"rank": (2,)}, "one training only"),
-            ({}, "one training only"),
-            ({"rank": (2, 2)}, "a value of rank twice"),
-            ({"rank": tuple(range(1, 99))}, "98 trainings; 64 are possible"),
-            ({"momentum": (1, 2)}, "cannot vary 'momentum'"),
-        ],
-    )
-    def test_what_is_no_sweep_is_refused(self, axes: dict[str, Any], said: str) -> None:
-        with pytest.raises(TrainingError, match=said):
-            SweepSettings(axes)
-
-    @pytest.mark.parametrize(
-        ("name", "text", "expected"),
-        [
-            ("rank", "8, 16 32", (8, 16, 32)),
-            ("steps", "1e3", (1000,)),
-            ("learning_rate", "1e-4; 3e-4", (1e-4, 3e-4)),
-            ("leave_out", "-; new-*, other", ("", "new-*, other")),
-            ("sets", "", ()),
-        ],
-    )
-    def test_values_are_read_as_written(self, name: str, text: str, expected: tuple[Any, ...]) -> None:
-        assert parse_values(name, text) == expected
-
-    @pytest.mark.parametrize(("name", "text"), [("rank", "8.5"), ("rank", "a"), ("learning_rate", "1e-4, x")])
-    def test_others_are_named(self, name: str, text: str) -> None:
-        with pytest.raises(TrainingError, match=r"The values of (rank|learning rate) are '.*'; write"):
-            parse_values(name, text)
-
-    def test_a_plan_survives_the_disk(self) -> None:
-        plan = toy_plan({"rank": (2, 4), "leave_out": ("", "a*")}, strategy=Strategy.HALVING)
-        again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
-        assert again.digest == plan.digest
-        assert again.trials == plan.trials
-
-
-def curve(*losses: float, every: int = 10) -> Curve:
-    return Curve(tuple((number * every, loss) for number, loss in enumerate(losses)))
-
-
-@pytest.fixture(scope="module")
-def curves(tmp_path_factory: pytest.TempPathFactory) -> dict[float, list[Curve]]:
-    """Learning rate → the curve of a real training, after each of its measurements."""
-    folder = tmp_path_factory.mktemp("curves")
-    found: dict[float, list[Curve]] = {}
-    for rate in (1e-4, 1e-2, 3e-2, 1e-1, 3.0, 30.0):
-        events: list[Any] = []
-        plan = toy_plan({"learning_rate": (rate, 2 * rate)})
-        ToyTrainer(folder).train(plan.trials[0], None, lambda run, event, events=events: bool(events.append(event)))
-        whole = Curve.of(events)
-        cuts = [[e for e in events if e.get("step", 0) <= step] for step, _ in whole.held_out]
-        found[rate] = [Curve.of(cut) for cut in cuts]
-    return found
-
-
-class TestJudge:
-    rule = Rule(steps=100)
-
-    def test_a_learning_rate_that_is_much_too_high_is_stopped_early(self, curves: dict[float, list[Curve]]) -> None:
-        rule = Rule(steps=60)
-        for rate in (3.0, 30.0):
-            first = next(c for c in curves[rate] if judge.hopeless(c, [curves[3e-2][-1]], rule))
-            assert first.step <= 12
-
-    def test_good_ones_are_never_stopped(self, curves: dict[float, list[Curve]]) -> None:
-        good = (1e-2, 3e-2, 1e-1)
-        for rate in good:
-            others = [curves[other][-1] for other in good if other != rate]
-            assert not any(judge.hopeless(so_far, others, Rule(steps=60)) for so_far in curves[rate])
-
-    def test_one_that_hardly_learns_is_stopped_once_there_is_a_better_one(
-        self, curves: dict[float, list[Curve]]
-    ) -> None:
-        slow, rule = curves[1e-4], Rule(steps=60)
-        assert not any(judge.hopeless(so_far, [], rule) for so_far in slow)
-        reason = next(said for c in slow if (said := judge.hopeless(c, [curves[3e-2][-1]], rule)))
-        assert "where another training has" in reason
-
-    def test_more_curves_never_pardon_one(self, curves: dict[float, list[Curve]]) -> None:
-        rule, final = Rule(steps=60), [each[-1] for each in curves.values()]
-        for each in curves.values():
-            for so_far in each:
-                verdicts = [bool(judge.hopeless(so_far, final[:count], rule)) for count in range(len(final) + 1)]
-                assert verdicts == sorted(verdicts)
-
-    def test_a_single_measurement_above_the_start_is_forgiven(self) -> None:
-        assert not judge.hopeless(curve(1.0, 1.2, 0.9, 0.8), [], self.rule)
-        assert "above the 1.0000 before" in judge.hopeless(curve(1.0, 1.2, 1.2, 1.3), [], self.rule)
-
-    def test_a_ruined_model_is_known_at_once(self) -> None:
-        assert "learning rate is too high" in judge.hopeless(curve(1.0, 2.1), [], self.rule)
-        assert "not a finite number" in judge.hopeless(curve(1.0, math.nan), [], self.rule)
-
-    def test_without_a_measurement_before_the_first_step_the_training_loss_tells(self) -> None:
-        rising = Curve(((50, 4.0),), trained=(*[1.0] * 20, *[3.0] * 20))
-        assert "training loss has risen from 1.0000 to 3.0000" in judge.hopeless(rising, [], self.rule)
-        assert not judge.hopeless(replace(rising, trained=(*[1.0] * 20, *[1.5] * 20)), [], self.rule)
-
-    def test_a_falling_learning_rate_may_still_bring_something(self) -> None:
-        """With a cosine schedule the loss falls once more at the end, which no pace so far foretells."""
-        mine, best = curve(1.0, *[0.7] * 5), curve(1.0, *[0.55] * 5)
-        assert judge.hopeless(mine, [best], self.rule)
-        assert not judge.hopeless(mine, [best], replace(self.rule, annealing=0.5))
-
-    def test_overfitting_is_seen(self) -> None:
-        assert "has risen since step 20, from 0.5000 to 0.7500" in judge.overfitted(
-            curve(1.0, 0.6, 0.5, 0.6, 0.7, 0.75), self.rule
-        )
-        assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.51, 0.52, 0.53), self.rule)  # hardly
-        assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.7, 0.6, 0.75), self.rule)  # not steadily
-
-    def test_losses_between_measurements_are_on_the_line(self) -> None:
-        assert curve(1.0, 0.5).at(4) == pytest.approx(0.8)
-        assert math.isnan(curve(1.0, 0.5).at(11))
 
 
 class TestQueue:

@@ -31,6 +31,7 @@ from ...incontext.panels.layout import Box, PanelLayout
 from ..in_host.settings import ReferenceKind
 from ..runs import claims, run_folder
 from ..runs.run_folder import Run, RunWriter, parse_event
+from ..subset import chosen_sets
 from . import data, job, outcome, preflight, space, stopping, supervise
 from .architectures import Architecture, architecture
 from .cards import card_names
@@ -81,6 +82,22 @@ class Order:
                 for path in (*self.files.values(), *((self.weights,) if self.weights else ()))
             },
         }
+
+    @property
+    def trained(self) -> Dataset:
+        """The dataset with the sets that are trained on or held out; the settings may leave some out.
+
+        Raises:
+            TrainingError: where no set is left to train on.
+        """
+        chosen = self.settings
+        return chosen_sets(
+            self.dataset,
+            sets=chosen.sets,
+            leave_out=chosen.leave_out,
+            validation_sets=chosen.validation_sets,
+            seed=chosen.seed,
+        )
 
     @staticmethod
     def read(run: Run, models: Sequence[Path] = ()) -> Order:
@@ -358,18 +375,19 @@ def _begin(
     where = [option for option in job.encoder_options(family, settings, encoders) if option == family.fp8_encoders]
     caches = [settings.precision.value, *fp8, *where, *preflight.identity(order.files)]
     count = space.weights(preflight.model_shapes(family, order.files), settings.rank)
-    folder = data.folder_of(order.dataset, family.name, settings.validation_sets, caches)
+    dataset = order.trained
+    folder = data.folder_of(dataset, family.name, settings.validation_sets, caches)
     space.check(
         [
             *space.of_run(run.folder, place.loras, settings, count),
             space.of_samples(run.folder, settings, sizes[0]),
-            space.of_data(order.dataset, folder, family, sizes),
+            space.of_data(dataset, folder, family, sizes),
         ]
     )
-    portions = data.prepare(order.dataset, family.name, sizes, settings.validation_sets, caches, go_on)
-    for removed in data.prune(order.dataset.folder, {portions[0].images.parent, *_caches_in_use(place.runs)}):
+    portions = data.prepare(dataset, family.name, sizes, settings.validation_sets, caches, go_on)
+    for removed in data.prune(dataset.folder, {portions[0].images.parent, *_caches_in_use(place.runs)}):
         writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB: no training has used it for long")
-    prompts = [item.caption for item in order.dataset.items[-max(1, settings.samples) :]]
+    prompts = [item.caption for item in dataset.items[-max(1, settings.samples) :]]
     place_tokenizers(family, place.comfyui, place.tokenizers)
     made = job.build(
         family,

@@ -21,6 +21,7 @@ _MOST = {
     "samples": 100,
     "validation_sets": 10_000,
     "seed": (1 << 63) - 1,
+    "sets": 100_000,
 }
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -94,6 +95,8 @@ class SdSettings:
         gradient_checkpointing: less memory, about a third more time.
         public_metadata: write the trainer's metadata into the LoRA, with folder names and words of the captions.
         seed: of everything random.
+        sets: how many sets are trained on; 0 for all.
+        leave_out: names of sets that are not trained on, with commas between them; ``*`` stands for anything.
     """
 
     steps: int = 5000
@@ -126,6 +129,8 @@ class SdSettings:
     public_metadata: bool = False
     seed: int = 42
     references: ReferenceKind = ReferenceKind.ISOLATED
+    sets: int = 0
+    leave_out: str = ""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -149,6 +154,7 @@ class SdSettings:
             "megapixels",
             "encoders_on_card",
             "vae_chunk_size",
+            "sets",
         ):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "alpha"):

@@ -3,7 +3,7 @@
 <sweep>/sweep.json              the plan, frozen
 <sweep>/trials/t01/trial.json   what became of a training so far; each is written whole or not at all
 <sweep>/trials/t01/.lock        held by whoever trains it; the system releases it when the process is gone
-<sweep>/table.csv, table.json   the results, written anew after every training
+<sweep>/table.csv, table.json   the results, written again after every training
 """
 
 from __future__ import annotations

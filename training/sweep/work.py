@@ -128,6 +128,7 @@ class Watcher:
         self._began = time.monotonic()
         self._events: list[Mapping[str, Any]] = []
         self._run = ""
+        self._first = 0
         self.rule = rule(task.trial)
         self.why = ""
         self.state = State.TRAINING
@@ -142,6 +143,14 @@ class Watcher:
         if event["event"] == run_folder.VALIDATION:
             self._judge(self._note(run))
         return self.state is not State.TRAINING
+
+    def begin(self) -> None:
+        """The training begins or goes on now; what was told before is of earlier attempts."""
+        self._first = len(Curve.of(self._events).trained)
+
+    def got_further(self, curve: Curve) -> bool:
+        """Whether any step was done since `begin`."""
+        return len(curve.trained) > self._first
 
     def _judge(self, curve: Curve) -> None:
         trial = self._task.trial
@@ -188,6 +197,7 @@ def train(sweep: Sweep, task: Task, trainer: Trainer, runs: Path) -> Record:
         # whoever trained it was killed between its end and the note of it
         if earlier.state == run_folder.FINISHED or (earlier.state in run_folder.ENDS and watcher.state in _DECIDED):
             return settled(sweep, trial, earlier, watcher)
+    watcher.begin()
     try:
         run = trainer.train(trial, earlier, watcher)
     except TrainingError as error:
@@ -206,6 +216,9 @@ def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
         state, why = State.FINISHED, ""
     elif end.get("event") == run_folder.FAILED:
         state, why = State.FAILED, end.get("error", "")
+    elif end.get("event") == run_folder.INTERRUPTED and state is State.TRAINING:
+        if not watcher.got_further(curve):  # else it goes on from what was saved
+            state, why = State.FAILED, end.get("error", "")
     elif state is State.TRAINING:  # the watcher did not ask for it
         state, why = State.STOPPED, f"You stopped it at step {len(curve.trained)}."
     return sweep.changed(

@@ -13,6 +13,7 @@ from .errors import JobError
 from .training import Training
 
 SMOOTHING = 0.95
+VALIDATION_LEVELS = 4  # noise levels at which the checkout validates each batch, one after the other
 
 
 class Report:
@@ -79,9 +80,11 @@ class Report:
         self._validation.append(loss)
 
     def write_validation(self) -> None:
-        """Write the mean of a validation that is over, if there was one."""
+        """Write the losses of a validation that is over, if there was one: their mean, and one per held-out batch."""
         if self._validation:
             mean = sum(self._validation) / len(self._validation)
-            self._training.events("validation", step=self._training.step, loss=round(mean, 6))
+            batches = zip(*[iter(self._validation)] * VALIDATION_LEVELS, strict=False)
+            each = [round(sum(batch) / VALIDATION_LEVELS, 6) for batch in batches]
+            self._training.events("validation", step=self._training.step, loss=round(mean, 6), each=each)
             self._validation.clear()
             self._training.events.enter("saving" if self._training.is_over else "training")
