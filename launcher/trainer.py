@@ -49,10 +49,19 @@ def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
+    return _train_by("training.sd_scripts.cli", extra)
+
+
+def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Train many times with sd-scripts in the foreground; after Ctrl-C the same command goes on."""
+    return _train_by("training.sweep.cli", extra)
+
+
+def _train_by(module: str, extra: Sequence[str]) -> int:
     work = set_up()
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
     folders = ("--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output)
-    command = pack.command(work.host.python, "training.sd_scripts.cli", *folders, *extra)
+    command = pack.command(work.host.python, module, *folders, *extra)
     return run_child(command, pack.ROOT.parent, work.environment, patience=90.0)  # saving a state takes its time
 
 
