@@ -81,6 +81,18 @@ def runs_with(pattern: str) -> list[Path]:
     return sorted({runs / path.relative_to(runs).parts[0] for path in runs.glob(f"*/{pattern}")})
 
 
+def resumable_runs(trainer: str) -> list[str]:
+    """Names of this trainer's runs that have a saved state; a finished one has none any more."""
+    from ..training.runs.run_folder import Run
+
+    found = []
+    for folder in runs_with("state/step*"):
+        with contextlib.suppress(InContextError):
+            if Run(folder).about.get("trainer") == trainer:
+                found.append(folder.name)
+    return found
+
+
 def loras_output_folder() -> Path:
     """``output/loras``, which ComfyUI searches for LoRAs by itself."""
     return _output("loras")

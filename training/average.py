@@ -57,14 +57,24 @@ class MovingAverage:
         for name, parameter in self._parameters.items():
             parameter.copy_(values[name])
 
+    def state(self) -> dict[str, torch.Tensor]:
+        """The average, by the names of its parameters, and its number of updates."""
+        return {**self._average, "updates": torch.tensor(self._updates)}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Continue from a `state`.
+
+        Raises:
+            KeyError: where it belongs to other parameters.
+        """
+        self._updates = int(state["updates"])
+        for name, average in self._average.items():
+            average.copy_(state[name])
+
     def save(self, path: Path) -> None:
         """Write the average to a safetensors file, to continue from with `load`."""
-        tensors = {name: value.contiguous() for name, value in self._average.items()}
-        save_file({**tensors, "updates": torch.tensor(self._updates)}, str(path))
+        save_file({name: value.contiguous() for name, value in self.state().items()}, str(path))
 
     def load(self, path: Path) -> None:
         """Continue from a file that `save` wrote."""
-        stored = load_file(str(path))
-        self._updates = int(stored.pop("updates"))
-        for name, value in stored.items():
-            self._average[name] = value.to(self._average[name].device)
+        self.restore(load_file(str(path)))

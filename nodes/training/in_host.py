@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
 
 CATEGORY = "in-context lora/training"
-NO_LORA = "none"
+NO_LORA = NO_RUN = "none"
+TRAINER = "in-host"
 
 
 @found_by("train", "fine-tune", "finetune", "train lora")
@@ -39,7 +40,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Trains a LoRA on a dataset of panel sets, on the model that is loaded, in ComfyUI's own process. The "
-                "finished LoRA is in output/loras with its recipe inside; cancelling keeps what was learned so far."
+                "finished LoRA is in output/loras with its recipe inside. Cancelling saves the state, and the run can be resumed."
             ),
             not_idempotent=True,
             is_output_node=True,
@@ -190,6 +191,16 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "start beside it, which needs memory for both."
                     ),
                 ),
+                io.Combo.Input(
+                    "resume",
+                    options=[NO_RUN, *host.resumable_runs(TRAINER)],
+                    default=NO_RUN,
+                    optional=True,
+                    tooltip=(
+                        "Go on with this run from its last saved state, with its own settings. Connect the model and the "
+                        "dataset that it began with."
+                    ),
+                ),
             ],
             outputs=[
                 io.LoraModel.Output(
@@ -217,6 +228,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
         continue_from: str = NO_LORA,
         recipe: Recipe | None = None,
         when_busy: str = WhenBusy.SAY.value,
+        resume: str = NO_RUN,
         **values: Any,
     ) -> io.NodeOutput:
         from .host_model import HostModel
@@ -241,6 +253,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     sampling=(recipe or dataset.recipe).sampling,
                     continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
                     node_id=node_id,
+                    resume=None if resume in (NO_RUN, "", None) else resume,
                     noted=claim.close,
                 )
             )

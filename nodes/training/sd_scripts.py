@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CATEGORY = "in-context lora/training"
 NONE = "none"
+TRAINER = "sd-scripts"
 AS_PRESET = -1  # a widget's value that leaves a setting to the preset
 MODEL_FOLDERS = ("diffusion_models", "checkpoints")
 TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
@@ -152,7 +153,7 @@ class InContextTrainLora(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "resume",
-                    options=[NONE, *resumable_runs()],
+                    options=[NONE, *host.resumable_runs(TRAINER)],
                     default=NONE,
                     optional=True,
                     tooltip="Go on with this run from its last saved state, with its own settings and files.",
@@ -235,11 +236,6 @@ def settings(name: str, architecture: str, values: dict[str, Any]) -> SdSettings
     """A preset with the widgets' values in place of its own, except where a widget leaves it to the preset."""
     given = {key: value for key, value in values.items() if key in SdSettings.__slots__ and value != AS_PRESET}
     return SdSettings.from_json({**preset(name, architecture).to_json(), "alpha": float(values["rank"]), **given})
-
-
-def resumable_runs() -> list[str]:
-    """Runs that have a saved state; a finished one has none any more."""
-    return [folder.name for folder in host.runs_with("state/step*")]
 
 
 def settle_runs() -> None:

@@ -816,7 +816,7 @@ def test_it_does_what_the_monitor_asks(
         train(host, sd3, vae, dataset, name="asked-in-host", steps=30, save_every=0)
     run = Run(folder)
     shown = monitor.summary(run)
-    assert (shown["state"], shown["step"], shown["steps"], shown["resumable"]) == ("cancelled", 5, 30, False)
+    assert (shown["state"], shown["step"], shown["steps"], shown["resumable"]) == ("cancelled", 5, 30, True)
     assert shown["memory"] > 0
     assert [entry["step"] for entry in monitor.checkpoints(run)] == [5, 2]
     assert [path.name for path in run.samples] == ["step000003.png"]

@@ -148,13 +148,13 @@ def test_cancel_saves_the_state_and_resume_goes_on(host: Any, train: Callable[..
     assert run.state == run_folder.CANCELLED
     assert supervise.members(run.folder) == []
     assert session.last_state(run) is not None
-    from incontext_lora.nodes.training.sd_scripts import resumable_runs
+    from incontext_lora.nodes.host import resumable_runs
 
-    assert "sd-cancelled" in resumable_runs()
+    assert "sd-cancelled" in resumable_runs("sd-scripts")
     name, losses, *_ = train(resume="sd-cancelled")
     assert name == "sd-cancelled.safetensors"
     assert len(losses["loss"]) == 60
-    assert "sd-cancelled" not in resumable_runs()
+    assert "sd-cancelled" not in resumable_runs("sd-scripts")
 
 
 def test_a_second_cancel_ends_a_trainer_that_does_not_listen(host: Any, train: Callable[..., tuple[Any, ...]]) -> None:

@@ -9,17 +9,9 @@ import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.training.in_host.adapters import Adapters, new_adapters
-from incontext_lora.training.in_host.loop import (
-    Hooks,
-    Predict,
-    Progress,
-    TrainItem,
-    draw_batches,
-    learning_rate_factor,
-    masks,
-    train,
-    validation_loss,
-)
+from incontext_lora.training.in_host.items import TrainItem
+from incontext_lora.training.in_host.learner import Batches, learning_rate_factor
+from incontext_lora.training.in_host.loop import Hooks, Predict, Progress, masks, train, validation_loss
 from incontext_lora.training.in_host.settings import ReferenceKind, Schedule, TrainSettings
 from torch import Tensor, nn
 
@@ -340,7 +332,7 @@ def test_masks_have_a_place_for_the_frames_of_video_latents() -> None:
 
 def test_batches_hold_sets_of_one_size() -> None:
     tall = [item(number, (CHANNELS, 8, 4)) for number in range(10, 13)]
-    batches = list(itertools.islice(draw_batches([*ITEMS, *tall], 2, seeded(0)), 300))
+    batches = list(itertools.islice(Batches([*ITEMS, *tall], 2, seeded(0)), 300))
     sizes = [{tuple(one.latent.shape) for one in batch} for batch in batches]
     assert all(len(size) == 1 for size in sizes)
     share = sum(size == {(CHANNELS, 8, 4)} for size in sizes) / 300
@@ -349,7 +341,7 @@ def test_batches_hold_sets_of_one_size() -> None:
 
 
 def test_every_set_is_seen_before_any_is_seen_again() -> None:
-    names = [one.name for batch in itertools.islice(draw_batches(ITEMS, 4, seeded(0)), 6) for one in batch]
+    names = [one.name for batch in itertools.islice(Batches(ITEMS, 4, seeded(0)), 6) for one in batch]
     for start in range(0, 24, 6):
         assert sorted(names[start : start + 6]) == [one.name for one in ITEMS]
     assert names[:6] != names[6:12]

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -124,6 +125,17 @@ class Adapters:
             state[f"{prefix}{name}.lora_down.weight"] = layer.lora_down.detach().cpu().clone()
             state[f"{prefix}{name}.alpha"] = torch.tensor(float(layer.alpha))
         return state
+
+    def layers_state(self) -> dict[str, dict[str, Any]]:
+        """The layers as they are, for `restored_adapters`: module → down, up (copies) and alpha."""
+        return {
+            name: {
+                "down": layer.lora_down.detach().cpu().clone(),
+                "up": layer.lora_up.detach().cpu().clone(),
+                "alpha": layer.alpha,
+            }
+            for name, layer in self.layers.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -244,4 +256,27 @@ def continued_adapters(
         raise TrainingError(
             "The LoRA to continue changes none of the model's trained layers. It was made for another model."
         )
+    return Adapters(layers)
+
+
+def restored_adapters(modules: Mapping[str, tuple[int, int]], state: Mapping[str, Mapping[str, Any]]) -> Adapters:
+    """The layers of `Adapters.layers_state`, to train them further.
+
+    Raises:
+        TrainingError: where the model has no such layers.
+    """
+    layers: dict[str, LoraLayer] = {}
+    for name, saved in state.items():
+        down, up = saved["down"], saved["up"]
+        inputs, outputs = modules.get(name, (0, 0))
+        if down.shape != (len(down), inputs) or up.shape != (outputs, len(down)):
+            raise TrainingError(
+                f"The saved state has a layer {name} of {up.shape[0]}×{down.shape[1]}, the model "
+                + (f"one of {outputs}×{inputs}. " if name in modules else "none. ")
+                + "Connect the model that the training began with."
+            )
+        layer = LoraLayer(inputs, outputs, len(down), float(saved["alpha"]), torch.Generator())
+        layer.lora_down.data.copy_(down)
+        layer.lora_up.data.copy_(up)
+        layers[name] = layer
     return Adapters(layers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,25 @@ from torch.nn.functional import interpolate
 
 from ...incontext.files.images import open_image
 from ...incontext.panels.layout import PanelLayout
+
+
+@dataclass(frozen=True)
+class TrainItem:
+    """One set, ready to train on.
+
+    Attributes:
+        name: for messages.
+        latent: [channels, (frames,) height, width], scaled as the model wants it.
+        condition: whatever `Predict` takes for this set's caption.
+        panels: bool [panels, height, width], which latent positions belong to which panel.
+        weight: [height, width], share of the loss at each position; 0 where a panel is always given.
+    """
+
+    name: str
+    latent: Tensor
+    condition: Any
+    panels: Tensor
+    weight: Tensor
 
 
 def read_picture(path: Path) -> Tensor:

@@ -1,15 +1,15 @@
 """The training loop of the in-host trainer: plain torch, told by functions what it cannot know.
 
-What it is given: encoded sets (`TrainItem`), a `predict` function that runs the model, the model's noise shift, and
-hooks for progress and samples. What it guarantees: the same settings and items give the same LoRA.
+It gets encoded sets (`TrainItem`), a `predict` function that runs the model, the model's noise shift, and hooks for
+progress and samples. The same settings and items give the same LoRA, whether the training runs in one go or is stopped and
+resumed.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,33 +18,12 @@ from torch import Tensor
 
 from ...incontext.errors import TrainingError
 from .. import flow
-from ..average import MovingAverage
 from .adapters import Adapters
-from .optimisers import make_optimiser
-from .settings import ReferenceKind, Schedule, TrainSettings
+from .items import TrainItem
+from .learner import Learner
+from .settings import ReferenceKind, TrainSettings
 
 VALIDATION_SIGMAS = (0.2, 0.4, 0.6, 0.8)
-# torch's own start of 65,536 overflows at first and loses a step for each halving; from here it grows if it can
-LOSS_SCALE = 4096.0
-
-
-@dataclass(frozen=True)
-class TrainItem:
-    """One set, ready to train on.
-
-    Attributes:
-        name: for messages.
-        latent: [channels, (frames,) height, width], scaled as the model wants it.
-        condition: whatever `Predict` takes for this set's caption.
-        panels: bool [panels, height, width], which latent positions belong to which panel.
-        weight: [height, width], share of the loss at each position; 0 where a panel is always given.
-    """
-
-    name: str
-    latent: Tensor
-    condition: Any
-    panels: Tensor
-    weight: Tensor
 
 
 class Predict(Protocol):
@@ -79,6 +58,8 @@ class Hooks:
     """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel.
 
     ``asked`` is called after every step; a checkpoint follows where it says ``save``, and a sample where it says ``sample``.
+    ``state`` is called after every checkpoint but the last, with what `train` takes as ``resumed``; the raw weights are in
+    place then.
     """
 
     step: Callable[[Progress], None]
@@ -86,6 +67,7 @@ class Hooks:
     checkpoint: Callable[[int], None]
     sample: Callable[[int], None]
     asked: Callable[[], Collection[str]] = tuple
+    state: Callable[[int, Mapping[str, Any]], None] = lambda step, state: None
 
 
 def train(
@@ -101,6 +83,7 @@ def train(
     device: torch.device,
     hooks: Hooks,
     loss_scaling: bool = False,
+    resumed: Mapping[str, Any] | None = None,
 ) -> list[float]:
     """Train the adapters in place.
 
@@ -110,136 +93,104 @@ def train(
         references: panels that the dataset always gives; empty lets them be drawn at random.
         shift: the model's map from an even position in its schedule to a noise level.
         loss_scaling: the model computes in fp16, whose small gradients would vanish without it.
+        resumed: a state that ``hooks.state`` was given by a training with the same settings and items; the adapters hold its
+            layers already.
 
     Returns:
         The loss of every step.
 
     Raises:
-        TrainingError: where there is nothing to train on, a layer gets no gradient, or the loss is not a finite number.
+        TrainingError: where there is nothing to train on, a layer gets no gradient, the loss is not a finite number, or the
+            resumed state belongs to another training.
     """
     if not items:
         raise TrainingError("There is no set left to train on. Use more sets, or hold fewer out for validation.")
-    generator = torch.Generator().manual_seed(settings.seed)
-    parameters = adapters.parameters()
-    optimiser = make_optimiser(settings, parameters)
-    scaler = torch.amp.GradScaler(device.type, init_scale=LOSS_SCALE, enabled=loss_scaling)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate_factor(step, settings))
-    average = MovingAverage(adapters.named_parameters(), settings.ema) if settings.ema else None
-    batches = draw_batches(items, settings.batch_size, generator)
-    losses: list[float] = []
-    smoothed: float | None = None
+    learner = Learner(settings, items, adapters, device, loss_scaling)
+    if resumed is not None:
+        learner.restore(resumed)
+    first = saved = learner.step
     started = time.monotonic()
     paused = 0.0
 
-    def saved_weights():
-        return average.applied() if average else nullcontext()
+    def validate() -> None:
+        with learner.saved_weights(), torch.no_grad():
+            hooks.validation(learner.step, validation_loss(validation, predict, device, settings.seed))
 
-    def validate(step: int) -> None:
-        with saved_weights(), torch.no_grad():
-            hooks.validation(step, validation_loss(validation, predict, device, settings.seed))
+    def save() -> None:
+        nonlocal saved
+        saved = learner.step
+        with learner.saved_weights():
+            hooks.checkpoint(learner.step)
+        if learner.step < settings.steps and (state := learner.state()) is not None:
+            hooks.state(learner.step, state)
 
-    if validation and settings.validate_every:
-        validate(0)
-    learned = saved = 0
+    def is_due(every: int) -> bool:
+        return bool(every) and (learner.step == settings.steps or learner.step % every == 0)
+
+    if validation and settings.validate_every and not learner.step:
+        validate()
     try:
-        for step in range(1, settings.steps + 1):
+        while learner.step < settings.steps:
             total = 0.0
             for _ in range(settings.gradient_accumulation):
-                batch = next(batches)
-                sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
-                chosen = [
-                    flow.draw_references(len(item.panels), references, settings.drawn_share, generator)
-                    for item in batch
-                ]
-                dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
-                conditions = [
-                    empty_condition if drop else item.condition
-                    for item, drop in zip(batch, dropped.tolist(), strict=True)
-                ]
-                clean = torch.stack([item.latent for item in batch]).to(device, torch.float32)
-                noise = torch.randn(clean.shape, generator=generator).to(device)
-                given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
-                noisy = flow.mix(clean, noise, sigmas.to(device), given)
-                isolated = given if settings.references is ReferenceKind.ISOLATED and any(chosen) else None
-                predicted = predict(noisy, sigmas.to(device), conditions, isolated)
-                loss = flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
-                scaler.scale(loss).backward()
+                loss = _batch_loss(settings, learner, predict, empty_condition, references, shift, device)
+                learner.backward(loss)
                 total += loss.item()
             if not math.isfinite(total):
                 raise TrainingError(
-                    f"The loss is {total} at step {step}. Lower the learning rate ({settings.learning_rate:g}), or compute "
-                    "in bf16 or fp32; the last checkpoint is kept."
+                    f"The loss is {total} at step {learner.step + 1}. Lower the learning rate ({settings.learning_rate:g}), or "
+                    "compute in bf16 or fp32; the last checkpoint is kept."
                 )
-            if step == 1:
+            if learner.step == first:
                 adapters.check_gradients()
-            scaler.unscale_(optimiser)
-            if settings.max_grad_norm:
-                torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
-            rate = float(schedule.get_last_lr()[0])
-            scale = scaler.get_scale()
-            scaler.step(optimiser)
-            scaler.update()
-            optimiser.zero_grad(set_to_none=True)
-            if scaler.get_scale() >= scale:  # else the scale was too large, and the step was skipped
-                schedule.step()
-                if average:
-                    average.update()
-            learned = step
-            losses.append(total)
-            smoothed = total if smoothed is None else 0.95 * smoothed + 0.05 * total
-            seconds = (time.monotonic() - started - paused) / step
-            last = step == settings.steps
+            rate = learner.update(total)
+            step = learner.step
             pause = time.monotonic()
-            hooks.step(Progress(step, settings.steps, total, smoothed, rate, seconds))
+            seconds = (pause - started - paused) / (step - first)
+            hooks.step(Progress(step, settings.steps, total, learner.smoothed or 0.0, rate, seconds))
             asked = hooks.asked()
-            if validation and settings.validate_every and (last or step % settings.validate_every == 0):
-                validate(step)
-            if "sample" in asked or (settings.sample_every and (last or step % settings.sample_every == 0)):
-                with saved_weights():
+            if validation and is_due(settings.validate_every):
+                validate()
+            if "sample" in asked or is_due(settings.sample_every):
+                with learner.saved_weights():
                     hooks.sample(step)
-            if last or "save" in asked or (settings.save_every and step % settings.save_every == 0):
-                saved = step
-                with saved_weights():
-                    hooks.checkpoint(step)
+            if step == settings.steps or "save" in asked or is_due(settings.save_every):
+                save()
             paused += time.monotonic() - pause
     except TrainingError:
         raise
     except BaseException:  # cancelled, wherever in a step that was: what was learned so far is kept
-        if learned > saved:
-            with saved_weights():
-                hooks.checkpoint(learned)
+        if learner.step > saved:
+            save()
         raise
-    return losses
+    return learner.losses
 
 
-def learning_rate_factor(step: int, settings: TrainSettings) -> float:
-    """Share of the learning rate at a step (from 0): linear warm-up, then constant or a cosine down to a hundredth."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    if settings.schedule is Schedule.CONSTANT:
-        return 1.0
-    length = max(1, settings.steps - settings.warmup_steps)
-    progress = min(1.0, (step - settings.warmup_steps) / length)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def draw_batches(items: Sequence[TrainItem], batch_size: int, generator: torch.Generator) -> Iterator[list[TrainItem]]:
-    """Endless batches of sets of one size. Within a size every set is seen once before any is seen again."""
-    groups: dict[tuple[int, ...], list[TrainItem]] = {}
-    for item in items:
-        groups.setdefault(tuple(item.latent.shape), []).append(item)
-    sizes = list(groups.values())
-    shares = torch.tensor([float(len(group)) for group in sizes])
-    queues: list[list[TrainItem]] = [[] for _ in sizes]
-    while True:
-        which = int(torch.multinomial(shares, 1, generator=generator)) if len(sizes) > 1 else 0
-        batch: list[TrainItem] = []
-        while len(batch) < batch_size:
-            if not queues[which]:
-                order = torch.randperm(len(sizes[which]), generator=generator).tolist()
-                queues[which] = [sizes[which][i] for i in order]
-            batch.append(queues[which].pop())
-        yield batch
+def _batch_loss(
+    settings: TrainSettings,
+    learner: Learner,
+    predict: Predict,
+    empty_condition: Any,
+    references: Sequence[int],
+    shift: Callable[[float], float],
+    device: torch.device,
+) -> Tensor:
+    """Loss of the next batch, as its share of a step."""
+    generator = learner.generator
+    batch = next(learner.batches)
+    sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
+    chosen = [flow.draw_references(len(item.panels), references, settings.drawn_share, generator) for item in batch]
+    dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
+    conditions = [
+        empty_condition if drop else item.condition for item, drop in zip(batch, dropped.tolist(), strict=True)
+    ]
+    clean = torch.stack([item.latent for item in batch]).to(device, torch.float32)
+    noise = torch.randn(clean.shape, generator=generator).to(device)
+    given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
+    noisy = flow.mix(clean, noise, sigmas.to(device), given)
+    isolated = given if settings.references is ReferenceKind.ISOLATED and any(chosen) else None
+    predicted = predict(noisy, sigmas.to(device), conditions, isolated)
+    return flow.velocity_loss(predicted, clean, noise, weight) / settings.gradient_accumulation
 
 
 def masks(batch: Sequence[TrainItem], chosen: Sequence[Sequence[int]], ndim: int) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,8 @@ def summary(run: Run) -> Json:
 
     Returns:
         name (of the folder), title (as it was named), trainer, state (``running``, one of `run_folder.ENDS`, or ``damaged``
-        where run.json cannot be used), machine (where another one trains it), phase, step, steps, loss, learning_rate,
+        where run.json cannot be used), machine (where another one trains it), phase, phase_done and phase_total (how far a
+        counted phase is, else None), step, steps, loss, learning_rate,
         seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora (its file's name
         in output/loras), resumable.
 
@@ -120,11 +121,14 @@ def _facts(run: Run) -> _Facts:
     latest = _last_of(events, run_folder.STEP)
     ends = _last_of(events, run_folder.STARTED, *run_folder.ENDS)
     began = next((i for i in reversed(range(len(events))) if events[i]["event"] == run_folder.STARTED), 0)
+    phase = _last_of(events, run_folder.PHASE)
     shown = {
         "name": run.name,
         "title": title or run.name,
         "trainer": trainer,
-        "phase": _last_of(events, run_folder.PHASE).get("phase", ""),
+        "phase": phase.get("phase", ""),
+        "phase_done": phase.get("done"),
+        "phase_total": phase.get("total"),
         "step": latest.get("step", 0),
         "steps": steps,
         **{

@@ -53,6 +53,8 @@ _NUMBERS = (
     "seconds_left",
     "memory",
     "seconds",
+    "done",
+    "total",
 )
 _TEXTS = ("phase", "file", "error", "lora", "path", "outcome")
 

@@ -1,0 +1,126 @@
+"""The state of a training on disk, from which it goes on exactly: `<run>/state/step000250/`.
+
+progress.json         the step, and the state with the names of tensors in their place
+tensors.safetensors   the tensors by these names
+
+Both are plain data; unlike a pickle, neither can hold a program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...incontext.errors import TrainingError
+from ...incontext.files import strict_json
+from ..runs.run_folder import written
+
+STATE = "state"
+PROGRESS, TENSORS = "progress.json", "tensors.safetensors"
+VERSION = 1
+_MOST = 2_000_000  # values: names of layers, and numbers of the sets that are still to come
+
+
+def save(run: Path, state: Mapping[str, Any]) -> Path:
+    """Save a state (`Learner.state`), whole or not at all, in place of the one before.
+
+    Args:
+        run: the run's folder.
+
+    Raises:
+        TrainingError: where the disk refuses; the state before is kept.
+    """
+    target = run / STATE / f"step{state['step']:06d}"
+    unfinished = target.with_name(f".{target.name}.part")
+    tensors: dict[str, Tensor] = {}
+    with written(target):
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            progress = {"version": VERSION, "step": state["step"], "state": _described(state, tensors)}
+            save_file(tensors, unfinished / TENSORS)
+            (unfinished / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+            shutil.rmtree(target, ignore_errors=True)
+            os.replace(unfinished, target)
+        except SafetensorError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise OSError(str(error)) from error
+        except OSError:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+    for other in (run / STATE).iterdir():
+        if other != target:
+            shutil.rmtree(other, ignore_errors=True)
+    return target
+
+
+def latest(run: Path) -> Path | None:
+    """The folder of a run's newest whole state; None where it has none."""
+    return max((run / STATE).glob("step*"), default=None)
+
+
+def remove(run: Path) -> None:
+    """Remove a run's state, which is several times as large as its LoRA; a finished run needs none."""
+    with suppress(OSError):
+        shutil.rmtree(run / STATE)
+
+
+def load(folder: Path | None) -> dict[str, Any]:
+    """The state in a folder.
+
+    Raises:
+        TrainingError: where there is none, or it is damaged.
+    """
+    if folder is None:
+        raise TrainingError(
+            "The run has no saved state to resume from. Start it again, or continue its last checkpoint."
+        )
+    try:
+        progress = strict_json.read_object(folder / PROGRESS, largest=64 << 20, most=_MOST)
+        if strict_json.field(progress, "version", int) > VERSION:
+            raise ValueError("a newer version of the pack wrote it")
+        state = _restored(progress["state"], load_file(folder / TENSORS))
+        if not isinstance(state, dict) or state.get("step") != strict_json.field(progress, "step", int):
+            raise ValueError("it does not hold a state")
+        return state
+    except (OSError, SafetensorError, strict_json.JsonError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"The saved state {folder} cannot be used: {error}. Continue its last checkpoint in a new training instead."
+        ) from error
+
+
+def _described(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """A value as JSON holds it exactly, with its tensors put aside under numbers as names."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"dict": [[key, _described(part, tensors)] for key, part in value.items()]}
+    if isinstance(value, list | tuple):
+        return {type(value).__name__: [_described(part, tensors) for part in value]}
+    return value
+
+
+def _restored(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    match value:
+        case {"tensor": str(name)}:
+            return tensors[name]
+        case {"dict": list(parts)}:
+            return {key: _restored(part, tensors) for key, part in parts}
+        case {"list": list(parts)}:
+            return [_restored(part, tensors) for part in parts]
+        case {"tuple": list(parts)}:
+            return tuple(_restored(part, tensors) for part in parts)
+        case dict() | list():
+            raise ValueError("it holds something that is no part of a state")
+    return value
