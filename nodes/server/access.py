@@ -70,20 +70,28 @@ def refusal_to_install(headers: Mapping[str, str], peer: str, here: str, permiss
         peer: address that the request came from.
         here: address that it was sent to.
     """
-    if permissions.remote_install:
-        return ""
-    names = [_host(headers.get("Host", ""))]
-    if (origin := headers.get("Origin")) is not None:
-        page = _ORIGIN.fullmatch(origin.strip())
-        names.append(page["host"].lower() if page else "")
-    is_here = all(is_this_machine(each) or (_address(each) or "") == _address(here) for each in (peer, *names))
-    if is_here and not any(name in headers for name in _FORWARDED):
+    if permissions.remote_install or is_from_here(headers, peer, here):
         return ""
     return (
         "The trainer is installed from the machine that ComfyUI runs on: open ComfyUI there as http://127.0.0.1, or run "
         "`python run.py trainer install` in the pack's folder. To allow it from here, set "
         f"{REMOTE_INSTALL}=1 in the environment of ComfyUI and start it again."
     )
+
+
+def is_from_here(headers: Mapping[str, str], peer: str, here: str) -> bool:
+    """Whether a request comes from the machine that ComfyUI runs on, and through no proxy.
+
+    Args:
+        peer: address that the request came from.
+        here: address that it was sent to.
+    """
+    names = [_host(headers.get("Host", ""))]
+    if (origin := headers.get("Origin")) is not None:
+        page = _ORIGIN.fullmatch(origin.strip())
+        names.append(page["host"].lower() if page else "")
+    is_near = all(is_this_machine(each) or (_address(each) or "") == _address(here) for each in (peer, *names))
+    return is_near and not any(name in headers for name in _FORWARDED)
 
 
 def is_this_machine(name: str) -> bool:

@@ -4,9 +4,12 @@ GET  /incontext_lora/runs                           {"runs": [summary, newest fi
 GET  /incontext_lora/runs/{run}?from=BYTES          {"run", "checkpoints", "layout", "news": what happened since}
 GET  /incontext_lora/runs/{run}/log                 {"log": [lines], "output": [lines]}
 GET  /incontext_lora/runs/{run}/samples/{file}      a picture
-POST /incontext_lora/runs/{run}/ask                 {"what": "stop", "save", "sample" or "end"}
+POST /incontext_lora/runs/{run}/ask                 {"what": "stop", "save", "sample" or "end"} → {"asked", "time"}
 POST /incontext_lora/runs/{run}/resume              go on with it in the background
 POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
+POST /incontext_lora/runs/{run}/label               {"label": shown name, "note"}, or one of them
+POST /incontext_lora/runs/{run}/folder              shows it on the desktop → {"folder": path, "opened": whether it did}
+POST /incontext_lora/runs/{run}/delete              deletes its folder, unless it trains
 GET  /incontext_lora/trainer                        whether sd-scripts is installed, its size, the log of an installation
 POST /incontext_lora/trainer                        {"action": "install" or "check"}; a second one is refused
 POST /incontext_lora/trainer/processes              {"count", "machines", "rank", "address", "port"}, or some of them
@@ -22,10 +25,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from ...incontext.errors import InContextError
 from ...incontext.permissions import NotAllowed
 from .. import host
 from . import access
@@ -34,93 +39,172 @@ from .routes import ROOT, Busy, Json, JsonText, SharedAnswer, acting, answering,
 
 def add_run_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to those of ComfyUI's server."""
-    runs = SharedAnswer(lambda: _answers().all_runs())
+    runs = SharedAnswer(_all_runs)
     routes.get(f"{ROOT}/runs")(answering(lambda request: runs()))
-    for path, answer in GETS.items():
-        routes.get(f"{ROOT}{path}")(answering(_get(answer)))
-    for path, answer in POSTS.items():
-        routes.post(f"{ROOT}{path}")(posted(_post(answer)))
-    for path, picture in PICTURES.items():
-        routes.get(f"{ROOT}{path}")(_pictured(picture))
+    routes.get(f"{ROOT}/runs/{{run}}")(_watched(_one_run))
+    routes.get(f"{ROOT}/runs/{{run}}/log")(_watched(_log))
+    routes.get(f"{ROOT}/runs/{{run}}/samples/{{file}}")(_pictured(_sample))
+    routes.post(f"{ROOT}/runs/{{run}}/ask")(_acted(_ask))
+    routes.post(f"{ROOT}/runs/{{run}}/resume")(_acted(_resume))
+    routes.post(f"{ROOT}/runs/{{run}}/use")(_acted(_use))
+    routes.post(f"{ROOT}/runs/{{run}}/label")(_acted(_label))
+    routes.post(f"{ROOT}/runs/{{run}}/folder")(_acted(_folder))
+    routes.post(f"{ROOT}/runs/{{run}}/delete")(_acted(_delete))
+    routes.get(f"{ROOT}/trainer")(_watched(_trainer))
+    routes.post(f"{ROOT}/trainer")(_acted(_set_up_trainer))
+    routes.post(f"{ROOT}/trainer/processes")(_acted(_set_processes))
+    routes.get(f"{ROOT}/datasets/{{dataset}}")(_watched(_dataset))
+    routes.get(f"{ROOT}/datasets/{{dataset}}/{{item}}")(_pictured(_thumbnail))
 
 
-def _get(answer: Callable[[Any, web.Request], JsonText]) -> Callable[[web.Request], Any]:
+# --- in which threads, and in which form ----------------------------------------------------------------------------
+
+
+def _watched(answer: Callable[[web.Request], JsonText]) -> Callable[[web.Request], Any]:
     async def handler(request: web.Request) -> JsonText:
-        return await watching.begin(lambda: answer(_answers(), request))
+        return await watching.begin(answer, request)
 
-    return handler
+    return answering(handler)
 
 
-def _post(answer: Callable[[Any, web.Request, Json], Json]) -> Callable[[web.Request, Json], Any]:
+def _acted(answer: Callable[[web.Request, Json], Json]) -> Callable[[web.Request], Any]:
     async def handler(request: web.Request, asked: Json) -> Json:
-        return await acting.begin(lambda: answer(_answers(), request, asked))
+        return await acting.begin(answer, request, asked)
 
-    return handler
+    return posted(handler)
 
 
-def _pictured(picture: Callable[[Any, web.Request], Any]) -> Callable[[web.Request], Any]:
+def _pictured(picture: Callable[[web.Request], Path | bytes]) -> Callable[[web.Request], Any]:
     async def handler(request: web.Request) -> web.StreamResponse:
-        from ...incontext.errors import InContextError
-
         try:
-            found = await picturing.begin(lambda: picture(_answers(), request))
+            found = await picturing.begin(picture, request)
         except Busy as error:
             return web.json_response({"error": str(error)}, status=503)
         except InContextError as error:
             return web.json_response({"error": str(error)}, status=404)
-        except OSError as error:  # it was removed in this very moment, or its disk
+        except OSError as error:  # it was removed at this very moment, or its disk
             return web.json_response({"error": f"The picture cannot be read: {error.strerror or error}."}, status=404)
         if isinstance(found, bytes):  # a set's picture, whose name changes whenever its content does
             headers = {"Cache-Control": "private, max-age=86400"}
             return web.Response(body=found, content_type="image/jpeg", headers=headers)
-        # a sample's name comes again when a run is resumed or made anew: the browser asks each time whether it is new
+        # a resumed or repeated run uses a sample's name again: the browser asks each time whether it is new
         return web.FileResponse(found, headers={"Cache-Control": "private, no-cache"})
 
     return handler
 
 
-def _answers() -> Any:
-    """All that answering takes; loaded with the first question, since ComfyUI's start should not wait for it."""
+def _text(value: Json) -> JsonText:
+    return JsonText.of(json.dumps(value))
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Whether the user sits at the machine that ComfyUI runs on."""
+    transport = request.transport
+    here = (transport.get_extra_info("sockname") or ("",))[0] if transport else ""
+    return access.is_from_here(request.headers, request.remote or "", here)
+
+
+# --- runs. What answers is imported with the first question: ComfyUI's start does not wait for it -------------------
+
+
+def _all_runs() -> JsonText:
     from . import run_answers
 
-    return run_answers
+    return run_answers.all_runs()
 
 
-def _set_up(answers: Any, request: web.Request, action: str) -> Json:
+def _one_run(request: web.Request) -> JsonText:
+    from . import run_answers
+
+    return run_answers.one_run(request.match_info["run"], int(request.query.get("from", 0)))
+
+
+def _log(request: web.Request) -> JsonText:
+    from . import run_answers
+
+    return _text(run_answers.log(request.match_info["run"]))
+
+
+def _sample(request: web.Request) -> Path:
+    from . import run_answers
+
+    return run_answers.sample(request.match_info["run"], request.match_info["file"])
+
+
+def _ask(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.ask(request.match_info["run"], str(asked["what"]))
+
+
+def _resume(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.resume(request.match_info["run"])
+
+
+def _use(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.use(request.match_info["run"], str(asked["checkpoint"]))
+
+
+def _label(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.label(request.match_info["run"], asked)
+
+
+def _folder(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.folder(request.match_info["run"], _is_from_here(request))
+
+
+def _delete(request: web.Request, asked: Json) -> Json:
+    from . import run_answers
+
+    return run_answers.delete(request.match_info["run"])
+
+
+# --- the trainer and datasets ---------------------------------------------------------------------------------------
+
+
+def _trainer(request: web.Request) -> JsonText:
+    from . import trainer_answers
+
+    return _text(trainer_answers.trainer())
+
+
+def _set_up_trainer(request: web.Request, asked: Json) -> Json:
     """
     Raises:
         NotAllowed: where another machine asks for an installation, and may not.
     """
+    from . import trainer_answers
+
+    action = str(asked["action"])
     transport = request.transport
     here = (transport.get_extra_info("sockname") or ("",))[0] if transport else ""
     said = access.refusal_to_install(request.headers, request.remote or "", here, host.permissions())
-    if said and action == answers.installing.INSTALL:
+    if said and action == trainer_answers.INSTALL:
         raise NotAllowed(said)
-    return answers.set_up_trainer(action)
+    return trainer_answers.set_up(action)
 
 
-GETS: dict[str, Callable[[Any, web.Request], JsonText]] = {
-    "/runs/{run}": lambda answers, request: answers.one_run(
-        request.match_info["run"], int(request.query.get("from", 0))
-    ),
-    "/runs/{run}/log": lambda answers, request: JsonText.of(json.dumps(answers.log(request.match_info["run"]))),
-    "/trainer": lambda answers, request: JsonText.of(json.dumps(answers.trainer())),
-    "/datasets/{dataset}": lambda answers, request: JsonText.of(
-        json.dumps(answers.dataset(request.match_info["dataset"]))
-    ),
-}
-POSTS: dict[str, Callable[[Any, web.Request, Json], Json]] = {
-    "/runs/{run}/ask": lambda answers, request, asked: answers.ask(request.match_info["run"], str(asked["what"])),
-    "/runs/{run}/resume": lambda answers, request, asked: answers.resume(request.match_info["run"]),
-    "/runs/{run}/use": lambda answers, request, asked: answers.use(request.match_info["run"], str(asked["checkpoint"])),
-    "/trainer/processes": lambda answers, request, asked: answers.set_processes(asked),
-    "/trainer": lambda answers, request, asked: _set_up(answers, request, str(asked["action"])),
-}
-PICTURES: dict[str, Callable[[Any, web.Request], Any]] = {
-    "/runs/{run}/samples/{file}": lambda answers, request: answers.sample(
-        request.match_info["run"], request.match_info["file"]
-    ),
-    "/datasets/{dataset}/{item}": lambda answers, request: answers.thumbnail(
-        request.match_info["dataset"], request.match_info["item"]
-    ),
-}
+def _set_processes(request: web.Request, asked: Json) -> Json:
+    from . import trainer_answers
+
+    return trainer_answers.set_processes(asked)
+
+
+def _dataset(request: web.Request) -> JsonText:
+    from . import dataset_answers
+
+    return _text(dataset_answers.dataset(request.match_info["dataset"]))
+
+
+def _thumbnail(request: web.Request) -> bytes:
+    from . import dataset_answers
+
+    return dataset_answers.thumbnail(request.match_info["dataset"], request.match_info["item"])

@@ -163,7 +163,7 @@ def test_samples_of_a_batch_have_references_of_their_own(tiny: Tiny) -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_flow_through_the_references(tiny: Tiny, checkpointing: bool) -> None:
-    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.nodes.training.in_host_plan import make_adapters
     from incontext_lora.training.in_host.settings import Precision, TrainSettings
 
     with torch.inference_mode(False), torch.enable_grad():
@@ -203,7 +203,7 @@ def test_gradients_flow_through_the_references(tiny: Tiny, checkpointing: bool) 
 def test_nothing_of_a_step_is_left_after_it(host: Any, checkpointing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step's graph holds gigabytes; Python cannot collect a circle that leads through it."""
     from incontext_lora.nodes.training import host_model
-    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.nodes.training.in_host_plan import make_adapters
     from incontext_lora.training.in_host.settings import Precision, TrainSettings
 
     made: list[Any] = []

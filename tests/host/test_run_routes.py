@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,9 +67,9 @@ def runs(host: HostPack) -> Path:
     return host.base / "output" / "incontext_runs"
 
 
-def past_run(runs: Path, name: str, steps: int = 5) -> Run:
-    """A run that was trained in ComfyUI and finished."""
-    about = {"trainer": "in-host", "name": name, "settings": {"steps": steps}, "recipe": RECIPE.to_json()}
+def past_run(runs: Path, name: str, steps: int = 5, trainer: str = "in-host") -> Run:
+    """A run that was trained in ComfyUI, or elsewhere, and finished."""
+    about = {"trainer": trainer, "name": name, "settings": {"steps": steps}, "recipe": RECIPE.to_json()}
     writer = RunWriter.create(runs, name, about)
     writer.event("started", steps=steps)
     writer.event("phase", phase="training")
@@ -339,7 +340,7 @@ def test_a_run_of_sd_scripts_that_does_not_listen_is_ended(
 def test_no_training_is_resumed_while_comfyui_works(
     client: Client, runs: Path, host: HostPack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    past_run(runs, "waiting")
+    past_run(runs, "waiting", trainer="sd-scripts")
     queue = type("Queue", (), {"get_tasks_remaining": lambda self: 1})()
     monkeypatch.setattr(host.prompt_server, "prompt_queue", queue, raising=False)
     status, answer = client.post("runs/waiting/resume")
@@ -355,6 +356,160 @@ def wait_for(client: Client, name: str, wanted: Any, patience: float = 60) -> An
             return shown
         time.sleep(0.1)
     raise AssertionError(shown)
+
+
+def test_a_training_in_comfyui_is_resumed_by_its_workflow(client: Client, runs: Path) -> None:
+    past_run(runs, "of-a-workflow")
+    status, answer = client.post("runs/of-a-workflow/resume")
+    assert status == 400
+    assert "choose of-a-workflow under resume in its training node" in answer["error"]
+
+
+def test_what_is_asked_for_has_a_time(client: Client, runs: Path) -> None:
+    with running(runs, "asked-when"):
+        status, answer = client.post("runs/asked-when/ask", {"what": "save"})
+    assert (status, answer["asked"]) == (200, "save")
+    assert answer["time"] == pytest.approx(time.time(), abs=30)
+
+
+@contextmanager
+def running(runs: Path, name: str) -> Iterator[Run]:
+    """A run that this process trains."""
+    writer = RunWriter.create(runs, name, {"trainer": "in-host", "settings": {"steps": 9}})
+    with claims.attending(writer.run.folder):
+        writer.event("started", steps=9)
+        step_event(writer, 3, 9)
+        yield writer.run
+    writer.close()
+
+
+# --- names, notes, folders, deletion --------------------------------------------------------------------------------
+
+
+def test_a_run_is_named_and_noted(client: Client, runs: Path) -> None:
+    run = past_run(runs, "plain-name")
+    shown = client.get("runs/plain-name")[1]["run"]
+    assert (shown["label"], shown["note"]) == ("", "")
+    status, answer = client.post("runs/plain-name/label", {"label": "  Better\n captions "})
+    assert (status, answer) == (200, {"label": "Better captions", "note": ""})
+    assert client.post("runs/plain-name/label", {"note": "two lines\nof it: 好"})[0] == 200
+    for listed in (client.get("runs/plain-name")[1]["run"], *client.get("runs")[1]["runs"]):
+        if listed["name"] == "plain-name":
+            assert (listed["label"], listed["note"]) == ("Better captions", "two lines\nof it: 好")
+            assert listed["title"] == "plain-name", "its node still finds it"
+    assert client.post("runs/plain-name/label", {"label": ""})[1]["label"] == ""
+    assert run.folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"label": 3}, "'label' cannot be set"),
+        ({"name": "other"}, "'name' cannot be set"),
+        ({"label": "x" * 101}, "Shorten it to 100"),
+        ({"note": "x" * 10_001}, "Shorten it to 10000"),
+    ],
+)
+def test_odd_labels_are_refused(client: Client, runs: Path, asked: Any, said: str) -> None:
+    if not (runs / "labelled").exists():
+        past_run(runs, "labelled")
+    status, answer = client.post("runs/labelled/label", asked)
+    assert status == 400
+    assert said in answer["error"]
+    assert not (runs / "labelled" / "label.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"label": 1}'])
+def test_a_damaged_label_is_none(client: Client, runs: Path, text: str) -> None:
+    if not (runs / "mislabelled").exists():
+        past_run(runs, "mislabelled")
+    (runs / "mislabelled" / "label.json").write_text(text)
+    assert client.get("runs/mislabelled")[1]["run"]["label"] == ""
+
+
+def test_a_run_is_deleted_and_its_lora_stays(client: Client, runs: Path, host: HostPack) -> None:
+    run = past_run(runs, "unwanted")
+    lora = client.post("runs/unwanted/use", {"checkpoint": "unwanted-step000005.safetensors"})[1]["lora"]
+    assert client.post("runs/unwanted/delete") == (200, {"deleted": "unwanted"})
+    assert not run.folder.exists()
+    assert (host.base / "output" / "loras" / lora).is_file()
+    assert "unwanted" not in [each["name"] for each in client.get("runs")[1]["runs"]]
+    status, answer = client.post("runs/unwanted/delete")
+    assert status == 400
+    assert "There is no training 'unwanted'" in answer["error"]
+
+
+def test_a_run_that_trains_is_never_deleted(client: Client, runs: Path) -> None:
+    with running(runs, "at-work") as run:
+        status, answer = client.post("runs/at-work/delete")
+        assert (status, answer["error"]) == (400, "at-work is training. Stop it before you delete it.")
+        writer = RunWriter(run)
+        writer.event("finished")  # the end is told, but whoever trains it is not done yet
+        writer.close()
+        assert client.post("runs/at-work/delete")[0] == 400
+        assert (run.folder / "run.json").is_file()
+    assert client.post("runs/at-work/delete")[0] == 200
+
+
+def test_a_run_that_is_being_started_is_not_deleted(
+    client: Client, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = past_run(runs, "starting")
+    monkeypatch.setattr(claims, "BRIEF", 0.1)
+    with claims.deciding(run.folder):
+        status, answer = client.post("runs/starting/delete")
+    assert status == 400
+    assert "by somebody else at this moment" in answer["error"]
+    assert (run.folder / "checkpoints").is_dir()
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+@pytest.mark.parametrize("action", ["delete", "label", "folder"])
+def test_no_other_folder_is_touched(client: Client, host: HostPack, dataset: Dataset, action: str, name: str) -> None:
+    outside = host.base / "output" / "outside-runs"
+    outside.mkdir(exist_ok=True)
+    (outside / "run.json").write_text("{}")
+    assert client.post(f"runs/{name.replace('outside', 'outside-runs')}/{action}", {"note": "x"})[0] in (400, 404, 405)
+    assert [path.name for path in outside.iterdir()] == ["run.json"]
+    assert (dataset.folder).is_dir()
+
+
+def test_a_link_to_another_folder_is_not_deleted(client: Client, runs: Path, tmp_path: Path) -> None:
+    elsewhere = past_run(tmp_path, "elsewhere")
+    try:
+        (runs / "linked").symlink_to(elsewhere.folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("This system makes no links.")
+    assert client.post("runs/linked/delete")[0] == 400
+    assert (elsewhere.folder / "run.json").is_file()
+    (runs / "linked").unlink()
+
+
+@pytest.mark.skipif(
+    sys.platform in ("win32", "darwin"), reason="They open folders with a program that a test cannot replace."
+)
+def test_a_folder_is_shown_on_the_desktop_of_this_machine_only(
+    client: Client, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = past_run(runs, "shown")
+    opener = tmp_path / "bin" / "xdg-open"
+    opener.parent.mkdir()
+    opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/half && mv {tmp_path}/half {tmp_path}/opened\n')
+    opener.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{opener.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert client.send("runs/shown/folder", b"{}", Content_Type="application/json", X_Forwarded_For="10.0.0.9") == (
+        200,
+        {"folder": str(run.folder), "opened": False},
+    )
+    assert client.post("runs/shown/folder") == (200, {"folder": str(run.folder), "opened": True})
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "opened").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert (tmp_path / "opened").read_text() == str(run.folder)
+    monkeypatch.delenv("DISPLAY")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert client.post("runs/shown/folder")[1]["opened"] is False
 
 
 # --- the trainer ----------------------------------------------------------------------------------------------------

@@ -468,7 +468,7 @@ def test_fp16_is_trained_with_scaled_losses(host: Any, flux: Tiny, vae: Any, dat
 
 def lora_gradients(tiny: Tiny, x: Tensor, isolated: Tensor | None = None, memory: int = 0) -> dict[str, Tensor | None]:
     """The gradient of each trained layer at one step."""
-    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.nodes.training.in_host_plan import make_adapters
     from incontext_lora.training.in_host.settings import TrainSettings
 
     model = host_model(tiny.model)
@@ -485,7 +485,7 @@ def lora_gradients(tiny: Tiny, x: Tensor, isolated: Tensor | None = None, memory
 
 def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
     """The trained layers that the loss does not depend on. The gradients of all others must be the slope of the loss."""
-    from incontext_lora.nodes.training.in_host_run import make_adapters
+    from incontext_lora.nodes.training.in_host_plan import make_adapters
     from incontext_lora.training.in_host.settings import TrainSettings
 
     model = host_model(tiny.model)

@@ -20,7 +20,7 @@ from ...incontext.lora.lora_file import copy_new, read_recipe, save_new
 from ...incontext.lora.recipe import Recipe
 from ..give_way import give_way
 from ..sd_scripts import supervise
-from . import claims, run_folder
+from . import claims, labels, run_folder
 from .run_folder import Run, parse_event
 
 RUNNING = "running"
@@ -43,11 +43,11 @@ def summary(run: Run) -> Json:
     """Where a run stands, in a cost that does not depend on its length.
 
     Returns:
-        name (of the folder), title (as it was named), trainer, state (``running``, one of `run_folder.ENDS`, or ``damaged``
-        where run.json cannot be used), machine (where another one trains it), phase, phase_done and phase_total (how far a
-        counted phase is, else None), step, steps, loss, learning_rate,
-        seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora (its file's name
-        in output/loras), resumable.
+        name (of the folder), title (as its node named it), label and note (as the user has named it since), trainer, state
+        (``running``, one of `run_folder.ENDS`, or ``damaged`` where run.json cannot be used), machine (where another one
+        trains it), phase, phase_done and phase_total (how far a counted phase is, else None), step, steps, loss,
+        learning_rate, seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora
+        (its file's name in output/loras), resumable.
 
     Raises:
         OSError: where the folder is gone.
@@ -82,12 +82,13 @@ class _Facts:
 
 _facts_by_folder: dict[Path, tuple[tuple[int, ...], _Facts]] = {}
 _MOST_FACTS = 20_000
+_FACT_FILES = ("run.json", "events.jsonl", labels.FILE)
 
 
 def _known_facts(run: Run) -> _Facts:
     """What the files of a run say; they are read again when they changed."""
     folder = str(run.folder)
-    stamp = (*_stamp(os.path.join(folder, "run.json")), *_stamp(os.path.join(folder, "events.jsonl")))
+    stamp = tuple(part for name in _FACT_FILES for part in _stamp(os.path.join(folder, name)))
     known = _facts_by_folder.get(run.folder)
     if known is not None and known[0] == stamp:
         return known[1]
@@ -122,9 +123,12 @@ def _facts(run: Run) -> _Facts:
     ends = _last_of(events, run_folder.STARTED, *run_folder.ENDS)
     began = next((i for i in reversed(range(len(events))) if events[i]["event"] == run_folder.STARTED), 0)
     phase = _last_of(events, run_folder.PHASE)
+    label = labels.Label.read(run.folder)
     shown = {
         "name": run.name,
         "title": title or run.name,
+        "label": label.label,
+        "note": label.note,
         "trainer": trainer,
         "phase": phase.get("phase", ""),
         "phase_done": phase.get("done"),

@@ -1,0 +1,42 @@
+"""A run is deleted: its checkpoints, samples, state and events, but not the LoRAs that were published from it."""
+
+from __future__ import annotations
+
+import shutil
+
+from ...incontext.errors import TrainingError
+from ..sd_scripts import supervise
+from . import claims, monitor
+from .run_folder import Run, written
+
+
+def remove(run: Run) -> None:
+    """Delete a run's folder.
+
+    Nobody can start, resume or settle it meanwhile. run.json goes first: what is left over after a failure is no longer
+    listed as a run.
+
+    Raises:
+        TrainingError: where the run trains, somebody is starting or settling it, or the disk refuses.
+    """
+    with claims.deciding(run.folder, claims.BRIEF):
+        if is_at_work(run):
+            raise TrainingError(f"{run.name} is training. Stop it before you delete it.")
+        with written(run.folder):
+            (run.folder / "run.json").unlink()
+    shutil.rmtree(run.folder, ignore_errors=True)
+    left = [path.name for path in run.folder.iterdir()] if run.folder.exists() else []
+    if left:
+        raise TrainingError(
+            f"{run.name} is no longer listed, but {left[0]} in {run.folder} cannot be deleted. Another program may have it open; "
+            "delete the folder by hand."
+        )
+
+
+def is_at_work(run: Run) -> bool:
+    """Whether a process trains the run, or stands for it: to prepare it, or to write down how it ends."""
+    return (
+        supervise.find(run.folder) is not None
+        or claims.is_attended(run.folder) is True
+        or monitor.summary(run)["state"] == monitor.RUNNING
+    )
