@@ -21,7 +21,7 @@ THUMBNAIL = 448  # pixels of the longer side
 def dataset(name: str) -> Json:
     """The sets of a dataset, and what the build said of each; findings without a set are about the whole.
 
-    ``{"dataset": None}`` where there is none yet, which is no error: the node asks before it has run.
+    ``{"dataset": None}`` where there is none yet, which is not an error: the node asks before it has run.
     """
     folder = subfolder(host.output_folder("incontext_datasets"), name)
     if folder is None or not (folder / MANIFEST).is_file():

@@ -102,8 +102,8 @@ def resume(name: str) -> Json:
     Raises:
         TrainingError: where it cannot go on, or only with the model of a workflow.
     """
+    from ...training.in_host.settings import TRAINER
     from ..training import sd_scripts_run
-    from ..training.in_host import TRAINER
 
     run = find_run(name)
     if run.about.get("trainer") == TRAINER:

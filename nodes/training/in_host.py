@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ...incontext.lora.recipe import Recipe
 from ...training.in_host.settings import (
+    TRAINER,
     Optimiser,
     Precision,
     ReferenceKind,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 CATEGORY = "in-context lora/training"
 NO_LORA = NO_RUN = "none"
-TRAINER = "in-host"
 
 
 @found_by("train", "fine-tune", "finetune", "train lora")

@@ -25,12 +25,11 @@ from ...training.in_host.adapters import (
     target_modules,
 )
 from ...training.in_host.optimisers import choose_optimiser
-from ...training.in_host.settings import ReferenceKind, TrainSettings
+from ...training.in_host.settings import TRAINER, ReferenceKind, TrainSettings
 from ...training.runs import claims, monitor, run_folder
 from ...training.runs.run_folder import RunWriter
 from .. import host
 from .host_model import HostModel
-from .in_host import TRAINER
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def begin(
 
 @contextmanager
 def resume(run: run_folder.Run, model: HostModel, dataset: Dataset) -> Iterator[tuple[Plan, RunWriter]]:
-    """Go on with a run. From the look whether it runs until it does, nobody else can resume it.
+    """Resume a run. From the look whether it runs until it does, nobody else can resume it.
 
     Raises:
         TrainingError: where it still runs, is finished or has no state, or was trained on another model or dataset.

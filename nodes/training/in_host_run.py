@@ -48,7 +48,7 @@ def train_in_host(
     """Encode, train, save; returns the node's outputs.
 
     Args:
-        resume: the run to go on with, under its own settings; None to begin a new one.
+        resume: the run to resume, under its own settings; None to begin a new one.
         noted: called once others can see which card is taken.
     """
     dataset.check_current()

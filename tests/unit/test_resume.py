@@ -35,7 +35,7 @@ ITEMS = [*(item(number) for number in range(5)), *(item(number, (CHANNELS, HEIGH
 
 
 @dataclass
-class Trained:
+class Result:
     """What a training did, from one start to the next stop."""
 
     losses: list[float] = field(default_factory=list)
@@ -57,13 +57,13 @@ def run(
     forwards: int = 0,
     items: Sequence[Any] = ITEMS,
     loss_scaling: bool = False,
-) -> Trained:
+) -> Result:
     """
     Args:
         stop_after: cancel once this step is done.
         forwards: cancel in the middle of this forward pass, counted from 1.
     """
-    did, toy = Trained(), Toy()
+    did, toy = Result(), Toy()
     adapters = make_adapters(settings, resumed)
     left = itertools.count(forwards - 1, -1)
 

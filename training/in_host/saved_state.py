@@ -122,5 +122,5 @@ def _restored(value: Any, tensors: Mapping[str, Tensor]) -> Any:
         case {"tuple": list(parts)}:
             return tuple(_restored(part, tensors) for part in parts)
         case dict() | list():
-            raise ValueError("it holds something that is no part of a state")
+            raise ValueError("it holds values of an unknown kind")
     return value

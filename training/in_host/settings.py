@@ -9,6 +9,8 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 
+TRAINER = "in-host"  # in run.json
+
 
 class Timesteps(Enum):
     """How noise levels are drawn."""
