@@ -5,6 +5,7 @@
  * @typedef {object} Texts  of one language
  * @property {Record<string, NodeTexts>} [nodeDefs]  by type
  * @property {Record<string, string>} [nodeCategories]  by part of a category's path
+ * @property {Record<string, string>} [choices]  by value; values without one show as they are
  *
  * @typedef {object} NodeTexts
  * @property {string} [display_name]
@@ -47,6 +48,9 @@ export function labelNode(node, texts) {
   for (const widget of node.widgets ?? []) {
     const name = inputs?.[widget.name]?.name;
     if (name) widget.label = name;
+    if (widget.options?.values && texts.choices) {
+      widget.options.getOptionLabel ??= (value) => texts.choices[value] ?? String(value ?? "");
+    }
   }
   for (const input of node.inputs ?? []) input.localized_name = inputs?.[input.name]?.name ?? input.localized_name;
   for (const [index, output] of (node.outputs ?? []).entries())

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 # choices of these are files and runs that the user has
 OWN = {"lora_name", "continue_from", "resume", "model", "vae", "text_encoder_1", "text_encoder_2", "text_encoder_3"}
+# choices that are names, the same in every language
+NAMES = {"FLUX.1", "Chroma", "Stable Diffusion 3 and 3.5", "Lumina-Image 2.0", "HunyuanImage 2.1", "Anima"} | {
+    "AdamW",
+    "Prodigy",
+    "bf16",
+    "fp16",
+    "fp32",
+}
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 WORDS = {
     "en": {"needed": "required", "not needed": "optional", "nothing": "empty", True: "on", False: "off"},
@@ -149,6 +157,20 @@ def test_chinese_has_the_keys_of_the_schemas(described: list[Described], transla
 def test_chinese_names_differ_as_the_nodes_do(described: list[Described], translations: dict[str, Any]) -> None:
     names = [translations["zh"]["nodeDefs"][node.id]["display_name"] for node in described]
     assert len(set(names)) == len(names)
+
+
+def test_choices_have_chinese_labels(described: list[Described], translations: dict[str, Any]) -> None:
+    choices = {
+        choice
+        for node in described
+        for given in node.inputs
+        if given.id not in OWN
+        for choice in map(str, given.options.get("options") or ())
+    }
+    missing = choices - set(translations["zh"]["choices"]) - NAMES
+    assert not {choice for choice in missing if not re.fullmatch(r"\d+( GB)?", choice)}
+    labels = [label for choice, label in translations["zh"]["choices"].items() if choice in choices]
+    assert all(labels)
 
 
 def test_categories_and_wires_are_translated(described: list[Described], translations: dict[str, Any]) -> None:

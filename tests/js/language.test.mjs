@@ -57,3 +57,21 @@ test("a node shows the names of its language, and sends its own", () => {
   assert.equal(node.outputs[0].localized_name, outputs[0].name);
   assert.equal(node.outputs[0].name, "canvas");
 });
+
+test("a choice is shown in the language, and sent as it is", () => {
+  const node = {
+    comfyClass: "InContextStitchPanels",
+    widgets: [{ name: "fit", value: "contain", options: { values: ["cover", "contain", "mine.safetensors"] } }, { name: "gutter", options: {} }],
+    inputs: [],
+    outputs: [],
+  };
+  labelNode(node, TEXTS);
+  const [fit, gutter] = node.widgets;
+  assert.deepEqual(fit.options.values.map(fit.options.getOptionLabel), ["填满裁切", "完整显示", "mine.safetensors"]);
+  assert.equal(fit.options.getOptionLabel(null), "");
+  assert.equal(fit.value, "contain");
+  assert.equal(gutter.options.getOptionLabel, undefined);
+  const english = { comfyClass: "InContextStitchPanels", widgets: [{ name: "fit", options: { values: ["cover"] } }] };
+  labelNode(english, {});
+  assert.equal(english.widgets[0].options.getOptionLabel, undefined);
+});

@@ -1,0 +1,177 @@
+"""Arrange a workflow in rooms that fit a screen: the note on the left, the steps in rows, the result on the right.
+
+    python -m demo.arrange [NAME …]      (all bundled workflows by default)
+
+A step is a group; its nodes keep their order and are dealt to columns. Rows and columns are chosen so that the whole is at
+most `WIDTH` wide and as low as that allows. A node keeps the height that it was saved with, so save it as high as it becomes
+in either renderer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .workflow import WORKFLOWS, load
+
+WIDTH = 1800
+"""Canvas units; a screen of 1920 pixels then shows a workflow at nearly full size."""
+GAP, ROOM, TITLE, HEADING = 30, 20, 30, 70
+"""Between groups; between nodes, and from a node to the frame; a node's title bar; a group's frame above its first node."""
+NOTE = 340
+WIDTHS: Mapping[str, int] = {
+    "InContextJointCaption": 380,
+    "InContextBuildDataset": 360,
+    "InContextCaptionPanels": 380,
+    "InContextCaptionDataset": 380,
+    "InContextTrainLora": 400,
+    "InContextTrainLoraInHost": 400,
+    "InContextLoadLora": 310,
+    "InContextLayout": 320,
+    "InContextStitchPanels": 310,
+    "InContextConditionPanels": 310,
+    "LossGraphNode": 380,
+    "SaveImage": 340,
+    "PreviewImage": 340,
+    "LoadImage": 280,
+}
+DEFAULT_WIDTH = 290
+
+
+@dataclass(frozen=True)
+class Column:
+    """Nodes below each other, all of one width."""
+
+    nodes: tuple[Mapping[str, Any], ...]
+
+    @property
+    def width(self) -> int:
+        return max(WIDTHS.get(node["type"], DEFAULT_WIDTH) for node in self.nodes)
+
+    @property
+    def height(self) -> int:
+        return sum(node["size"][1] + TITLE for node in self.nodes) + ROOM * (len(self.nodes) - 1)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A group with its nodes dealt to columns."""
+
+    group: Mapping[str, Any]
+    columns: tuple[Column, ...]
+
+    @property
+    def width(self) -> int:
+        return sum(column.width for column in self.columns) + ROOM * (len(self.columns) + 1)
+
+    @property
+    def height(self) -> int:
+        return HEADING - TITLE + max(column.height for column in self.columns) + ROOM
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows of steps between the note and the result."""
+
+    rows: tuple[tuple[Step, ...], ...]
+    result: Step
+    note_height: int
+
+    @property
+    def width(self) -> int:
+        steps = max((_row_width(row) for row in self.rows), default=-GAP)
+        return NOTE + GAP + steps + GAP + self.result.width
+
+    @property
+    def height(self) -> int:
+        steps = sum(max(step.height for step in row) for row in self.rows) + GAP * (len(self.rows) - 1)
+        return max(steps, self.result.height, self.note_height + HEADING)
+
+
+def _row_width(row: Sequence[Step]) -> int:
+    return sum(step.width for step in row) + GAP * (len(row) - 1)
+
+
+def arrange(workflow: dict[str, Any]) -> None:
+    """Give the nodes and groups of a workflow their places, in place.
+
+    Its last group is the result. Every node but the one note belongs to the group around its upper left corner.
+    """
+    (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
+    groups = workflow["groups"]
+    members = [[node for node in workflow["nodes"] if node is not note and _inside(node, group)] for group in groups]
+    plan = min(_plans(groups, members, note["size"][1]), key=lambda each: (each.height, each.width))
+    note["pos"], note["size"] = [0, 0], [NOTE, max(note["size"][1], 0)]
+    left = NOTE + GAP
+    top = -HEADING
+    for row in plan.rows:
+        x = left
+        for step in row:
+            _place(step, x, top, max(each.height for each in row))
+            x += step.width + GAP
+        top += max(step.height for step in row) + GAP
+    _place(plan.result, left + max(map(_row_width, plan.rows)) + GAP, -HEADING, plan.result.height)
+    workflow["extra"].pop("ds", None)  # without it, ComfyUI fits the view to the window
+
+
+def _inside(node: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
+    left, top, width, height = group["bounding"]
+    return left <= node["pos"][0] < left + width and top <= node["pos"][1] < top + height
+
+
+def _plans(groups: Sequence[Any], members: Sequence[Any], note_height: int) -> Iterator[Plan]:
+    choices = [
+        [Step(group, tuple(columns)) for columns in _dealt(nodes)] for group, nodes in zip(groups, members, strict=True)
+    ]
+    found = False
+    for *steps, result in itertools.product(*choices):
+        for rows in _rows(tuple(steps)):
+            plan = Plan(rows, result, note_height)
+            if plan.width <= WIDTH:
+                found = True
+                yield plan
+    if not found:
+        raise ValueError(f"Nothing fits into {WIDTH} units. Make a group of fewer nodes, or raise WIDTH.")
+
+
+def _dealt(nodes: Sequence[Mapping[str, Any]]) -> Iterator[list[Column]]:
+    """The nodes in one to four columns, in order; of each number of columns the lowest."""
+    for count in range(1, min(4, len(nodes)) + 1):
+        cuts = itertools.combinations(range(1, len(nodes)), count - 1)
+        dealt = ([Column(tuple(nodes[a:b])) for a, b in itertools.pairwise((0, *cut, len(nodes)))] for cut in cuts)
+        yield min(dealt, key=lambda columns: max(column.height for column in columns))
+
+
+def _rows(steps: tuple[Step, ...]) -> Iterator[tuple[tuple[Step, ...], ...]]:
+    for marks in itertools.product((False, True), repeat=max(len(steps) - 1, 0)):
+        cuts = (0, *(place for place, cut in enumerate(marks, 1) if cut), len(steps))
+        yield tuple(steps[a:b] for a, b in itertools.pairwise(cuts))
+
+
+def _place(step: Step, left: int, top: int, height: int) -> None:
+    step.group["bounding"] = [left, top, step.width, height]  # pyright: ignore[reportIndexIssue]
+    x = left + ROOM
+    for column in step.columns:
+        y = top + HEADING
+        for node in column.nodes:
+            node["pos"], node["size"] = [x, y], [column.width, node["size"][1]]  # pyright: ignore[reportIndexIssue]
+            y += node["size"][1] + ROOM + TITLE
+        x += column.width + ROOM
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    for name in parser.parse_args().names or sorted(path.stem for path in WORKFLOWS.glob("*.json")):
+        workflow = load(name)
+        arrange(workflow)
+        text = json.dumps(workflow, indent=2, ensure_ascii=False) + "\n"
+        (WORKFLOWS / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
