@@ -16,7 +16,7 @@ from .pack import ROOT
 from .processes import run_child
 from .progress import say
 from .tools import find_node, install_chromium
-from .work import Work, set_up
+from .work import Work, require_repository, set_up
 
 PYTEST_KINDS = ("unit", "host", "e2e", "training", "browser")
 KINDS = (*PYTEST_KINDS, "js")
@@ -40,6 +40,7 @@ class Step:
 
 def test(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Run every step even if one fails; the exit code says whether any did."""
+    require_repository("tests", "The tests")
     work = set_up()
     tools = managed_tools(work.cache, work.host, work.progress) if work.host.managed else None
     steps = [] if options.kinds else list(style_steps(work, tools))

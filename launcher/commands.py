@@ -13,7 +13,7 @@ from .interpreters import module_command
 from .pack import ROOT
 from .processes import run_child
 from .progress import say
-from .work import model_paths, set_up
+from .work import model_paths, require_repository, set_up
 
 
 def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -25,6 +25,7 @@ def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    require_repository("bench", "The benchmarks")
     work = set_up()
     command = [*module_command(work.host.python, "bench"), *options.names]
     if options.json:

@@ -31,6 +31,14 @@ write_inputs(Path(sys.argv[1]) / "input")
 """
 
 
+def require_repository(folder: str, what: str) -> None:
+    """Refuse to run something that the published pack leaves out."""
+    if not (ROOT / folder).is_dir():
+        raise SetupError(
+            f"{what} are in the repository and not in the installed pack. Clone the repository to run them."
+        )
+
+
 def link_pack(base: Path, checkout: Path) -> None:
     """Make ``custom_nodes/incontext-lora`` of a work folder be the checkout (a copy where links are not possible)."""
     link = base / "custom_nodes" / FOLDER
