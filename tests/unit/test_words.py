@@ -78,7 +78,6 @@ STILL_STILTED: frozenset[str] = frozenset(
         "nodes/references/condition.py",
         "nodes/references/pictures.py",
         "nodes/server/routes.py",
-        "nodes/server/run_answers.py",
         "nodes/server/run_routes.py",
         "tests/host/test_locales.py",
         "tests/host/test_references.py",
