@@ -78,5 +78,5 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if kind not in KINDS:
             parser.error(f"there is no kind of test called {kind!r}: choose from {', '.join(KINDS)}")
     if options.command == "test" and unknown:
-        parser.error(f"{' '.join(unknown)} is no option of test; options for pytest come after --")
+        parser.error(f"{' '.join(unknown)} does not belong to test; options for pytest come after --")
     return options, [*unknown, *passed_on]

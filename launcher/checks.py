@@ -24,7 +24,7 @@ KINDS = (*PYTEST_KINDS, "js")
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the tests' summary: what ran, and how it ended (None: it was skipped, and why)."""
+    """One line of the summary: what ran and how it ended. A code of None means that it was skipped, for ``reason``."""
 
     name: str
     code: int | None
@@ -83,7 +83,7 @@ def pytest_step(work: Work, tools: Path | None, kind: str, extra: Sequence[str])
     if missing:
         names = " ".join(missing)
         raise SetupError(
-            f"The tests need {' and '.join(missing)} beside ComfyUI: `{work.host.python} -m pip install {names}`."
+            f"The tests need {' and '.join(missing)} beside ComfyUI. Run `{work.host.python} -m pip install {names}`."
         )
     if kind == "browser":
         if not tools and missing_modules(work.host.python, "playwright"):

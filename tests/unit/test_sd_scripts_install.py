@@ -287,7 +287,7 @@ class TestRemembering:
 class TestSteps:
     def test_a_failed_step_is_a_sentence_with_the_last_lines(self, tmp_path: Path) -> None:
         step = environment.Step("Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path)
-        with pytest.raises(SetupError, match=r"(?s)Failing failed; the whole log is .*the reason"):
+        with pytest.raises(SetupError, match=r"(?s)Failing failed. The log is .*the reason"):
             trainer_step(step, tmp_path / "log", Progress())
 
     @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ class TestSteps:
             ("The network could not be reached for https://x/y.zip: no route.", "network could not be reached"),
             (
                 "Failed to download `https://github.com/astral-sh/python-build-standalone/x`: error sending request",
-                "install Python 3.12 yourself",
+                "Install Python 3.12 yourself",
             ),
             ("ERROR: [Errno 28] No space left on device", "The disk is full"),
         ],
