@@ -29,7 +29,7 @@ from ..incontext.errors import InContextError
 from ..incontext.files.strict_json import JsonError, parse
 from ..incontext.lora import lora_file, tasks
 from ..incontext.lora.recipe import Recipe
-from ..incontext.panels import layout, rework, stitch
+from ..incontext.panels import arrange, box, fit, layout
 from ..incontext.panels.colours import parse_colour
 from ..training.runs import monitor
 from ..training.runs.run_folder import Run, parse_event, safe_name
@@ -274,7 +274,7 @@ class Places:
 
 def _built(folder: Path) -> Any:
     """The manifest of a real dataset of two sets."""
-    recipe = Recipe("pair", layout.columns(128, 64, 2))
+    recipe = Recipe("pair", arrange.columns(128, 64, 2))
     for number in range(2):
         one = folder / "sets" / f"set-{number}"
         one.mkdir(parents=True, exist_ok=True)
@@ -399,7 +399,7 @@ def _event(rng: random.Random, places: Places) -> Callable[[], object]:
 def _layout(rng: random.Random, places: Places) -> Callable[[], object]:
     numbers = (0, 1, 2, 3, 16, 64, 512, 1024, 16384, -1, -64, 10**9, 2**63)
     values = {
-        "kind": rng.choice([*(kind.value for kind in layout.Kind), _piece(rng)]),
+        "kind": rng.choice([*(kind.value for kind in arrange.LayoutKind), _piece(rng)]),
         **{name: rng.choice(numbers) for name in ("rows", "columns", "gutter")},
         **{name: rng.choice((64, 512, 1024, 1024, *numbers)) for name in ("width", "height")},
         "columns_per_row": _text(rng, "1, 2, 2"),
@@ -407,7 +407,7 @@ def _layout(rng: random.Random, places: Places) -> Callable[[], object]:
         "boxes": _text(rng, "HERO: 0, 0, 512, 512\n[SIDE]: 512, 0, 512, 512"),
         "names": rng.choice(["", _text(rng, "HERO, SIDE")]),
     }
-    return lambda: layout.panel_layout(**values).to_json()
+    return lambda: arrange.panel_layout(**values).to_json()
 
 
 def _texts_of(parser: Callable[[str], object], *seeds: str) -> Callable[[random.Random, Places], Callable[[], object]]:
@@ -429,7 +429,7 @@ def _picture(rng: random.Random, places: Places) -> Callable[[], object]:
             [b"", b"\xff" * 4, bytes([rng.randrange(256)]), b"\0\0\0\1"]
         )
         data = data or bytearray(b"\0")
-    return lambda: images.decode(bytes(data), stitch.WHITE, (64, 64))
+    return lambda: images.decode(bytes(data), fit.WHITE, (64, 64))
 
 
 PARSERS: dict[str, Callable[[random.Random, Places], Callable[[], object]]] = {
@@ -446,16 +446,16 @@ PARSERS: dict[str, Callable[[random.Random, Places], Callable[[], object]]] = {
     "run": _run,
     "event": _event,
     "layout": _layout,
-    "boxes": _texts_of(layout.parse_boxes, "0, 0, 64, 64\nA: 64, 0, 64, 64"),
-    "counts": _texts_of(layout.parse_counts, "1, 2, 2"),
+    "boxes": _texts_of(arrange.parse_boxes, "0, 0, 64, 64\nA: 64, 0, 64, 64"),
+    "counts": _texts_of(arrange.parse_counts, "1, 2, 2"),
     "colour": _texts_of(parse_colour, "white", "#ff8800", "255, 136, 0", "hsl(120, 50%, 50%)"),
     "LoRA's name": _texts_of(lora_file.checked_name, "storyboard", "my-style/storyboard.safetensors"),
     "run's name": _texts_of(safe_name, "my run 2"),
     "dataset's name": _texts_of(dataset_name, "my-shots"),
-    "panels": _texts_of(lambda text: rework.panel_indices(STORY.layout, text), "1, 3", "SCENE-2"),
+    "panels": _texts_of(lambda text: STORY.layout.select_some(text), "1, 3", "SCENE-2"),
     "references": _texts_of(lambda text: read_references(text, STORY.layout), "1; 2", "SCENE-1, SCENE-3"),
     "exceptions": _texts_of(
-        lambda text: stitch.exceptions_of(STORY.layout, stitch.PanelSettings(), text),
+        lambda text: fit.settings_per_panel(STORY.layout, fit.PanelSettings(), text),
         "1: contain, top\nSCENE-2: stretch",
     ),
     "server's address": _texts_of(
@@ -538,7 +538,7 @@ def _random_recipe(rng: random.Random) -> Recipe:
     if rng.random() < 0.7:
         return STORY
     count = rng.choice([1, 2, 40, 256])
-    boxes = tuple(layout.Box(16 * n, 0, 16, 16) for n in range(count))
+    boxes = tuple(box.Box(16 * n, 0, 16, 16) for n in range(count))
     marks = rng.choice(
         [
             [f"[P{n}]" for n in range(count)],

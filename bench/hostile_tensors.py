@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ..incontext.errors import InContextError
 from ..incontext.lora.recipe import Recipe, References
-from ..incontext.panels import layout as layouts
+from ..incontext.panels import arrange, box
 
 TENSORS = ("IMAGE", "MASK", "LATENT")
-LAYOUT = layouts.columns(128, 64, 2)
-STITCHED = LAYOUT.placed([layouts.Placement(32, 32, layouts.Box(0, 0, 32, 32), layouts.Box(0, 0, 64, 64)), None])
+LAYOUT = arrange.columns(128, 64, 2)
+STITCHED = LAYOUT.placed([box.Placement(32, 32, box.Box(0, 0, 32, 32), box.Box(0, 0, 64, 64)), None])
 RECIPES = (Recipe("pair", LAYOUT), Recipe("clean pair", LAYOUT, references=References(clean=True, share=0.5)))
 DTYPES = [torch.float32] * 6 + [torch.float16, torch.bfloat16, torch.float64, torch.uint8, torch.int64, torch.bool]
 DTYPES += [torch.complex64, torch.float8_e4m3fn]

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from incontext.panels.arrange import columns
 from incontext.panels.crop import context_crop, paste_windows
-from incontext.panels.layout import columns
 from incontext.panels.stitch import split
 
 CASES = 40

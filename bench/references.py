@@ -20,9 +20,9 @@ from demo import world
 from demo.models import LORA_FILE
 from demo.server import ComfyServer
 from demo.workflow import Prompt, find_node, load, set_value, to_prompt
+from incontext.panels.box import Box
 from incontext.panels.colour_match import ColourMatch
 from incontext.panels.crop import context_crop, paste_windows
-from incontext.panels.layout import Box
 
 from .figure import Figure
 

@@ -21,7 +21,7 @@ from ..demo.job import Job, Mode
 from ..demo.server import ComfyServer
 from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.recipe import Recipe
-from ..incontext.panels.layout import columns
+from ..incontext.panels.arrange import columns
 from ..training.runs import run_folder
 from ..training.sd_scripts import environment, session, supervise
 from ..training.sd_scripts.architectures import SD3

@@ -19,7 +19,7 @@ from ..incontext.dataset import BuildOptions, Dataset, build
 from ..incontext.lora.keys import match
 from ..incontext.lora.lora_file import read_header
 from ..incontext.lora.recipe import Recipe
-from ..incontext.panels.layout import columns
+from ..incontext.panels.arrange import columns
 from ..training.runs import run_folder
 from ..training.runs.run_folder import Run
 from ..training.sd_scripts import environment, preflight, session, supervise

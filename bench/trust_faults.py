@@ -29,7 +29,7 @@ from ..demo.workflow import set_value
 from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.lora_file import read_header
 from ..incontext.lora.recipe import Recipe
-from ..incontext.panels.layout import rows
+from ..incontext.panels.arrange import rows
 from ..training.runs import monitor, run_folder
 from ..training.runs.run_folder import Run
 from ..training.sd_scripts import environment, session, supervise

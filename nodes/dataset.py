@@ -11,7 +11,7 @@ from ..incontext.dataset.options import BuildOptions, Composite, Shape
 from ..incontext.errors import InContextError
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.colours import parse_colour
-from ..incontext.panels.stitch import Align, Fit
+from ..incontext.panels.fit import Align, Fit
 from . import host, types
 from .captions import tokens
 from .freshness import Watch

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.incontext.panels.arrange import rows
 from PIL import Image
 
 RECIPE = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from incontext_lora.incontext.panels.layout import Box, PanelLayout, Placement
-from incontext_lora.incontext.panels.stitch import Alpha, Colour, Fit, PanelSettings, place
+from incontext_lora.incontext.panels.box import Box, Placement
+from incontext_lora.incontext.panels.colours import Colour
+from incontext_lora.incontext.panels.fit import Alpha, Fit, PanelSettings, place
+from incontext_lora.incontext.panels.layout import PanelLayout
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 

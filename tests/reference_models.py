@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import stitch
 from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
@@ -19,7 +19,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from conftest import HostPack
 
-LAYOUT = layouts.columns(192, 64, 3)  # 8 × 24 latent pixels
+LAYOUT = arrange.columns(192, 64, 3)  # 8 × 24 latent pixels
 TEXT = 5  # tokens
 WEIGHTS = Path(__file__).resolve().parent.parent / "demo" / "weights"
 

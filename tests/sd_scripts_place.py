@@ -8,7 +8,7 @@ from pathlib import Path
 
 from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.sd_scripts import preflight, session
 from incontext_lora.training.sd_scripts.architectures import FLUX
 from incontext_lora.training.sd_scripts.environment import Trainer

@@ -9,18 +9,18 @@ from PIL import Image
 from ...demo import world
 from ...incontext.dataset import BuildOptions, Dataset, build
 from ...incontext.lora.recipe import Recipe
-from ...incontext.panels import layout as layouts
+from ...incontext.panels import arrange
 from ...incontext.panels.layout import PanelLayout
 
 LAYOUTS = {
-    "1.0": layouts.rows(768, 1344, 3),
-    "1.57": layouts.rows(1024, 1536, 3),  # the published film storyboards
-    "2.32": layouts.grid(1344, 1728, 2, 2),  # the largest of the published tasks
+    "1.0": arrange.rows(768, 1344, 3),
+    "1.57": arrange.rows(1024, 1536, 3),  # the published film storyboards
+    "2.32": arrange.grid(1344, 1728, 2, 2),  # the largest of the published tasks
 }
 TINY_LAYOUTS = {
-    "1.0": layouts.rows(64, 192, 3),
-    "1.57": layouts.rows(128, 192, 3),
-    "2.32": layouts.grid(192, 192, 2, 2),
+    "1.0": arrange.rows(64, 192, 3),
+    "1.57": arrange.rows(128, 192, 3),
+    "2.32": arrange.grid(192, 192, 2, 2),
 }
 
 

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ..errors import PanelError
-from ..panels.layout import Box, PanelLayout
-from ..panels.stitch import Fit, PanelSettings, place, stitch
+from ..panels.box import Box
+from ..panels.fit import Fit, PanelSettings, place
+from ..panels.layout import PanelLayout
+from ..panels.stitch import stitch
 from .images import Picture, Remark
 from .options import BuildOptions, Composite
 from .report import Level

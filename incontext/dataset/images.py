@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from ..files.images import open_image
-from ..panels.stitch import Colour
+from ..panels.colours import Colour
 from .report import Level
 
 SUFFIXES = frozenset(

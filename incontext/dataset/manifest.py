@@ -25,7 +25,6 @@ from ..files import strict_json
 from ..files.strict_json import shown
 from ..lora.recipe import Recipe
 from ..panels.layout import PanelLayout
-from ..panels.stitch import LONGEST_LIST
 from .images import Remark
 from .options import BuildOptions
 from .report import Level, Report
@@ -316,31 +315,13 @@ def is_dataset(folder: Path) -> bool:
 
 
 def read_references(text: str, layout: PanelLayout) -> tuple[int, ...]:
-    """Indices of panels that are named or numbered from 1, e.g. ``LEFT`` or ``1, 3``; empty text means none.
+    """Indices of the panels that ``text`` selects (`PanelLayout.select`); empty text means none.
 
     Raises:
-        DatasetError: naming what is no panel.
+        LayoutError: for a panel that the layout does not have.
+        DatasetError: if no panel is left to learn.
     """
-    if len(text) > LONGEST_LIST:
-        raise DatasetError(
-            f"The references have {len(text):,} characters; at most {LONGEST_LIST:,} are read. Write numbers of panels."
-        )
-    found: set[int] = set()
-    names = {name.casefold(): index for index, name in enumerate(layout.names)}
-    parts = [part.strip() for part in re.split(r"[,;]", text)]
-    words = [word for part in parts for word in ([part] if part.strip("[]").casefold() in names else part.split())]
-    for word in words:
-        bare = word.strip("[]")
-        if bare.casefold() in names:
-            found.add(names[bare.casefold()])
-        elif bare.isdecimal() and len(bare) < 10 and 1 <= int(bare) <= len(layout):
-            found.add(int(bare) - 1)
-        else:
-            raise DatasetError(
-                f"{shown(word)} is no panel of this layout. Give numbers from 1 to {len(layout)}, or the names "
-                f"{', '.join(layout.names)}."
-            )
-    return check_references(tuple(sorted(found)), layout)
+    return check_references(layout.select(text), layout)
 
 
 def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[int, ...]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ..panels.stitch import WHITE, Align, Colour, Fit
+from ..panels.colours import Colour
+from ..panels.fit import WHITE, Align, Fit
 
 
 class Shape(Enum):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from ..errors import RecipeError
-from ..panels import layout as layouts
-from ..panels.layout import Box, PanelLayout
+from ..panels import arrange
+from ..panels.box import Box
+from ..panels.layout import PanelLayout
 from .recipe import Recipe, References, Sampling
 
 _ZOO = "https://huggingface.co/ali-vilab/In-Context-LoRA"
@@ -41,13 +42,13 @@ OFFICIAL = (
     _official(
         "couple-profile",
         "Couple profile",
-        layouts.columns(2048, 1024, 2),
+        arrange.columns(2048, 1024, 2),
         opening="This two-part image portrays a couple of",
     ),
     _official(
         "film-storyboard",
         "Film storyboard",
-        layouts.rows(1024, 1536, 3),
+        arrange.rows(1024, 1536, 3),
         prefix="[MOVIE-SHOTS]",
         opening="",
         note="Names stand in angle brackets, as in <Leo>. The file is also known as movie-shots.safetensors.",
@@ -55,52 +56,52 @@ OFFICIAL = (
     _official(
         "font-design",
         "Font design",
-        layouts.grid(1792, 1216, 2, 2),
+        arrange.grid(1792, 1216, 2, 2),
         opening="The four-panel image showcases a",
     ),
     _official(
         "home-decoration",
         "Home decoration",
-        layouts.grid(1344, 1728, 2, 2),
+        arrange.grid(1344, 1728, 2, 2),
         opening="This four-panel image showcases a",
     ),
     _official(
         "portrait-illustration",
         "Portrait to illustration",
-        layouts.columns(1152, 1088, 2),
+        arrange.columns(1152, 1088, 2),
         opening="This two-panel image presents a transformation from a realistic portrait to",
         note="The photograph is the left panel, the illustration the right one.",
     ),
     _official(
         "portrait-photography",
         "Portrait photography",
-        layouts.grid(1344, 1728, 2, 2),
+        arrange.grid(1344, 1728, 2, 2),
         opening="This [FOUR-PANEL] image illustrates",
     ),
     _official(
         "ppt-templates",
         "Presentation template",
-        layouts.grid(1984, 1152, 2, 2),
+        arrange.grid(1984, 1152, 2, 2),
         opening="This four-panel image showcases a",
     ),
     _official(
         "sandstorm-visual-effect",
         "Sandstorm visual effect",
-        layouts.rows(1408, 1600, 2),
+        arrange.rows(1408, 1600, 2),
         prefix="[SANDSTORM-PSA]",
         opening="This two-part image",
     ),
     _official(
         "sparklers-visual-effect",
         "Sparklers visual effect",
-        layouts.rows(960, 1088, 2),
+        arrange.rows(960, 1088, 2),
         prefix="[REAL-SPARKLERS-OVERLAYS]",
         opening="The two-part image",
     ),
     _official(
         "visual-identity-design",
         "Visual identity design",
-        layouts.columns(1472, 1024, 2),
+        arrange.columns(1472, 1024, 2),
         opening="The two-panel image showcases the",
         note="The logo is the left panel. Its published example marks the left panel only, within the sentence.",
     ),
@@ -144,7 +145,7 @@ COMMUNITY = (
     Recipe(
         name="visual-cloze",
         title="VisualCloze grid",
-        layout=layouts.grid(1152, 768, 2, 3).named(tuple(f"IMAGE{i}" for i in range(1, 7))),
+        layout=arrange.grid(1152, 768, 2, 3).named(tuple(f"IMAGE{i}" for i in range(1, 7))),
         opening="6 images are organized into a grid of 2 rows and 3 columns, evenly spaced.",
         base=_FILL,
         source="https://huggingface.co/VisualCloze/VisualClozePipeline-384",

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ..errors import PanelError
+from .box import Box
 from .edge import extended_to
-from .layout import Box
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 

@@ -6,7 +6,8 @@ from PIL import ImageColor
 
 from ..errors import PanelError
 from ..files.strict_json import shown
-from .stitch import Colour
+
+Colour = tuple[float, float, float]  # red, green, blue in 0…1
 
 LONGEST = 100  # characters; Pillow reads no more either
 

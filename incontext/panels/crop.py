@@ -14,10 +14,13 @@ from torch import Tensor
 from torch.nn.functional import max_pool2d, pad
 
 from ..errors import PanelError
+from .arrange import PANEL_STEP
+from .box import Box, Placement
 from .colour_match import ColourMatch, matched
+from .colours import Colour
 from .edge import without_extension
-from .layout import PANEL_STEP, Box, Placement
-from .stitch import NEUTRAL, Colour, is_filled, resize, resize_mask
+from .fit import resize, resize_mask
+from .stitch import NEUTRAL, is_filled
 
 _CELLS = 128  # regions are told apart on a grid of so many cells a side; what is nearer than a cell is one region
 

@@ -7,23 +7,12 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from ..errors import PanelError
+from .box import Box, Placement
+from .colours import Colour
 from .edge import without_extension
-from .layout import Box, PanelLayout, Placement
-from .stitch import NEUTRAL, Colour, Stitched, check_list, panel_index, resize, split
-
-
-def panel_indices(layout: PanelLayout, text: str) -> tuple[int, ...]:
-    """Panels by number from 1 or name, separated by commas: ``2``, ``1, 3`` or ``LEFT``.
-
-    Raises:
-        PanelError: where the layout has no such panel, or none is named.
-    """
-    check_list(text)
-    indices = sorted({panel_index(layout, part) for part in text.split(",") if part.strip()})
-    if not indices:
-        raise PanelError(f"No panel is named; write one or several of 1 to {len(layout)}: {', '.join(layout.names)}.")
-    return tuple(indices)
+from .fit import resize
+from .layout import PanelLayout
+from .stitch import NEUTRAL, Stitched, split
 
 
 def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> Stitched:

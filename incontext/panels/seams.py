@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool1d
 
 from ..errors import LayoutError, PanelError
-from .layout import Box, PanelLayout
+from .box import Box
+from .layout import PanelLayout
 
 LARGEST_TOLERANCE = 0.45  # of a panel: windows of neighbouring lines then never meet
 _FLAT = 0.02  # spread of colour along a line of a gutter

@@ -6,77 +6,23 @@ to be generated: ComfyUI's IMAGE and MASK.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import Enum
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..errors import PanelError
-from ..files.strict_json import shown
-from ..tensors import checked_masks, checked_pictures
+from ..tensors import checked_masks
+from .box import Box, Placement
+from .colours import Colour
 from .edge import without_extension
-from .layout import Box, PanelLayout, Placement
+from .fit import DEFAULT_SETTINGS, WHITE, Alpha, Fit, PanelSettings, place, resize, resize_mask, take_out
+from .gather import as_given
+from .layout import PanelLayout
 
 NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
-WHITE = (1.0, 1.0, 1.0)
 _ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error below
-LONGEST_LIST = 20_000  # characters of a text that lists panels
-
-Colour = tuple[float, float, float]
-
-
-class Fit(Enum):
-    """How an image of another size comes into its panel."""
-
-    COVER = "cover"  # fill the panel, cut what hangs over
-    CONTAIN = "contain"  # show all of the image, pad the rest with a colour
-    CONTAIN_EDGE = "contain, extend edges"  # show all of the image, pad with its outermost pixels
-    STRETCH = "stretch"  # change the proportions
-    EXACT = "exact"  # refuse any other size
-
-
-class Align(Enum):
-    """Which part of the image stays when it is cut, or where it lies when it is padded."""
-
-    CENTER = "center"
-    TOP = "top"
-    BOTTOM = "bottom"
-    LEFT = "left"
-    RIGHT = "right"
-    TOP_LEFT = "top left"
-    TOP_RIGHT = "top right"
-    BOTTOM_LEFT = "bottom left"
-    BOTTOM_RIGHT = "bottom right"
-
-    @property
-    def horizontal(self) -> float:
-        return 0.0 if "left" in self.value else 1.0 if "right" in self.value else 0.5
-
-    @property
-    def vertical(self) -> float:
-        return 0.0 if "top" in self.value else 1.0 if "bottom" in self.value else 0.5
-
-
-class Alpha(Enum):
-    """What the transparent part of an image means."""
-
-    FLATTEN = "flatten onto the padding colour"
-    REPAINT = "repaint what is transparent"
-
-
-@dataclass(frozen=True, slots=True)
-class PanelSettings:
-    """How one panel's image is fitted."""
-
-    fit: Fit = Fit.COVER
-    align: Align = Align.CENTER
-    padding: Colour = WHITE
-    alpha: Alpha = Alpha.FLATTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +42,7 @@ def stitch(
     images: Sequence[Tensor | None],
     *,
     masks: Sequence[Tensor | None] = (),
-    settings: PanelSettings | Sequence[PanelSettings] = PanelSettings(),
+    settings: PanelSettings | Sequence[PanelSettings] = DEFAULT_SETTINGS,
     fill: Colour = NEUTRAL,
     gutter: Colour = WHITE,
 ) -> Stitched:
@@ -191,194 +137,6 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
 def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
     """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
     return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
-
-
-def as_batch(panels: Sequence[Tensor]) -> Tensor:
-    """Panels [sets, h, w, channels] of one size as one batch [sets × panels, h, w, channels], set by set.
-
-    A view where the panels lie in one memory at even distances, as a row or column of one canvas does; else a copy.
-    """
-    first, count = panels[0], len(panels)
-    distances = {after.storage_offset() - before.storage_offset() for before, after in pairwise(panels)}
-    in_one_memory = len({(panel.untyped_storage().data_ptr(), panel.stride()) for panel in panels}) == 1
-    if in_one_memory and len(distances) <= 1:
-        distance = distances.pop() if distances else first.stride(0)
-        if distance > 0 and (len(first) == 1 or first.stride(0) == count * distance):
-            return first.as_strided((len(first) * count, *first.shape[1:]), (distance, *first.stride()[1:]))
-    batch = first.new_empty((len(first), count, *first.shape[1:]))
-    for number, panel in enumerate(panels):
-        batch[:, number] = panel
-    return batch.flatten(0, 1)
-
-
-def as_given(pictures: Tensor, what: str) -> Tensor:
-    """`checked_pictures` with the channels and values that they have."""
-    return checked_pictures(pictures, what, coloured=False, finite=False)
-
-
-def gather(
-    count: int,
-    together: Sequence[Tensor],
-    numbered: Mapping[int, Sequence[Tensor] | None],
-    checked: Callable[[Tensor, str], Tensor] = as_given,
-) -> list[Tensor | None]:
-    """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
-
-    Args:
-        together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
-        numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
-        checked: makes a batch of a tensor, or says what is odd about it: `as_given` or `checked_masks`.
-
-    Raises:
-        PanelError: for panels that the layout does not have, or images of one panel that are odd or differ in size.
-    """
-    listed = list(together)
-    if len(together) == 1:
-        listed = list(checked(together[0], "images").split(1))
-    if len(listed) > count:
-        raise PanelError(
-            f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
-        )
-    panels: list[Tensor | None] = [*listed, *[None] * (count - len(listed))]
-    for number, images in numbered.items():
-        if not images:
-            continue
-        if number > count:
-            raise PanelError(
-                f"Something is connected for panel {number}, but the layout has {count} panels. "
-                "Disconnect it, or choose a larger layout."
-            )
-        if len(images) == 1:
-            panels[number - 1] = images[0]
-            continue
-        batches = [checked(image, f"the input for panel {number}") for image in images]
-        sizes = sorted({tuple(batch.shape[1:]) for batch in batches})
-        if len(sizes) > 1:
-            listed_sizes = ", ".join(f"{size[1]}×{size[0]}{_channels(size[2:])}" for size in sizes)
-            raise PanelError(
-                f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image a panel, or "
-                "use 'images' to give all panels as a list."
-            )
-        panels[number - 1] = torch.cat(batches)
-    return panels
-
-
-def _channels(count: tuple[int, ...]) -> str:
-    return f" with {count[0]} channels" if count not in ((), (3,)) else ""
-
-
-def exceptions_of(layout: PanelLayout, common: PanelSettings, text: str) -> list[PanelSettings]:
-    """Settings for every panel, from common ones and lines such as ``2: contain, top`` or ``LEFT: stretch``.
-
-    Raises:
-        PanelError: naming the line that cannot be read.
-    """
-    check_list(text)
-    settings = [common] * len(layout)
-    for line in text.splitlines():
-        if not line.strip():
-            continue
-        panel, _, words = line.partition(":")
-        index = panel_index(layout, panel)
-        # the one fit with a comma in its name
-        joined = re.sub(r"contain\s*,\s*extend", "contain; extend", words.lower())
-        for word in (part.strip().replace(";", ",") for part in joined.split(",")):
-            if word in {fit.value for fit in Fit}:
-                settings[index] = replace(settings[index], fit=Fit(word))
-            elif word in {align.value for align in Align}:
-                settings[index] = replace(settings[index], align=Align(word))
-            else:
-                choices = ", ".join(repr(choice.value) for choice in (*Fit, *Align))
-                raise PanelError(
-                    f"{shown(line.strip(), 80)}: {shown(word)} is neither a fit nor an alignment; there are {choices}."
-                )
-    return settings
-
-
-def panel_index(layout: PanelLayout, text: str) -> int:
-    """A panel's index by its number from 1 or its name.
-
-    Raises:
-        PanelError: where the layout has no such panel.
-    """
-    written = text.strip().strip("[]")
-    if written.isdecimal() and len(written) < 10 and 1 <= int(written) <= len(layout):
-        return int(written) - 1
-    names = [name.lower() for name in layout.names]
-    if written.lower() in names:
-        return names.index(written.lower())
-    raise PanelError(
-        f"There is no panel {shown(text.strip())}; there are 1 to {len(layout)}: {', '.join(layout.names)}."
-    )
-
-
-def check_list(text: str) -> None:
-    """Refuse what is too long to be a list of panels.
-
-    Raises:
-        PanelError: for more than `LONGEST_LIST` characters.
-    """
-    if len(text) > LONGEST_LIST:
-        raise PanelError(
-            f"The list of panels has {len(text):,} characters; at most {LONGEST_LIST:,} are read. Shorten it."
-        )
-
-
-def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:
-    """How an image of ``width`` × ``height`` comes into a panel.
-
-    Raises:
-        PanelError: with `Fit.EXACT`, where the size differs.
-    """
-    whole, panel = Box(0, 0, width, height), Box(0, 0, box.width, box.height)
-    if (width, height) == (box.width, box.height) or settings.fit is Fit.STRETCH:
-        return Placement(width, height, whole, panel)
-    if settings.fit is Fit.EXACT:
-        raise PanelError(
-            f"The image for panel {name} is {width}×{height}, the panel is {box.width}×{box.height}. "
-            "Resize the image, or choose another fit than 'exact'."
-        )
-    if settings.fit is Fit.COVER:
-        return Placement(width, height, _inscribed(whole, box.width, box.height, settings.align), panel)
-    return Placement(width, height, whole, _inscribed(panel, width, height, settings.align))
-
-
-def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
-    """Undo a placement: the visible part of the source, in the size it had there."""
-    scale = panel.shape[2] / box.width
-    content = placement.content if scale == 1 else placement.content.scaled(panel.shape[2], box.width)
-    visible = panel[:, content.rows, content.columns]
-    width, height = (round(side * scale) for side in (placement.crop.width, placement.crop.height))
-    return resize(visible, width, height)
-
-
-def resize(image: Tensor, width: int, height: int) -> Tensor:
-    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size is the image itself."""
-    if (image.shape[2], image.shape[1]) == (width, height):
-        return image
-    channels_first = image.movedim(-1, 1)
-    resized = interpolate(channels_first, (height, width), mode="bicubic", antialias=True, align_corners=False)
-    return resized.clamp_(0, 1).movedim(1, -1).contiguous()
-
-
-def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
-    """[batch, h, w] → [batch, height, width]; any pixel that is touched stays touched when the mask shrinks."""
-    if (mask.shape[2], mask.shape[1]) == (width, height):
-        return mask
-    return interpolate(mask[:, None], (height, width), mode="bilinear", antialias=True, align_corners=False)[
-        :, 0
-    ].clamp_(0, 1)
-
-
-def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
-    """The largest box of proportions ``width:height`` in ``outer``, in whole pixels."""
-    if outer.width * height >= outer.height * width:
-        size = (max(1, round(outer.height * width / height)), outer.height)
-    else:
-        size = (outer.width, max(1, round(outer.width * height / width)))
-    return Box(
-        round((outer.width - size[0]) * align.horizontal), round((outer.height - size[1]) * align.vertical), *size
-    )
 
 
 def _checked_image(name: str, image: Tensor | None) -> Tensor | None:

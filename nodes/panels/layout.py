@@ -8,7 +8,8 @@ from comfy_api.latest import io
 
 from ...incontext.lora import tasks
 from ...incontext.lora.recipe import Recipe
-from ...incontext.panels.layout import Kind, PanelLayout, panel_layout
+from ...incontext.panels.arrange import LayoutKind, panel_layout
+from ...incontext.panels.layout import PanelLayout
 from .. import types
 from ..schema import found_by
 
@@ -70,7 +71,9 @@ class InContextLayout(io.ComfyNode):
                 "Panels of your own: rows, columns, a grid, rows with different numbers of columns, or explicit boxes."
             ),
             inputs=[
-                io.Combo.Input("kind", options=Kind, default=Kind.ROWS.value, tooltip="How the canvas is divided."),
+                io.Combo.Input(
+                    "kind", options=LayoutKind, default=LayoutKind.ROWS.value, tooltip="How the canvas is divided."
+                ),
                 io.Int.Input(
                     "width", default=1024, min=64, max=16384, step=64, tooltip="Canvas width, a multiple of 64."
                 ),

@@ -9,19 +9,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ...incontext.panels.colours import parse_colour
+from ...incontext.panels.fit import Align, Alpha, Fit, PanelSettings, settings_per_panel
+from ...incontext.panels.gather import as_batch, gather
 from ...incontext.panels.layout import PanelLayout
-from ...incontext.panels.stitch import (
-    Align,
-    Alpha,
-    Fit,
-    PanelSettings,
-    as_batch,
-    exceptions_of,
-    gather,
-    generated,
-    split,
-    stitch,
-)
+from ...incontext.panels.stitch import generated, split, stitch
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..schema import found_by, shows_first
@@ -132,7 +123,7 @@ class InContextStitchPanels(io.ComfyNode):
             masks=gather(
                 count, [], {n: numbered.get(f"mask_{n}") for n in range(1, NUMBERED_PANELS + 1)}, checked_masks
             ),
-            settings=exceptions_of(panels, common, (exceptions or [""])[0]),
+            settings=settings_per_panel(panels, common, (exceptions or [""])[0]),
             fill=parse_colour(fill[0]),
             gutter=parse_colour(gutter[0]),
         )

@@ -23,7 +23,7 @@ from ...incontext.panels.attention import (
     painted_tokens,
     token_groups,
 )
-from ...incontext.panels.layout import Box
+from ...incontext.panels.box import Box
 from .patches import patch_side
 
 # in transformer_options

@@ -10,13 +10,14 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...incontext.errors import PanelError
+from ...incontext.panels.box import Box
 from ...incontext.panels.colour_match import ColourMatch, matched
 from ...incontext.panels.colours import parse_colour
 from ...incontext.panels.crop import Windows, context_crop, keep_given, paste, paste_windows
-from ...incontext.panels.layout import Box, PanelLayout
-from ...incontext.panels.rework import enlarged, panel_indices, repaint
+from ...incontext.panels.layout import PanelLayout
+from ...incontext.panels.rework import enlarged, repaint
 from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
-from ...incontext.panels.stitch import panel_index, split
+from ...incontext.panels.stitch import split
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
@@ -210,7 +211,7 @@ class InContextPastePanels(io.ComfyNode):
         painted = checked_pictures(painted, "the painted image")
         mask = None if mask is None else checked_masks(mask, "the mask")
         if layout is not None:
-            painted = split(painted, layout)[panel_index(layout, panel)]
+            painted = split(painted, layout)[layout.index(panel)]
         if window is not None:
             return io.NodeOutput(paste_windows(image, painted, window, feather=feather, colours=colours))
         placement, box = placed(layout, panel)
@@ -316,7 +317,7 @@ class InContextRepaintPanels(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, panels: str, fill: str) -> io.NodeOutput:
         image = checked_pictures(image, "the image")
-        opened = repaint(image, layout, panel_indices(layout, panels), fill=parse_colour(fill))
+        opened = repaint(image, layout, layout.select_some(panels), fill=parse_colour(fill))
         return io.NodeOutput(opened.canvas, opened.mask, opened.layout)
 
 
@@ -498,7 +499,7 @@ def crop_size(layout: PanelLayout | None, panel: str, width: int, height: int) -
         PanelError: where only one side is written, or the layout has no such panel.
     """
     if layout is not None:
-        box = layout.boxes[panel_index(layout, panel)]
+        box = layout.boxes[layout.index(panel)]
         return box.width, box.height
     if bool(width) != bool(height):
         raise PanelError(
@@ -518,7 +519,7 @@ def placed(layout: PanelLayout | None, panel: str) -> tuple[Any, Box]:
             "Neither a window nor a layout is connected, so it is not known where the panel came from. Connect the window of "
             "Context Crop, or the layout of Stitch Panels."
         )
-    index = panel_index(layout, panel)
+    index = layout.index(panel)
     placement = layout.placements[index] if layout.placements else None
     if placement is None:
         raise PanelError(

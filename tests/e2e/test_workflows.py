@@ -20,7 +20,7 @@ from incontext_lora.incontext.captions import joint as captions
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.lora_file import read_recipe, save_new
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests.comfy_versions import leaves_out_steps
 from incontext_lora.training.runs.run_folder import Run
 from PIL import Image
@@ -96,7 +96,7 @@ def write_storyboard_stand_in(folder: Path) -> None:
         f"{module}.alpha": torch.tensor(2.0),
     }
     published = tasks.recipe("film-storyboard")
-    small = layouts.rows(published.layout.width // 8, published.layout.height // 8, len(published.layout))
+    small = arrange.rows(published.layout.width // 8, published.layout.height // 8, len(published.layout))
     save_new(folder, STORYBOARD_LORA.removesuffix(".safetensors"), tensors, published.with_layout(small))
 
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.lora.recipe import Recipe, References
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests import tiny_models
 from torch import Tensor
 
-LAYOUT = layouts.rows(128, 192, 3)
+LAYOUT = arrange.rows(128, 192, 3)
 GIVEN = slice(0, 8)  # rows of the latent that show the first panel
 PAINTED = slice(8, 24)
 RECIPE = Recipe("toys", LAYOUT)
@@ -106,7 +106,7 @@ def test_the_model_that_was_connected_is_not_changed(host: Any, models: Models) 
     ("canvas", "mask", "layout", "says"),
     [
         ((192, 128), (64, 64), None, ["mask is 64×64", "canvas 128×192", "same Stitch Panels"]),
-        ((192, 128), (192, 128), layouts.rows(128, 384, 3), ["canvas is 128×192", "layout 128×384"]),
+        ((192, 128), (192, 128), arrange.rows(128, 384, 3), ["canvas is 128×192", "layout 128×384"]),
     ],
 )
 def test_what_does_not_belong_together_is_refused(

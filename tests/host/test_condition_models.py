@@ -13,7 +13,8 @@ import torch
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import Recipe, References
-from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels.box import Box
+from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import stitch
 from incontext_lora.tests.reference_models import (
     LAYOUT,

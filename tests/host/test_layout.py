@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.errors import LayoutError
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels.layout import Box
+from incontext_lora.incontext.panels import arrange, layout
+from incontext_lora.incontext.panels.box import Box
 
 
 @pytest.mark.parametrize("name", tasks.RECIPES)
@@ -19,21 +19,21 @@ def test_every_published_task(host: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("inputs", "layout"),
     [
-        ({"kind": "rows", "rows": 4}, layouts.rows(256, 256, 4)),
-        ({"kind": "columns", "columns": 3, "gutter": 32}, layouts.columns(256, 256, 3, gutter=32)),
-        ({"kind": "grid", "rows": 2, "columns": 4, "panel_step": "32"}, layouts.grid(256, 256, 2, 4, step=32)),
-        ({"kind": "nested rows", "columns_per_row": "1, 3"}, layouts.nested(256, 256, [1, 3])),
+        ({"kind": "rows", "rows": 4}, arrange.rows(256, 256, 4)),
+        ({"kind": "columns", "columns": 3, "gutter": 32}, arrange.columns(256, 256, 3, gutter=32)),
+        ({"kind": "grid", "rows": 2, "columns": 4, "panel_step": "32"}, arrange.grid(256, 256, 2, 4, step=32)),
+        ({"kind": "nested rows", "columns_per_row": "1, 3"}, arrange.nested(256, 256, [1, 3])),
         (
             {"kind": "boxes", "boxes": "A: 0, 0, 100, 256\nB: 100, 0, 156, 256"},
-            layouts.custom(256, 256, [Box(0, 0, 100, 256), Box(100, 0, 156, 256)], ["A", "B"]),
+            arrange.custom(256, 256, [Box(0, 0, 100, 256), Box(100, 0, 156, 256)], ["A", "B"]),
         ),
         (
             {"kind": "rows", "rows": 2, "names": "[BEFORE], AFTER,"},
-            layouts.rows(256, 256, 2).named(["BEFORE", "AFTER"]),
+            arrange.rows(256, 256, 2).named(["BEFORE", "AFTER"]),
         ),
     ],
 )
-def test_layouts_of_ones_own(host: Any, inputs: dict[str, Any], layout: layouts.PanelLayout) -> None:
+def test_layouts_of_ones_own(host: Any, inputs: dict[str, Any], layout: layout.PanelLayout) -> None:
     recipe, made, width, height, panels = host.call("InContextLayout", **{"width": 256, "height": 256, **inputs})
     assert made == layout
     assert (width, height, panels) == (layout.width, layout.height, len(layout))

@@ -11,12 +11,12 @@ from incontext_lora.incontext.errors import InContextError, LoraError
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.lora_file import read_recipe, write_recipe
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests.comfy_versions import flux_sizes
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-RECIPE = Recipe("rooms", layouts.rows(128, 192, 3), title="Rooms", prefix="[ROOMS]", base="tiny")
+RECIPE = Recipe("rooms", arrange.rows(128, 192, 3), title="Rooms", prefix="[ROOMS]", base="tiny")
 RANK = 4
 PAIRS_A_B = ("diffusers", "peft", "peft, own names")  # families whose pairs are called so, and have no alpha
 STRENGTH = 0.7

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from torch import Tensor
 
-LAYOUT = layouts.rows(64, 192, 3)
+LAYOUT = arrange.rows(64, 192, 3)
 
 
 def picture(seed: int, width: int = 64, height: int = 64, batch: int = 1) -> Tensor:
@@ -52,7 +52,7 @@ def test_the_widgets_reach_the_library(host: Any) -> None:
     wide = torch.zeros(1, 32, 64, 3)
     canvas, *_ = host.call(
         "InContextStitchPanels",
-        layout=[layouts.rows(64, 192, 2, gutter=64)],
+        layout=[arrange.rows(64, 192, 2, gutter=64)],
         panel_1=[wide],
         fit="stretch",
         padding="#ff0000",
@@ -87,7 +87,7 @@ def test_nothing_is_behind_an_output_that_has_nothing(host: Any) -> None:
 
 
 def test_panels_of_different_sizes_are_no_batch(host: Any) -> None:
-    uneven = layouts.nested(128, 128, [1, 2])
+    uneven = arrange.nested(128, 128, [1, 2])
     panels, _, batch = host.call("InContextSplitPanels", image=torch.zeros(1, 128, 128, 3), layout=uneven)
     assert [panel.shape[1:3] for panel in panels] == [(64, 128), (64, 64), (64, 64)]
     assert "128×64, 64×64" in (blocked(batch) or "")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from incontext_lora.incontext.errors import PanelError
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels.layout import Box, PanelLayout
+from incontext_lora.incontext.panels import arrange
+from incontext_lora.incontext.panels.box import Box
+from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import split
 from incontext_lora.tests.reference_models import (
     LAYOUT,
@@ -42,7 +43,7 @@ def photo(width: int = 300, height: int = 220) -> tuple[Tensor, Tensor]:
 def test_from_photo_to_panel_and_back(host: HostPack, vae: Any) -> None:
     """Object replacement: crop, stitch beside a reference, condition, sample, paste; all at the photo's resolution."""
     picture, mask = photo()
-    layout = layouts.columns(128, 64, 2)
+    layout = arrange.columns(128, 64, 2)
     crop, crop_mask, window, width, height, report = host.call(
         "InContextContextCrop", image=picture, mask=mask, layout=layout
     )
@@ -79,7 +80,7 @@ def test_from_photo_to_panel_and_back(host: HostPack, vae: Any) -> None:
 
 def test_a_stitched_photo_comes_back_in_its_own_size(host: HostPack) -> None:
     picture, mask = photo()
-    layout = layouts.columns(128, 64, 2)
+    layout = arrange.columns(128, 64, 2)
     canvas, _, placed = host.call(
         "InContextStitchPanels",
         layout=layout,
@@ -154,7 +155,7 @@ def test_found_panels_can_be_split_and_repainted(host: HostPack) -> None:
     picture[:, :, :80] = torch.tensor([0.8, 0.3, 0.2])
     picture[:, :, 88:] = torch.tensor([0.1, 0.3, 0.6])
     picture = (picture + 0.01 * torch.randn(picture.shape, generator=torch.Generator().manual_seed(1))).clamp(0, 1)
-    expected = layouts.columns(128, 64, 2)
+    expected = arrange.columns(128, 64, 2)
     layout, confidence, report = host.call("InContextFindPanels", image=picture, expected=expected, tolerance=0.3)
     assert layout.boxes == drawn.boxes
     assert confidence > 0.5
@@ -180,7 +181,7 @@ def test_any_picture_is_repainted_and_comes_back_in_its_own_size(
     """A picture whose sides no autoencoder takes: found, one panel painted, the other one as it was."""
     picture = drawn_pair(310, 204)
     found, confidence, _ = host.call(
-        "InContextFindPanels", image=picture, expected=layouts.columns(128, 64, 2), step=step
+        "InContextFindPanels", image=picture, expected=arrange.columns(128, 64, 2), step=step
     )
     assert confidence > 0.5
     canvas, mask, layout = host.call("InContextRepaintPanels", image=picture, layout=found, panels="2")

@@ -8,11 +8,11 @@ import torch
 from incontext_lora.incontext.errors import LayoutError
 from incontext_lora.incontext.evaluate.scores import NOT_MEASURED, STATISTICS
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
-LAYOUT = layouts.rows(64, 192, 3)
+LAYOUT = arrange.rows(64, 192, 3)
 RECIPE = Recipe("colours", LAYOUT)
 COLOURS = {
     "red": (1.0, 0.0, 0.0),
@@ -138,7 +138,7 @@ def test_clip_vision_compares_whole_panels(host: Any, vision: Any) -> None:
     assert score == pytest.approx(1, abs=1e-5)
     assert "CLIP vision" in report
     # ComfyUI's own embeddings of the whole panel; the default would cut a wide panel's sides off
-    wide = layouts.rows(192, 128, 2)
+    wide = arrange.rows(192, 128, 2)
     image = torch.rand((2, 128, 192, 3), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         parts = [vision.encode_image(part, crop=False).image_embeds for part in image.split(64, dim=1)]
@@ -213,7 +213,7 @@ def test_what_cannot_be_scored_is_said(host: Any, vision: Any, clip: Any, tmp_pa
     assert "lacks [SCENE-3]" in reason(caption="[SCENE-1] a [SCENE-2] b")
     assert "no text follows" in reason(caption="x [SCENE-1] [SCENE-2] [SCENE-3]")
     assert "the recipe has 2 panels, the layout 3" in reason(
-        recipe=Recipe("two", layouts.rows(64, 128, 2)), caption="[TOP] a [BOTTOM] b"
+        recipe=Recipe("two", arrange.rows(64, 128, 2)), caption="[TOP] a [BOTTOM] b"
     )
     other = small_vision(tmp_path / "other.json", 16)
     assert "vectors of 16" in reason(clip_vision=other)
@@ -246,4 +246,4 @@ def test_a_text_encoder_without_its_projection_is_noticed(host: Any, vision: Any
 
 def test_one_panel_is_refused(host: Any) -> None:
     with pytest.raises(LayoutError, match="one panel"):
-        host.call("InContextScoreSet", image=torch.zeros(1, 64, 64, 3), layout=layouts.rows(64, 64, 1))
+        host.call("InContextScoreSet", image=torch.zeros(1, 64, 64, 3), layout=arrange.rows(64, 64, 1))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import columns
+from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.launcher.pack import ROOT
 from incontext_lora.training.sd_scripts import environment, preflight, session
 from incontext_lora.training.sd_scripts.architectures import FLUX, architecture

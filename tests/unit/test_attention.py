@@ -17,8 +17,8 @@ from incontext_lora.incontext.panels.attention import (
     token_groups,
     with_key_bias,
 )
+from incontext_lora.incontext.panels.box import Box
 from incontext_lora.incontext.panels.edge import extended_mask
-from incontext_lora.incontext.panels.layout import Box
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 

@@ -21,15 +21,15 @@ from incontext_lora.incontext.captions.joint import (
 from incontext_lora.incontext.errors import CaptionError
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 
 STORY = tasks.recipe("film-storyboard")
 WORDS = st.lists(st.text("aZé1<>.,()\\[]-", min_size=1, max_size=6), min_size=1, max_size=5).map(" ".join)
 RECIPES = st.sampled_from(
     [
         *tasks.RECIPES.values(),
-        Recipe("plain words", layouts.columns(128, 64, 3), prefix="story", markers=("IMAGE1", "IMAGE10", "IMAGE1-B")),
-        Recipe("parentheses", layouts.rows(64, 128, 2), prefix="(trigger)", markers=("(1)", "[second (low)]")),
+        Recipe("plain words", arrange.columns(128, 64, 3), prefix="story", markers=("IMAGE1", "IMAGE10", "IMAGE1-B")),
+        Recipe("parentheses", arrange.rows(64, 128, 2), prefix="(trigger)", markers=("(1)", "[second (low)]")),
     ]
 )
 
@@ -81,7 +81,7 @@ def test_missing_texts_are_empty() -> None:
 
 
 def test_a_prefix_is_no_part_of_a_longer_word() -> None:
-    recipe = Recipe("p", layouts.rows(64, 128, 2), prefix="my")
+    recipe = Recipe("p", arrange.rows(64, 128, 2), prefix="my")
     line = build(recipe, "mystery", ["a", "b"])
     assert line == "my mystery [TOP] a [BOTTOM] b"
     assert parse(recipe, line).summary == "mystery"

@@ -9,6 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import PanelError
+from incontext_lora.incontext.panels.arrange import columns
+from incontext_lora.incontext.panels.box import Box, Placement
 from incontext_lora.incontext.panels.colour_match import ColourMatch, matched
 from incontext_lora.incontext.panels.crop import (
     Windows,
@@ -22,9 +24,10 @@ from incontext_lora.incontext.panels.crop import (
     window_around,
 )
 from incontext_lora.incontext.panels.edge import extended, extended_mask
-from incontext_lora.incontext.panels.layout import Box, PanelLayout, Placement, columns
+from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings, resize
+from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.rework import repaint
-from incontext_lora.incontext.panels.stitch import Align, Fit, PanelSettings, resize, split, stitch
+from incontext_lora.incontext.panels.stitch import split, stitch
 from torch import Tensor
 
 PANELS = [None, (64, 64), (48, 64), (96, 32), (80, 48), (672 // 8, 864 // 8)]

@@ -25,8 +25,8 @@ from incontext_lora.incontext.dataset import (
 )
 from incontext_lora.incontext.errors import DatasetError
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import columns, rows
-from incontext_lora.incontext.panels.stitch import Fit
+from incontext_lora.incontext.panels.arrange import columns, rows
+from incontext_lora.incontext.panels.fit import Fit
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, folder_sets, joint, numbered_set, picture
 from PIL import Image
 

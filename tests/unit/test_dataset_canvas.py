@@ -8,8 +8,8 @@ from incontext_lora.incontext.dataset import BuildOptions, Composite, read_refer
 from incontext_lora.incontext.dataset.canvas import cuts, from_composite, from_panels, mask
 from incontext_lora.incontext.dataset.images import Picture
 from incontext_lora.incontext.errors import DatasetError, PanelError
-from incontext_lora.incontext.panels.layout import columns, grid, nested, rows
-from incontext_lora.incontext.panels.stitch import Fit
+from incontext_lora.incontext.panels.arrange import columns, grid, nested, rows
+from incontext_lora.incontext.panels.fit import Fit
 from incontext_lora.tests.dataset_sets import RECIPE, picture
 
 LAYOUT = RECIPE.layout

@@ -15,7 +15,8 @@ from incontext_lora.incontext.captions.describe.options import Pictures, Wishes
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import Box, columns, custom, rows
+from incontext_lora.incontext.panels.arrange import columns, custom, rows
+from incontext_lora.incontext.panels.box import Box
 
 STORY = tasks.recipe("film-storyboard")
 PORTRAITS = tasks.recipe("portrait-photography")

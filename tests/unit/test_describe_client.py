@@ -21,7 +21,7 @@ from incontext_lora.incontext.captions.describe.servers import Server, address
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.tests.vision_server import (
     Asked,
     Behaviour,

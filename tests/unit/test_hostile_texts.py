@@ -17,11 +17,10 @@ from incontext_lora.incontext.files import names
 from incontext_lora.incontext.files.strict_json import JsonError, parse
 from incontext_lora.incontext.lora import lora_file
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels import stitch
+from incontext_lora.incontext.panels import arrange, fit
+from incontext_lora.incontext.panels.box import Box
 from incontext_lora.incontext.panels.colours import parse_colour
-from incontext_lora.incontext.panels.layout import MOST_PANELS, Box, PanelLayout
-from incontext_lora.incontext.panels.rework import panel_indices
+from incontext_lora.incontext.panels.layout import MOST_PANELS, PanelLayout
 from incontext_lora.training.runs.run_folder import parse_event, safe_name
 
 SECONDS = 1.0  # of processor time; each case takes some hundredths
@@ -79,7 +78,7 @@ UNITS = [
     ),
     *("\0", "\ud800", "\ufeff", "\u202e"),
 ]
-STORY = Recipe("story", layouts.rows(1024, 1536, 3), prefix="[STORY]", opening="A story")
+STORY = Recipe("story", arrange.rows(1024, 1536, 3), prefix="[STORY]", opening="A story")
 SEVERAL = Recipe(
     "several",
     PanelLayout(16384, 64, tuple(Box(16 * n, 0, 16, 16) for n in range(MOST_PANELS))),
@@ -103,11 +102,11 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "answer about many panels": lambda text: answer.read(SEVERAL, text),
     "recipe": of_recipe,
     "recipe file": lambda text: Recipe.from_json(parse(text)),
-    "boxes": layouts.parse_boxes,
-    "counts": layouts.parse_counts,
-    "exceptions": lambda text: stitch.exceptions_of(STORY.layout, stitch.PanelSettings(), text),
-    "panel": lambda text: stitch.panel_index(STORY.layout, text),
-    "panels": lambda text: panel_indices(STORY.layout, text),
+    "boxes": arrange.parse_boxes,
+    "counts": arrange.parse_counts,
+    "exceptions": lambda text: fit.settings_per_panel(STORY.layout, fit.PanelSettings(), text),
+    "panel": lambda text: STORY.layout.index(text),
+    "panels": lambda text: STORY.layout.select_some(text),
     "references": lambda text: read_references(text, STORY.layout),
     "colour": parse_colour,
     "LoRA's name": lora_file.checked_name,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.training.in_host.items import latent_masks, read_mask, read_picture
 from PIL import Image
 
-LAYOUT = layouts.columns(128, 64, 2)
+LAYOUT = arrange.columns(128, 64, 2)
 
 
 def test_pictures_and_masks_are_read_as_floats(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_every_latent_position_belongs_to_its_panel() -> None:
 
 
 def test_gutters_belong_to_no_panel_but_count() -> None:
-    panels, weight = latent_masks(layouts.columns(192, 64, 2, gutter=64), (8, 24), None)
+    panels, weight = latent_masks(arrange.columns(192, 64, 2, gutter=64), (8, 24), None)
     assert not panels[:, :, 8:16].any()
     assert (weight == 1).all()
 

@@ -77,7 +77,7 @@ def values() -> list[dict[str, Any]]:
 def expected(case: dict[str, Any]) -> dict[str, Any]:
     """The layout that the library makes, or what it says against it."""
     from incontext_lora.incontext.errors import LayoutError
-    from incontext_lora.incontext.panels.layout import panel_layout
+    from incontext_lora.incontext.panels.arrange import panel_layout
 
     try:
         return {"layout": panel_layout(**case).to_json()}

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.errors import InContextError, LayoutError, RecipeError
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels.layout import LARGEST_AREA, LONGEST_SIDE, MOST_PANELS, Box, PanelLayout
+from incontext_lora.incontext.panels import arrange
+from incontext_lora.incontext.panels.box import Box
+from incontext_lora.incontext.panels.layout import LARGEST_AREA, LONGEST_SIDE, MOST_PANELS, PanelLayout
 
 SOON = 1.0  # seconds; each case takes a few milliseconds
 
@@ -75,7 +76,7 @@ def test_edges_that_are_no_whole_numbers_are_refused(edge: Any) -> None:
     ],
 )
 def test_what_no_recipe_says_is_refused_in_a_short_message(changes: dict[str, Any]) -> None:
-    data = Recipe("r", layouts.rows(64, 128, 2)).to_json() | changes
+    data = Recipe("r", arrange.rows(64, 128, 2)).to_json() | changes
     with pytest.raises(RecipeError) as refused:
         Recipe.from_json(data)
     assert len(str(refused.value)) < 400
@@ -95,7 +96,7 @@ def test_a_megabyte_in_a_widget_is_judged_at_once(text: str) -> None:
     ):
         values = {"columns_per_row": "1", "boxes": "0,0,64,64", **fields}
         with pytest.raises(LayoutError) as refused:
-            layouts.panel_layout(kind, 1024, 1024, 2, 2, gutter=0, panel_step="16", **values)
+            arrange.panel_layout(kind, 1024, 1024, 2, 2, gutter=0, panel_step="16", **values)
         assert len(str(refused.value)) < 500
     assert time.perf_counter() - began < SOON
 
@@ -117,7 +118,7 @@ def test_linked_values_outside_the_widgets_ranges_are_refused(values: dict[str, 
     usual = {"kind": "rows", "width": 1024, "height": 1024, "rows": 2, "columns": 2, "columns_per_row": "1, 2"}
     usual |= {"gutter": 0, "panel_step": "16", "boxes": ""}
     with pytest.raises(InContextError):
-        layouts.panel_layout(**{**usual, **values})
+        arrange.panel_layout(**{**usual, **values})
 
 
 def test_the_sweep_finds_an_overlap_exactly_where_there_is_one() -> None:

@@ -26,14 +26,14 @@ from incontext_lora.incontext.lora.lora_file import (
     write_recipe,
 )
 from incontext_lora.incontext.lora.recipe import Recipe, References
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 RECIPE = Recipe(
     "räume-間",
-    layouts.rows(128, 192, 3),
+    arrange.rows(128, 192, 3),
     prefix="[ROOMS]",
     references=References(clean=True, share=0.5),
     lineage=("first",),

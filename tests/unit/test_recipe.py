@@ -8,9 +8,9 @@ import pytest
 from incontext_lora.incontext.errors import InContextError, RecipeError
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import VERSION, Recipe, References, Sampling
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange, box
 
-LAYOUT = layouts.rows(64, 128, 2)
+LAYOUT = arrange.rows(64, 128, 2)
 
 
 @pytest.mark.parametrize("recipe", tasks.RECIPES.values(), ids=lambda recipe: recipe.name)
@@ -82,12 +82,12 @@ def test_prefix_opening_and_markers_are_one_line() -> None:
 def test_markers_are_the_panel_names_and_follow_a_new_layout() -> None:
     recipe = Recipe("r", LAYOUT, prefix="[X]", sampling=Sampling(steps=7))
     assert recipe.markers == ("[TOP]", "[BOTTOM]")
-    changed = recipe.with_layout(layouts.columns(192, 64, 3))
+    changed = recipe.with_layout(arrange.columns(192, 64, 3))
     assert changed.markers == ("[SCENE-1]", "[SCENE-2]", "[SCENE-3]")
     assert (changed.prefix, changed.sampling) == ("[X]", Sampling(steps=7))
 
 
 def test_a_recipe_keeps_no_images() -> None:
-    whole = layouts.Box(0, 0, 64, 64)
-    placed = LAYOUT.placed([layouts.Placement(64, 64, whole, whole), None])
+    whole = box.Box(0, 0, 64, 64)
+    placed = LAYOUT.placed([box.Placement(64, 64, whole, whole), None])
     assert Recipe("r", placed).layout == LAYOUT

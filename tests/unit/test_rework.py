@@ -9,10 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LayoutError, PanelError
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.crop import keep_given
 from incontext_lora.incontext.panels.layout import PanelLayout
-from incontext_lora.incontext.panels.rework import enlarged, panel_indices, repaint
+from incontext_lora.incontext.panels.rework import enlarged, repaint
 from incontext_lora.incontext.panels.stitch import split, stitch
 
 
@@ -21,7 +21,7 @@ def sets(draw: st.DrawFn) -> tuple[torch.Tensor, PanelLayout, int]:
     """A finished set, its layout, and by how much the canvas is larger than the layout."""
     counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     gutter = draw(st.sampled_from([0, 16]))
-    layout = layouts.nested(192, 192, counts, gutter=gutter)
+    layout = arrange.nested(192, 192, counts, gutter=gutter)
     factor = draw(st.integers(1, 2))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
     batch = draw(st.integers(1, 2))
@@ -63,15 +63,15 @@ def test_enlarged_panels_fill_the_enlarged_layout(
 
 
 def test_panels_by_number_and_name() -> None:
-    layout = layouts.grid(128, 128, 2, 2)
-    assert panel_indices(layout, "3, 1,") == (0, 2)
-    assert panel_indices(layout, "[TOP-RIGHT], 2") == (1,)
+    layout = arrange.grid(128, 128, 2, 2)
+    assert layout.select_some("3, 1,") == (0, 2)
+    assert layout.select_some("[TOP-RIGHT], 2") == (1,)
     with pytest.raises(PanelError, match="No panel is named; write one or several of 1 to 4"):
-        panel_indices(layout, " , ")
+        layout.select_some(" , ")
 
 
 def test_a_factor_that_falls_between_pixels_is_refused() -> None:
     with pytest.raises(LayoutError, match="whole pixels"):
-        enlarged(torch.zeros(1, 64, 192, 3), layouts.columns(192, 64, 3), Fraction(17, 16) * Fraction(1, 3))
+        enlarged(torch.zeros(1, 64, 192, 3), arrange.columns(192, 64, 3), Fraction(17, 16) * Fraction(1, 3))
     with pytest.raises(LayoutError, match="other proportions"):
-        enlarged(torch.zeros(1, 64, 128, 3), layouts.columns(192, 64, 3), Fraction(2))
+        enlarged(torch.zeros(1, 64, 128, 3), arrange.columns(192, 64, 3), Fraction(2))

@@ -23,7 +23,7 @@ import torch
 from incontext_lora.incontext.errors import InContextError, TrainingError
 from incontext_lora.incontext.lora.lora_file import header_digest, save_new
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, safetensors, small_dataset, stand_in_place
 from incontext_lora.training.runs import claims, monitor, run_folder

@@ -9,12 +9,12 @@ import torch
 from incontext_lora.incontext.errors import InContextError, TrainingError
 from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run, RunWriter, safe_name, write_atomically
 from safetensors.torch import load_file
 
-RECIPE = Recipe("toys", layouts.rows(64, 128, 2), prefix="[TOYS]")
+RECIPE = Recipe("toys", arrange.rows(64, 128, 2), prefix="[TOYS]")
 
 
 @pytest.fixture

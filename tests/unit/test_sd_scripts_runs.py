@@ -19,7 +19,8 @@ from incontext_lora.incontext.dataset import BuildOptions, build
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.incontext.lora.recipe import Recipe, References
-from incontext_lora.incontext.panels.layout import Box, rows
+from incontext_lora.incontext.panels.arrange import rows
+from incontext_lora.incontext.panels.box import Box
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training.in_host.settings import ReferenceKind

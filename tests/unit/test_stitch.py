@@ -7,28 +7,26 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LayoutError, PanelError
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels.layout import Box, PanelLayout
-from incontext_lora.incontext.panels.stitch import (
-    NEUTRAL,
+from incontext_lora.incontext.panels import arrange
+from incontext_lora.incontext.panels.box import Box
+from incontext_lora.incontext.panels.fit import (
     WHITE,
     Align,
     Alpha,
     Fit,
     PanelSettings,
-    exceptions_of,
-    gather,
-    generated,
     place,
     resize,
     resize_mask,
-    split,
-    stitch,
+    settings_per_panel,
 )
+from incontext_lora.incontext.panels.gather import gather
+from incontext_lora.incontext.panels.layout import PanelLayout
+from incontext_lora.incontext.panels.stitch import NEUTRAL, generated, split, stitch
 from incontext_lora.incontext.tensors import checked_masks
 from torch import Tensor
 
-TWO = layouts.columns(128, 64, 2)
+TWO = arrange.columns(128, 64, 2)
 EXACT = PanelSettings(fit=Fit.EXACT)
 
 
@@ -45,7 +43,7 @@ def sets(draw: st.DrawFn) -> tuple[PanelLayout, list[Tensor | None]]:
     """A layout and an image of the exact size for some of its panels."""
     counts = draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
     gutter = draw(st.sampled_from([0, 16]))
-    layout = layouts.nested(128, 192, counts, gutter=gutter)
+    layout = arrange.nested(128, 192, counts, gutter=gutter)
     batch = draw(st.integers(1, 3))
     present = draw(st.lists(st.booleans(), min_size=len(layout), max_size=len(layout)))
     images = [
@@ -181,7 +179,7 @@ def test_each_panel_may_be_fitted_in_its_own_way() -> None:
 
 
 def test_gutter_and_fill_have_their_colours() -> None:
-    layout = layouts.columns(192, 64, 2, gutter=64)
+    layout = arrange.columns(192, 64, 2, gutter=64)
     canvas = stitch(layout, [flat(64, 64, 0, 0, 0)], gutter=(1, 0, 0), fill=(0, 1, 0)).canvas
     assert canvas[0, 0, [0, 64, 128]].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
 
@@ -267,7 +265,7 @@ def test_only_what_is_painted_entirely_is_filled() -> None:
     """A soft mask starts from the picture."""
     image = torch.rand(1, 64, 64, 3)
     mask = torch.linspace(0, 1, 64).expand(1, 64, 64).contiguous()
-    stitched = stitch(layouts.columns(128, 64, 2), [image, None], masks=[mask], fill=(0.0, 0.0, 0.0))
+    stitched = stitch(arrange.columns(128, 64, 2), [image, None], masks=[mask], fill=(0.0, 0.0, 0.0))
     assert torch.equal(stitched.canvas[:, :, :63], image[:, :, :63])
     assert not bool(stitched.canvas[:, :, 63:].any())
 
@@ -341,7 +339,7 @@ def test_split_refuses_another_canvas() -> None:
     with pytest.raises(LayoutError, match=r"100×64.*128×64.*Connect the layout"):
         split(picture(100, 64), TWO)
     with pytest.raises(LayoutError, match="whole pixels"):
-        split(picture(2, 1), layouts.columns(128, 64, 4))
+        split(picture(2, 1), arrange.columns(128, 64, 4))
 
 
 def test_original_size_of_a_doubled_canvas_is_twice_the_original_size() -> None:
@@ -420,8 +418,8 @@ COMMON = PanelSettings(padding=WHITE)
         ("1: Contain,extend edges", [(Fit.CONTAIN_EDGE, Align.CENTER), (Fit.COVER, Align.CENTER)]),
     ],
 )
-def test_exceptions_of_single_panels(text: str, fits: list[tuple[Fit, Align]]) -> None:
-    settings = exceptions_of(TWO, COMMON, text)
+def test_settings_per_panel_single_panels(text: str, fits: list[tuple[Fit, Align]]) -> None:
+    settings = settings_per_panel(TWO, COMMON, text)
     assert [(one.fit, one.align) for one in settings] == fits
     assert {one.padding for one in settings} == {WHITE}
 
@@ -438,6 +436,6 @@ def test_exceptions_of_single_panels(text: str, fits: list[tuple[Fit, Align]]) -
 )
 def test_exceptions_that_cannot_be_read_are_refused(text: str, says: list[str]) -> None:
     with pytest.raises(PanelError) as refused:
-        exceptions_of(TWO, COMMON, text)
+        settings_per_panel(TWO, COMMON, text)
     for words in says:
         assert words in str(refused.value)

@@ -7,39 +7,32 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from incontext_lora.incontext.panels import layout as layouts
-from incontext_lora.incontext.panels.layout import Box, PanelLayout
-from incontext_lora.incontext.panels.stitch import (
-    Align,
-    Alpha,
-    Fit,
-    PanelSettings,
-    as_batch,
-    resize,
-    resize_mask,
-    split,
-    stitch,
-)
+from incontext_lora.incontext.panels import arrange
+from incontext_lora.incontext.panels.box import Box
+from incontext_lora.incontext.panels.fit import Align, Alpha, Fit, PanelSettings, resize, resize_mask
+from incontext_lora.incontext.panels.gather import as_batch
+from incontext_lora.incontext.panels.layout import PanelLayout
+from incontext_lora.incontext.panels.stitch import split, stitch
 from incontext_lora.tests import panel_reference
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 COLOURS = [(0.5, 0.5, 0.5), (1.0, 1.0, 1.0), (0.1, 0.2, 0.3), (1.0, 0.0, 0.0)]
-ROW = layouts.columns(256, 64, 2)
-GRID = layouts.grid(128, 128, 2, 2)
+ROW = arrange.columns(256, 64, 2)
+GRID = arrange.grid(128, 128, 2, 2)
 
 
 def some_layout(rng: random.Random) -> PanelLayout:
     if rng.random() < 0.5:
         counts = [rng.randint(1, 3) for _ in range(rng.randint(1, 3))]
-        return layouts.nested(192, 192, counts, gutter=rng.choice([0, 0, 16, 32]))
+        return arrange.nested(192, 192, counts, gutter=rng.choice([0, 0, 16, 32]))
     boxes: list[Box] = []
     for _ in range(12):
         left, top = rng.randrange(176), rng.randrange(112)
         box = Box(left, top, rng.randint(1, 192 - left), rng.randint(1, 128 - top))
         if not any(box.overlaps(other) for other in boxes):
             boxes.append(box)
-    return layouts.custom(192, 128, boxes)
+    return arrange.custom(192, 128, boxes)
 
 
 def some_image(rng: random.Random, box: Box, batch: int) -> Tensor:
@@ -131,11 +124,11 @@ def test_gaps_cover_the_gutter_once(seed: int) -> None:
     [
         ROW,
         GRID,
-        layouts.rows(64, 256, 2),
-        layouts.columns(192, 64, 2, gutter=64),
-        layouts.rows(64, 64, 1),
-        layouts.custom(128, 64, [Box(64, 0, 64, 64), Box(0, 0, 64, 64)]),
-        layouts.custom(256, 64, [Box(0, 0, 64, 64), Box(64, 0, 64, 64), Box(192, 0, 64, 64)]),
+        arrange.rows(64, 256, 2),
+        arrange.columns(192, 64, 2, gutter=64),
+        arrange.rows(64, 64, 1),
+        arrange.custom(128, 64, [Box(64, 0, 64, 64), Box(0, 0, 64, 64)]),
+        arrange.custom(256, 64, [Box(0, 0, 64, 64), Box(64, 0, 64, 64), Box(192, 0, 64, 64)]),
     ],
     ids=["row", "grid", "column", "gutter", "one", "right to left", "uneven"],
 )
@@ -160,7 +153,7 @@ def test_split_copies_nothing() -> None:
         assert all(in_memory_of(panel, stitched.canvas) for panel in panels)
 
 
-@pytest.mark.parametrize("layout", [ROW, layouts.rows(64, 256, 3, step=16, gutter=32)], ids=["row", "column"])
+@pytest.mark.parametrize("layout", [ROW, arrange.rows(64, 256, 3, step=16, gutter=32)], ids=["row", "column"])
 def test_a_batch_of_a_row_or_column_copies_nothing(layout: PanelLayout) -> None:
     canvas = torch.rand(1, layout.height, layout.width, 3)
     assert in_memory_of(as_batch(split(canvas, layout)), canvas)
@@ -186,7 +179,7 @@ def written_by_stitch(layout: PanelLayout, images: Sequence[Tensor | None]) -> i
     return written.bytes
 
 
-@pytest.mark.parametrize("layout", [ROW, GRID, layouts.grid(192, 192, 2, 2, gutter=64)], ids=["row", "grid", "gutter"])
+@pytest.mark.parametrize("layout", [ROW, GRID, arrange.grid(192, 192, 2, 2, gutter=64)], ids=["row", "grid", "gutter"])
 def test_stitch_writes_each_pixel_once(layout: PanelLayout) -> None:
     images = [torch.rand(1, box.height, box.width, 3) for box in layout.boxes]
     canvas_bytes = layout.width * layout.height * 3 * 4

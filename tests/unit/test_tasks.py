@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from incontext_lora.incontext.errors import RecipeError
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.panels.layout import Box
+from incontext_lora.incontext.panels.box import Box
 
 FOUR = ("[TOP-LEFT]", "[TOP-RIGHT]", "[BOTTOM-LEFT]", "[BOTTOM-RIGHT]")
 

@@ -27,7 +27,8 @@ from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.keys import is_lora
 from ...incontext.lora.lora_file import METADATA_KEY, Header, header_digest, read_header, save_new
 from ...incontext.lora.recipe import Recipe, References
-from ...incontext.panels.layout import Box, PanelLayout
+from ...incontext.panels.box import Box
+from ...incontext.panels.layout import PanelLayout
 from ..in_host.settings import ReferenceKind
 from ..runs import claims, run_folder
 from ..runs.run_folder import Run, RunWriter, parse_event

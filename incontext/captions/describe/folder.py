@@ -23,7 +23,7 @@ from ...dataset.scan import Scan, SetFiles, scan
 from ...errors import CaptionError, DatasetError, PanelError, VisionError
 from ...files import strict_json
 from ...lora.recipe import Recipe
-from ...panels.stitch import WHITE
+from ...panels.fit import WHITE
 from .answer import AnswerError
 from .client import ServerError
 from .options import Existing

@@ -1,0 +1,258 @@
+"""Layouts by rule: rows, columns, grids, rows of different columns, or explicit boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from itertools import accumulate
+
+from ..errors import LayoutError
+from ..files.strict_json import shown
+from .box import Box
+from .layout import PanelLayout, check_length, check_size
+
+CANVAS_STEP = 64  # canvas sides; every published LoRA was trained on multiples of it
+PANEL_STEP = 16  # panel sides: 8 px a latent pixel, 2 latent pixels a patch
+SMALLEST_PANEL = 16
+
+
+class LayoutKind(Enum):
+    """How a canvas is divided."""
+
+    ROWS = "rows"
+    COLUMNS = "columns"
+    GRID = "grid"
+    NESTED = "nested rows"
+    BOXES = "boxes"
+
+
+def panel_layout(
+    kind: str,
+    width: int,
+    height: int,
+    rows: int,
+    columns: int,
+    columns_per_row: str,
+    gutter: int,
+    panel_step: str | int,
+    boxes: str,
+    names: str = "",
+) -> PanelLayout:
+    """The layout as the widgets of Panel Layout describe it; what its kind does not use is passed over.
+
+    Raises:
+        LayoutError: where it cannot be.
+    """
+    if kind not in {each.value for each in LayoutKind}:
+        raise LayoutError(
+            f"There is no kind of layout {shown(kind)}; there are {', '.join(k.value for k in LayoutKind)}."
+        )
+    try:
+        step = whole_number(str(panel_step))
+    except ValueError:
+        raise LayoutError(f"The panel step is {shown(panel_step)}; expected pixels, such as 16.") from None
+    if kind in (LayoutKind.ROWS.value, LayoutKind.GRID.value):
+        check_size(width, height, rows)
+    match LayoutKind(kind):
+        case LayoutKind.ROWS:
+            layout = nested(width, height, [1] * rows, gutter=gutter, step=step)
+        case LayoutKind.COLUMNS:
+            layout = nested(width, height, [columns], gutter=gutter, step=step)
+        case LayoutKind.GRID:
+            layout = nested(width, height, [columns] * rows, gutter=gutter, step=step)
+        case LayoutKind.NESTED:
+            layout = nested(width, height, parse_counts(columns_per_row), gutter=gutter, step=step)
+        case LayoutKind.BOXES:
+            if not boxes.strip():
+                raise LayoutError("Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line.")
+            layout = custom(width, height, *parse_boxes(boxes))
+    check_length(names, "The panel names")
+    written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
+    return layout.named(written) if written else layout
+
+
+def rows(width: int, height: int, count: int, *, gutter: int = 0, step: int = PANEL_STEP) -> PanelLayout:
+    """``count`` panels below each other."""
+    return nested(width, height, [1] * count, gutter=gutter, step=step)
+
+
+def columns(width: int, height: int, count: int, *, gutter: int = 0, step: int = PANEL_STEP) -> PanelLayout:
+    """``count`` panels side by side."""
+    return nested(width, height, [count], gutter=gutter, step=step)
+
+
+def grid(
+    width: int, height: int, row_count: int, column_count: int, *, gutter: int = 0, step: int = PANEL_STEP
+) -> PanelLayout:
+    """``row_count`` × ``column_count`` panels."""
+    return nested(width, height, [column_count] * row_count, gutter=gutter, step=step)
+
+
+def nested(
+    width: int,
+    height: int,
+    columns_per_row: Sequence[int],
+    *,
+    row_weights: Sequence[float] | None = None,
+    gutter: int = 0,
+    step: int = PANEL_STEP,
+) -> PanelLayout:
+    """Rows that hold different numbers of columns, e.g. ``[1, 2]``: one wide panel above two.
+
+    Args:
+        width, height: canvas, in pixels; multiples of 64.
+        columns_per_row: number of panels in each row, from the top.
+        row_weights: relative heights of the rows; equal when None.
+        gutter: pixels between neighbours; none around the canvas.
+        step: panel sides are multiples of it. What does not divide evenly is spread over the first panels.
+
+    Raises:
+        LayoutError: where the canvas cannot be divided so.
+    """
+    _check_canvas(width, height)
+    check_size(width, height, sum(columns_per_row))
+    if not columns_per_row or any(count < 1 for count in columns_per_row):
+        raise LayoutError(f"Columns per row are {list(columns_per_row)}; give one positive number for each row.")
+    if row_weights is not None and len(row_weights) != len(columns_per_row):
+        raise LayoutError(f"{len(columns_per_row)} rows have {len(row_weights)} weights; give one weight a row.")
+    heights = divide(height, len(columns_per_row), weights=row_weights, gutter=gutter, step=step, what="rows")
+    boxes: list[Box] = []
+    for top, panel_height, count in zip(_starts(heights, gutter), heights, columns_per_row, strict=True):
+        widths = divide(width, count, gutter=gutter, step=step, what="columns")
+        boxes += [
+            Box(left, top, panel_width, panel_height)
+            for left, panel_width in zip(_starts(widths, gutter), widths, strict=True)
+        ]
+    return PanelLayout(width, height, tuple(boxes))
+
+
+def custom(width: int, height: int, boxes: Iterable[Box], names: Sequence[str] = ()) -> PanelLayout:
+    """Explicit boxes."""
+    _check_canvas(width, height)
+    return PanelLayout(width, height, tuple(boxes), tuple(names))
+
+
+def divide(
+    length: int,
+    count: int,
+    *,
+    weights: Sequence[float] | None = None,
+    gutter: int = 0,
+    step: int = PANEL_STEP,
+    what: str = "panels",
+) -> tuple[int, ...]:
+    """Divide a side into ``count`` lengths, multiples of ``step``, so that with the gutters nothing is left over.
+
+    Raises:
+        LayoutError: where that is impossible.
+    """
+    if step < 1:
+        raise LayoutError(f"The panel step is {step}; it must be at least 1 px.")
+    room = length - gutter * (count - 1)
+    if room < count * max(step, SMALLEST_PANEL):
+        raise LayoutError(
+            f"{count} {what} with gutters of {gutter} px do not fit into {length} px; each needs at least "
+            f"{max(step, SMALLEST_PANEL)} px. Use fewer {what}, narrower gutters or a larger canvas."
+        )
+    if room % step:
+        nearest = [g for g in range(max(0, gutter - 64), gutter + 65) if (length - g * (count - 1)) % step == 0]
+        advice = f"use a gutter of {_closest(nearest, gutter)} px" if nearest and count > 1 else "change the canvas"
+        raise LayoutError(
+            f"{count} {what} with gutters of {gutter} px leave {room} of {length} px, which is no multiple of "
+            f"{step}; {advice}, or a smaller step."
+        )
+    units = room // step
+    shares = list(weights) if weights is not None else [1.0] * count
+    if any(share <= 0 for share in shares):
+        raise LayoutError(f"Weights are {shares}; each must be positive.")
+    smallest = -(-SMALLEST_PANEL // step)
+    ideal = [units * share / sum(shares) for share in shares]
+    given = [max(smallest, int(part)) for part in ideal]
+    while sum(given) < units:  # largest remainder first; earlier panels win ties
+        given[max(range(count), key=lambda i: (ideal[i] - given[i], -i))] += 1
+    while sum(given) > units:  # only where a tiny weight was raised to the smallest panel
+        given[max(range(count), key=lambda i: (given[i] - ideal[i] if given[i] > smallest else -math.inf, i))] -= 1
+    return tuple(part * step for part in given)
+
+
+def parse_boxes(text: str) -> tuple[tuple[Box, ...], tuple[str, ...]]:
+    """Read boxes, one a line: ``left, top, width, height`` and optionally ``NAME:`` in front.
+
+    Returns:
+        The boxes and their names; no names when no line has one.
+
+    Raises:
+        LayoutError: naming the line that cannot be read.
+    """
+    boxes: list[Box] = []
+    names: list[str] = []
+    check_length(text, "The boxes")
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        name, separator, numbers = line.rpartition(":")
+        try:
+            left, top, width, height = (whole_number(part) for part in numbers.replace(",", " ").split())
+        except ValueError:
+            raise LayoutError(
+                f"Line {number} is {shown(line.strip(), 80)}; expected 'left, top, width, height' in pixels, "
+                "optionally with 'NAME:' in front."
+            ) from None
+        boxes.append(Box(left, top, width, height))
+        if separator:
+            names.append(name.strip().strip("[]"))
+    if names and len(names) != len(boxes):
+        raise LayoutError(f"{len(boxes)} boxes have {len(names)} names; name all of them or none.")
+    return tuple(boxes), tuple(names)
+
+
+def parse_counts(text: str) -> tuple[int, ...]:
+    """Read columns per row, e.g. ``1, 2, 2``.
+
+    Raises:
+        LayoutError: where this is no list of positive numbers.
+    """
+    check_length(text, "The columns per row")
+    try:
+        counts = tuple(whole_number(part) for part in text.replace(",", " ").split())
+    except ValueError:
+        counts = ()
+    if not counts or any(count < 1 for count in counts):
+        raise LayoutError(
+            f"Columns per row are {shown(text, 80)}; expected positive numbers such as '1, 2' for two rows."
+        )
+    return counts
+
+
+def whole_number(text: str) -> int:
+    """A number as people write it.
+
+    Raises:
+        ValueError: where it is none, or has more than nine digits; no edge of a panel has.
+    """
+    if len(text.strip().lstrip("+-")) > 9:
+        raise ValueError(f"{shown(text)} is not a number of pixels")
+    return int(text)
+
+
+def snap_canvas(side: float) -> int:
+    """The multiple of 64 nearest to a side, at least 64."""
+    return max(CANVAS_STEP, round(side / CANVAS_STEP) * CANVAS_STEP)
+
+
+def _check_canvas(width: int, height: int) -> None:
+    for side, length in (("width", width), ("height", height)):
+        if length < CANVAS_STEP or length % CANVAS_STEP:
+            raise LayoutError(
+                f"The canvas {side} is {length}; it must be a positive multiple of {CANVAS_STEP}, "
+                f"for example {snap_canvas(length)}."
+            )
+
+
+def _starts(lengths: Sequence[int], gutter: int) -> list[int]:
+    return [0, *accumulate(length + gutter for length in lengths[:-1])]
+
+
+def _closest(values: Sequence[int], target: int) -> int:
+    return min(values, key=lambda value: (abs(value - target), value))
