@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels.layout import rows
+from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.in_host import loop
 from incontext_lora.training.in_host.adapters import new_adapters
 from incontext_lora.training.in_host.settings import TrainSettings
