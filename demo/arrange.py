@@ -75,21 +75,38 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows of steps between the note and the result."""
+    """Three zones beside each other: steps below the note, steps in rows, and steps above the result.
 
+    Attributes:
+        note: its height.
+        left: steps below the note.
+        rows: steps in the middle.
+        right: steps below each other; the last is the result.
+    """
+
+    note: int
+    left: tuple[Step, ...]
     rows: tuple[tuple[Step, ...], ...]
-    result: Step
-    note_height: int
+    right: tuple[Step, ...]
+
+    @property
+    def left_width(self) -> int:
+        return max([NOTE, *(step.width for step in self.left)])
+
+    @property
+    def middle_width(self) -> int:
+        return max((_row_width(row) for row in self.rows), default=-GAP)
 
     @property
     def width(self) -> int:
-        steps = max((_row_width(row) for row in self.rows), default=-GAP)
-        return NOTE + GAP + steps + GAP + self.result.width
+        return self.left_width + GAP + self.middle_width + GAP + max(step.width for step in self.right)
 
     @property
     def height(self) -> int:
-        steps = sum(max(step.height for step in row) for row in self.rows) + GAP * (len(self.rows) - 1)
-        return max(steps, self.result.height, self.note_height + HEADING)
+        left = HEADING + self.note + sum(GAP + step.height for step in self.left)
+        middle = sum(max(step.height for step in row) + GAP for row in self.rows) - GAP
+        right = sum(step.height + GAP for step in self.right) - GAP
+        return max(left, middle, right)
 
 
 def _row_width(row: Sequence[Step]) -> int:
@@ -100,21 +117,28 @@ def arrange(workflow: dict[str, Any]) -> None:
     """Give the nodes and groups of a workflow their places, in place.
 
     Its last group is the result. Every node but the one note belongs to the group around its upper left corner.
+
+    Raises:
+        ValueError: if no arrangement fits into `WIDTH`.
     """
     (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
-    groups = workflow["groups"]
-    members = [[node for node in workflow["nodes"] if node is not note and _inside(node, group)] for group in groups]
-    plan = min(_plans(groups, members, note["size"][1]), key=lambda each: (each.height, each.width))
-    note["pos"], note["size"] = [0, 0], [NOTE, max(note["size"][1], 0)]
-    left = NOTE + GAP
-    top = -HEADING
+    members = [
+        [node for node in workflow["nodes"] if node is not note and _inside(node, group)]
+        for group in workflow["groups"]
+    ]
+    plan = min(_plans(workflow["groups"], members, note["size"][1]), key=lambda each: (each.height, each.width))
+    note["pos"], note["size"] = [0, TITLE - HEADING], [plan.left_width, note["size"][1]]
+    _stack(plan.left, 0, note["pos"][1] + note["size"][1] + GAP, plan.left_width)
+    left, top = plan.left_width + GAP, -HEADING
     for row in plan.rows:
+        height = max(step.height for step in row)
         x = left
         for step in row:
-            _place(step, x, top, max(each.height for each in row))
+            last = step is row[-1]
+            _place(step, x, top, left + plan.middle_width - x if last else step.width, height)
             x += step.width + GAP
-        top += max(step.height for step in row) + GAP
-    _place(plan.result, left + max(map(_row_width, plan.rows)) + GAP, -HEADING, plan.result.height)
+        top += height + GAP
+    _stack(plan.right, left + plan.middle_width + GAP, -HEADING, max(step.width for step in plan.right))
     workflow["extra"].pop("ds", None)  # without it, ComfyUI fits the view to the window
 
 
@@ -123,23 +147,24 @@ def _inside(node: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
     return left <= node["pos"][0] < left + width and top <= node["pos"][1] < top + height
 
 
-def _plans(groups: Sequence[Any], members: Sequence[Any], note_height: int) -> Iterator[Plan]:
+def _plans(groups: Sequence[Any], members: Sequence[Any], note: int) -> Iterator[Plan]:
     choices = [
         [Step(group, tuple(columns)) for columns in _dealt(nodes)] for group, nodes in zip(groups, members, strict=True)
     ]
     found = False
-    for *steps, result in itertools.product(*choices):
-        for rows in _rows(tuple(steps)):
-            plan = Plan(rows, result, note_height)
-            if plan.width <= WIDTH:
-                found = True
-                yield plan
+    for steps in itertools.product(*choices):
+        for first, last in itertools.combinations(range(len(steps)), 2):
+            for rows in _rows(steps[first:last]):
+                plan = Plan(note, steps[:first], rows, steps[last:])
+                if plan.width <= WIDTH:
+                    found = True
+                    yield plan
     if not found:
         raise ValueError(f"Nothing fits into {WIDTH} units. Make a group of fewer nodes, or raise WIDTH.")
 
 
 def _dealt(nodes: Sequence[Mapping[str, Any]]) -> Iterator[list[Column]]:
-    """The nodes in one to four columns, in order; of each number of columns the lowest."""
+    """The nodes in one to four columns, in order; the lowest arrangement for each number of columns."""
     for count in range(1, min(4, len(nodes)) + 1):
         cuts = itertools.combinations(range(1, len(nodes)), count - 1)
         dealt = ([Column(tuple(nodes[a:b])) for a, b in itertools.pairwise((0, *cut, len(nodes)))] for cut in cuts)
@@ -147,20 +172,28 @@ def _dealt(nodes: Sequence[Mapping[str, Any]]) -> Iterator[list[Column]]:
 
 
 def _rows(steps: tuple[Step, ...]) -> Iterator[tuple[tuple[Step, ...], ...]]:
-    for marks in itertools.product((False, True), repeat=max(len(steps) - 1, 0)):
+    for marks in itertools.product((False, True), repeat=len(steps) - 1):
         cuts = (0, *(place for place, cut in enumerate(marks, 1) if cut), len(steps))
         yield tuple(steps[a:b] for a, b in itertools.pairwise(cuts))
 
 
-def _place(step: Step, left: int, top: int, height: int) -> None:
-    step.group["bounding"] = [left, top, step.width, height]  # pyright: ignore[reportIndexIssue]
+def _stack(steps: Sequence[Step], left: int, top: int, width: int) -> None:
+    for step in steps:
+        _place(step, left, top, width, step.height)
+        top += step.height + GAP
+
+
+def _place(step: Step, left: int, top: int, width: int, height: int) -> None:
+    """Put a step's frame here and its nodes into it; columns share what the frame is wider than the step."""
+    step.group["bounding"] = [left, top, width, height]  # pyright: ignore[reportIndexIssue]
     x = left + ROOM
+    wider = (width - step.width) // len(step.columns)
     for column in step.columns:
         y = top + HEADING
         for node in column.nodes:
-            node["pos"], node["size"] = [x, y], [column.width, node["size"][1]]  # pyright: ignore[reportIndexIssue]
+            node["pos"], node["size"] = [x, y], [column.width + wider, node["size"][1]]  # pyright: ignore[reportIndexIssue]
             y += node["size"][1] + ROOM + TITLE
-        x += column.width + ROOM
+        x += column.width + wider + ROOM
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import { refresh, showWidget } from "./lib/widgets.mjs";
 import { wordsOf } from "./lib/words.mjs";
 
 const OURS = "InContext";
+const WIDTH = 380; // of a new node, so that Nodes 2.0 have room for its labels
 /** Known to frontends whose Nodes 2.0 fold advanced inputs away. */
 const HOST_SETTING = "Comfy.Node.AlwaysShowAdvancedWidgets";
 
@@ -34,7 +35,8 @@ app.registerExtension({
     });
     // inputs stay until a saved workflow, if there is one, has connected them
     for (const widget of advancedWidgets(node)) showWidget(widget, byHost());
-    node.setSize(node.computeSize());
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(width, WIDTH), height]);
   },
 });
 
