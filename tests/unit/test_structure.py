@@ -45,7 +45,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "tests/unit/test_describe_client.py",
         "tests/unit/test_loop.py",
         "tests/unit/test_lora_file.py",
-        "tests/unit/test_run_faults.py",
         "tests/unit/test_sd_scripts_runs.py",
         "tests/unit/test_sd_scripts_values.py",
         "tests/unit/test_stitch.py",

@@ -1,0 +1,53 @@
+"""What the tests of runs on disk share: a small LoRA, waiting for a state, a disk that refuses."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.arrange import rows
+from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.run_folder import Run, RunWriter
+from incontext_lora.training.sd_scripts import session
+
+RECIPE = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
+LORA = {"a.lora_down.weight": torch.ones(1, 2), "a.lora_up.weight": torch.ones(2, 1)}
+HOLD = "import fcntl, sys; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); sys.stdin.read()"
+Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def follow(run: Run, process: Any) -> int | None:
+    return session.watch(run, process, session.EventTail(run), lambda event: None, pause=0.02)
+
+
+class FullDisk:
+    """Writes through a run's writer fail while it is on, as on a disk without space."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.on = False
+        append = RunWriter._append
+
+        def refuse(writer: RunWriter, file: Any, text: str) -> None:
+            if self.on:
+                with run_folder.written(writer.run.folder):
+                    raise OSError(errno.ENOSPC, "No space left on device")
+            append(writer, file, text)
+
+        monkeypatch.setattr(RunWriter, "_append", refuse)
+
+
+def refuse(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, "No space left on device")
