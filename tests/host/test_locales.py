@@ -80,7 +80,7 @@ def translations(host: HostPack) -> dict[str, Any]:
 
 
 def default_cell(given: Input, language: str) -> str:
-    """What the table says in the column of defaults."""
+    """What an entry of the list says of its default."""
     words = WORDS[language]
     if given.kind not in WIDGETS:
         return words["needed" if given.required else "not needed"]
@@ -113,8 +113,8 @@ def test_pages_are_those_of_the_nodes_and_lie_where_the_interface_looks(
         for language in ("en", "zh"):
             path = page_path(node.id, language)
             assert path.is_file(), f"{node.id} has no help page: {path}"
-            assert (served / path.relative_to(path.parents[1 if language == "zh" else 0])).is_file()
-    pages = {path.stem for path in page_path("any", "en").parent.glob("*.md")}
+            assert (served / path.relative_to(path.parents[1])).is_file()
+    pages = {path.stem for path in page_path("any", "en").parents[1].glob("*.md")}
     assert pages == {node.id for node in described}, "pages of nodes that there are not"
 
 

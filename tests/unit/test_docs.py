@@ -21,18 +21,19 @@ SECTIONS = {
     "en": ["Inputs", "Outputs", "Example", "When something goes wrong"],
     "zh": ["输入", "输出", "示例", "出现问题时"],
 }
+ENTRY = re.compile(r"- (.+?) \(([A-Z0-9_*]+)(?:, (`[^`]*`|[^)`]+))?\)[:：] ?(.+)")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 TERMS = {"CLIP", "VAE", "EMA", "LoRA", "Latent", "alpha"}  # names that stay as they are in Chinese
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table of inputs or outputs.
+    """An entry of a list of inputs or outputs.
 
     Attributes:
-        ids: what it is about; several where a line stands for ``panel_1`` … ``panel_9``.
+        ids: what it is about; several where an entry stands for ``panel_1`` … ``panel_9``.
         labels: the Chinese names in front of the ids.
-        cells: the other cells.
+        cells: type, default (inputs only) and text; choices follow the text, each after ``<br>``.
     """
 
     ids: tuple[str, ...]
@@ -41,8 +42,8 @@ class Row:
 
 
 def page_path(node_id: str, language: str) -> Path:
-    """Where the interface looks: first the language's own file, then the English one."""
-    return DOCS / f"{node_id}.md" if language == "en" else DOCS / node_id / f"{language}.md"
+    """Where the interface looks first. The file without a language is for all others, which have no page of their own."""
+    return DOCS / node_id / f"{language}.md"
 
 
 def page(node_id: str, language: str) -> str:
@@ -55,21 +56,21 @@ def section(text: str, title: str) -> str:
 
 
 def rows(node_id: str, language: str, which: int) -> list[Row]:
-    """The table of inputs (0) or outputs (1)."""
-    lines = [
-        line for line in section(page(node_id, language), SECTIONS[language][which]).splitlines() if line[:1] == "|"
-    ]
-    return [_row(line) for line in lines[2:]]
+    """The list of inputs (0) or outputs (1)."""
+    lines = section(page(node_id, language), SECTIONS[language][which])
+    return [_row(entry) for entry in re.findall(r"^- .+(?:\n  - .+)*", lines, re.MULTILINE)]
 
 
-def _row(line: str) -> Row:
-    first, *cells = (cell.strip() for cell in line.strip().strip("|").split("|"))
+def _row(entry: str) -> Row:
+    line, *choices = entry.split("\n  - ")
+    first, kind, default, text = ENTRY.fullmatch(line).groups()  # pyright: ignore[reportOptionalMemberAccess]
     ids = re.findall(r"`([^`]+)`", first)
     labels = [label.strip(" …") for label in re.split(r"`[^`]+`", first)[:-1]]
     if "…" in first:
         start, end = (int(name.rpartition("_")[2]) for name in ids)
         ids = [ids[0].removesuffix(str(start)) + str(number) for number in range(start, end + 1)]
         labels = [labels[0].removesuffix(str(start)) + str(number) for number in range(start, end + 1)]
+    cells = [kind, *([default] if default else []), "<br>".join([text, *choices])]
     return Row(tuple(ids), tuple(labels), tuple(cells))
 
 
@@ -87,6 +88,10 @@ def leaves(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
 
 def test_every_page_is_there_in_both_languages() -> None:
     assert NODE_IDS
+    for node_id in NODE_IDS:  # ComfyUI asks for en.md first, and for the file without a language in all other languages
+        assert page(node_id, "en") == (DOCS / f"{node_id}.md").read_text(encoding="utf-8"), (
+            f"copy {node_id}.md to {node_id}/en.md"
+        )
     assert sorted(path.parent.name for path in DOCS.glob("*/zh.md")) == NODE_IDS
     assert sorted(texts("zh", "nodeDefs")) == NODE_IDS
 
@@ -126,7 +131,7 @@ def test_pages_say_the_same(node_id: str) -> None:
             assert code.findall(one.cells[1]) == code.findall(other.cells[1]), f"default of {one.ids}"
     for part, pattern in (
         ("pictures", r"\]\(images/[^)]+\)"),
-        ("lines of tables", r"^\| "),
+        ("entries of lists", r"^ *- "),
         ("blocks of code", r"^    .+$"),
         ("remedies", r"^- \*\*"),
     ):
@@ -141,6 +146,13 @@ def test_chinese_page_uses_the_names_on_the_node(node_id: str) -> None:
     assert shown == {name: entry["name"] for name, entry in names["inputs"].items()}
     labels = [label for row in rows(node_id, "zh", 1) for label in row.labels]
     assert labels == [entry["name"] for entry in names["outputs"].values()]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_a_page_fits_the_sidebar(node_id: str, language: str) -> None:
+    """Tables are wider than the 300 pixels of ComfyUI's help; lists wrap."""
+    assert [line for line in page(node_id, language).splitlines() if line.startswith("|")] == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
