@@ -19,9 +19,9 @@ from typing import Any
 
 from ..incontext.dataset import Dataset
 from ..incontext.errors import InContextError
-from ..training.runs import claims
+from ..training.runs import claims, supervise
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import preflight, session, supervise
+from ..training.sd_scripts import preflight, session
 from ..training.sd_scripts.architectures import architecture
 from ..training.sd_scripts.environment import Trainer
 from ..training.sd_scripts.settings import SdSettings

@@ -22,8 +22,8 @@ from ..demo.server import ComfyServer
 from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
-from ..training.runs import run_folder
-from ..training.sd_scripts import environment, session, supervise
+from ..training.runs import output, run_folder
+from ..training.sd_scripts import environment, session
 from ..training.sd_scripts.architectures import SD3
 from ..training.sd_scripts.settings import Schedule, SdSettings, Sizes
 
@@ -92,7 +92,7 @@ def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Train
     code = session.watch(run, process, session.EventTail(run), lambda event: None)
     result = session.settle(run, place.loras, code)
     if result.state != run_folder.FINISHED or result.lora is None:
-        raise RuntimeError("\n".join([result.message, *supervise.tail(run.folder)]))
+        raise RuntimeError("\n".join([result.message, *output.tail(run.folder)]))
     return Trained(result.lora, time.monotonic() - began)
 
 

@@ -20,10 +20,11 @@ from ..incontext.lora.keys import match
 from ..incontext.lora.lora_file import read_header
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
-from ..training.runs import run_folder
+from ..training.runs import output, run_folder
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import environment, preflight, session, supervise
+from ..training.sd_scripts import environment, launch, preflight, session
 from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
+from ..training.sd_scripts.processes import Processes
 from ..training.sd_scripts.settings import SdSettings, Sizes
 
 ROUNDS, STEPS = 3, 60
@@ -91,7 +92,7 @@ class Rounds:
         """The same job by hand."""
         trainer = self.place.trainer
         command = [str(trainer.python), str(TINY), "bare", str(trainer.checkout), str(run.folder / "job-1")]
-        told = supervise.launch(trainer, run.folder / "job-1", supervise.Processes(cpu=True), os.environ, offline=True)
+        told = launch.build(trainer, run.folder / "job-1", Processes(cpu=True), os.environ, offline=True)
         answer = subprocess.run(
             command, cwd=trainer.checkout, env=dict(told.environment), capture_output=True, text=True, check=True
         )
@@ -109,7 +110,7 @@ def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     run, process = session.start(rounds.order("flux", steps=12), rounds.place)
     while not any(event["event"] == run_folder.STEP for event in run.events()):
         if process.poll() is not None:
-            raise SystemExit("\n".join(supervise.tail(run.folder)))
+            raise SystemExit("\n".join(output.tail(run.folder)))
         time.sleep(0.02)
     asked = time.monotonic()
     session.stop(run, process)

@@ -30,9 +30,9 @@ from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.lora_file import read_header
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import rows
-from ..training.runs import monitor, run_folder
+from ..training.runs import monitor, output, run_folder, supervise
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import environment, session, supervise
+from ..training.sd_scripts import environment, session
 from ..training.sd_scripts.settings import SdSettings, Sizes
 from .child import ROOT, in_pack
 
@@ -340,7 +340,7 @@ def killed(keeper: Keeper, who: str, moment: float, tally: Tally, name: str, *, 
         elif run.state == run_folder.INTERRUPTED:
             continue  # nothing was saved yet
         took = until(lambda run=run: shown(run) == run_folder.FINISHED and run.state == run_folder.FINISHED, 180)
-        check(took is not None, f"{run.name} does not come to its end: {shown(run)}, {supervise.tail(run.folder)[-5:]}")
+        check(took is not None, f"{run.name} does not come to its end: {shown(run)}, {output.tail(run.folder)[-5:]}")
         total = run.about["settings"]["steps"]
         check(sorted(set(steps_of(run))) == list(range(1, total + 1)), f"steps {steps_of(run)}")
         check((keeper.loras / f"{run.name}.safetensors").exists(), f"no LoRA of {run.name}")
@@ -383,7 +383,7 @@ def full_disks(keeper: BareKeeper, tally: Tally, firsts: list[int]) -> None:
         run = Run(Path(said["run"]))
         took = until(lambda run=run: run.state in run_folder.ENDS, 60)
         check(took is not None, "no end")
-        check(run.state == run_folder.FINISHED, f"{run.state}: {supervise.tail(run.folder)[-5:]}")
+        check(run.state == run_folder.FINISHED, f"{run.state}: {output.tail(run.folder)[-5:]}")
         check(steps_of(run) == list(range(1, STEPS + 1)), f"steps {steps_of(run)}")
         check.files_and_processes(keeper)
     keeper.told = dict(TOLD)

@@ -22,7 +22,7 @@ from ..incontext.files.images import open_image
 from ..incontext.permissions import FILE, Permissions, listed, shorten
 
 if TYPE_CHECKING:
-    from ..training.sd_scripts.settings import WhenBusy
+    from ..training.runs.cards import WhenBusy
 
 log = logging.getLogger("incontext_lora")
 
@@ -164,10 +164,10 @@ def is_working() -> bool:
 
 
 def cards() -> list[str]:
-    """The graphics card that ComfyUI computes on, as `training.sd_scripts.cards` names it; none on processors."""
+    """The graphics card that ComfyUI computes on, as `training.runs.cards` names it; none on processors."""
     import torch
 
-    from ..training.sd_scripts.cards import card_names
+    from ..training.runs.cards import card_names
 
     device = comfy.model_management.get_torch_device()
     if device.type == "cpu":
@@ -185,13 +185,13 @@ def claim_cards(
         patience: seconds to wait for another that is being started.
 
     Returns:
-        To be closed once the training is started, as `training.sd_scripts.cards.claim` says.
+        To be closed once the training is started, as `training.runs.cards.claim` says.
 
     Raises:
         TrainingError: where another training has one of them, and it is not to wait.
         InterruptProcessingException: when the user cancels meanwhile.
     """
-    from ..training.sd_scripts.cards import claim
+    from ..training.runs.cards import claim
 
     runs = output_folder("incontext_runs")
     return claim(runs, wanted, when, stop_if_cancelled, lambda text: send_text(node_id, text), patience=patience)

@@ -95,7 +95,7 @@ def gradients(model: Any, prepared: dict[str, Any]) -> dict[str, Any]:
     """Layer → the gradients of its pair as one vector."""
     import torch
 
-    from ...training import flow
+    from ...training.in_host import flow
     from ...training.in_host.settings import Precision
 
     adapters = prepared["adapters"]

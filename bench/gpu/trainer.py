@@ -22,12 +22,13 @@ from typing import Any
 import psutil
 
 from ...incontext.dataset import Dataset
-from ...training.runs import run_folder
+from ...training.runs import output, run_folder, supervise
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts import environment, preflight, session, supervise
+from ...training.sd_scripts import environment, launch, preflight, session
 from ...training.sd_scripts.architectures import FLUX
 from ...training.sd_scripts.environment import Trainer
 from ...training.sd_scripts.presets import PRESETS
+from ...training.sd_scripts.processes import Processes
 from ...training.sd_scripts.settings import Optimiser, SdSettings, Sizes
 from . import card, pictures, weights
 from .context import Context
@@ -112,7 +113,7 @@ class Training:
         """
         while len(times := self.step_times()) < count:
             if self.process.poll() is not None or time.monotonic() - self.began > seconds:
-                raise RuntimeError("\n".join(["too few steps", *supervise.tail(self.run.folder, 12)])[-1500:])
+                raise RuntimeError("\n".join(["too few steps", *output.tail(self.run.folder, 12)])[-1500:])
             time.sleep(0.05)
         return intervals(times[:count])
 
@@ -174,8 +175,8 @@ def rounds(trainers: Trainers) -> None:
 def bare_seconds(trainers: Trainers, run: Run, steps: int) -> list[float]:
     """The same job by hand: seconds of each step but the first."""
     trainer, job = trainers.trainer, run.folder / "job-1"
-    processes = supervise.Processes(cpu=trainers.on_cpu)
-    told = supervise.launch(trainer, job, processes, os.environ, offline=True)
+    processes = Processes(cpu=trainers.on_cpu)
+    told = launch.build(trainer, job, processes, os.environ, offline=True)
     command = [str(trainer.python), str(SCRIPT), "bare", str(trainer.checkout), str(job), str(steps)]
     answer = subprocess.run(
         command,
@@ -283,7 +284,7 @@ def preset_answer(name: str, training: Training, limit: float) -> dict[str, Any]
         answer["failed"] = f"out of time while {phase}"
     elif outcome.state != run_folder.FINISHED:
         answer["failed"] = f"{phase}: {outcome.message}"[:400]
-        answer["log"] = "\n".join(supervise.tail(training.run.folder, 8))[-1200:]
+        answer["log"] = "\n".join(output.tail(training.run.folder, 8))[-1200:]
     return answer
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...training.give_way import give_way
-from ...training.runs import monitor, removal
+from ...training.runs import monitor, removal, supervise
+from ...training.runs.cards import occupants
 from ...training.runs.labels import Label
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import session
-from ...training.sd_scripts.cards import occupants
 from .. import host
 from . import desktop
 from .routes import Json, JsonText
@@ -89,7 +89,6 @@ def _end(run: Run) -> None:
     Raises:
         TrainingError: for a run that ComfyUI itself trains, or that has no process here.
     """
-    from ...training.sd_scripts import supervise
 
     if supervise.find(run.folder) is None:
         raise TrainingError(f"{run.name} has no process of its own here. Cancel the prompt to end it.")

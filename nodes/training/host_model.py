@@ -31,10 +31,11 @@ from ...incontext.captions.joint import escape
 from ...incontext.errors import TrainingError
 from ...incontext.lora.keys import with_peft_names
 from ...incontext.lora.recipe import Sampling
-from ...training.flow import velocity
 from ...training.in_host.adapters import Delta
+from ...training.in_host.flow import velocity
 from ...training.in_host.memory import block_sizes, repeated_blocks, step_memory
-from ...training.in_host.settings import Precision, ReferenceKind, TrainSettings
+from ...training.in_host.settings import Precision, TrainSettings
+from ...training.references import ReferenceKind
 from ..references.isolation import (
     OVERRIDE,
     Pass,

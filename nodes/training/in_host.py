@@ -8,17 +8,9 @@ import torch
 from comfy_api.latest import io
 
 from ...incontext.lora.recipe import Recipe
-from ...training.in_host.settings import (
-    TRAINER,
-    Optimiser,
-    Precision,
-    ReferenceKind,
-    Schedule,
-    Targets,
-    Timesteps,
-    TrainSettings,
-)
-from ...training.sd_scripts.settings import WhenBusy
+from ...training.in_host.settings import TRAINER, Optimiser, Precision, Schedule, Targets, Timesteps, TrainSettings
+from ...training.references import ReferenceKind
+from ...training.runs.cards import WhenBusy
 from .. import host, types
 from ..schema import found_by, shows_first
 

@@ -25,7 +25,8 @@ from ...training.in_host.adapters import (
     target_modules,
 )
 from ...training.in_host.optimisers import choose_optimiser
-from ...training.in_host.settings import TRAINER, ReferenceKind, TrainSettings
+from ...training.in_host.settings import TRAINER, TrainSettings
+from ...training.references import ReferenceKind
 from ...training.runs import claims, monitor, run_folder
 from ...training.runs.run_folder import RunWriter
 from .. import host

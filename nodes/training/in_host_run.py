@@ -21,9 +21,8 @@ from ...training.in_host import loop, saved_state
 from ...training.in_host.items import TrainItem, latent_masks, read_mask, read_picture
 from ...training.in_host.settings import TrainSettings
 from ...training.peak_memory import peak_memory
-from ...training.runs import run_folder
+from ...training.runs import requests, run_folder, supervise
 from ...training.runs.run_folder import RunWriter
-from ...training.sd_scripts import supervise
 from .. import host
 from . import in_host_plan
 from .host_model import Condition, HostModel
@@ -59,7 +58,7 @@ def train_in_host(
         start = partial(in_host_plan.begin, model, dataset, settings, name, guidance, sampling, continue_from)
     with start() as (plan, writer):
         try:
-            supervise.requested(writer.run.folder)  # what was asked for before its last end is void
+            requests.take(writer.run.folder)  # what was asked for before its last end is void
             supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
             noted()
             return _Training(model, clip, vae, dataset, plan, writer, node_id).run()
@@ -134,7 +133,7 @@ class _Training:
 
     def _wishes(self) -> set[str]:
         """What the monitor has asked for; a stop is followed at once, the rest after the next step."""
-        self._asked |= supervise.requested(self._writer.run.folder)
+        self._asked |= requests.take(self._writer.run.folder)
         if "stop" in self._asked:
             raise comfy.model_management.InterruptProcessingException
         return self._asked

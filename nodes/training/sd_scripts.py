@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ...training.in_host.settings import ReferenceKind
+from ...training.references import ReferenceKind
+from ...training.runs.cards import WhenBusy
 from ...training.sd_scripts.architectures import ARCHITECTURES
 from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
-from ...training.sd_scripts.settings import SdSettings, WhenBusy
+from ...training.sd_scripts.settings import SdSettings
 from .. import host, types
 from ..schema import found_by, shows_first
 

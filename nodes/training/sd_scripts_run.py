@@ -17,12 +17,13 @@ from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora.lora_file import read_recipe
 from ...incontext.lora.recipe import Recipe
 from ...training.in_host.items import read_picture
-from ...training.runs import claims, run_folder
+from ...training.runs import claims, run_folder, supervise
+from ...training.runs.cards import WhenBusy
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts import environment, preflight, session, supervise
+from ...training.sd_scripts import environment, preflight, session
 from ...training.sd_scripts.architectures import architecture
 from ...training.sd_scripts.processes import FILE, Processes
-from ...training.sd_scripts.settings import Device, SdSettings, WhenBusy
+from ...training.sd_scripts.settings import Device, SdSettings
 from .. import host
 from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
         small_dataset,
         stand_in_place,
     )
-    from incontext_lora.training.sd_scripts import environment, session, supervise
+    from incontext_lora.training.sd_scripts import environment, session
 
     where = replace(
         stand_in_place(tmp_path, tmp_path / "ComfyUI"),

@@ -21,9 +21,9 @@ from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
-from incontext_lora.training.runs import claims
+from incontext_lora.training.runs import claims, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import environment, installing, session, supervise
+from incontext_lora.training.sd_scripts import environment, installing, session
 from incontext_lora.training.sd_scripts.processes import Processes
 from PIL import Image
 

@@ -16,9 +16,9 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, stand_in_place
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 TRAIN = "InContextTrainLora"
 FILES = {

@@ -17,10 +17,10 @@ from incontext_lora.incontext.lora.keys import match
 from incontext_lora.incontext.lora.lora_file import read_header, read_recipe
 from incontext_lora.tests.training import tiny
 from incontext_lora.tests.training.comfy_names import comfy_names
-from incontext_lora.training.in_host.settings import ReferenceKind
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.runs import output, requests, run_folder, stopping, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import data, preflight, session, stopping, supervise
+from incontext_lora.training.sd_scripts import data, preflight, session
 from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
 
@@ -55,7 +55,7 @@ def family(request: pytest.FixtureRequest) -> str:
 def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: session.Place) -> None:
     """Stop after step 3, resume, finish: true step numbers, one LoRA, the recipe inside, every key matched by ComfyUI."""
     run, process = session.start(order(family), place)
-    code = follow(run, process, lambda event: event.get("step") == 2 and supervise.request(run.folder, "stop"))
+    code = follow(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
     stopped = session.settle(run, place.loras, code)
     assert (stopped.state, code) == (run_folder.CANCELLED, 75), stopped.message
     done = steps(run)[-1]
@@ -66,7 +66,7 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
     assert not place.loras.exists()
 
     process = session.resume(run, place)
-    assert follow(run, process) == 0, supervise.tail(run.folder)
+    assert follow(run, process) == 0, output.tail(run.folder)
     result = session.settle(run, place.loras, process.returncode)
     assert result.state == run_folder.FINISHED, result.message
     assert steps(run) == [1, 2, 3, 4, 5, 6]
@@ -160,7 +160,7 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: sessio
     assert result.state == run.state == run_folder.INTERRUPTED
     assert "Resume" in result.message
     process = session.resume(run, place)
-    assert follow(run, process) == 0, supervise.tail(run.folder)
+    assert follow(run, process) == 0, output.tail(run.folder)
     assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
     second = [
         event["step"]
@@ -180,10 +180,10 @@ def test_everything_on_request(name: str, order: Make, place: session.Place, ref
 
     def ask(event: dict[str, Any]) -> None:
         if event.get("event") == run_folder.STEP and event["step"] == 1:
-            supervise.request(run.folder, "save")
-            supervise.request(run.folder, "sample")
+            requests.add(run.folder, "save")
+            requests.add(run.folder, "sample")
 
-    assert follow(run, process, ask) == 0, supervise.tail(run.folder)
+    assert follow(run, process, ask) == 0, output.tail(run.folder)
     result = session.settle(run, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
     assert result.lora is not None
@@ -249,7 +249,7 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: sessio
 def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Place) -> None:
     """Killed after the last state and before the LoRA: there is no step left to train."""
     run, process = session.start(order("flux", steps=50, ema=0.9), place)
-    follow(run, process, lambda event: event.get("step") == 2 and supervise.request(run.folder, "stop"))
+    follow(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
     assert session.settle(run, place.loras, 75).state == run_folder.CANCELLED
     saved = session.last_state(run)
     assert saved is not None
@@ -260,7 +260,7 @@ def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Pla
     for path in run.checkpoints:
         path.unlink()
     process = session.resume(run, place)
-    assert follow(run, process) == 0, supervise.tail(run.folder)
+    assert follow(run, process) == 0, output.tail(run.folder)
     result = session.settle(run, place.loras, 0)
     assert result.lora is not None, result.message
     after = load_file(str(result.lora))
@@ -289,7 +289,7 @@ def test_a_full_disk_ends_nothing(
         elif event["event"] == run_folder.NOTE and "waits" in event["text"]:
             full.unlink()
 
-    assert follow(run, process, act) == 0, supervise.tail(run.folder)
+    assert follow(run, process, act) == 0, output.tail(run.folder)
     assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
     assert steps(run) == list(range(1, 46))
     said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
@@ -316,10 +316,8 @@ def test_a_stop_ends_a_sample(order: Make, place: session.Place) -> None:
     wanted = order("flux", steps=4, sample_every=2, save_every=0)
     slow = replace(wanted.architecture, sampling={**wanted.architecture.sampling, "sample_steps": 50_000})
     run, process = session.start(replace(wanted, architecture=slow), place)
-    code = follow(
-        run, process, lambda event: event.get("phase") == "sampling" and supervise.request(run.folder, "stop")
-    )
-    assert code == 75, supervise.tail(run.folder)
+    code = follow(run, process, lambda event: event.get("phase") == "sampling" and requests.add(run.folder, "stop"))
+    assert code == 75, output.tail(run.folder)
     saved = session.last_state(run)
     assert saved is not None
     assert saved[1] == steps(run)[-1] == 1
@@ -328,8 +326,8 @@ def test_a_stop_ends_a_sample(order: Make, place: session.Place) -> None:
 
 def test_a_stop_before_the_first_step(order: Make, place: session.Place) -> None:
     run, process = session.start(order("flux"), place)
-    supervise.request(run.folder, "stop")
-    assert follow(run, process) == 75, supervise.tail(run.folder)
+    requests.add(run.folder, "stop")
+    assert follow(run, process) == 75, output.tail(run.folder)
     result = session.settle(run, place.loras, 75)
     assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
@@ -397,7 +395,7 @@ def test_encoders_that_do_not_fit(
     as_card = replace(place, on_cpu=False, processes=Processes(cpu=True))
     run, process = session.start(sampled_quickly(wanted), as_card)
     code = follow(run, process)
-    assert session.settle(run, place.loras, code).state == run_folder.FINISHED, supervise.tail(run.folder)
+    assert session.settle(run, place.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
     assert option in (run.folder / "job-1" / "job.toml").read_text()
     assert phase in [event["phase"] for event in of_kind(run, run_folder.PHASE)]
     assert any("text encoders have" in event["text"] for event in of_kind(run, run_folder.NOTE))
@@ -422,17 +420,17 @@ def test_two_machines_train_one_lora(order: Make, place: session.Place, tmp_path
     ]
     wanted = order("flux", steps=12, save_every=0)
     (first, leader), (second, helper) = (session.start(wanted, machine) for machine in both)
-    follow(first, leader, lambda event: event.get("step") == 4 and supervise.request(first.folder, "stop"))
+    follow(first, leader, lambda event: event.get("step") == 4 and requests.add(first.folder, "stop"))
     helper.wait(60)
-    assert session.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, supervise.tail(
+    assert session.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, output.tail(
         first.folder
     )
-    assert session.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, supervise.tail(
+    assert session.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, output.tail(
         second.folder
     )
     (first, leader), (second, helper) = (session.join(first, machine) for machine in both)
     assert second.folder.parent == both[1].runs
-    assert follow(first, leader, lambda event: None) == 0, supervise.tail(first.folder)
+    assert follow(first, leader, lambda event: None) == 0, output.tail(first.folder)
     helper.wait(60)
     result = session.settle(first, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
@@ -447,10 +445,8 @@ def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None
     together = replace(place, processes=Processes(count=2, port=29471))
     wanted = order("flux", steps=30, save_every=0, learning_rate=5e-3, caption_dropout=0.0, reference_share=0.0)
     run, process = session.start(wanted, together)
-    follow(run, process, lambda event: event.get("step") == 8 and supervise.request(run.folder, "stop"))
-    assert session.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, supervise.tail(
-        run.folder
-    )
+    follow(run, process, lambda event: event.get("step") == 8 and requests.add(run.folder, "stop"))
+    assert session.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, output.tail(run.folder)
     assert supervise.members(run.folder) == []
     process = session.resume(run, together)
     members: set[int] = set()
@@ -458,7 +454,7 @@ def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None
     def count(event: dict[str, Any]) -> None:
         members.update(each.pid for each in supervise.members(run.folder) if event["event"] == run_folder.STEP)
 
-    assert follow(run, process, count) == 0, supervise.tail(run.folder)
+    assert follow(run, process, count) == 0, output.tail(run.folder)
     assert len(members) >= 3, "a launcher and two trainers"
     result = session.settle(run, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message

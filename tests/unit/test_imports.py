@@ -80,7 +80,7 @@ def test_the_pack_imports_itself_relatively(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [*LIBRARY, *NODES], ids=relative)
 def test_nothing_is_imported_that_comfyui_does_not_bring(path: Path) -> None:
-    brought = {"torch", "numpy", "PIL", "einops", "safetensors", "aiohttp"}
+    brought = {"torch", "numpy", "PIL", "einops", "safetensors", "aiohttp", "psutil"}
     absolute = {name for name in imports(path) if not name.startswith("/")}
     if path.is_relative_to(ROOT / "training" / "sd_scripts"):
         return  # a process and an environment of its own

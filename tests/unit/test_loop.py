@@ -12,7 +12,8 @@ from incontext_lora.training.in_host.adapters import Adapters, new_adapters
 from incontext_lora.training.in_host.items import TrainItem
 from incontext_lora.training.in_host.learner import Batches, learning_rate_factor
 from incontext_lora.training.in_host.loop import Hooks, Predict, Progress, masks, train, validation_loss
-from incontext_lora.training.in_host.settings import ReferenceKind, Schedule, TrainSettings
+from incontext_lora.training.in_host.settings import Schedule, TrainSettings
+from incontext_lora.training.references import ReferenceKind
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")

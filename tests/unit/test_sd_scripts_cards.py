@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs import cards, run_folder, supervise
+from incontext_lora.training.runs.cards import WhenBusy
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import cards, supervise
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.session import Place
-from incontext_lora.training.sd_scripts.settings import WhenBusy
 
 Other = Callable[..., "subprocess.Popen[bytes]"]
 

@@ -15,9 +15,9 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.launcher import pack
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, small_dataset
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import cli, supervise
+from incontext_lora.training.sd_scripts import cli
 from incontext_lora.training.sd_scripts.presets import preset
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Optimiser, Sizes

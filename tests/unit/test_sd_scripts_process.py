@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.sd_scripts import process, session, supervise
+from incontext_lora.training.runs import process, supervise
+from incontext_lora.training.sd_scripts import session
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 HOUR = 3600.0

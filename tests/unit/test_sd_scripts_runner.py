@@ -19,6 +19,7 @@ import torch
 from incontext_lora.launcher import pack
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run
+from incontext_lora.training.sd_scripts.launch import RUNNER
 from incontext_lora.training.sd_scripts.runner import disk, encodings, sampling
 from incontext_lora.training.sd_scripts.runner.captions import drop_captions
 from incontext_lora.training.sd_scripts.runner.errors import JobError
@@ -26,7 +27,6 @@ from incontext_lora.training.sd_scripts.runner.events import Events
 from incontext_lora.training.sd_scripts.runner.options import command_line, parse
 from incontext_lora.training.sd_scripts.runner.plan import Plan
 from incontext_lora.training.sd_scripts.runner.references import References, generator_for, panel_mask, without_loss
-from incontext_lora.training.sd_scripts.supervise import RUNNER
 
 ROOT = pack.ROOT
 

@@ -23,10 +23,10 @@ from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.incontext.panels.box import Box
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
-from incontext_lora.training.in_host.settings import ReferenceKind
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.runs import output, run_folder, stopping, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import environment, session, stopping, supervise
+from incontext_lora.training.sd_scripts import environment, launch, session
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Device
@@ -250,9 +250,9 @@ class TestFailure:
         run, process = start()
         follow(run, process)
         gone = environment.Trainer(tmp_path / "gone", place.trainer.checkout)
-        launch = supervise.launch(gone, run.folder / "job-1", supervise.Processes(), os.environ, offline=True)
+        started = launch.build(gone, run.folder / "job-1", Processes(), os.environ, offline=True)
         with pytest.raises(TrainingError, match="cannot be started"):
-            supervise.start(launch, run.folder)
+            supervise.start(started, run.folder)
 
 
 class TestStop:
@@ -327,7 +327,7 @@ class TestStop:
     def test_children_that_left_the_group_are_ended_too(self, start: Start) -> None:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
         until(lambda: steps(run))
-        child = next(int(line.split()[1]) for line in supervise.tail(run.folder) if line.startswith("child"))
+        child = next(int(line.split()[1]) for line in output.tail(run.folder) if line.startswith("child"))
         assert child in {member.pid for member in supervise.members(run.folder)}
         session.stop(run, process, patience=5)
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
@@ -355,12 +355,12 @@ class TestSeveralMachines:
         second = replace(place, processes=Processes(2, 2, 1, "first"))
         launched: list[tuple[str, ...]] = []
 
-        def launch(*arguments: Any, **named: Any) -> supervise.Launch:
-            launched.append(supervise_launch(*arguments, **named).arguments)
-            return supervise_launch(*(arguments[0], arguments[1], Processes(), arguments[3]), **named)
+        def build_alone(*arguments: Any, **named: Any) -> supervise.Launch:
+            launched.append(build(*arguments, **named).arguments)
+            return build(*(arguments[0], arguments[1], Processes(), arguments[3]), **named)
 
-        supervise_launch = supervise.launch
-        monkeypatch.setattr(supervise, "launch", launch)  # Accelerate is not here
+        build = launch.build
+        monkeypatch.setattr(launch, "build", build_alone)  # Accelerate is not here
         monkeypatch.setenv("STAND_IN", json.dumps({"silent": True, "no_file": True}))
         helping, process = session.join(run, second)
         try:

@@ -16,8 +16,9 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
-from incontext_lora.training.in_host.settings import ReferenceKind
-from incontext_lora.training.sd_scripts import data, job, outcome, preflight, space, supervise
+from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.runs import supervise
+from incontext_lora.training.sd_scripts import data, job, launch, outcome, preflight, space
 from incontext_lora.training.sd_scripts.architectures import (
     ARCHITECTURES,
     CHROMA,
@@ -30,8 +31,8 @@ from incontext_lora.training.sd_scripts.data import Portion
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRESET
 from incontext_lora.training.sd_scripts.presets import PRESETS, preset
+from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Device, Optimiser, Precision, SdSettings, Sizes
-from incontext_lora.training.sd_scripts.supervise import Processes
 from PIL import Image
 
 if sys.version_info >= (3, 11):
@@ -452,11 +453,11 @@ class TestLaunch:
 
     def launch(self, processes: Processes = Processes(), **inherited: str) -> supervise.Launch:  # noqa: B008
         environment = {"PATH": "/bin", "PYTHONPATH": "/x", **inherited}
-        return supervise.launch(self.trainer, Path("/runs/a/job-1"), processes, environment, offline=True)
+        return launch.build(self.trainer, Path("/runs/a/job-1"), processes, environment, offline=True)
 
     def test_one_process(self) -> None:
         what = self.launch()
-        assert what.arguments == ("/env/bin/python", str(supervise.RUNNER), "/env/sd-scripts", "/runs/a/job-1")
+        assert what.arguments == ("/env/bin/python", str(launch.RUNNER), "/env/sd-scripts", "/runs/a/job-1")
         assert what.environment["HF_HUB_OFFLINE"] == "1"
         assert what.environment[supervise.MARK] == "/runs/a"
         assert "PYTHONPATH" not in what.environment
@@ -569,7 +570,7 @@ def test_the_runner_takes_little_of_the_pack() -> None:
     """It runs in the trainer's environment, which has torch, but neither ComfyUI nor what ComfyUI brings."""
     script = f"""
 import runpy, sys
-import_runner = runpy.run_path({os.fspath(supervise.RUNNER)!r})["import_runner"]
+import_runner = runpy.run_path({os.fspath(launch.RUNNER)!r})["import_runner"]
 for name in ("main", "trainer", "patches", "isolation"):
     import_runner(name)
 print(*(name for name in sys.modules if name.startswith("incontext_lora.") and ".runner" not in name))
@@ -577,5 +578,5 @@ print(*(name for name in sys.modules if name.startswith("incontext_lora.") and "
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     names = {name.removeprefix("incontext_lora.") for name in done.stdout.split()}
     assert names - {"incontext", "incontext.errors", "training", "training.sd_scripts"} == {
-        "training.average", "training.flow", "training.peak_memory", "training.in_host", "training.in_host.settings",
+        "training.average", "training.peak_memory", "training.references",
     }  # fmt: skip

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from ...incontext.errors import TrainingError
-from .. import flow
+from ..references import ReferenceKind, draw_references
+from . import flow
 from .adapters import Adapters
 from .items import TrainItem
 from .learner import Learner
-from .settings import ReferenceKind, TrainSettings
+from .settings import TrainSettings
 
 VALIDATION_SIGMAS = (0.2, 0.4, 0.6, 0.8)
 
@@ -179,7 +180,7 @@ def _batch_loss(
     generator = learner.generator
     batch = next(learner.batches)
     sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
-    chosen = [flow.draw_references(len(item.panels), references, settings.drawn_share, generator) for item in batch]
+    chosen = [draw_references(len(item.panels), references, settings.drawn_share, generator) for item in batch]
     dropped = torch.rand(len(batch), generator=generator) < settings.caption_dropout
     conditions = [
         empty_condition if drop else item.condition for item, drop in zip(batch, dropped.tolist(), strict=True)

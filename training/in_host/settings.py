@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
+from ..references import ReferenceKind
 
 TRAINER = "in-host"  # in run.json
 
@@ -42,14 +43,6 @@ class Precision(Enum):
     BF16 = "bf16"
     FP16 = "fp16"  # with loss scaling: small gradients would vanish without it
     FP32 = "fp32"
-
-
-class ReferenceKind(Enum):
-    """How the panels that enter without noise take part in training."""
-
-    ISOLATED = "isolated"  # they attend to references only, so that sampling computes them once
-    CLEAN = "clean"  # they attend to everything
-    NONE = "none"
 
 
 class Optimiser(Enum):

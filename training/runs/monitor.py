@@ -19,8 +19,7 @@ from ...incontext.files import strict_json
 from ...incontext.lora.lora_file import copy_new, read_recipe, save_new
 from ...incontext.lora.recipe import Recipe
 from ..give_way import give_way
-from ..sd_scripts import supervise
-from . import claims, labels, run_folder
+from . import claims, labels, output, requests, run_folder, supervise
 from .run_folder import Run, parse_event
 
 RUNNING = "running"
@@ -284,8 +283,8 @@ def _layout(run: Run, stamp: tuple[int, int]) -> Json | None:
 def log(run: Run, lines: int = 200) -> Json:
     """The last lines of the run's own log, and of its trainer's output."""
     return {
-        "log": supervise.last_lines(run.folder / "log.txt", lines),
-        "output": list(supervise.tail(run.folder, lines)),
+        "log": output.last_lines(run.folder / "log.txt", lines),
+        "output": list(output.tail(run.folder, lines)),
     }
 
 
@@ -298,12 +297,12 @@ def ask(run: Run, what: str) -> None:
     Raises:
         TrainingError: for anything else, or where it does not run.
     """
-    if what not in supervise.WISHES:
-        stop, save, sample = supervise.WISHES
+    if what not in requests.KINDS:
+        stop, save, sample = requests.KINDS
         raise TrainingError(f"A training cannot be asked to {what!r}; it can {stop}, {save} or {sample}.")
     if summary(run)["state"] != RUNNING:
         raise TrainingError(f"{run.name} does not run any more.")
-    supervise.request(run.folder, what)
+    requests.add(run.folder, what)
 
 
 def use_checkpoint(run: Run, file: str, loras: Path) -> Path:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 
 from ...incontext.errors import TrainingError
-from ..sd_scripts import supervise
-from . import claims, monitor
+from . import claims, monitor, supervise
 from .run_folder import Run, written
 
 

@@ -10,10 +10,8 @@ data           the dataset as the trainer reads it, named by its content
 job            settings → job.toml, dataset.toml, prompts.json: pure values
 runner/        run by the trainer's interpreter: watches and steers the checkout's trainer
 archive        the trainer's files, where there is no git
-process        processes that outlive the one that started them
 processes      how many train together
-cards          which run trains on which graphics card
-supervise      starts the trainer's process, finds it again, stops it
+launch         the command that starts the trainer, and its environment
 outcome        what became of a run, in words
 session        from a dataset to a LoRA: start, watch, settle, resume, continue
 """

@@ -17,13 +17,13 @@ from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.files.names import as_path
 from ...incontext.lora.lora_file import read_recipe
-from ..runs import claims, run_folder
+from ..runs import cards, claims, run_folder
 from ..runs.run_folder import Run
-from . import cards, environment, preflight, session
+from . import environment, preflight, session
 from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS, preset
 from .processes import FILE, Processes
-from .settings import Device, SdSettings, WhenBusy
+from .settings import Device, SdSettings
 
 MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or interrupted")
     made.add_argument(
         "--when-busy",
-        choices=[each.value for each in WhenBusy],
-        default=WhenBusy.SAY.value,
+        choices=[each.value for each in cards.WhenBusy],
+        default=cards.WhenBusy.SAY.value,
         help="where another training is on the same graphics card (default: %(default)s)",
     )
     _add_processes(
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         where = place(options, environment.find())
-        when = WhenBusy(options.when_busy)
+        when = cards.WhenBusy(options.when_busy)
         with cards.claim(where.runs, where.cards, when, say=lambda text: print(text, flush=True)):
             if options.resume:
                 run, process = session.join(Run(as_path(str(options.resume)).resolve()), where)

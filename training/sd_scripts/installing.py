@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.errors import TrainingError
-from . import environment, supervise
-from .process import start_detached
+from ..runs import output, supervise
+from ..runs.process import start_detached
+from . import environment
 
 RECORD = "setting-up.json"
 LOG = "setting-up.txt"
@@ -89,5 +90,5 @@ def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[st
         "download": download,
         "disk": disk,
         "busy": is_busy(folder),
-        "log": supervise.last_lines(folder / LOG, 200),
+        "log": output.last_lines(folder / LOG, 200),
     }

@@ -29,15 +29,15 @@ from ...incontext.lora.lora_file import METADATA_KEY, Header, header_digest, rea
 from ...incontext.lora.recipe import Recipe, References
 from ...incontext.panels.box import Box
 from ...incontext.panels.layout import PanelLayout
-from ..in_host.settings import ReferenceKind
-from ..runs import claims, run_folder
+from ..references import ReferenceKind
+from ..runs import claims, output, requests, run_folder, stopping, supervise
+from ..runs.cards import card_names
+from ..runs.process import no_window
 from ..runs.run_folder import Run, RunWriter, parse_event
 from ..subset import chosen_sets
-from . import data, job, outcome, preflight, space, stopping, supervise
+from . import data, job, launch, outcome, preflight, space
 from .architectures import Architecture, architecture
-from .cards import card_names
 from .environment import LONGEST_PATH, Trainer, long_paths_enabled
-from .process import no_window
 from .processes import Processes
 from .settings import Device, Precision, SdSettings
 
@@ -199,7 +199,7 @@ class Place:
     comfyui: Path
     tokenizers: Path
     processes: Processes = Processes()  # noqa: RUF009  (frozen)
-    runner: Path = supervise.RUNNER
+    runner: Path = launch.RUNNER
     on_cpu: bool = False
     device: Device = Device.NVIDIA
     models: tuple[Path, ...] = ()
@@ -416,7 +416,7 @@ def _begin(
             f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
         ) from error
     processes = replace(place.processes, cpu=place.processes.cpu or place.on_cpu)
-    what = supervise.launch(
+    what = launch.build(
         place.trainer,
         folder,
         processes,
@@ -447,7 +447,7 @@ def device(trainer_python: Path) -> Device:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env=supervise.without_detours(os.environ) | {"PYTHONUTF8": "1"},
+        env=launch.without_detours(os.environ) | {"PYTHONUTF8": "1"},
         check=False,
         creationflags=no_window(),
     )
@@ -667,7 +667,7 @@ def stop(
             goes on.
     """
     with contextlib.suppress(TrainingError):  # a disk that is full or gone: then it is ended when time is up
-        supervise.request(run.folder, "stop")
+        requests.add(run.folder, "stop")
     asked = time.monotonic()
     tail, events = EventTail(run), list[dict[str, Any]]()
     allowed = patience
@@ -684,7 +684,7 @@ def stop(
             break
         time.sleep(0.1)
     with contextlib.suppress(TrainingError):  # whoever watches it may settle it first, and is to say the same
-        supervise.request(run.folder, supervise.END)
+        requests.add(run.folder, requests.END)
     supervise.kill(run.folder)
     if process is not None:
         process.wait(10)
@@ -743,7 +743,7 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
     if last.get("event") in run_folder.ENDS:
         lora = Path(last["path"]) if last.get("path") else None
         return Outcome(last["event"], lora, last.get("error", ""))
-    stopped = stopped or (run.folder / supervise.REQUESTS / supervise.END).exists()
+    stopped = stopped or requests.is_ended(run.folder)
     said, phase, step, helped = {}, "", 0, False
     for event in run.events():
         kind = event["event"]
@@ -755,7 +755,7 @@ def _settle(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
             phase = event.get("phase", "")
         elif kind == run_folder.STEP:
             step = event["step"]
-    lines = supervise.tail(run.folder)
+    lines = output.tail(run.folder)
     _remove_unfinished(run)
     writer = RunWriter(run)
     try:

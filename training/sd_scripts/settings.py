@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
-from ..in_host.settings import ReferenceKind
+from ..references import ReferenceKind
 
 # far more than anyone trains with, and less than would fill a disk or never end
 _MOST = {
@@ -48,14 +48,6 @@ class Precision(Enum):
     BF16 = "bf16"
     FP16 = "fp16"
     FP32 = "no"
-
-
-class WhenBusy(Enum):
-    """What a training does where another one has its graphics card."""
-
-    SAY = "say so"
-    WAIT = "wait"
-    ANYWAY = "start anyway"
 
 
 class Device(Enum):

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..runs import claims, run_folder
+from ..runs import cards, claims, run_folder, supervise
+from ..runs.cards import WhenBusy
 from ..runs.run_folder import Run
-from ..sd_scripts import cards, session, supervise
-from ..sd_scripts.settings import SdSettings, WhenBusy
+from ..sd_scripts import session
+from ..sd_scripts.settings import SdSettings
 from .plan import Plan, SweepSettings, Trial
 from .work import Watch
 

@@ -13,9 +13,9 @@ import pytest
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.run_support import FullDisk, Start, until
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
-from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from incontext_lora.incontext.errors import InContextError
 from incontext_lora.incontext.lora.lora_file import header_digest
 from incontext_lora.tests.run_support import follow
 from incontext_lora.tests.sd_scripts_place import safetensors
-from incontext_lora.training.runs import monitor, run_folder
+from incontext_lora.training.runs import monitor, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 DAMAGED = [
     "[1]", "null", "{", "", "3", "[" * 100_000, '{"a":' * 100_000, '{"settings": {"steps": 1e999}}', '{"name": NaN}',

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from incontext_lora.incontext.errors import InContextError, TrainingError
 from incontext_lora.tests.run_support import LORA, RECIPE, Start, refuse
-from incontext_lora.training.runs import claims, monitor, run_folder
+from incontext_lora.training.runs import claims, monitor, requests, run_folder
 from incontext_lora.training.runs.run_folder import RunWriter
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 
 class TestDisk:
@@ -48,7 +48,7 @@ class TestDisk:
         shutil.rmtree(run.folder)
         for act in (
             lambda: session.resume(run, place),
-            lambda: supervise.request(run.folder, "stop"),
+            lambda: requests.add(run.folder, "stop"),
             lambda: monitor.use_checkpoint(run, "x.safetensors", place.loras),
             lambda: RunWriter(run),
         ):

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.run_support import FullDisk, Start, follow, refuse, until
-from incontext_lora.training.runs import claims, monitor, run_folder
+from incontext_lora.training.runs import claims, monitor, output, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 
 class TestTruth:
@@ -114,8 +114,8 @@ class TestTruth:
 
     def test_what_a_trainer_forked_ends_with_it(self, start: Start, place: session.Place) -> None:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
-        until(lambda: [line for line in supervise.tail(run.folder) if line.startswith("child")])
-        child = next(int(line.split()[1]) for line in supervise.tail(run.folder) if line.startswith("child"))
+        until(lambda: [line for line in output.tail(run.folder) if line.startswith("child")])
+        child = next(int(line.split()[1]) for line in output.tail(run.folder) if line.startswith("child"))
         process.send_signal(signal.SIGKILL)
         session.settle(run, place.loras, follow(run, process))
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)

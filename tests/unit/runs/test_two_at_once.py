@@ -15,9 +15,9 @@ import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.lora_file import save_new
 from incontext_lora.tests.run_support import HOLD, LORA, RECIPE, Start, follow
-from incontext_lora.training.runs import claims, monitor, run_folder
+from incontext_lora.training.runs import claims, monitor, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session, supervise
+from incontext_lora.training.sd_scripts import session
 
 
 class TestTwoAtOnce:

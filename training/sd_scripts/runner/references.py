@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ...flow import draw_references
+from ...references import draw_references
 from .plan import Plan
 
 

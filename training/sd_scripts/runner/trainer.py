@@ -24,7 +24,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
     from accelerate.utils import set_seed
     from library import train_util
 
-    class Extended(trainer):
+    class ExtendedTrainer(trainer):
         def __init__(self) -> None:
             super().__init__()
             rank = os.environ.get("RANK", "0")
@@ -211,4 +211,4 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.pending.discard("stop")
             self.saver.stop(args)
 
-    return Extended
+    return ExtendedTrainer

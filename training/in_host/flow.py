@@ -1,13 +1,13 @@
-"""The arithmetic of flow-matching training: noise levels, mixing, clean references, the loss. Pure functions."""
+"""The arithmetic of flow-matching training: noise levels, mixing, the loss. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from .in_host.settings import Timesteps
+from .settings import Timesteps
 
 
 def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], generator: torch.Generator) -> Tensor:
@@ -24,24 +24,6 @@ def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], ge
     if kind is Timesteps.SIGMOID:
         return positions
     return torch.tensor([shift(position) for position in positions.tolist()])
-
-
-def draw_references(
-    panel_count: int, fixed: Sequence[int], share: float, generator: torch.Generator
-) -> tuple[int, ...]:
-    """The panels of one sample that enter without noise; none in ``1 - share`` of the samples.
-
-    Args:
-        fixed: indices that always are the references; where empty, 1 … panel_count - 1 panels are drawn at random.
-    """
-    if float(torch.rand((), generator=generator)) >= share:
-        return ()
-    if fixed:
-        return tuple(fixed)
-    if panel_count < 2:
-        return ()
-    count = int(torch.randint(1, panel_count, (), generator=generator))
-    return tuple(sorted(torch.randperm(panel_count, generator=generator)[:count].tolist()))
 
 
 def mix(clean: Tensor, noise: Tensor, sigmas: Tensor, reference: Tensor | None = None) -> Tensor:
