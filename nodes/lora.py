@@ -98,7 +98,7 @@ class InContextLoadLora(io.ComfyNode):
         if strength == 0:
             applied = "Strength 0: the model is unchanged."
         else:
-            model, matched = _applied(model, path, strength)
+            model, matched = apply_lora(model, path, strength)
             applied = matched.describe()
             if matched.unmatched or matched.misfits:
                 log.warning("%s: %s", path.name, applied)
@@ -150,7 +150,7 @@ class InContextSaveLora(io.ComfyNode):
         return io.NodeOutput(saved)
 
 
-def _applied(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]:
+def apply_lora(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]:
     """A clone of the model with the LoRA, and how much of it the model took."""
     if not is_lora(read_header(path).tensors):
         raise LoraError(

@@ -281,8 +281,11 @@ def save_new(
     return _put(Path(folder), relative, lambda path: _write_tensors(path, tensors, remarks), once)
 
 
-def copy_new(folder: str | Path, name: str, source: Path) -> Path:
+def copy_new(folder: str | Path, name: str, source: Path, recipe: Recipe | None = None) -> Path:
     """Put a copy of a LoRA's file into ``folder``, as `save_new` does; the very same file is put there once.
+
+    Args:
+        recipe: takes the place of the recipe inside the file.
 
     Raises:
         LoraError: for a name that `checked_name` refuses, a source that cannot be read, or a folder that cannot be written.
@@ -292,6 +295,8 @@ def copy_new(folder: str | Path, name: str, source: Path) -> Path:
         with _opened(source) as original, path.open("rb+") as file:
             shutil.copyfileobj(original, file, _COPY_CHUNK)
             _flush(file)
+        if recipe is not None:
+            write_recipe(path, recipe)
 
     return _put(Path(folder), checked_name(name), copy, once=True)
 
