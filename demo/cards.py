@@ -109,6 +109,22 @@ def training_card() -> Image.Image:
     return card
 
 
+def comparing_card() -> Image.Image:
+    """Sets of three checkpoints; the one whose panels belong together is chosen."""
+    card, draw = _blank()
+    colours = (((242, 172, 20), (40, 80, 200)), ((40, 80, 200), (160, 50, 170)), ((46, 150, 70), (46, 150, 70)))
+    high = (SIDE - FREE - MARGIN - 2 * 2 * GAP) // 3
+    wide = (SIDE - 2 * MARGIN - GAP) // 2
+    for row, pair in enumerate(colours):
+        top = MARGIN + row * (high + 2 * GAP)
+        for column, colour in enumerate(pair):
+            left = MARGIN + column * (wide + GAP)
+            card.paste(d.logo((wide, high), (255, 255, 255), colour), (left, top))
+    top = MARGIN + 2 * (high + 2 * GAP)
+    draw.rectangle((MARGIN - 6, top - 6, SIDE - MARGIN + 5, top + high + 5), outline=d.ACCENT, width=6)
+    return card
+
+
 def drawn_cards() -> Mapping[str, Image.Image]:
     """The cards that need no model, by the template's name."""
     anna, leo, night = d.ANNA, d.LEO, (70, 84, 122)
@@ -206,6 +222,7 @@ def drawn_cards() -> Mapping[str, Image.Image]:
             [(0, 0)],
         ),
         "finish-panels": _finish([shots[1], evening]),
+        "compare-and-choose": comparing_card(),
         "caption-panels": caption_card(),
         "train-sd-scripts-flux": training_card(),
     }

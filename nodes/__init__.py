@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .captions.describe import NODES as DESCRIBING_NODES
 from .captions.joint import InContextJointCaption
 from .dataset import InContextBuildDataset
+from .evaluate.compare import NODES as COMPARING_NODES
 from .evaluate.score import InContextScoreSet
 from .host import server_routes
 from .lora import InContextLoadLora, InContextSaveLora
@@ -35,6 +36,7 @@ NODES: list[type[io.ComfyNode]] = [
     InContextTrainLora,
     InContextTrainLoraInHost,
     InContextScoreSet,
+    *COMPARING_NODES,
 ]
 
 

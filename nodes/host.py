@@ -104,16 +104,37 @@ def lora_names() -> list[str]:
 
 
 def lora_path(name: str) -> Path:
-    """
+    """Where a LoRA is: in ComfyUI's folders, or the checkpoint of a run that `checkpoint_name` names.
+
     Raises:
         InContextError: where there is no such LoRA.
     """
-    path = folder_paths.get_full_path("loras", name)
+    path = folder_paths.get_full_path("loras", name) or _checkpoint_path(name)
     if path is None:
         raise InContextError(
             f"There is no LoRA {name!r}. Put it into models/loras, refresh the page (R) and choose it again."
         )
     return Path(path)
+
+
+def checkpoint_name(run: str, file: str) -> str:
+    """What `lora_path` and Load In-Context LoRA take for a run's checkpoint, which no list of LoRAs shows."""
+    return f"incontext_runs/{run}/checkpoints/{file}"
+
+
+def _checkpoint_path(name: str) -> Path | None:
+    parts = name.split("/")
+    if len(parts) != 4 or any(map(names.problem, parts)) or not parts[3].endswith(".safetensors"):
+        return None
+    path, runs = output_folder(name), output_folder(parts[0])
+    if checkpoint_name(parts[1], parts[3]) != name or not path.is_file():
+        return None
+    return path if path.resolve().is_relative_to(runs.resolve()) else None
+
+
+def comparisons_folder() -> Path:
+    """``output/incontext_comparisons``; nothing is made."""
+    return output_folder("incontext_comparisons")
 
 
 def model_names(folder: str) -> list[str]:

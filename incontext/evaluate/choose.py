@@ -122,6 +122,7 @@ class Choice:
         alike: candidates that these captions cannot tell from the chosen one, best first.
         standings: all candidates, best first.
         captions: how many were compared.
+        score: the main score's name.
         rule: in words.
     """
 
@@ -131,6 +132,7 @@ class Choice:
     alike: tuple[str, ...]
     standings: tuple[Standing, ...]
     captions: int
+    score: str
     rule: str
 
 
@@ -193,7 +195,9 @@ def _decided(
     few = "" if enough else f" {captions} captions are too few to be sure; compare on {FEWEST_CAPTIONS} or more."
 
     def outcome(chosen: str | None, reason: str, alike: Sequence[str] = ()) -> Choice:
-        return Choice(chosen, enough, reason + few, tuple(alike), tuple(standings), captions, rule.describe())
+        return Choice(
+            chosen, enough, reason + few, tuple(alike), tuple(standings), captions, rule.score, rule.describe()
+        )
 
     if best is None:
         return outcome(None, "Every candidate fails a guard, so the base model stays as it is.")

@@ -42,7 +42,7 @@ STATISTICS = Measure(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SetFeatures:
     """The panels of sets as unit vectors, [sets, panels, size] each.
 
     Attributes:
@@ -57,12 +57,12 @@ class Seen:
     def __len__(self) -> int:
         return len(self.likeness)
 
-    def of(self, which: Sequence[int]) -> Seen:
+    def of(self, which: Sequence[int]) -> SetFeatures:
         chosen = list(which)
-        return Seen(self.likeness[chosen], self.content[chosen], self.places[chosen])
+        return SetFeatures(self.likeness[chosen], self.content[chosen], self.places[chosen])
 
 
-def look(pictures: Iterable[Tensor], layout: PanelLayout, measure: Measure) -> Seen:
+def look(pictures: Iterable[Tensor], layout: PanelLayout, measure: Measure) -> SetFeatures:
     """Embed the panels of sets, one set in memory at a time.
 
     Args:
@@ -73,15 +73,15 @@ def look(pictures: Iterable[Tensor], layout: PanelLayout, measure: Measure) -> S
         panels = split(picture, layout)
         for kept, embed in zip(found, (measure.likeness, measure.content, sets.composition_map), strict=True):
             kept.append(normalize(torch.cat([embed(panel).float().cpu() for panel in panels]), dim=-1))
-    return Seen(*(torch.stack(kept) for kept in found))
+    return SetFeatures(*(torch.stack(kept) for kept in found))
 
 
 def score(
     cells: Sequence[Cell],
     captions: Sequence[str],
     texts: Sequence[Sequence[str]],
-    seen: Seen,
-    training: Seen | None = None,
+    seen: SetFeatures,
+    training: SetFeatures | None = None,
 ) -> list[dict[str, float]]:
     """The scores of each cell that need no text encoder and no reference.
 
@@ -123,5 +123,5 @@ def put(found: Sequence[dict[str, float]], which: Sequence[int], values: Mapping
                 found[index][name] = value
 
 
-def mean_composition(seen: Seen) -> float:
+def mean_composition(seen: SetFeatures) -> float:
     return float(sets.composition(seen.places).mean())

@@ -91,7 +91,7 @@ class InContextCaptionPanels(io.ComfyNode):
         settings = Settings(model[0], timeout[0], max_tokens[0], seed[0], side=side[0], pictures=shown)
         wishes = Wishes.of(names[0], invent_names[0], hint[0])
         node_id = str(cls.hidden.unique_id or "")
-        ask = _asking(base_url[0], settings, node_id)
+        ask = asking(base_url[0], settings, node_id)
         answer = describe(recipe[0], _pixels(images), wishes, settings, ask)
         return _outputs(node_id, recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
 
@@ -196,7 +196,7 @@ class InContextCaptionDataset(io.ComfyNode):
             # parentheses are plain text in a training caption
             return Written(line, answers.remarks(recipe, answer, captions.escape(line)))
 
-        ask = _asking(base_url, settings, node_id, say)
+        ask = asking(base_url, settings, node_id, say)
         report = caption_folder(
             source,
             recipe,
@@ -390,7 +390,7 @@ def _outputs(node_id: str, recipe: Recipe, answer: Answer, wishes: Wishes, escap
     return io.NodeOutput(line, parts.summary, list(parts.panels), "\n".join(report))
 
 
-def _asking(base_url: str, settings: Settings, node_id: str, say: Any = None) -> Ask:
+def asking(base_url: str, settings: Settings, node_id: str, say: Any = None) -> Ask:
     """Asks the server; cancel is heard within a fraction of a second.
 
     Raises:

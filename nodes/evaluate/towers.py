@@ -23,6 +23,19 @@ _PROBES: dict[str, tuple[float, float, float]] = {
 _PROBES_NEEDED = 4  # of 6, in both directions; towers that do not belong together get one by chance
 
 
+_ENCODERS = {
+    "CLIPVisionModelProjection": "CLIP or SigLIP; DINOv2 sees a changed identity that they miss",
+    "Dinov2Model": "DINOv2",
+    "DINOv3ViTModel": "DINOv3",
+}
+
+
+def encoder_name(clip_vision: Any) -> str:
+    """What kind of image encoder it is, in words."""
+    kind = type(clip_vision.model).__name__
+    return _ENCODERS.get(kind, kind)
+
+
 def image_embeddings(clip_vision: Any, images: Tensor) -> Tensor:
     """[batch, height, width, channels] → [batch, size]. The whole picture is seen, not only its middle."""
     images = images.expand(*images.shape[:3], 3) if images.shape[-1] == 1 else images[..., :3]

@@ -4,6 +4,8 @@ GET  /incontext_lora/runs                           {"runs": [summary, newest fi
 GET  /incontext_lora/runs/{run}?from=BYTES          {"run", "checkpoints", "layout", "news": what happened since}
 GET  /incontext_lora/runs/{run}/log                 {"log": [lines], "output": [lines]}
 GET  /incontext_lora/runs/{run}/samples/{file}      a picture
+GET  /incontext_lora/runs/{run}/comparison          {"comparison": the newest of its checkpoints, or null, "version"}
+GET  /incontext_lora/runs/{run}/comparison/{file}   a grid of pictures of that comparison
 POST /incontext_lora/runs/{run}/ask                 {"what": "stop", "save", "sample" or "end"} → {"asked", "time"}
 POST /incontext_lora/runs/{run}/resume              go on with it in the background
 POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
@@ -44,6 +46,8 @@ def add_run_routes(routes: web.RouteTableDef) -> None:
     routes.get(f"{ROOT}/runs/{{run}}")(_watched(_one_run))
     routes.get(f"{ROOT}/runs/{{run}}/log")(_watched(_log))
     routes.get(f"{ROOT}/runs/{{run}}/samples/{{file}}")(_pictured(_sample))
+    routes.get(f"{ROOT}/runs/{{run}}/comparison")(_watched(_comparison))
+    routes.get(f"{ROOT}/runs/{{run}}/comparison/{{file}}")(_pictured(_comparison_grid))
     routes.post(f"{ROOT}/runs/{{run}}/ask")(_acted(_ask))
     routes.post(f"{ROOT}/runs/{{run}}/resume")(_acted(_resume))
     routes.post(f"{ROOT}/runs/{{run}}/use")(_acted(_use))
@@ -129,6 +133,18 @@ def _sample(request: web.Request) -> Path:
     from . import run_answers
 
     return run_answers.sample(request.match_info["run"], request.match_info["file"])
+
+
+def _comparison(request: web.Request) -> JsonText:
+    from . import comparison_answers
+
+    return _text(comparison_answers.comparison(request.match_info["run"]))
+
+
+def _comparison_grid(request: web.Request) -> Path:
+    from . import comparison_answers
+
+    return comparison_answers.grid(request.match_info["run"], request.match_info["file"])
 
 
 def _ask(request: web.Request, asked: Json) -> Json:

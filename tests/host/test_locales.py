@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from conftest import HostPack
 
 # choices of these are files and runs that the user has
-OWN = {"lora_name", "continue_from", "resume", "model", "vae", "text_encoder_1", "text_encoder_2", "text_encoder_3"}
+OWN = {
+    "lora_name",
+    "run",
+    "continue_from",
+    "resume",
+    "model",
+    "vae",
+    "text_encoder_1",
+    "text_encoder_2",
+    "text_encoder_3",
+}
 # choices that are names, the same in every language
 NAMES = {"FLUX.1", "Chroma", "Stable Diffusion 3 and 3.5", "Lumina-Image 2.0", "HunyuanImage 2.1", "Anima"} | {
     "AdamW",

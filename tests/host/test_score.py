@@ -104,7 +104,7 @@ def fill(module: torch.nn.Module, seed: int) -> None:
 
 
 def test_without_a_network_it_says_so(host: Any) -> None:
-    score, lowest, of_caption, matrix, report = host.call(
+    score, lowest, of_caption, matrix, report, *_ = host.call(
         "InContextScoreSet", image=canvas("red", "red", "blue"), layout=LAYOUT
     )
     assert score == pytest.approx((1 + 0.5 + 0.5) / 3, abs=1e-3)
@@ -117,11 +117,14 @@ def test_without_a_network_it_says_so(host: Any) -> None:
 
 def test_batches_are_averaged_and_reported_set_by_set(host: Any) -> None:
     sets = torch.cat([canvas("red", "red", "red"), canvas("red", "red", "blue")])
-    score, lowest, *_, report = host.call("InContextScoreSet", image=sets, layout=LAYOUT)
+    score, lowest, _, _, report, consistency, composition = host.call("InContextScoreSet", image=sets, layout=LAYOUT)
     assert score == pytest.approx((1 + 2 / 3) / 2, abs=1e-3)
     assert lowest == pytest.approx((1 + 0.5) / 2, abs=1e-3)
     assert "Set 1: 1.000" in report
     assert "Set 2: 0.667" in report
+    assert "Consistency" in report
+    assert -1 < consistency <= 1
+    assert composition == pytest.approx(1.0), "plain panels have no contents to place"
 
 
 def test_an_enlarged_canvas_is_taken(host: Any) -> None:
@@ -132,7 +135,7 @@ def test_an_enlarged_canvas_is_taken(host: Any) -> None:
 
 
 def test_clip_vision_compares_whole_panels(host: Any, vision: Any) -> None:
-    score, _, _, _, report = host.call(
+    score, _, _, _, report, *_ = host.call(
         "InContextScoreSet", image=canvas("red", "red", "red"), layout=LAYOUT, clip_vision=vision
     )
     assert score == pytest.approx(1, abs=1e-5)
@@ -204,7 +207,7 @@ def test_what_cannot_be_scored_is_said(host: Any, vision: Any, clip: Any, tmp_pa
             "recipe": RECIPE,
             **changed,
         }
-        _, _, score, _, report = host.call("InContextScoreSet", **inputs)
+        _, _, score, _, report, *_ = host.call("InContextScoreSet", **inputs)
         assert score == NOT_MEASURED
         return report.splitlines()[-1]
 
@@ -228,7 +231,7 @@ def test_a_text_encoder_without_its_projection_is_noticed(host: Any, vision: Any
         for broken in (torch.zeros_like(kept), torch.full_like(kept, torch.nan), kept.flip(0)):
             with torch.no_grad():
                 weight.copy_(broken)
-            _, _, score, _, report = host.call(
+            _, _, score, _, report, *_ = host.call(
                 "InContextScoreSet",
                 image=canvas("red", "green", "blue"),
                 layout=LAYOUT,

@@ -75,7 +75,6 @@ STILL_PARTICIPLES: frozenset[str] = frozenset(
         "Recorded",
         "Removed",
         "Renamed",
-        "Seen",
         "Stitched",
         "Timed",
         "Trained",

@@ -61,7 +61,6 @@ STILL_STILTED: frozenset[str] = frozenset(
         "nodes/captions/describe.py",
         "nodes/captions/joint.py",
         "nodes/dataset.py",
-        "nodes/evaluate/score.py",
         "nodes/panels/layout.py",
         "nodes/panels/stitch.py",
         "nodes/references/condition.py",

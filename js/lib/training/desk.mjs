@@ -79,6 +79,12 @@ export class Desk {
     return this.#api.apiURL(version ? `${path}?version=${version}` : path);
   }
 
+  /** Address of a grid of a run's comparison; another one for another version. */
+  comparisonUrl(run, file, version) {
+    const path = `${ROOT}/runs/${encodeURIComponent(run)}/comparison/${encodeURIComponent(file)}`;
+    return this.#api.apiURL(`${path}?version=${encodeURIComponent(version)}`);
+  }
+
   /** Address of a set's small picture. */
   setUrl(dataset, id) {
     return this.#api.apiURL(`${ROOT}/datasets/${encodeURIComponent(dataset)}/${id}`);

@@ -3,12 +3,13 @@
 import { make } from "../dom.mjs";
 import { fill } from "../words.mjs";
 import { Chart } from "./chart.mjs";
+import { ComparisonView } from "./comparison.mjs";
 import * as numbers from "./numbers.mjs";
 import { badge, button, Head, Part, samplePicture } from "./parts.mjs";
 import { firstRun } from "./run_state.mjs";
 import { TrainerView } from "./trainer.mjs";
 
-const TABS = ["samples", "checkpoints", "log", "trainer"];
+const TABS = ["samples", "checkpoints", "comparison", "log", "trainer"];
 
 /** @implements {import("./desk.mjs").View} */
 export class Panel {
@@ -38,6 +39,7 @@ export class Panel {
     this.tabs = new Part("div", "incontext-tabs");
     this.content = new Part("div", "incontext-content");
     this.trainer = new TrainerView(desk, words, tell);
+    this.comparison = new ComparisonView(desk, locale);
     this.nothing = make("div", "incontext-nothing", [words.noRuns]);
     this.main = make("div", "incontext-main", [this.head.element, curve]);
     this.side = make("div", "incontext-side", [this.tabs.element, this.content.element]);
@@ -82,6 +84,7 @@ export class Panel {
     else if (!state) this.content.draw("", () => []);
     else if (this.#tab === "samples") this.#showSamples(state);
     else if (this.#tab === "checkpoints") this.#showCheckpoints(state);
+    else if (this.#tab === "comparison") await this.#showComparison(state);
     else await this.#showLog(state);
   }
 
@@ -104,7 +107,7 @@ export class Panel {
   #showTabs() {
     this.tabs.draw(this.#tab, () =>
       TABS.map((tab) => {
-        const entry = make("button", "incontext-tab", [this.#words[tab]], { type: "button" });
+        const entry = make("button", "incontext-tab", [this.#words[tab] ?? this[tab].title], { type: "button" });
         entry.dataset.tab = tab;
         entry.classList.toggle("incontext-shown", tab === this.#tab);
         entry.addEventListener("click", () => this.openTab(tab));
@@ -166,6 +169,11 @@ export class Panel {
       );
     });
     if (wasDrawn && isAtEnd) this.content.element.scrollTop = this.content.element.scrollHeight;
+  }
+
+  async #showComparison(state) {
+    await this.comparison.show(state.name);
+    if (this.#tab === "comparison") this.content.draw("comparison", () => [this.comparison.element]);
   }
 
   async #showTrainer() {

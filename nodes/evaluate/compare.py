@@ -1,0 +1,252 @@
+"""Compare checkpoints on pictures that ComfyUI's own sampler makes, and choose the best."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...incontext.evaluate.store import Store
+from ...incontext.panels.edge import without_extension
+from ...training.in_host.items import read_picture
+from .. import host, types
+from ..lora import apply_lora
+from ..references.condition import core_node, grid_step
+from ..schema import found_by, shows_first
+from . import plan as plans
+from . import result
+from .graph import CELL, COMPARE, expansion
+from .identity import graph_digest, models_digest
+
+CATEGORY = "in-context lora/evaluate"
+
+
+@shows_first("run", "loras", "checkpoints", "strengths", "captions", "seeds", "use_chosen", "name")
+@found_by("evaluate", "checkpoint", "grid", "xy plot", "best lora", "choose")
+class InContextCompareCheckpoints(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=COMPARE,
+            display_name="Compare Checkpoints",
+            category=CATEGORY,
+            description=(
+                "Generates held-out captions with each checkpoint of a run and with the base model, scores the sets, and "
+                "chooses the best checkpoint; none may be better than the base. Cancel at any time: pictures that are made "
+                "are not made again."
+            ),
+            is_output_node=True,
+            enable_expand=True,
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                io.Model.Input("model", tooltip="The base model, without the LoRAs that are compared."),
+                io.Clip.Input("clip", tooltip="Encodes the captions."),
+                io.Vae.Input("vae", tooltip="Decodes the sets."),
+                io.Combo.Input(
+                    "run",
+                    options=[plans.NO_RUN, *(folder.name for folder in host.runs())],
+                    default=plans.NO_RUN,
+                    tooltip="The training run whose checkpoints are compared.",
+                ),
+                io.String.Input(
+                    "loras",
+                    default="",
+                    multiline=True,
+                    tooltip="Other LoRAs to compare, one per line, as Load In-Context LoRA lists them.",
+                ),
+                io.Int.Input(
+                    "checkpoints",
+                    default=6,
+                    min=0,
+                    max=1000,
+                    tooltip="At most so many checkpoints of the run, evenly spread, the last one among them; 0 for all.",
+                ),
+                io.String.Input(
+                    "strengths", default="1.0", tooltip="Strengths of each LoRA, with commas between them: 0.8, 1.0."
+                ),
+                io.String.Input(
+                    "captions",
+                    default="",
+                    multiline=True,
+                    tooltip=(
+                        "One joint caption per line, for sets that were not trained on. Eight or more make the choice "
+                        "reliable; the prefix may be left out."
+                    ),
+                ),
+                io.Int.Input("seeds", default=2, min=1, max=64, tooltip="Sets per caption, each from other noise."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFF,
+                    control_after_generate=False,
+                    tooltip="The first seed; the others follow it.",
+                ),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps; 0 as the recipe says."),
+                io.Float.Input(
+                    "cfg", default=0.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale; 0 as the recipe says."
+                ),
+                io.Boolean.Input(
+                    "use_chosen",
+                    default=True,
+                    tooltip="Put the chosen LoRA into output/loras, with the evidence and its strength in its recipe.",
+                ),
+                io.String.Input(
+                    "name", default="", optional=True, tooltip="Name of the comparison; empty for that of the run."
+                ),
+                types.Run.Input("trained", optional=True, tooltip="A run from a training node, in place of 'run'."),
+                types.Recipe.Input(
+                    "recipe", optional=True, tooltip="The task; by default the recipe inside the LoRAs."
+                ),
+                types.Dataset.Input(
+                    "dataset", optional=True, tooltip="The training sets: shows whether a checkpoint repeats them."
+                ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip=(
+                        "Measures likeness. DINOv2 (or DINOv3) is advised: it sees a changed identity that CLIP misses. "
+                        "Without it, colours and shapes are compared."
+                    ),
+                ),
+                io.ClipVision.Input(
+                    "caption_vision", optional=True, tooltip="A CLIP's picture tower, to score captions; not DINO."
+                ),
+                io.Clip.Input("caption_clip", optional=True, tooltip="The text tower of the same CLIP."),
+                io.Image.Input(
+                    "references",
+                    optional=True,
+                    tooltip="A given panel: one picture for all captions, or a batch with one per caption.",
+                ),
+                io.Int.Input(
+                    "reference_panel", default=1, min=1, max=9, optional=True, tooltip="Which panel is given, from 1."
+                ),
+                io.String.Input(
+                    "base_url",
+                    default="",
+                    optional=True,
+                    tooltip="Address of a server with a vision-language model, as in Caption Panels.",
+                ),
+                io.String.Input(
+                    "vision_model",
+                    default="",
+                    optional=True,
+                    tooltip="A model on that server that answers yes or no about each set; empty to ask none.",
+                ),
+                io.AnyType.Input(
+                    "after", optional=True, tooltip="Waits for what is connected here, such as a training."
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="lora_name",
+                    tooltip="The chosen LoRA as loaders list it; empty where none was put there.",
+                ),
+                io.Float.Output(display_name="strength", tooltip="The strength at which it was chosen; 0 for none."),
+                io.Model.Output(display_name="model", tooltip="The model with the chosen LoRA, or the base model."),
+                io.Image.Output(display_name="grids", tooltip="One grid per caption: candidates by seeds."),
+                io.String.Output(display_name="report", tooltip="The choice, its reason, and the table."),
+                io.String.Output(display_name="table", tooltip="The table as CSV."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, run: str | None = None, loras: str | None = None, **_: Any) -> str:
+        return plans.files_stamp(run or plans.NO_RUN, loras or "")
+
+    @classmethod
+    def execute(cls, model: Any, clip: Any, vae: Any, after: Any = None, **values: Any) -> io.NodeOutput:
+        graph, node_id = cls.hidden.dynprompt, cls.hidden.unique_id
+        shown_on = graph.get_display_node_id(node_id)
+        given = plans.Inputs(**values)
+        models = f"{models_digest(model, clip, vae)} {graph_digest(graph, node_id, ('model', 'clip', 'vae'))}"
+        plan, store = plans.make_plan(models, given), Store(host.comparisons_folder())
+        missing = [cell for cell in plan.cells if not store.has(cell.key)]
+        if missing:
+            host.send_text(shown_on, f"{len(missing)} of {len(plan.cells)} sets are to be made")
+            inputs = graph.get_node(node_id)["inputs"]
+            step = grid_step(model, vae)
+            made, again = expansion(plan, missing, inputs, step=step, references=given.references, shown_on=shown_on)
+            return io.NodeOutput(*(again.out(number) for number in range(6)), expand=made)
+        comparison = result.finish(plan, store, given, lambda text: host.send_text(shown_on, text))
+        chosen = comparison.chosen
+        if chosen is not None:
+            model, _ = apply_lora(model, host.lora_path(plans.place_of(chosen)), chosen.strength)
+        host.send_text(shown_on, comparison.choice.reason)
+        folder = store.folder / comparison.name
+        place = {"subfolder": f"{store.folder.name}/{folder.name}", "type": "output"}
+        return io.NodeOutput(
+            comparison.lora,
+            chosen.strength if chosen is not None else 0.0,
+            model,
+            torch.cat([read_picture(folder / name)[None] for name in comparison.grids]),
+            comparison.report(),
+            comparison.to_csv(),
+            ui={"images": [{"filename": name, **place} for name in comparison.grids]},
+        )
+
+
+@shows_first()
+@found_by("evaluate", "compare")
+class InContextComparisonCell(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=CELL,
+            display_name="Comparison Cell",
+            category=CATEGORY,
+            description=(
+                "Makes one set of a comparison and keeps it on disk. Compare Checkpoints adds these nodes by itself while it "
+                "runs; there is no need to place one."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model with the LoRA of this cell."),
+                io.Vae.Input("vae", tooltip="Decodes the set."),
+                io.Conditioning.Input("positive", tooltip="The encoded caption."),
+                io.Conditioning.Input("negative", tooltip="The encoded empty caption."),
+                io.Latent.Input("latent", tooltip="An empty canvas, or one with a given panel."),
+                io.Int.Input(
+                    "seed", default=0, min=0, max=2**64 - 1, control_after_generate=False, tooltip="Of the noise."
+                ),
+                io.String.Input("key", default="", tooltip="Names the set by all that it depends on."),
+                io.String.Input("plan", default="{}", tooltip="Sampling settings and size, as JSON."),
+                io.AnyType.Input("after", optional=True, tooltip="The cell before this one."),
+            ],
+            outputs=[io.String.Output(display_name="key", tooltip="The key, once the set is on disk.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        vae: Any,
+        positive: list,
+        negative: list,
+        latent: dict[str, Any],
+        seed: int,
+        key: str,
+        plan: str,
+        after: Any = None,
+    ) -> io.NodeOutput:
+        store, how = Store(host.comparisons_folder()), json.loads(plan)
+        if not store.has(key):
+            host.send_text(how["shown_on"], f"making set {how['place']}: {how['candidate']}")
+            settings = (how["steps"], how["cfg"], how["sampler"], how["scheduler"])
+            latent = {name: value for name, value in latent.items() if name != "samples"} | {"samples": _start(latent)}
+            (sampled,) = core_node("KSampler")().sample(model, seed, *settings, positive, negative, latent, 1.0)
+            decoded = vae.decode(sampled["samples"])
+            picture = without_extension(decoded.reshape(-1, *decoded.shape[-3:]), how["width"], how["height"])[0]
+            store.save(key, picture, {**how, "seed": seed})
+        return io.NodeOutput(key)
+
+
+def _start(latent: dict[str, Any]) -> Tensor:
+    """Zeros for a canvas that is to be painted all over; with a given panel, what is given."""
+    samples = latent["samples"]
+    return samples if "noise_mask" in latent else torch.zeros_like(samples)
+
+
+NODES = [InContextCompareCheckpoints, InContextComparisonCell]

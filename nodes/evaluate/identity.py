@@ -1,0 +1,95 @@
+"""What a model on a wire is, as a short text: pictures made by the same models are not made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import host
+
+_SAMPLED = 16  # values of each tensor; files that differ, differ in nearly all tensors
+_BLOCK = 1 << 20
+
+
+def models_digest(*models: Any) -> str:
+    """Of MODEL, CLIP and VAE wires: their weights, what is patched on them, and settings such as a shift.
+
+    A few values of each tensor are read, so it takes moments for a model of any size.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for model in models:
+        patcher = getattr(model, "patcher", model)
+        digest.update(type(patcher.model).__name__.encode())
+        for name, tensor in patcher.model.state_dict().items():
+            digest.update(_sample(name, tensor))
+        for name, patch in {**patcher.object_patches, **patcher.patches, "options": patcher.model_options}.items():
+            for part in _parts(str(name), patch, 0):
+                digest.update(part)
+    return digest.hexdigest()
+
+
+def graph_digest(graph: Any, node_id: str, inputs: tuple[str, ...]) -> str:
+    """Of the nodes from which these inputs come: their kinds and values, whatever their numbers."""
+    node = graph.get_node(node_id)
+    told = {name: _told(graph, node["inputs"][name], set()) for name in inputs if name in node["inputs"]}
+    text = json.dumps(told, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's content."""
+    return _file_digest(path, host.file_stamp(path))
+
+
+@lru_cache(maxsize=1024)
+def _file_digest(path: Path, stamp: str) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _told(graph: Any, value: Any, above: set[str]) -> Any:
+    if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
+        return value
+    if value[0] in above:  # ComfyUI refuses such a prompt
+        return None
+    node = graph.get_node(value[0])
+    inputs = {name: _told(graph, each, {*above, value[0]}) for name, each in node["inputs"].items()}
+    return [node["class_type"], value[1], inputs]
+
+
+def _sample(name: str, tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().reshape(-1)
+    some = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].float().cpu()
+    return f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + some.numpy().tobytes()
+
+
+def _parts(name: str, value: Any, depth: int) -> Iterator[bytes]:
+    """Tensors and plain values in a patch, down to the depth at which ComfyUI and packs nest them."""
+    if isinstance(value, torch.Tensor):
+        yield _sample(name, value)
+    elif isinstance(value, str | int | float | bool | None):
+        yield f"{name} {value}".encode()
+    elif depth > 4:
+        return
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _parts(f"{name}.{key}", each, depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, each in enumerate(value):
+            yield from _parts(f"{name}.{number}", each, depth + 1)
+    else:
+        yield f"{name} {getattr(value, '__qualname__', type(value).__qualname__)}".encode()
+        if isinstance(value, torch.nn.Module):
+            yield from _parts(name, value.state_dict(), depth + 1)
+        for attribute in ("weights", "shift", "multiplier"):  # of LoRA adapters and of samplings
+            if hasattr(value, attribute):
+                yield from _parts(f"{name}.{attribute}", getattr(value, attribute), depth + 1)

@@ -1,0 +1,201 @@
+"""Comparing checkpoints, without a sampler: what is planned, how pictures are named, and what the interface is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from incontext_lora.incontext.errors import InContextError
+from incontext_lora.incontext.evaluate import grid
+from incontext_lora.incontext.evaluate.comparison import Comparison, decide
+from incontext_lora.incontext.evaluate.grid import Candidate
+from incontext_lora.incontext.evaluate.store import Store
+from incontext_lora.incontext.lora.lora_file import read_recipe, save_new
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.tests import tiny_models
+from incontext_lora.tests.route_client import Client
+from incontext_lora.training.runs.run_folder import RunWriter
+from PIL import Image
+
+if TYPE_CHECKING:
+    from conftest import HostPack
+
+RECIPE = Recipe("pair", layouts.columns(128, 64, 2), prefix="[PAIR]")
+CAPTIONS = "two shapes [LEFT] a star [RIGHT] a moon\ntwo shapes [LEFT] a moon (full) [RIGHT] a star"
+
+
+@pytest.fixture(scope="module")
+def run(host: HostPack) -> Any:
+    """A run with four checkpoints."""
+    writer = RunWriter.create(host.base / "output" / "incontext_runs", "compared", {"recipe": RECIPE.to_json()})
+    for step in range(1, 5):
+        writer.checkpoint(step, {"x.lora_up.weight": torch.full((2, 2), float(step))}, RECIPE)
+    writer.close()
+    return writer.run
+
+
+def inputs(**changes: Any) -> Any:
+    from incontext_lora.nodes.evaluate.plan import Inputs
+
+    usual = {
+        "run": "none",
+        "loras": "",
+        "checkpoints": 0,
+        "strengths": "1.0",
+        "captions": CAPTIONS,
+        "seeds": 2,
+        "seed": 5,
+    }
+    return Inputs(**{**usual, "steps": 0, "cfg": 0.0, "use_chosen": False, **changes})
+
+
+def plan(**changes: Any) -> Any:
+    from incontext_lora.nodes.evaluate.plan import make_plan
+
+    return make_plan("models", inputs(**changes))
+
+
+def test_a_run_is_compared_with_its_own_recipe(host: HostPack, run: Any) -> None:
+    made = plan(run="compared", checkpoints=2, strengths="0.5, 1.0")
+    assert made.name == made.run == "compared"
+    assert [one.label for one in made.candidates] == [
+        "base",
+        "compared-step000002 × 0.5",
+        "compared-step000002 × 1",
+        "compared-step000004 × 0.5",
+        "compared-step000004 × 1",
+    ]
+    assert len(made.cells) == 5 * 2 * 2
+    assert made.seeds == (5, 6)
+    assert made.asked[1].text == "[PAIR] two shapes [LEFT] a moon \\(full\\) [RIGHT] a star"
+    assert made.asked[1].panels == ("a moon (full)", "a star")
+    assert plan(trained=run).run == "compared"
+
+
+def test_checkpoints_with_other_weights_have_other_pictures(host: HostPack, run: Any) -> None:
+    """Their headers are the same: only the weights differ."""
+    keys = {cell.key for cell in plan(run="compared").cells}
+    assert len(keys) == 5 * 2 * 2
+    assert {cell.key for cell in plan(run="compared", name="another").cells} == keys
+    assert not {cell.key for cell in plan(run="compared", steps=7).cells} & keys
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "Nothing is to be compared"),
+        ({"run": "../outside"}, "is not the name of a run"),
+        ({"run": "missing"}, "has no checkpoints"),
+        ({"loras": "nowhere.safetensors"}, "There is no LoRA"),
+        ({"run": "compared", "captions": "two shapes [LEFT] a star"}, "cannot be compared on. The caption lacks"),
+        ({"run": "compared", "captions": ""}, "There are no captions"),
+        ({"run": "compared", "strengths": "0"}, "is not a strength"),
+        ({"run": "compared", "name": "cells"}, "cannot be the name of a comparison"),
+        ({"run": "compared", "references": torch.zeros(3, 8, 8, 3)}, "3 reference pictures for 2 captions"),
+        ({"run": "compared", "references": torch.zeros(1, 8, 8, 3), "reference_panel": 3}, "the layout has 2 panels"),
+    ],
+)
+def test_what_is_missing_is_said(host: HostPack, run: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InContextError) as caught:
+        plan(**changes)
+    assert message in str(caught.value)
+
+
+def test_a_checkpoint_is_found_by_its_name_and_nothing_else_is(host: HostPack, run: Any) -> None:
+    from incontext_lora.nodes import host as ours
+
+    name = ours.checkpoint_name("compared", run.checkpoints[0].name)
+    assert ours.lora_path(name) == run.checkpoints[0]
+    for wrong in (
+        "incontext_runs/../compared/x.safetensors",
+        f"{name}/../x",
+        "incontext_runs/compared/checkpoints/run.json",
+    ):
+        with pytest.raises(InContextError, match="There is no LoRA"):
+            ours.lora_path(wrong)
+
+
+def test_models_are_told_apart_by_weights_and_patches(host: HostPack) -> None:
+    from incontext_lora.nodes.evaluate.identity import models_digest
+
+    model, same, other = tiny_models.sd3(0), tiny_models.sd3(0), tiny_models.sd3(1)
+    assert models_digest(model) == models_digest(same)
+    assert models_digest(model) != models_digest(other)
+    patched = model.clone()
+    key = next(name for name, weight in model.model.state_dict().items() if weight.ndim == 2)
+    patched.add_patches({key: (torch.ones_like(model.model.state_dict()[key]),)}, 0.5)
+    assert len({models_digest(model), models_digest(patched)}) == 2
+    stronger = model.clone()
+    stronger.add_patches({key: (torch.ones_like(model.model.state_dict()[key]),)}, 0.6)
+    assert models_digest(patched) != models_digest(stronger)
+
+
+@pytest.fixture(scope="module")
+def client(host: HostPack) -> Iterator[Client]:
+    made = Client(host)
+    yield made
+    made.close()
+
+
+def write_comparison(store: Store, run: str) -> Comparison:
+    candidates = (Candidate(), Candidate("late.safetensors", run, 1.0, "digest"))
+    captions = tuple(f"caption {number}" for number in range(4))
+    cells = tuple(grid.cells(candidates, captions, (0,), {}))
+    scores = tuple({"consistency": float(bool(cell.candidate.file))} for cell in cells)
+    made = Comparison(
+        "shown",
+        run,
+        captions,
+        candidates,
+        cells,
+        scores,
+        decide(cells, scores, captions),
+        "test",
+        grids=("grid-001.png",),
+    )
+    store.write(made, {"grid-001.png": Image.new("RGB", (8, 4), (9, 8, 7))})
+    return made
+
+
+def test_the_interface_is_told_of_a_runs_comparison(host: HostPack, run: Any, client: Client) -> None:
+    store = Store(host.base / "output" / "incontext_comparisons")
+    assert client.get("runs/compared/comparison") == (200, {"comparison": None, "version": ""})
+    write_comparison(store, "compared")
+    status, answer = client.get("runs/compared/comparison")
+    assert status == 200
+    assert answer["comparison"]["choice"]["chosen"] == "late × 1"
+    assert "cells" not in answer["comparison"]
+    status, picture = client.get("runs/compared/comparison/grid-001.png")
+    assert (status, picture[:4]) == (200, b"\x89PNG")
+    for wrong in ("grid-002.png", "comparison.json", "..%2f..%2fcells", "%00"):
+        assert client.get(f"runs/compared/comparison/{wrong}")[0] == 404, wrong
+    assert client.get("runs/nowhere/comparison")[0] == 400
+    (store.folder / "shown" / "comparison.json").write_text("{", encoding="utf-8")
+    assert client.get("runs/compared/comparison") == (200, {"comparison": None, "version": ""})
+
+
+def test_the_chosen_one_gets_its_evidence(host: HostPack, run: Any, tmp_path: Path) -> None:
+    from incontext_lora.nodes.evaluate.result import put_in_place
+
+    made = plan(run="compared", strengths="0.8")
+    scores = [{"consistency": float(bool(cell.candidate.file))} for cell in made.cells]
+    choice = decide(made.cells, scores, made.captions)
+    comparison = Comparison(
+        made.name, made.run, made.captions, made.candidates, made.cells, tuple(scores), choice, "a test"
+    )
+    chosen = comparison.chosen
+    assert chosen is not None
+    name = put_in_place(made, comparison, chosen)
+    path = host.base / "output" / "loras" / name
+    recipe = read_recipe(path)
+    assert recipe is not None
+    assert recipe.strength == 0.8
+    assert (recipe.evidence.score, recipe.evidence.value, recipe.evidence.base) == ("consistency", 1.0, 0.0)
+    assert "Chosen among 4 candidates on 2 captions" in recipe.evidence.describe()
+    assert put_in_place(made, comparison, chosen) == name, "the very same one is put there once"
+    saved = save_new(tmp_path, "plain", {"x.lora_up.weight": torch.zeros(1)}, RECIPE)
+    assert "evidence" in (read_recipe(saved) or RECIPE).to_json()
