@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable
 from pathlib import Path
 
+from .choosing import choosing_figures
 from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
 from .gpu.parts import SECONDS, Options, gpu_figures
@@ -28,6 +29,7 @@ GPU = "gpu"
 BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "start": lambda base, say: [added_milliseconds()],
     "train_in_host": lambda base, say: step_figures(base),
+    "choose": choosing_figures,
     "demo": demo_table,
     "demo.sets": set_count_curve,
     "references": reference_figures,

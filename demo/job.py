@@ -8,7 +8,7 @@ import copy
 import io
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -82,6 +82,7 @@ class Job:
         seed: int = demo_sets.SEED,
         name: str = "shape-story",
         save_every: int | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> Trained:
         """Draw ``count`` related sets, build the dataset and train a LoRA on it, by the train-in-host workflow."""
         started = time.monotonic()
@@ -91,7 +92,7 @@ class Job:
         set_value(prompt, "InContextBuildDataset", "folder", folder)
         set_value(prompt, "InContextBuildDataset", "name", folder)
         set_value(prompt, "InContextTrainLoraInHost", "name", name)
-        for key, value in (("steps", steps), ("save_every", save_every)):
+        for key, value in {"steps": steps, "save_every": save_every, **(values or {})}.items():
             if value is not None:
                 set_value(prompt, "InContextTrainLoraInHost", key, value)
         training = find_node(prompt, "InContextTrainLoraInHost")

@@ -7,6 +7,7 @@
     python run.py bench gpu [--card 24]  time and memory on a graphics card, or on one that acts like a smaller one
     python run.py trainer install        the sd-scripts trainer, in an environment of its own (also: check, remove)
     python run.py train --dataset DIR …  train a LoRA with it, without the browser
+    python run.py compare --run NAME …   compare its checkpoints on held-out captions and choose the best
     python run.py sweep --vary rank=8,16 …  train many, compare them on held-out sets, stop the hopeless ones early
 
 The first call makes a virtual environment and a ComfyUI in the user's cache folder; later calls start at once.
@@ -22,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .checks import KINDS, test
-from .commands import bench, demo, serve
+from .commands import bench, compare, demo, serve
 from .trainer import SD_SCRIPTS, SD_SCRIPTS_COMMIT, sweep, train, trainer
 
 Command = Callable[[argparse.Namespace, Sequence[str]], int]
@@ -72,6 +73,7 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
     command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
     add("train", train, "train a LoRA with sd-scripts, without the browser", has_help=False)  # its own --help
+    add("compare", compare, "compare checkpoints and choose the best, without the browser", has_help=False)
     add("sweep", sweep, "train many LoRAs with sd-scripts and compare them", has_help=False)
     options, unknown = parser.parse_known_args(arguments)
     for kind in getattr(options, "kinds", ()):

@@ -1,4 +1,4 @@
-"""The commands that run something of the pack with ComfyUI: demo, bench, serve."""
+"""The commands that run something of the pack with ComfyUI: demo, bench, compare, serve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .interpreters import module_command
 from .pack import ROOT
 from .processes import run_child
 from .progress import say
-from .work import model_paths, require_repository, set_up
+from .work import Work, model_paths, require_repository, set_up
 
 
 def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -36,6 +36,20 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return run_child(command, ROOT, work.environment)
 
 
+def compare(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Compare checkpoints in ComfyUI without the browser; after Ctrl-C the same command goes on."""
+    if "-h" in extra or "--help" in extra:
+        extra = ["--help"]
+    work = set_up()
+    command = [*module_command(work.host.python, "demo.compare"), "--base", str(work.base)]
+    command += ["--comfyui", str(work.host.comfyui), *extra]
+    if not work.host.managed:
+        output = str(work.host.comfyui / "output")  # where `run.py train` puts runs
+        for argument in (*_user_models(work), "--output-directory", output):
+            command += [f"--server-argument={argument}"]
+    return run_child(command, ROOT, work.environment)
+
+
 def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if not port_is_free(options.port):
         raise SetupError(
@@ -47,15 +61,20 @@ def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if options.listen:
         arguments += ["--listen", options.listen]
     if not work.host.managed:
-        paths = work.base / "user-models.yaml"
-        write_atomically(paths, model_paths(work.host.comfyui / "models"))
-        arguments += ["--extra-model-paths-config", str(paths)]
+        arguments += _user_models(work)
     device = accelerator(work.host.python)
     database = work.base / "user" / "comfyui.db"
     host = work.host
     command = server_command(host.python, host.comfyui, work.base, options.port, device, database, arguments)
     say(f"ComfyUI with the pack will be at http://127.0.0.1:{options.port} (Ctrl-C ends it).")
     return run_child(command, work.host.comfyui, work.environment)
+
+
+def _user_models(work: Work) -> list[str]:
+    """Arguments that let ComfyUI find the models of the user's own ComfyUI."""
+    paths = work.base / "user-models.yaml"
+    write_atomically(paths, model_paths(work.host.comfyui / "models"))
+    return ["--extra-model-paths-config", str(paths)]
 
 
 def port_is_free(port: int) -> bool:

@@ -1,0 +1,112 @@
+"""Compare checkpoints without the browser: `python run.py compare`. The same node, in the same folders as from the browser.
+
+    python run.py compare --run my-run --captions captions.txt
+    python run.py compare --lora one.safetensors --lora two.safetensors --captions captions.txt --workflow mine.json
+
+It runs the template compare-and-choose, or a workflow of yours that has a Compare Checkpoints node with your models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import sets as demo_sets
+from .main_job import Line
+from .server import ComfyServer, ServerError
+from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
+
+NODE = "InContextCompareCheckpoints"
+TEMPLATE = "compare-and-choose"
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog="run.py compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--run", help="training run whose checkpoints are compared")
+    made.add_argument(
+        "--lora", action="append", default=[], metavar="FILE", help="a LoRA as loaders list it; repeatable"
+    )
+    made.add_argument("--captions", type=Path, metavar="FILE", help="one joint caption per line, in UTF-8")
+    made.add_argument("--workflow", default=TEMPLATE, metavar="FILE", help="with your models (default: the template)")
+    made.add_argument("--name", help="of the comparison (default: that of the run)")
+    made.add_argument("--checkpoints", type=int, metavar="N", help="at most so many of the run; 0 for all")
+    made.add_argument("--strengths", metavar="LIST", help="such as 0.8,1.0")
+    made.add_argument("--seeds", type=int, metavar="N", help="sets per caption")
+    made.add_argument("--steps", type=int, metavar="N", help="sampling steps; 0 as the recipe says")
+    made.add_argument("--cfg", type=float, metavar="X", help="guidance scale; 0 as the recipe says")
+    made.add_argument("--keep", action="store_true", help="do not put the chosen LoRA into output/loras")
+    made.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
+    made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
+    made.add_argument("--server-argument", action="append", default=[], help=argparse.SUPPRESS)
+    return made
+
+
+def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
+    """The workflow as a prompt, with the options on its Compare Checkpoints.
+
+    Raises:
+        WorkflowError: where it has no such node, or a file cannot be read.
+    """
+    prompt = to_prompt(load(options.workflow), info)
+    values = {
+        name: getattr(options, name)
+        for name in ("run", "name", "checkpoints", "strengths", "seeds", "steps", "cfg")
+        if getattr(options, name) is not None
+    }
+    if options.run or options.lora:
+        values = {"run": "none", **values, "loras": "\n".join(options.lora)}
+    if options.captions:
+        values["captions"] = read_captions(options.captions)
+    if options.keep:
+        values["use_chosen"] = False
+    inputs = prompt[find_node(prompt, NODE)]["inputs"]
+    for name, value in values.items():
+        if name in inputs:
+            set_value(prompt, NODE, name, value)
+        else:
+            inputs[name] = value
+    return prompt
+
+
+def read_captions(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise WorkflowError(
+            f"{path} cannot be read: {error}. Write one caption per line and save it as UTF-8."
+        ) from error
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parser().parse_args(arguments)
+    line = Line()
+    line.phase("starting ComfyUI")
+    try:
+        with ComfyServer(options.base, options.comfyui, extra_arguments=options.server_argument) as server:
+            demo_sets.write_inputs(options.base / "input")
+            prompt = prompt_of(options, server.object_info())
+            line.phase("comparing; Ctrl-C loses nothing, the same command goes on")
+
+            def watch(event: str, data: dict[str, Any]) -> None:
+                if event == "progress_text":
+                    line.update(str(data.get("text", "")))
+
+            history = server.run(prompt, watch)
+    except (ServerError, WorkflowError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    line.phase("finished")
+    texts = [text for output in history["outputs"].values() for text in output.get("text", [])]
+    print("\n".join(["", *texts]))
+    folders = sorted({image["subfolder"] for out in history["outputs"].values() for image in out.get("images", [])})
+    print("\n".join(f"\noutput/{folder}" for folder in folders))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
