@@ -2,9 +2,9 @@
 
     python -m demo.arrange [NAME …]      (all bundled workflows by default)
 
-A step is a group; its nodes keep their order and are dealt to columns. Rows and columns are chosen so that the whole is at
-most `WIDTH` wide and as low as that allows. A node keeps the height that it was saved with, so save it as high as it becomes
-in either renderer.
+A step is a group; its nodes are dealt to columns in the order in which they run. Rows and columns are chosen so that the
+whole is at most `WIDTH` wide and as low as that allows. A node keeps the height that it was saved with, so save it as high
+as it becomes in either renderer.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,8 @@ WIDTH = 1800
 GAP, ROOM, TITLE, HEADING = 30, 20, 30, 70
 """Between groups; between nodes, and from a node to the frame; a node's title bar; a group's frame above its first node."""
 NOTE = 340
+LETTER, LINE, PARAGRAPH = 7.2, 21, 8
+"""Of a note's text: a letter's width, a line's height, and the room below a paragraph."""
 WIDTHS: Mapping[str, int] = {
     "InContextJointCaption": 380,
     "InContextBuildDataset": 360,
@@ -78,13 +82,13 @@ class Plan:
     """Three zones beside each other: steps below the note, steps in rows, and steps above the result.
 
     Attributes:
-        note: its height.
+        note: its text.
         left: steps below the note.
         rows: steps in the middle.
         right: steps below each other; the last is the result.
     """
 
-    note: int
+    note: str
     left: tuple[Step, ...]
     rows: tuple[tuple[Step, ...], ...]
     right: tuple[Step, ...]
@@ -92,6 +96,10 @@ class Plan:
     @property
     def left_width(self) -> int:
         return max([NOTE, *(step.width for step in self.left)])
+
+    @property
+    def note_height(self) -> int:
+        return note_height(self.note, self.left_width)
 
     @property
     def middle_width(self) -> int:
@@ -103,10 +111,17 @@ class Plan:
 
     @property
     def height(self) -> int:
-        left = HEADING + self.note + sum(GAP + step.height for step in self.left)
+        left = self.note_height + TITLE + sum(GAP + step.height for step in self.left)
         middle = sum(max(step.height for step in row) + GAP for row in self.rows) - GAP
         right = sum(step.height + GAP for step in self.right) - GAP
         return max(left, middle, right)
+
+
+def note_height(text: str, width: int) -> int:
+    """How high a Markdown note is, so that all of it is read without scrolling."""
+    shown = re.sub(r"\]\([^)]*\)", "", text)
+    lines = [math.ceil(len(line) * LETTER / (width - 60)) for line in shown.split("\n") if line.strip()]
+    return 60 + sum(lines) * LINE + len(lines) * PARAGRAPH
 
 
 def _row_width(row: Sequence[Step]) -> int:
@@ -122,12 +137,11 @@ def arrange(workflow: dict[str, Any]) -> None:
         ValueError: if no arrangement fits into `WIDTH`.
     """
     (note,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
-    members = [
-        [node for node in workflow["nodes"] if node is not note and _inside(node, group)]
-        for group in workflow["groups"]
-    ]
-    plan = min(_plans(workflow["groups"], members, note["size"][1]), key=lambda each: (each.height, each.width))
-    note["pos"], note["size"] = [0, TITLE - HEADING], [plan.left_width, note["size"][1]]
+    steps = sorted((node for node in workflow["nodes"] if node is not note), key=lambda node: node["order"])
+    members = [[node for node in steps if _inside(node, group)] for group in workflow["groups"]]
+    text = note["widgets_values"][0]
+    plan = min(_plans(workflow["groups"], members, text), key=lambda each: (each.height, each.width))
+    note["pos"], note["size"] = [0, TITLE - HEADING], [plan.left_width, plan.note_height]
     _stack(plan.left, 0, note["pos"][1] + note["size"][1] + GAP, plan.left_width)
     left, top = plan.left_width + GAP, -HEADING
     for row in plan.rows:
@@ -147,7 +161,7 @@ def _inside(node: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
     return left <= node["pos"][0] < left + width and top <= node["pos"][1] < top + height
 
 
-def _plans(groups: Sequence[Any], members: Sequence[Any], note: int) -> Iterator[Plan]:
+def _plans(groups: Sequence[Any], members: Sequence[Any], note: str) -> Iterator[Plan]:
     choices = [
         [Step(group, tuple(columns)) for columns in _dealt(nodes)] for group, nodes in zip(groups, members, strict=True)
     ]

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from incontext_lora.demo.arrange import arrange
+from incontext_lora.demo.cards import drawn_cards
 from incontext_lora.demo.workflow import WORKFLOWS, WorkflowError, find_node, load, set_value, to_prompt
+from PIL import Image
 
 INFO: dict[str, Any] = json.loads((Path(__file__).parent.parent / "data" / "object_info.json").read_text("utf-8"))
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
@@ -275,19 +279,56 @@ def test_a_bundled_workflow_is_consistent(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_workflow_reads_from_left_to_right(name: str) -> None:
+def test_a_bundled_workflow_reads_step_by_step(name: str) -> None:
+    """Links lead to a later step, or within one to the right or down; a step is to the right of, or below, those before."""
     data = load(name)
     nodes = {each["id"]: each for each in data["nodes"]}
+    step = {number: step_of(each, data) for number, each in nodes.items() if each["type"] != "MarkdownNote"}
     for _, origin, _, target, *_ in data["links"]:
-        assert nodes[origin]["pos"][0] <= nodes[target]["pos"][0], f"link from {origin} to {target} runs backwards"
+        (ax, ay), (bx, by) = nodes[origin]["pos"], nodes[target]["pos"]
+        later = step[origin] < step[target] or (step[origin] == step[target] and (ax < bx or (ax == bx and ay < by)))
+        assert later, f"link from {origin} to {target} runs backwards"
+    for before, after in itertools.pairwise(group["bounding"] for group in data["groups"]):
+        assert before[0] < after[0] or before[1] < after[1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_workflow_fits_a_screen_and_nothing_overlaps(name: str) -> None:
+    data = load(name)
     boxes = [(*each["pos"], *each["size"]) for each in data["nodes"]]
-    title, gap = 30, 20  # pixels: the bar above a node, and room around it
+    title, gap = 30, 15  # pixels: the bar above a node, and room around it
     for (ax, ay, aw, ah), (bx, by, bw, bh) in itertools.combinations(boxes, 2):
         apart = ax + aw + gap <= bx or bx + bw + gap <= ax or ay + ah + gap + title <= by or by + bh + gap + title <= ay
         assert apart, f"nodes at {ax}, {ay} and {bx}, {by} overlap"
     groups = [group["bounding"] for group in data["groups"]]
     for (ax, ay, aw, ah), (bx, by, bw, bh) in itertools.combinations(groups, 2):
         assert ax + aw <= bx or bx + bw <= ax or ay + ah <= by or by + bh <= ay
+    left, right = min(x for x, *_ in boxes), max(x + w for x, _, w, _ in [*boxes, *groups])
+    top, bottom = min(y for _, y, *_ in groups), max(y + h for _, y, _, h in [*boxes, *groups])
+    assert right - left <= 1800
+    assert bottom - top <= 2000
+    assert "ds" not in data["extra"], "ComfyUI fits the view to the window where none is saved"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_bundled_workflows_are_as_they_are_arranged(name: str) -> None:
+    """`python -m demo.arrange` has been run, and running it again changes nothing."""
+    data = load(name)
+    again = json.loads(json.dumps(data))
+    arrange(again)
+    assert again == data
+
+
+def step_of(each: Mapping[str, Any], data: Mapping[str, Any]) -> int:
+    """The number of the group that a node lies in, with all of itself."""
+    (x, y), (width, height) = each["pos"], each["size"]
+    inside = [
+        number
+        for number, (left, top, wide, high) in enumerate(group["bounding"] for group in data["groups"])
+        if left <= x and x + width <= left + wide and top <= y - 30 and y + height <= top + high
+    ]
+    assert len(inside) == 1, f"node {each['id']} ({each['type']}) is in the groups {inside}"
+    return inside[0]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -295,17 +336,8 @@ def test_a_bundled_workflow_says_what_to_do(name: str) -> None:
     data = load(name)
     (note,) = (each for each in data["nodes"] if each["type"] == "MarkdownNote")
     assert "**Run**" in note["widgets_values"][0]
+    assert "`" not in note["widgets_values"][0], "code is hardly readable in notes of Nodes 2.0"
     assert all(group["title"].strip() for group in data["groups"])
-    for each in data["nodes"]:
-        if each is note:
-            continue
-        inside = [
-            group["title"]
-            for group in data["groups"]
-            if group["bounding"][0] <= each["pos"][0] < group["bounding"][0] + group["bounding"][2]
-            and group["bounding"][1] <= each["pos"][1] < group["bounding"][1] + group["bounding"][3]
-        ]
-        assert len(inside) == 1, f"node {each['id']} ({each['type']}) is in the groups {inside}"
 
 
 def test_only_workflows_and_their_thumbnails_are_bundled() -> None:
@@ -313,3 +345,19 @@ def test_only_workflows_and_their_thumbnails_are_bundled() -> None:
     assert {"quickstart", "reference-panel", "storyboard-flux", "build-dataset", "train-in-host"} <= set(NAMES)
     files = {path.name for path in WORKFLOWS.iterdir() if path.name[0] != "."}
     assert files == {f"{name}{suffix}" for name in NAMES for suffix in (".json", ".jpg")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_thumbnail_is_square_and_small(name: str) -> None:
+    """The list of templates crops pictures to a square, and loads all of them at once."""
+    path = WORKFLOWS / f"{name}.jpg"
+    with Image.open(path) as picture:
+        assert picture.size == (512, 512)
+    assert path.stat().st_size < 60_000
+
+
+def test_drawn_thumbnails_are_what_the_code_draws() -> None:
+    for name, card in drawn_cards().items():
+        with Image.open(WORKFLOWS / f"{name}.jpg") as saved:
+            difference = np.abs(np.asarray(saved, float) - np.asarray(card, float)).mean()
+        assert difference < 4, f"{name}: run python -m demo.thumbnails"
