@@ -21,14 +21,16 @@ from ..incontext.dataset import Dataset
 from ..incontext.errors import InContextError
 from ..training.runs import claims, supervise
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import preflight, session
+from ..training.sd_scripts import begin, follow, preflight, settle
 from ..training.sd_scripts.architectures import architecture
 from ..training.sd_scripts.environment import Trainer
+from ..training.sd_scripts.machine import Machine
+from ..training.sd_scripts.order import Order
 from ..training.sd_scripts.settings import SdSettings
 
 
-def place_from(values: dict[str, str]) -> session.Place:
-    return session.Place(
+def place_from(values: dict[str, str]) -> Machine:
+    return Machine(
         trainer=Trainer(Path(values["python"]), Path(values["checkout"])),
         runs=Path(values["runs"]),
         loras=Path(values["loras"]),
@@ -39,14 +41,12 @@ def place_from(values: dict[str, str]) -> session.Place:
     )
 
 
-def order_from(values: dict[str, Any]) -> session.Order:
+def order_from(values: dict[str, Any]) -> Order:
     family = architecture(values["architecture"])
     model, *others = (Path(path) for path in values["files"])
     dataset = Dataset.load(Path(values["dataset"]))
     settings = SdSettings.from_json(values["settings"]).on_cpu()
-    return session.Order(
-        dataset, family, preflight.assign(family, model, others), settings, values["name"], dataset.recipe
-    )
+    return Order(dataset, family, preflight.assign(family, model, others), settings, values["name"], dataset.recipe)
 
 
 def watch(run: Run, process: Any, loras: Path) -> None:
@@ -54,25 +54,25 @@ def watch(run: Run, process: Any, loras: Path) -> None:
 
     def wait() -> None:
         with claims.attending(run.folder), contextlib.suppress(InContextError):
-            code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=0.05)
-            session.settle_soon(run, loras, code)
+            code = follow.watch(run, process, follow.EventTail(run, from_start=False), lambda event: None, pause=0.05)
+            settle.settle_soon(run, loras, code)
 
     threading.Thread(target=wait, daemon=True).start()
 
 
-def answer(asked: dict[str, Any], place: session.Place, order: session.Order) -> dict[str, Any]:
+def answer(asked: dict[str, Any], place: Machine, order: Order) -> dict[str, Any]:
     if "told" in asked:
         os.environ["STAND_IN"] = json.dumps(asked["told"])
     try:
         if asked["do"] == "start":
-            run, process = session.start(order, place)
+            run, process = begin.start(order, place)
         elif asked["do"] == "resume":
             run = Run(Path(asked["run"]))
-            process = session.resume(run, place)
+            process = begin.resume(run, place)
         else:
             run = Run(Path(asked["run"]))
-            session.stop(run, None, patience=asked["patience"])
-            return {"state": session.settle_soon(run, place.loras, stopped=True).state}
+            follow.stop(run, None, patience=asked["patience"])
+            return {"state": settle.settle_soon(run, place.loras, stopped=True).state}
     except InContextError as error:
         return {"error": str(error)}
     watch(run, process, place.loras)
@@ -81,7 +81,7 @@ def answer(asked: dict[str, Any], place: session.Place, order: session.Order) ->
 
 def main(arguments: list[str]) -> None:
     place, order = place_from(json.loads(arguments[0])), order_from(json.loads(arguments[1]))
-    session.sweep(place.runs, place.loras)
+    settle.sweep(place.runs, place.loras)
     for record in place.runs.glob(f"*/{supervise.RECORD}"):
         if supervise.find(record.parent) is not None:
             watch(Run(record.parent), None, place.loras)

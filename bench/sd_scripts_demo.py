@@ -23,8 +23,10 @@ from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder
-from ..training.sd_scripts import environment, session
+from ..training.sd_scripts import begin, environment, follow, settle
 from ..training.sd_scripts.architectures import SD3
+from ..training.sd_scripts.machine import Machine
+from ..training.sd_scripts.order import Order
 from ..training.sd_scripts.settings import Schedule, SdSettings, Sizes
 
 HELD_OUT = 48
@@ -83,14 +85,14 @@ def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Train
         **dict.fromkeys(("clip_l", "clip_g", "t5xxl"), encoder),
         "vae": folder / "models" / "vae" / models.AUTOENCODER_FILE,
     }
-    order = session.Order(dataset, ARCHITECTURE, files, settings, "sd-scripts-demo", dataset.recipe)
-    place = session.Place(
+    order = Order(dataset, ARCHITECTURE, files, settings, "sd-scripts-demo", dataset.recipe)
+    place = Machine(
         trainer, folder / "runs", folder / "loras", comfyui, folder / "tokenizers", runner=DEMO_SIZE, on_cpu=True
     )
     began = time.monotonic()
-    run, process = session.start(order, place)
-    code = session.watch(run, process, session.EventTail(run), lambda event: None)
-    result = session.settle(run, place.loras, code)
+    run, process = begin.start(order, place)
+    code = follow.watch(run, process, follow.EventTail(run), lambda event: None)
+    result = settle.settle(run, place.loras, code)
     if result.state != run_folder.FINISHED or result.lora is None:
         raise RuntimeError("\n".join([result.message, *output.tail(run.folder)]))
     return Trained(result.lora, time.monotonic() - began)

@@ -22,8 +22,10 @@ from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import environment, launch, preflight, session
+from ..training.sd_scripts import begin, environment, follow, launch, preflight, settle
 from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
+from ..training.sd_scripts.machine import Machine
+from ..training.sd_scripts.order import Order
 from ..training.sd_scripts.processes import Processes
 from ..training.sd_scripts.settings import SdSettings, Sizes
 
@@ -48,7 +50,7 @@ class Rounds:
             (target / "caption.txt").write_text(world.caption(drawn) + "\n", encoding="utf-8")
         self.dataset = self._dataset("toy", 128)
         comfyui = Path(os.environ["COMFYUI_PATH"])
-        self.place = session.Place(
+        self.place = Machine(
             trainer, folder / "runs", folder / "loras", comfyui, folder / "tokenizers", runner=TINY, on_cpu=True
         )
 
@@ -57,11 +59,11 @@ class Rounds:
         layout = columns(3 * side, side, 3)
         return build(self.folder / "sets", self.folder / "datasets", Recipe(name, layout), BuildOptions(name=name))
 
-    def larger(self, order: session.Order) -> session.Order:
+    def larger(self, order: Order) -> Order:
         """The same on composites of 1536×512, with one step: for what happens before it."""
         return replace(order, dataset=self._dataset("larger", 512), settings=replace(order.settings, steps=1))
 
-    def order(self, name: str, **changed: Any) -> session.Order:
+    def order(self, name: str, **changed: Any) -> Order:
         folder = self.folder / name
         trainer = self.place.trainer
         if not folder.exists():
@@ -70,9 +72,9 @@ class Rounds:
         others = [path for path in sorted(folder.glob("*.safetensors")) if path.name != "model.safetensors"]
         family = architecture(name)
         files = preflight.assign(family, folder / "model.safetensors", others)
-        return session.Order(self.dataset, family, files, replace(SETTINGS, **changed), name, self.dataset.recipe)
+        return Order(self.dataset, family, files, replace(SETTINGS, **changed), name, self.dataset.recipe)
 
-    def run(self, order: session.Order) -> tuple[Run, float]:
+    def run(self, order: Order) -> tuple[Run, float]:
         """A finished run, and the seconds from its start to its first step."""
         began = time.monotonic()
         first: list[float] = []
@@ -81,9 +83,9 @@ class Rounds:
             if event["event"] == run_folder.STEP and not first:
                 first.append(time.monotonic() - began)
 
-        run, process = session.start(order, self.place)
-        code = session.watch(run, process, session.EventTail(run), on_event, pause=0.05)
-        result = session.settle(run, self.place.loras, code)
+        run, process = begin.start(order, self.place)
+        code = follow.watch(run, process, follow.EventTail(run), on_event, pause=0.05)
+        result = settle.settle(run, self.place.loras, code)
         if result.state != run_folder.FINISHED:
             raise SystemExit(result.message)
         return run, first[0]
@@ -107,17 +109,17 @@ def training_seconds(run: Run) -> float:
 
 def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     """Seconds from the request to stop to the end, and how many step numbers are wrong after resuming."""
-    run, process = session.start(rounds.order("flux", steps=12), rounds.place)
+    run, process = begin.start(rounds.order("flux", steps=12), rounds.place)
     while not any(event["event"] == run_folder.STEP for event in run.events()):
         if process.poll() is not None:
             raise SystemExit("\n".join(output.tail(run.folder)))
         time.sleep(0.02)
     asked = time.monotonic()
-    session.stop(run, process)
+    follow.stop(run, process)
     seconds = time.monotonic() - asked
-    session.settle(run, rounds.place.loras, process.returncode, stopped=True)
-    process = session.resume(run, rounds.place)
-    session.watch(run, process, session.EventTail(run), lambda event: None)
+    settle.settle(run, rounds.place.loras, process.returncode, stopped=True)
+    process = begin.resume(run, rounds.place)
+    follow.watch(run, process, follow.EventTail(run), lambda event: None)
     steps = [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
     return seconds, sum(had != wanted for had, wanted in zip(steps, range(1, 13), strict=False)) + abs(len(steps) - 12)
 

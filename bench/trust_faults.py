@@ -32,7 +32,8 @@ from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import rows
 from ..training.runs import monitor, output, run_folder, supervise
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import environment, session
+from ..training.sd_scripts import environment, settle, states
+from ..training.sd_scripts.machine import Machine, place_tokenizers
 from ..training.sd_scripts.settings import SdSettings, Sizes
 from .child import ROOT, in_pack
 
@@ -213,7 +214,7 @@ def true_state(run: Run) -> set[str]:
     """What may be said of a run whose trainer or ComfyUI was killed, from its processes and files alone."""
     if supervise.members(run.folder):
         return {monitor.RUNNING}
-    if session._has_final(run):
+    if settle._has_final(run):
         return {run_folder.FINISHED}
     return {run_folder.INTERRUPTED}
 
@@ -317,7 +318,7 @@ def killed(keeper: Keeper, who: str, moment: float, tally: Tally, name: str, *, 
     check.files_and_processes(keeper)
     for run in new():
         done = steps_of(run)
-        saved = session.last_state(run)
+        saved = states.find_last(run)
         kept = [saved[1]] if saved else []
         kept += [int(path.stem[-6:]) for path in run.checkpoints]
         if done and shown(run) == run_folder.INTERRUPTED:
@@ -334,7 +335,7 @@ def killed(keeper: Keeper, who: str, moment: float, tally: Tally, name: str, *, 
                 check(monitor.use_checkpoint(run, run.checkpoints[-1].name, keeper.loras).exists(), "not usable")
             continue
         until(lambda run=run: run.state in run_folder.ENDS, 60)
-        if run.state == run_folder.INTERRUPTED and session.last_state(run):
+        if run.state == run_folder.INTERRUPTED and states.find_last(run):
             said = keeper.resume(run)
             check(not said, f"it cannot be resumed: {said}")
         elif run.state == run_folder.INTERRUPTED:
@@ -480,7 +481,7 @@ def _order(family: str, files: Sequence[Path], dataset: Path, settings: SdSettin
     }
 
 
-def _paths(place: session.Place) -> dict[str, str]:
+def _paths(place: Machine) -> dict[str, str]:
     return {
         **{name: str(getattr(place, name)) for name in ("runs", "loras", "comfyui", "tokenizers", "runner")},
         "python": str(place.trainer.python),
@@ -502,7 +503,7 @@ def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
     models.mkdir(parents=True)
     command = [str(trainer.python), str(Path(tiny.__file__)), "write", str(trainer.checkout), "flux", str(models)]
     subprocess.run(command, check=True, capture_output=True)
-    session.place_tokenizers(FLUX, comfyui, tokenizers)
+    place_tokenizers(FLUX, comfyui, tokenizers)
     recipe = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
     dataset = build(folder_sets(folder / "sets", 4), folder / "datasets", recipe, BuildOptions(name="toy"))
     files = [models / "model.safetensors", *(p for p in sorted(models.glob("*.safetensors")) if p.stem != "model")]
@@ -510,7 +511,7 @@ def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
         steps=12, save_every=3, rank=4, alpha=4.0, sizes=Sizes.FULL, sample_every=0, gradient_checkpointing=False,
         batch_size=1,
     )  # fmt: skip
-    place = session.Place(
+    place = Machine(
         trainer, folder / "runs", folder / "loras", comfyui, tokenizers, runner=Path(tiny.__file__), on_cpu=True
     )
     return BareKeeper(_paths(place), _order("flux", files, dataset.folder, settings), {})

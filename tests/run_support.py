@@ -14,7 +14,7 @@ from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import follow
 
 RECIPE = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
 LORA = {"a.lora_down.weight": torch.ones(1, 2), "a.lora_up.weight": torch.ones(2, 1)}
@@ -29,8 +29,8 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def follow(run: Run, process: Any) -> int | None:
-    return session.watch(run, process, session.EventTail(run), lambda event: None, pause=0.02)
+def watch_to_end(run: Run, process: Any) -> int | None:
+    return follow.watch(run, process, follow.EventTail(run), lambda event: None, pause=0.02)
 
 
 class FullDisk:

@@ -9,9 +9,11 @@ from pathlib import Path
 from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import rows
-from incontext_lora.training.sd_scripts import preflight, session
+from incontext_lora.training.sd_scripts import preflight
 from incontext_lora.training.sd_scripts.architectures import FLUX
 from incontext_lora.training.sd_scripts.environment import Trainer
+from incontext_lora.training.sd_scripts.machine import Machine
+from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.sd_scripts.settings import SdSettings, Sizes
 
 STAND_IN = Path(__file__).with_name("stand_in_trainer.py")
@@ -44,14 +46,14 @@ def small_dataset(sets: Path, folder: Path, **options: object) -> Dataset:
     return build(sets, folder, Recipe("toy", rows(128, 192, 3), prefix="[TOY]"), BuildOptions(name="toy", **options))
 
 
-def stand_in_place(folder: Path, comfyui: Path) -> session.Place:
+def stand_in_place(folder: Path, comfyui: Path) -> Machine:
     checkout = folder / "sd-scripts"
     checkout.mkdir(parents=True, exist_ok=True)
     for name in ("sd1_tokenizer", "text_encoders/t5_tokenizer"):
         target = comfyui / "comfy" / name
         target.mkdir(parents=True, exist_ok=True)
         (target / "tokenizer_config.json").write_text('{"model_max_length": 8192}')
-    return session.Place(
+    return Machine(
         trainer=Trainer(Path(sys.executable), checkout),
         runs=folder / "runs",
         loras=folder / "loras",
@@ -62,6 +64,6 @@ def stand_in_place(folder: Path, comfyui: Path) -> session.Place:
     )
 
 
-def flux_order(dataset: Dataset, files: dict[str, Path], **changed: object) -> session.Order:
+def flux_order(dataset: Dataset, files: dict[str, Path], **changed: object) -> Order:
     values = {"steps": 5, "save_every": 2, "rank": 4, "sizes": Sizes.FULL, **changed}
-    return session.Order(dataset, FLUX, files, SdSettings(**values), "toy", dataset.recipe)  # type: ignore[arg-type]
+    return Order(dataset, FLUX, files, SdSettings(**values), "toy", dataset.recipe)  # type: ignore[arg-type]

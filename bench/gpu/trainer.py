@@ -24,9 +24,11 @@ import psutil
 from ...incontext.dataset import Dataset
 from ...training.runs import output, run_folder, supervise
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts import environment, launch, preflight, session
+from ...training.sd_scripts import begin, environment, follow, launch, preflight, settle, states, torch_device
 from ...training.sd_scripts.architectures import FLUX
 from ...training.sd_scripts.environment import Trainer
+from ...training.sd_scripts.machine import Machine
+from ...training.sd_scripts.order import Order
 from ...training.sd_scripts.presets import PRESETS
 from ...training.sd_scripts.processes import Processes
 from ...training.sd_scripts.settings import Optimiser, SdSettings, Sizes
@@ -52,18 +54,18 @@ class Trainers:
     def __init__(self, context: Context, trainer: Trainer) -> None:
         self.context = context
         self.trainer = trainer
-        self.on_cpu = not session.has_gpu(trainer.python)
+        self.on_cpu = not torch_device.has_gpu(trainer.python)
         self.patience = 10 * PATIENCE if context.tiny else PATIENCE
         self.optimisers = _has_module(trainer.python, "bitsandbytes")
         os.environ.pop(LIMIT, None)
         if context.tiny:
             os.environ[TINY] = "1"
 
-    def place(self, name: str) -> session.Place:
+    def place(self, name: str) -> Machine:
         """Its own folder of runs: the pack lets one run at a time have the card."""
         folder = self.context.work / "sd-scripts"
         comfyui = Path(os.environ["COMFYUI_PATH"])
-        return session.Place(
+        return Machine(
             self.trainer,
             folder / name / "runs",
             folder / name / "loras",
@@ -77,19 +79,19 @@ class Trainers:
         layout = pictures.canvases(self.context.tiny)["1.57"]
         return pictures.dataset(self.context.work / "sd-scripts" / name, name, layout, SETS)
 
-    def order(self, name: str, settings: SdSettings, dataset: Dataset, *, small: bool = False) -> session.Order:
+    def order(self, name: str, settings: SdSettings, dataset: Dataset, *, small: bool = False) -> Order:
         if settings.optimiser is Optimiser.ADAMW_8BIT and not self.optimisers:
             settings = replace(settings, optimiser=Optimiser.ADAMW)
         chosen = ("flux_fp8" if settings.fp8 else "flux", "clip_l", "t5xxl_fp8" if small else "t5xxl", "ae")
         model, *others = (self.context.models / weights.FILES[file] for file in chosen)
         files = preflight.assign(FAMILY, model, others)
-        return session.Order(dataset, FAMILY, files, settings, name, dataset.recipe)
+        return Order(dataset, FAMILY, files, settings, name, dataset.recipe)
 
-    def start(self, order: session.Order, place: session.Place, limit: float | None) -> Training:
+    def start(self, order: Order, place: Machine, limit: float | None) -> Training:
         os.environ.pop(LIMIT, None)
         if limit is not None:
             os.environ[LIMIT] = str(limit)
-        run, process = session.start(order, place)
+        run, process = begin.start(order, place)
         return Training(run, process, place, time.monotonic())
 
 
@@ -99,7 +101,7 @@ class Training:
 
     run: Run
     process: subprocess.Popen[bytes]
-    place: session.Place
+    place: Machine
     began: float
 
     def step_times(self) -> list[float]:
@@ -154,20 +156,20 @@ def rounds(trainers: Trainers) -> None:
         os.kill(first.process.pid, signal.SIGKILL)
         context.answer(figure="kill", empty=seconds_until_empty(before))
         first.process.wait(10)
-        session.settle(first.run, place.loras, first.process.returncode)
+        settle.settle(first.run, place.loras, first.process.returncode)
         bare = bare_seconds(trainers, first.run, steps)
         last = trainers.start(order, place, context.card)
         ours.append(last.wait_for_steps(steps, trainers.patience))
         asked = time.monotonic()
-        session.stop(last.run, last.process)
+        follow.stop(last.run, last.process)
         stopped = round(time.monotonic() - asked, 2)
-        outcome = session.settle(last.run, place.loras, last.process.returncode, stopped=True)
+        outcome = settle.settle(last.run, place.loras, last.process.returncode, stopped=True)
         context.answer(
             figure="stop",
             seconds=stopped,
             empty=seconds_until_empty(before),
             state=outcome.state,
-            resumable=session.last_state(last.run) is not None,
+            resumable=states.find_last(last.run) is not None,
         )
         context.answer(figure="throughput", ours=ours, bare=bare, steps=steps, optimiser=order.settings.optimiser.value)
 
@@ -253,7 +255,7 @@ def presets(trainers: Trainers) -> None:
             time.sleep(0.1)
 
 
-def start_preset(trainers: Trainers, name: str, place: session.Place, limit: float) -> Training:
+def start_preset(trainers: Trainers, name: str, place: Machine, limit: float) -> Training:
     """Two steps with a sample and a checkpoint, at the full size, where its peak is."""
     preset = PRESETS[name]
     settings = replace(
@@ -274,7 +276,7 @@ def preset_answer(name: str, training: Training, limit: float) -> dict[str, Any]
     phase = training.phase
     supervise.kill(training.run.folder)
     code = training.process.wait(10)
-    outcome = session.settle(training.run, training.place.loras, code, stopped=late)
+    outcome = settle.settle(training.run, training.place.loras, code, stopped=late)
     peaks = training.peaks
     answer: dict[str, Any] = {
         "figure": "preset", "preset": name, "limit": round(limit, 2), "peaks": peaks,
@@ -304,7 +306,7 @@ def card_total() -> float | None:
 
 
 @contextlib.contextmanager
-def cleaned(place: session.Place) -> Iterator[None]:
+def cleaned(place: Machine) -> Iterator[None]:
     """However the context ends, nothing of its runs is left running."""
     try:
         yield

@@ -16,7 +16,7 @@ from ...training.runs import monitor, removal, supervise
 from ...training.runs.cards import occupants
 from ...training.runs.labels import Label
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts import session
+from ...training.sd_scripts import follow, settle
 from .. import host
 from . import desktop
 from .routes import Json, JsonText
@@ -92,8 +92,8 @@ def _end(run: Run) -> None:
 
     if supervise.find(run.folder) is None:
         raise TrainingError(f"{run.name} has no process of its own here. Cancel the prompt to end it.")
-    session.stop(run, None, patience=0)
-    session.settle_soon(run, host.loras_output_folder(), stopped=True)
+    follow.stop(run, None, patience=0)
+    settle.settle_soon(run, host.loras_output_folder(), stopped=True)
 
 
 def resume(name: str) -> Json:

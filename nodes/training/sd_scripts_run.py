@@ -20,10 +20,13 @@ from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts import environment, preflight, session
+from ...training.sd_scripts import begin, environment, follow, preflight, settle, torch_device
 from ...training.sd_scripts.architectures import architecture
+from ...training.sd_scripts.machine import Machine
+from ...training.sd_scripts.order import Order
 from ...training.sd_scripts.processes import FILE, Processes
 from ...training.sd_scripts.settings import Device, SdSettings
+from ...training.sd_scripts.settle import Outcome
 from .. import host
 from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
 
@@ -55,17 +58,15 @@ def train(
         free_memory()
         if resume != NONE:
             run = Run(host.runs_folder() / run_folder.safe_name(resume))
-            process = session.resume(run, where)
+            process = begin.resume(run, where)
         else:
             dataset.check_current()
             wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
-            run, process = session.start(
-                wanted, where, comfy.model_management.throw_exception_if_processing_interrupted
-            )
+            run, process = begin.start(wanted, where, comfy.model_management.throw_exception_if_processing_interrupted)
     if background:
         settle_later(run, process)
         return "", {"loss": run.losses()}, samples(run, dataset), run
-    result = follow(run, process, where, node_id, session.EventTail(run, from_start=resume == NONE))
+    result = watch_to_end(run, process, where, node_id, follow.EventTail(run, from_start=resume == NONE))
     if result.state == run_folder.CANCELLED:  # stopped from the monitor
         host.send_text(node_id, result.message)
         raise comfy.model_management.InterruptProcessingException
@@ -79,7 +80,7 @@ def train(
 # --- from widgets to an order ---------------------------------------------------------------------------------------
 
 
-def place() -> session.Place:
+def place() -> Machine:
     """
     Raises:
         TrainingError: where no trainer is installed.
@@ -89,8 +90,8 @@ def place() -> session.Place:
     except environment.TrainerNotInstalled as error:
         raise TrainingError(f"{error} ComfyUI's own environment is not touched.") from error
     folder = environment.trainer_folder()
-    on_cpu = not session.has_gpu(trainer.python)
-    return session.Place(
+    on_cpu = not torch_device.has_gpu(trainer.python)
+    return Machine(
         trainer=trainer,
         runs=host.runs_folder(),
         loras=host.loras_output_folder(),
@@ -98,7 +99,7 @@ def place() -> session.Place:
         tokenizers=folder / "tokenizers",
         processes=Processes.load(folder / FILE),
         on_cpu=on_cpu,
-        device=Device.CPU if on_cpu else session.device(trainer.python),
+        device=Device.CPU if on_cpu else torch_device.find(trainer.python),
         models=host.model_folders(*MODEL_FOLDERS, "text_encoders", "vae", "loras"),
     )
 
@@ -113,7 +114,7 @@ def order(
     chosen: SdSettings,
     recipe: Recipe | None,
     continue_from: str,
-) -> session.Order:
+) -> Order:
     """
     Raises:
         TrainingError: where a file is missing or of the wrong kind.
@@ -128,7 +129,7 @@ def order(
     if weights is not None:
         continued = read_recipe(weights)
         recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
-    return session.Order(dataset, family, files, chosen, name, recipe, weights)
+    return Order(dataset, family, files, chosen, name, recipe, weights)
 
 
 def model_file(folders: tuple[str, ...], name: str) -> Path:
@@ -156,7 +157,7 @@ def free_memory() -> None:
 # --- while it runs --------------------------------------------------------------------------------------------------
 
 
-def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: session.EventTail) -> session.Outcome:
+def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: follow.EventTail) -> Outcome:
     """Show a run on the node until it is over.
 
     Raises:
@@ -173,7 +174,7 @@ def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: ses
         kind = event["event"]
         if kind == run_folder.STEP:
             done[0] = event["step"]
-            show(session.status_line(event))
+            show(follow.status_line(event))
         elif kind == run_folder.PHASE:
             show(event["phase"])
         elif kind == run_folder.NOTE:
@@ -186,13 +187,13 @@ def follow(run: Run, process: Any, where: session.Place, node_id: str, tail: ses
 
     with claims.attending(run.folder):
         try:
-            code = session.watch(run, process, tail, on_event)
+            code = follow.watch(run, process, tail, on_event)
         except comfy.model_management.InterruptProcessingException:
             host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
-            session.stop(run, process, insists=comfy.model_management.processing_interrupted)
-            session.settle_soon(run, where.loras, process.returncode, stopped=True)
+            follow.stop(run, process, insists=comfy.model_management.processing_interrupted)
+            settle.settle_soon(run, where.loras, process.returncode, stopped=True)
             raise
-        return session.settle_soon(run, where.loras, code)
+        return settle.settle_soon(run, where.loras, code)
 
 
 def samples(run: Run, dataset: Dataset) -> Tensor:
@@ -215,7 +216,7 @@ def resume(run: Run) -> None:
     where = place()
     with host.claim_cards(where.cards, WhenBusy.SAY, patience=claims.BRIEF):
         free_memory()
-        process = session.resume(run, where)
+        process = begin.resume(run, where)
     settle_later(run, process)
 
 
@@ -225,9 +226,9 @@ def settle_later(run: Run, process: Any) -> None:
 
     def wait() -> None:
         with claims.attending(run.folder):
-            code = session.watch(run, process, session.EventTail(run, from_start=False), lambda event: None, pause=1.0)
+            code = follow.watch(run, process, follow.EventTail(run, from_start=False), lambda event: None, pause=1.0)
             with contextlib.suppress(TrainingError):
-                session.settle_soon(run, loras, code)
+                settle.settle_soon(run, loras, code)
 
     threading.Thread(target=wait, name=f"incontext-lora {run.name}", daemon=True).start()
 
@@ -235,7 +236,7 @@ def settle_later(run: Run, process: Any) -> None:
 def settle_all() -> None:
     """Publish what was finished meanwhile, name what was interrupted, go on watching the rest."""
     with contextlib.suppress(InContextError):
-        for run, result in session.sweep(host.runs_folder(), host.loras_output_folder()):
+        for run, result in settle.sweep(host.runs_folder(), host.loras_output_folder()):
             host.log.info("In-Context LoRA: the training %s is %s", run.name, result.state)
     for folder in host.runs_with(supervise.RECORD):
         if supervise.find(folder) is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
+from incontext_lora.training.sd_scripts import begin
 
 if TYPE_CHECKING:
     from incontext_lora.demo.server import ComfyServer
@@ -243,7 +244,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
         small_dataset,
         stand_in_place,
     )
-    from incontext_lora.training.sd_scripts import environment, session
+    from incontext_lora.training.sd_scripts import environment
 
     where = replace(
         stand_in_place(tmp_path, tmp_path / "ComfyUI"),
@@ -262,11 +263,11 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.2}))
     dataset = small_dataset(folder_sets(tmp_path / "sets", 4), tmp_path / "datasets")
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=60, save_every=2), name="stand-in")
-    run, process = session.start(order, where)
+    run, process = begin.start(order, where)
 
     def settle() -> None:
         process.wait(30)
-        session.settle(run, where.loras, process.returncode)
+        settle.settle(run, where.loras, process.returncode)
 
     yield run, settle
     supervise.kill(run.folder)

@@ -23,7 +23,7 @@ from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
 from incontext_lora.training.runs import claims, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import environment, installing, session
+from incontext_lora.training.sd_scripts import begin, environment, installing
 from incontext_lora.training.sd_scripts.processes import Processes
 from PIL import Image
 
@@ -300,7 +300,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(
     monkeypatch.setattr(sd_scripts_run, "place", lambda: where)
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.1}))
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=40, save_every=2), name="stand-in")
-    run, process = session.start(order, where)
+    run, process = begin.start(order, where)
     sd_scripts_run.settle_later(run, process)
     try:
         wait_for(client, "stand-in", lambda shown: shown["step"] > 2)
@@ -327,7 +327,7 @@ def test_a_run_of_sd_scripts_that_does_not_listen_is_ended(
     where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.1, "ignore": True}))
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=900, save_every=2), name="unheeding")
-    run, process = session.start(order, where)
+    run, process = begin.start(order, where)
     try:
         wait_for(client, "unheeding", lambda shown: shown["step"] > 2)
         assert client.post("runs/unheeding/ask", {"what": "end"})[0] == 200

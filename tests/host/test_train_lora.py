@@ -18,7 +18,7 @@ from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, stand_in_place
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import states
 
 TRAIN = "InContextTrainLora"
 FILES = {
@@ -147,7 +147,7 @@ def test_cancel_saves_the_state_and_resume_goes_on(host: Any, train: Callable[..
     cancelling.join()
     assert run.state == run_folder.CANCELLED
     assert supervise.members(run.folder) == []
-    assert session.last_state(run) is not None
+    assert states.find_last(run) is not None
     from incontext_lora.nodes.host import resumable_runs
 
     assert "sd-cancelled" in resumable_runs("sd-scripts")

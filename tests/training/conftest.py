@@ -14,9 +14,11 @@ from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.launcher.pack import ROOT
-from incontext_lora.training.sd_scripts import environment, preflight, session
+from incontext_lora.training.sd_scripts import environment, preflight
 from incontext_lora.training.sd_scripts.architectures import FLUX, architecture
 from incontext_lora.training.sd_scripts.environment import Trainer
+from incontext_lora.training.sd_scripts.machine import Machine, place_tokenizers
+from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.sd_scripts.settings import SdSettings, Sizes
 from PIL import Image
 
@@ -90,23 +92,23 @@ def models(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.fixture
-def place(trainer: Trainer, comfyui: Path, tmp_path: Path) -> session.Place:
-    session.place_tokenizers(FLUX, comfyui, tmp_path / "tokenizers")  # `tiny` gives Lumina one of these
-    return session.Place(
+def place(trainer: Trainer, comfyui: Path, tmp_path: Path) -> Machine:
+    place_tokenizers(FLUX, comfyui, tmp_path / "tokenizers")  # `tiny` gives Lumina one of these
+    return Machine(
         trainer, tmp_path / "runs", tmp_path / "loras", comfyui, tmp_path / "tokenizers", runner=TINY, on_cpu=True
     )
 
 
 @pytest.fixture
-def order(models: Callable[[str], Path], dataset: Dataset) -> Callable[..., session.Order]:
+def order(models: Callable[[str], Path], dataset: Dataset) -> Callable[..., Order]:
     """An order for an architecture, with settings changed by name."""
 
-    def make(name: str, of: Dataset | None = None, **changed: object) -> session.Order:
+    def make(name: str, of: Dataset | None = None, **changed: object) -> Order:
         chosen = of or dataset
         folder = models(name)
         family = architecture(name)
         others = [path for path in sorted(folder.glob("*.safetensors")) if path.name != "model.safetensors"]
         files = preflight.assign(family, folder / "model.safetensors", others)
-        return session.Order(chosen, family, files, replace(SETTINGS, **changed), name, chosen.recipe)
+        return Order(chosen, family, files, replace(SETTINGS, **changed), name, chosen.recipe)
 
     return make

@@ -20,18 +20,20 @@ from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import output, requests, run_folder, stopping, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import data, preflight, session
+from incontext_lora.training.sd_scripts import begin, data, follow, preflight, settle, states
+from incontext_lora.training.sd_scripts.machine import Machine
+from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
 
-Make = Callable[..., session.Order]
+Make = Callable[..., Order]
 
 
-def follow(run: Run, process: Any, act: Callable[[dict[str, Any]], None] = lambda event: None) -> int | None:
+def watch_to_end(run: Run, process: Any, act: Callable[[dict[str, Any]], None] = lambda event: None) -> int | None:
     def on_event(event: dict[str, Any]) -> None:
         act(event)
 
-    return session.watch(run, process, session.EventTail(run), on_event, pause=0.05)
+    return follow.watch(run, process, follow.EventTail(run), on_event, pause=0.05)
 
 
 def steps(run: Run) -> list[int]:
@@ -42,7 +44,7 @@ def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] == kind]
 
 
-def sampled_quickly(order: session.Order) -> session.Order:
+def sampled_quickly(order: Order) -> Order:
     sampling = {**order.architecture.sampling, "sample_steps": 2}
     return replace(order, architecture=replace(order.architecture, sampling=sampling))
 
@@ -52,22 +54,22 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: session.Place) -> None:
+def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: Machine) -> None:
     """Stop after step 3, resume, finish: true step numbers, one LoRA, the recipe inside, every key matched by ComfyUI."""
-    run, process = session.start(order(family), place)
-    code = follow(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
-    stopped = session.settle(run, place.loras, code)
+    run, process = begin.start(order(family), place)
+    code = watch_to_end(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
+    stopped = settle.settle(run, place.loras, code)
     assert (stopped.state, code) == (run_folder.CANCELLED, 75), stopped.message
     done = steps(run)[-1]
     assert 2 <= done < 6
-    saved = session.last_state(run)
+    saved = states.find_last(run)
     assert saved is not None
     assert saved[1] == done
     assert not place.loras.exists()
 
-    process = session.resume(run, place)
-    assert follow(run, process) == 0, output.tail(run.folder)
-    result = session.settle(run, place.loras, process.returncode)
+    process = begin.resume(run, place)
+    assert watch_to_end(run, process) == 0, output.tail(run.folder)
+    result = settle.settle(run, place.loras, process.returncode)
     assert result.state == run_folder.FINISHED, result.message
     assert steps(run) == [1, 2, 3, 4, 5, 6]
     assert len(run.losses()) == 6
@@ -110,15 +112,15 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: sess
         ("anima", ["qwen3"]),
     ],
 )
-def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order: Make, place: session.Place) -> None:
+def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order: Make, place: Machine) -> None:
     """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
 
     wanted = sampled_quickly(order(name, steps=2, save_every=0, sample_every=2, caption_dropout=0.5))
 
     def trained() -> tuple[Run, Path, bytes]:
-        run, process = session.start(wanted, place)
-        code = follow(run, process)
-        result = session.settle(run, place.loras, code)
+        run, process = begin.start(wanted, place)
+        code = watch_to_end(run, process)
+        result = settle.settle(run, place.loras, code)
         assert result.lora is not None, result.message
         first, sample = of_kind(run, run_folder.SAMPLE)
         assert (first["step"], sample["step"]) == (1, 2)  # the first step is sampled, to see whether it fits
@@ -142,9 +144,9 @@ def _comfyui_importable(host: Any) -> None:
     """ComfyUI itself says which names it matches."""
 
 
-def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: session.Place) -> None:
+def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: Machine) -> None:
     """kill -9: nothing half-written, at most one save interval lost, step numbers true."""
-    run, process = session.start(order("flux", steps=8), place)
+    run, process = begin.start(order("flux", steps=8), place)
     found: list[bool] = []
 
     def kill(event: dict[str, Any]) -> None:
@@ -152,16 +154,16 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: sessio
             found.append(supervise.find(run.folder) is not None)
             process.send_signal(signal.SIGKILL)
 
-    code = follow(run, process, kill)
+    code = watch_to_end(run, process, kill)
     assert found == [True]
     assert supervise.find(run.folder) is None
-    ((swept, result),) = session.sweep(place.runs, place.loras)
+    ((swept, result),) = settle.sweep(place.runs, place.loras)
     assert (swept, code) == (run, -9)
     assert result.state == run.state == run_folder.INTERRUPTED
     assert "Resume" in result.message
-    process = session.resume(run, place)
-    assert follow(run, process) == 0, output.tail(run.folder)
-    assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+    process = begin.resume(run, place)
+    assert watch_to_end(run, process) == 0, output.tail(run.folder)
+    assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
     second = [
         event["step"]
         for event in list(run.events())[[e["event"] for e in run.events()].index("interrupted") :]
@@ -173,18 +175,18 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: sessio
 
 
 @pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
-def test_everything_on_request(name: str, order: Make, place: session.Place, referenced: Dataset) -> None:
+def test_everything_on_request(name: str, order: Make, place: Machine, referenced: Dataset) -> None:
     """Masks, validation, samples, a save and a sample on request, a shortage of nothing."""
     wanted = order(name, referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
-    run, process = session.start(replace(sampled_quickly(wanted), name="a / name"), place)
+    run, process = begin.start(replace(sampled_quickly(wanted), name="a / name"), place)
 
     def ask(event: dict[str, Any]) -> None:
         if event.get("event") == run_folder.STEP and event["step"] == 1:
             requests.add(run.folder, "save")
             requests.add(run.folder, "sample")
 
-    assert follow(run, process, ask) == 0, output.tail(run.folder)
-    result = session.settle(run, place.loras, 0)
+    assert watch_to_end(run, process, ask) == 0, output.tail(run.folder)
+    result = settle.settle(run, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
     assert result.lora is not None
     assert result.lora.parent == place.loras
@@ -203,18 +205,18 @@ def test_everything_on_request(name: str, order: Make, place: session.Place, ref
 
 
 @pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
-def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Place) -> None:
-    run, process = session.start(order(name, steps=2), place)
-    follow(run, process)
-    first = session.settle(run, place.loras, process.returncode)
+def test_a_finished_lora_is_continued(name: str, order: Make, place: Machine) -> None:
+    run, process = begin.start(order(name, steps=2), place)
+    watch_to_end(run, process)
+    first = settle.settle(run, place.loras, process.returncode)
     assert first.lora is not None
     recipe = read_recipe(first.lora)
     assert recipe is not None
     other = {"gradient_checkpointing": True, "reference_share": 1.0}
     again = replace(order(name, steps=2, learning_rate=1e-5, **other), weights=first.lora, recipe=recipe, name="more")
-    run, process = session.start(again, place)
-    follow(run, process)
-    second = session.settle(run, place.loras, process.returncode)
+    run, process = begin.start(again, place)
+    watch_to_end(run, process)
+    second = settle.settle(run, place.loras, process.returncode)
     assert second.lora is not None, second.message
     continued = read_recipe(second.lora)
     assert continued is not None
@@ -224,7 +226,7 @@ def test_a_finished_lora_is_continued(name: str, order: Make, place: session.Pla
     assert 0 < max(moved) < 1e-3
 
 
-def test_kinds_of_references_differ_in_training_alone(order: Make, place: session.Place) -> None:
+def test_kinds_of_references_differ_in_training_alone(order: Make, place: Machine) -> None:
     """Before anything is learned: another loss in each step, the same in validation, which has no references."""
 
     def trained(kind: ReferenceKind) -> tuple[list[float], list[float]]:
@@ -232,9 +234,9 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: sessio
             "flux", steps=2, save_every=0, learning_rate=1e-12, reference_share=1.0, references=kind, validation_sets=2,
             validate_every=2,
         )  # fmt: skip
-        run, process = session.start(wanted, place)
-        code = follow(run, process)
-        result = session.settle(run, place.loras, code)
+        run, process = begin.start(wanted, place)
+        code = watch_to_end(run, process)
+        result = settle.settle(run, place.loras, code)
         assert result.lora is not None, result.message
         recipe = read_recipe(result.lora)
         assert recipe is not None
@@ -246,12 +248,12 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: sessio
     assert validated == also != []
 
 
-def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Place) -> None:
+def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: Machine) -> None:
     """Killed after the last state and before the LoRA: there is no step left to train."""
-    run, process = session.start(order("flux", steps=50, ema=0.9), place)
-    follow(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
-    assert session.settle(run, place.loras, 75).state == run_folder.CANCELLED
-    saved = session.last_state(run)
+    run, process = begin.start(order("flux", steps=50, ema=0.9), place)
+    watch_to_end(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
+    assert settle.settle(run, place.loras, 75).state == run_folder.CANCELLED
+    saved = states.find_last(run)
     assert saved is not None
     about = run.about
     about["settings"]["steps"] = saved[1]
@@ -259,9 +261,9 @@ def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Pla
     before = load_file(str(next(run.folder.glob("checkpoints/*.safetensors"))))
     for path in run.checkpoints:
         path.unlink()
-    process = session.resume(run, place)
-    assert follow(run, process) == 0, output.tail(run.folder)
-    result = session.settle(run, place.loras, 0)
+    process = begin.resume(run, place)
+    assert watch_to_end(run, process) == 0, output.tail(run.folder)
+    result = settle.settle(run, place.loras, 0)
     assert result.lora is not None, result.message
     after = load_file(str(result.lora))
     assert read_header(result.lora).metadata["ss_steps"] == str(saved[1])
@@ -270,14 +272,12 @@ def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: session.Pla
     }
 
 
-def test_a_full_disk_ends_nothing(
-    order: Make, place: session.Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be saved is said and saved later; the last LoRA waits until there is space."""
     full = tmp_path / "full"
     monkeypatch.setenv(tiny.FULL_DISK, str(full))
     wanted = order("flux", steps=45, save_every=15, keep=1)
-    run, process = session.start(wanted, place)
+    run, process = begin.start(wanted, place)
 
     def act(event: dict[str, Any]) -> None:
         if event.get("phase") == "training" and not of_kind(run, run_folder.STEP):
@@ -289,8 +289,8 @@ def test_a_full_disk_ends_nothing(
         elif event["event"] == run_folder.NOTE and "waits" in event["text"]:
             full.unlink()
 
-    assert follow(run, process, act) == 0, output.tail(run.folder)
-    assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+    assert watch_to_end(run, process, act) == 0, output.tail(run.folder)
+    assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
     assert steps(run) == list(range(1, 46))
     said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
     assert any("could not be saved. The training goes on" in text for text in said)
@@ -298,43 +298,43 @@ def test_a_full_disk_ends_nothing(
     assert any("step 45, which could not be saved. The training is over and waits" in text for text in said)
 
 
-def test_a_stop_leaves_nothing_behind(order: Make, place: session.Place) -> None:
-    run, process = session.start(order("flux", steps=500), place)
+def test_a_stop_leaves_nothing_behind(order: Make, place: Machine) -> None:
+    run, process = begin.start(order("flux", steps=500), place)
     began = time.monotonic()
     while not steps(run) and time.monotonic() - began < 120:
         time.sleep(0.1)
     asked = time.monotonic()
-    session.stop(run, process)
+    follow.stop(run, process)
     assert time.monotonic() - asked < stopping.SAVING
     assert supervise.members(run.folder) == []
-    assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
-    assert session.last_state(run) is not None
+    assert settle.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+    assert states.find_last(run) is not None
 
 
-def test_a_stop_ends_a_sample(order: Make, place: session.Place) -> None:
+def test_a_stop_ends_a_sample(order: Make, place: Machine) -> None:
     """A sample of half an hour is not waited for; the step before it is saved."""
     wanted = order("flux", steps=4, sample_every=2, save_every=0)
     slow = replace(wanted.architecture, sampling={**wanted.architecture.sampling, "sample_steps": 50_000})
-    run, process = session.start(replace(wanted, architecture=slow), place)
-    code = follow(run, process, lambda event: event.get("phase") == "sampling" and requests.add(run.folder, "stop"))
+    run, process = begin.start(replace(wanted, architecture=slow), place)
+    code = watch_to_end(
+        run, process, lambda event: event.get("phase") == "sampling" and requests.add(run.folder, "stop")
+    )
     assert code == 75, output.tail(run.folder)
-    saved = session.last_state(run)
+    saved = states.find_last(run)
     assert saved is not None
     assert saved[1] == steps(run)[-1] == 1
     assert of_kind(run, run_folder.SAMPLE) == []
 
 
-def test_a_stop_before_the_first_step(order: Make, place: session.Place) -> None:
-    run, process = session.start(order("flux"), place)
+def test_a_stop_before_the_first_step(order: Make, place: Machine) -> None:
+    run, process = begin.start(order("flux"), place)
     requests.add(run.folder, "stop")
-    assert follow(run, process) == 75, output.tail(run.folder)
-    result = session.settle(run, place.loras, 75)
+    assert watch_to_end(run, process) == 75, output.tail(run.folder)
+    result = settle.settle(run, place.loras, 75)
     assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
 
-def test_a_sample_that_does_not_fit_ends_nothing(
-    order: Make, place: session.Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sample_that_does_not_fit_ends_nothing(order: Make, place: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is said at the first step, and the run trains on as one without samples.
 
     Validation measures the weights that are saved: with an average it is another loss than that of the raw ones.
@@ -349,8 +349,8 @@ def test_a_sample_that_does_not_fit_ends_nothing(
             "learning_rate": 2e-2,
             **settings,
         }
-        run, process = session.start(order("flux", **chosen), place)
-        result = session.settle(run, place.loras, follow(run, process))
+        run, process = begin.start(order("flux", **chosen), place)
+        result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FINISHED, result.message
         return run
 
@@ -382,7 +382,7 @@ def test_encoders_that_do_not_fit(
     option: str,
     phase: str,
     order: Make,
-    place: session.Place,
+    place: Machine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Larger text encoders than the card holds: captions are encoded elsewhere, and the run says so."""
@@ -393,15 +393,15 @@ def test_encoders_that_do_not_fit(
     held = share * preflight.encoder_size(wanted.architecture, wanted.files)
     wanted = replace(wanted, settings=replace(wanted.settings, encoders_on_card=held, vae_chunk_size=16))
     as_card = replace(place, on_cpu=False, processes=Processes(cpu=True))
-    run, process = session.start(sampled_quickly(wanted), as_card)
-    code = follow(run, process)
-    assert session.settle(run, place.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
+    run, process = begin.start(sampled_quickly(wanted), as_card)
+    code = watch_to_end(run, process)
+    assert settle.settle(run, place.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
     assert option in (run.folder / "job-1" / "job.toml").read_text()
     assert phase in [event["phase"] for event in of_kind(run, run_folder.PHASE)]
     assert any("text encoders have" in event["text"] for event in of_kind(run, run_folder.NOTE))
 
 
-def test_wrong_file_is_refused_before_anything_starts(order: Make, place: session.Place, tmp_path: Path) -> None:
+def test_wrong_file_is_refused_before_anything_starts(order: Make, place: Machine, tmp_path: Path) -> None:
     from incontext_lora.incontext.errors import TrainingError
     from incontext_lora.training.sd_scripts.architectures import CHROMA
 
@@ -410,7 +410,7 @@ def test_wrong_file_is_refused_before_anything_starts(order: Make, place: sessio
         preflight.assign(CHROMA, files["pretrained_model_name_or_path"], list(files.values())[1:])
 
 
-def test_two_machines_train_one_lora(order: Make, place: session.Place, tmp_path: Path) -> None:
+def test_two_machines_train_one_lora(order: Make, place: Machine, tmp_path: Path) -> None:
     """Each with a launcher and a run of its own; the first keeps the LoRA, and stops both. Here they are one machine."""
     both = [
         replace(
@@ -419,44 +419,42 @@ def test_two_machines_train_one_lora(order: Make, place: session.Place, tmp_path
         for rank in range(2)
     ]
     wanted = order("flux", steps=12, save_every=0)
-    (first, leader), (second, helper) = (session.start(wanted, machine) for machine in both)
-    follow(first, leader, lambda event: event.get("step") == 4 and requests.add(first.folder, "stop"))
+    (first, leader), (second, helper) = (begin.start(wanted, machine) for machine in both)
+    watch_to_end(first, leader, lambda event: event.get("step") == 4 and requests.add(first.folder, "stop"))
     helper.wait(60)
-    assert session.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, output.tail(
-        first.folder
-    )
-    assert session.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, output.tail(
+    assert settle.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, output.tail(first.folder)
+    assert settle.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, output.tail(
         second.folder
     )
-    (first, leader), (second, helper) = (session.join(first, machine) for machine in both)
+    (first, leader), (second, helper) = (begin.join(first, machine) for machine in both)
     assert second.folder.parent == both[1].runs
-    assert follow(first, leader, lambda event: None) == 0, output.tail(first.folder)
+    assert watch_to_end(first, leader, lambda event: None) == 0, output.tail(first.folder)
     helper.wait(60)
-    result = session.settle(first, place.loras, 0)
+    result = settle.settle(first, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
-    assert session.settle(second, place.loras, helper.returncode).lora is None
+    assert settle.settle(second, place.loras, helper.returncode).lora is None
     assert steps(first) == list(range(1, 13))
     assert steps(second) == []
     assert len(list(place.loras.iterdir())) == 1
 
 
-def test_two_processes_train_one_lora(order: Make, place: session.Place) -> None:
+def test_two_processes_train_one_lora(order: Make, place: Machine) -> None:
     """Through Accelerate's launcher, on processors: stop, resume, one LoRA, a falling loss."""
     together = replace(place, processes=Processes(count=2, port=29471))
     wanted = order("flux", steps=30, save_every=0, learning_rate=5e-3, caption_dropout=0.0, reference_share=0.0)
-    run, process = session.start(wanted, together)
-    follow(run, process, lambda event: event.get("step") == 8 and requests.add(run.folder, "stop"))
-    assert session.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, output.tail(run.folder)
+    run, process = begin.start(wanted, together)
+    watch_to_end(run, process, lambda event: event.get("step") == 8 and requests.add(run.folder, "stop"))
+    assert settle.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, output.tail(run.folder)
     assert supervise.members(run.folder) == []
-    process = session.resume(run, together)
+    process = begin.resume(run, together)
     members: set[int] = set()
 
     def count(event: dict[str, Any]) -> None:
         members.update(each.pid for each in supervise.members(run.folder) if event["event"] == run_folder.STEP)
 
-    assert follow(run, process, count) == 0, output.tail(run.folder)
+    assert watch_to_end(run, process, count) == 0, output.tail(run.folder)
     assert len(members) >= 3, "a launcher and two trainers"
-    result = session.settle(run, place.loras, 0)
+    result = settle.settle(run, place.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
     assert steps(run) == list(range(1, 31))
     assert len(list(place.loras.iterdir())) == 1

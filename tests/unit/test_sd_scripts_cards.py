@@ -18,8 +18,8 @@ from incontext_lora.training.runs import cards, run_folder, supervise
 from incontext_lora.training.runs.cards import WhenBusy
 from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts.environment import Trainer
+from incontext_lora.training.sd_scripts.machine import Machine
 from incontext_lora.training.sd_scripts.processes import Processes
-from incontext_lora.training.sd_scripts.session import Place
 
 Other = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -67,7 +67,7 @@ class TestNames:
         folder = Path("x")
 
         def of(processes: Processes, on_cpu: bool = False) -> list[str] | None:
-            return Place(Trainer(folder, folder), folder, folder, folder, folder, processes, on_cpu=on_cpu).cards
+            return Machine(Trainer(folder, folder), folder, folder, folder, folder, processes, on_cpu=on_cpu).cards
 
         assert of(Processes()) == ["1"]
         assert of(Processes(4, 2, 0, "a")) == ["1", "2"]

@@ -25,11 +25,11 @@ from incontext_lora.training.sd_scripts.settings import Optimiser, Sizes
 # run.py train, with the stand-in in place of the runner and no question to torch about a graphics card
 MAIN = """
 from pathlib import Path
-from incontext_lora.training.sd_scripts import cli, session
+from incontext_lora.training.sd_scripts import cli
 from incontext_lora.training.sd_scripts.environment import Trainer
 import os, sys
 cli.environment.find = lambda: Trainer(Path(sys.executable), Path(os.environ["STAND_IN_CHECKOUT"]))
-session.has_gpu = lambda python: False
+torch_device.has_gpu = lambda python: False
 place = cli.place
 def stand_in(options, trainer):
     from dataclasses import replace

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.training.runs import process, supervise
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import torch_device
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 HOUR = 3600.0
@@ -148,4 +148,4 @@ def test_a_trainer_that_speaks_another_code_page_is_still_understood(
     monkeypatch.setenv("PYTHONPATH", "/of/comfyui")
     monkeypatch.setenv("PYTHONHOME", "/of/comfyui")
     with pytest.raises(TrainingError, match=r"The trainer's torch does not start: DLL .* fehlt"):
-        session.has_gpu(python)
+        torch_device.has_gpu(python)

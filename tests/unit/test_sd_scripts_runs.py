@@ -26,8 +26,11 @@ from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import output, run_folder, stopping, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import environment, launch, session
+from incontext_lora.training.sd_scripts import begin, environment, follow, launch, settle, states
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
+from incontext_lora.training.sd_scripts.machine import Machine, check_length, place_tokenizers
+from incontext_lora.training.sd_scripts.notes import describe_limits
+from incontext_lora.training.sd_scripts.order import trained_recipe
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Device
 
@@ -35,12 +38,12 @@ Start = Callable[..., tuple[Run, "subprocess.Popen[bytes]"]]
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> session.Place:
+def place(tmp_path: Path) -> Machine:
     return stand_in_place(tmp_path / "here", tmp_path / "ComfyUI")
 
 
 @pytest.fixture
-def start(tmp_path: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(tmp_path: Path, place: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start a run whose trainer behaves as told; everything is ended afterwards."""
     dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
     files = flux_files(tmp_path / "models")
@@ -48,7 +51,7 @@ def start(tmp_path: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch)
 
     def begin(changed: dict[str, Any] | None = None, **told: Any) -> tuple[Run, subprocess.Popen[bytes]]:
         monkeypatch.setenv("STAND_IN", json.dumps(told))
-        run, process = session.start(flux_order(dataset, files, **(changed or {})), place)
+        run, process = begin.start(flux_order(dataset, files, **(changed or {})), place)
         runs.append(run)
         return run, process
 
@@ -57,8 +60,8 @@ def start(tmp_path: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch)
         supervise.kill(run.folder)
 
 
-def follow(run: Run, process: Any) -> int | None:
-    return session.watch(run, process, session.EventTail(run), lambda event: None, pause=0.02)
+def watch_to_end(run: Run, process: Any) -> int | None:
+    return follow.watch(run, process, follow.EventTail(run), lambda event: None, pause=0.02)
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -73,10 +76,10 @@ def steps(run: Run) -> list[int]:
 
 
 class TestSuccess:
-    def test_the_lora_is_published_with_its_recipe(self, start: Start, place: session.Place) -> None:
+    def test_the_lora_is_published_with_its_recipe(self, start: Start, place: Machine) -> None:
         run, process = start()
-        assert follow(run, process) == 0
-        result = session.settle(run, place.loras, 0)
+        assert watch_to_end(run, process) == 0
+        result = settle.settle(run, place.loras, 0)
         assert (result.state, run.state) == (run_folder.FINISHED, run_folder.FINISHED)
         assert result.lora == place.loras / "toy.safetensors"
         recipe = read_recipe(result.lora)
@@ -85,29 +88,29 @@ class TestSuccess:
         assert recipe.references == References(clean=True, share=0.5, isolated=True)
         assert run.losses() == [1.0, 1 / 2, 1 / 3, 1 / 4, 1 / 5]
 
-    def test_settling_twice_changes_nothing(self, start: Start, place: session.Place) -> None:
+    def test_settling_twice_changes_nothing(self, start: Start, place: Machine) -> None:
         run, process = start()
-        follow(run, process)
-        first = session.settle(run, place.loras, 0)
-        assert session.settle(run, place.loras) == first
+        watch_to_end(run, process)
+        first = settle.settle(run, place.loras, 0)
+        assert settle.settle(run, place.loras) == first
         assert len(list(place.loras.iterdir())) == 1
 
-    def test_a_second_run_of_that_name_takes_nothing_from_the_first(self, start: Start, place: session.Place) -> None:
+    def test_a_second_run_of_that_name_takes_nothing_from_the_first(self, start: Start, place: Machine) -> None:
         for expected in ("toy", "toy-2"):
             run, process = start()
-            follow(run, process)
-            result = session.settle(run, place.loras, 0)
+            watch_to_end(run, process)
+            result = settle.settle(run, place.loras, 0)
             assert (run.name, result.lora) == (expected, place.loras / f"{expected}.safetensors")
 
     def test_events_are_told_as_they_happen(self, start: Start) -> None:
         run, process = start(pause=0.05)
         seen: list[str] = []
-        session.watch(run, process, session.EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
+        follow.watch(run, process, follow.EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
         assert seen[:2] == [run_folder.STARTED, run_folder.PHASE]
         assert seen.count(run_folder.STEP) == 5
         assert "idle" in seen[seen.index(run_folder.STEP) :]
 
-    def test_old_data_is_removed_unless_it_trains(self, start: Start, place: session.Place) -> None:
+    def test_old_data_is_removed_unless_it_trains(self, start: Start, place: Machine) -> None:
         """What a running training reads stays, however long it takes; the log of the next run says what went."""
         run, process = start(pause=5.0)
         until(lambda: steps(run))
@@ -133,7 +136,7 @@ class TestBeforehand:
 
     def test_without_a_card_it_is_slow(self, start: Start) -> None:
         run, process = start()
-        follow(run, process)
+        watch_to_end(run, process)
         (text,) = self.said(run)
         assert "no graphics card" in text
         assert "on the processor, in fp32" in text
@@ -146,7 +149,7 @@ class TestBeforehand:
 
         def said(**settings: Any) -> list[str]:
             chosen = replace(wanted.settings, **settings)
-            return list(session.notes(wanted, chosen, Device.NVIDIA, 0.0))
+            return list(describe_limits(wanted, chosen, Device.NVIDIA, 0.0))
 
         isolates = family.name in ("flux", "chroma", "sd3")
         notes = said()
@@ -158,7 +161,7 @@ class TestBeforehand:
             {"reference_share": 0.0},
         ):
             assert said(**others) == []
-        assert session.trained_recipe(wanted).references.isolated is isolates
+        assert trained_recipe(wanted).references.isolated is isolates
 
     @pytest.mark.parametrize(
         ("device", "expected", "options"),
@@ -169,12 +172,12 @@ class TestBeforehand:
         ],
     )
     def test_what_another_card_lacks(
-        self, device: Device, expected: str, options: tuple[str, str], tmp_path: Path, place: session.Place
+        self, device: Device, expected: str, options: tuple[str, str], tmp_path: Path, place: Machine
     ) -> None:
         dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
         wanted = flux_order(dataset, flux_files(tmp_path / "models"), steps=1)
-        run, process = session.start(wanted, replace(place, on_cpu=False, device=device))
-        follow(run, process)
+        run, process = begin.start(wanted, replace(place, on_cpu=False, device=device))
+        watch_to_end(run, process)
         said = self.said(run)
         assert len(said) == bool(expected)
         assert all(expected in text for text in said)
@@ -184,7 +187,7 @@ class TestBeforehand:
         assert ("fp8_base" in job) == (device is Device.NVIDIA)
 
     def test_a_full_disk_is_named_before_anything_is_written(
-        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, place: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1_000_000))  # type: ignore[attr-defined]
         with pytest.raises(
@@ -194,13 +197,13 @@ class TestBeforehand:
         ((run,),) = ([Run(folder) for folder in place.runs.iterdir()],)
         assert run.state == run_folder.FAILED
 
-    def test_a_small_card_trains_and_says_smaller_pictures(self, tmp_path: Path, place: session.Place) -> None:
+    def test_a_small_card_trains_and_says_smaller_pictures(self, tmp_path: Path, place: Machine) -> None:
         """Pictures, samples and the LoRA's recipe have the size that is trained."""
         recipe = Recipe("toy", rows(512, 768, 3), prefix="[TOY]")
         dataset = build(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets", recipe, BuildOptions(name="toy"))
         wanted = flux_order(dataset, flux_files(tmp_path / "models"), steps=1, megapixels=0.3)
-        run, process = session.start(wanted, place)
-        follow(run, process)
+        run, process = begin.start(wanted, place)
+        watch_to_end(run, process)
         prompt = json.loads((run.folder / "job-1" / "prompts.json").read_text())[0]
         assert (prompt["width"], prompt["height"]) == (384, 576)
         assert {path.parent.name for path in dataset.folder.glob("training/*/*/*.png")} == {"384x576"}
@@ -210,45 +213,45 @@ class TestBeforehand:
 
 class TestFailure:
     @pytest.mark.parametrize("phase", ["starting", "loading the models", "encoding the captions", "training", "saving"])
-    def test_in_each_phase(self, start: Start, place: session.Place, phase: str) -> None:
+    def test_in_each_phase(self, start: Start, place: Machine, phase: str) -> None:
         run, process = start(fail=phase, words="torch.OutOfMemoryError: CUDA out of memory.")
-        code = follow(run, process)
-        result = session.settle(run, place.loras, code)
+        code = watch_to_end(run, process)
+        result = settle.settle(run, place.loras, code)
         assert result.state == run.state == run_folder.FAILED
         assert result.message.startswith(f"The training failed while {phase} (exit code 1). The graphics card ran out")
         assert "CUDA out of memory." in result.message
         assert not place.loras.exists()
 
-    def test_exit_code_0_without_a_lora_is_no_success(self, start: Start, place: session.Place) -> None:
+    def test_exit_code_0_without_a_lora_is_no_success(self, start: Start, place: Machine) -> None:
         run, process = start(no_file=True)
-        result = session.settle(run, place.loras, follow(run, process))
+        result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "There is no file" in result.message
         assert not place.loras.exists()
 
-    def test_exit_code_0_in_the_middle_is_no_success(self, start: Start, place: session.Place) -> None:
+    def test_exit_code_0_in_the_middle_is_no_success(self, start: Start, place: Machine) -> None:
         run, process = start(fail="training", code=0, words="No data found. Please verify arguments")
-        result = session.settle(run, place.loras, follow(run, process))
+        result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "no pictures" in result.message
 
-    def test_a_lora_with_foreign_names_is_no_success(self, start: Start, place: session.Place) -> None:
+    def test_a_lora_with_foreign_names_is_no_success(self, start: Start, place: Machine) -> None:
         run, process = start(wrong_file=True)
-        result = session.settle(run, place.loras, follow(run, process))
+        result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "no LoRA for FLUX.1" in result.message
         assert not place.loras.exists()
 
-    def test_a_full_disk_is_named_and_leaves_readable_events(self, start: Start, place: session.Place) -> None:
+    def test_a_full_disk_is_named_and_leaves_readable_events(self, start: Start, place: Machine) -> None:
         run, process = start(full_disk=True)
-        result = session.settle(run, place.loras, follow(run, process))
+        result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "The disk is full" in result.message
         assert run.state == run_folder.FAILED  # although a line before it was cut off
 
-    def test_a_missing_interpreter(self, start: Start, place: session.Place, tmp_path: Path) -> None:
+    def test_a_missing_interpreter(self, start: Start, place: Machine, tmp_path: Path) -> None:
         run, process = start()
-        follow(run, process)
+        watch_to_end(run, process)
         gone = environment.Trainer(tmp_path / "gone", place.trainer.checkout)
         started = launch.build(gone, run.folder / "job-1", Processes(), os.environ, offline=True)
         with pytest.raises(TrainingError, match="cannot be started"):
@@ -256,18 +259,18 @@ class TestFailure:
 
 
 class TestStop:
-    def test_a_stop_saves_and_the_run_resumes(self, start: Start, place: session.Place) -> None:
+    def test_a_stop_saves_and_the_run_resumes(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 30}, pause=0.05)
         until(lambda: 3 in steps(run))
-        session.stop(run, process)
+        follow.stop(run, process)
         assert process.returncode == 75
-        result = session.settle(run, place.loras, process.returncode, stopped=True)
+        result = settle.settle(run, place.loras, process.returncode, stopped=True)
         assert result.state == run_folder.CANCELLED
         done = steps(run)[-1]
         assert f"Resume it from step {done}" in result.message
-        process = session.resume(run, place)
-        assert follow(run, process) == 0
-        assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+        process = begin.resume(run, place)
+        assert watch_to_end(run, process) == 0
+        assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
         assert steps(run) == list(range(1, 31))
         assert json.loads((run.folder / "job-2" / "job.json").read_text())["first_step"] == done
         assert not (run.folder / "state").exists()
@@ -277,20 +280,20 @@ class TestStop:
         monkeypatch.setattr(stopping, "SAVING", 0.2)
         run, process = start({"steps": 50, "save_every": 0}, pause=0.8)
         until(lambda: steps(run))
-        session.stop(run, process)
+        follow.stop(run, process)
         assert process.returncode == 75
-        assert session.last_state(run) is not None
+        assert states.find_last(run) is not None
 
     def test_before_the_first_step_nothing_is_waited_for(
-        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, place: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While models are loaded there is nothing to save, however long it takes."""
         monkeypatch.setattr(stopping, "GRACE", 0.2)
         run, process = start(load=600)
         until(lambda: any(event.get("phase") == "loading the models" for event in run.events()))
-        session.stop(run, process)
+        follow.stop(run, process)
         assert supervise.members(run.folder) == []
-        result = session.settle(run, place.loras, process.returncode, stopped=True)
+        result = settle.settle(run, place.loras, process.returncode, stopped=True)
         assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
     def test_patience_follows_the_run(self) -> None:
@@ -307,20 +310,20 @@ class TestStop:
         assert stopping.patience([*sampled, *loading]) == stopping.GRACE  # resumed: nothing is unsaved yet
         assert stopping.patience([*training, {"event": "step", "step": 1}]) == stopping.SAVING
 
-    def test_who_ignores_the_request_is_ended(self, start: Start, place: session.Place) -> None:
+    def test_who_ignores_the_request_is_ended(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)
         until(lambda: steps(run))
         began = time.monotonic()
-        session.stop(run, process, patience=0.5)
+        follow.stop(run, process, patience=0.5)
         assert time.monotonic() - began < 5
         assert supervise.members(run.folder) == []
-        assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+        assert settle.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
 
     def test_a_second_cancel_ends_it_at_once(self, start: Start) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)
         until(lambda: steps(run))
         began = time.monotonic()
-        session.stop(run, process, insists=lambda: True)
+        follow.stop(run, process, insists=lambda: True)
         assert time.monotonic() - began < 5
         assert process.returncode is not None
 
@@ -329,10 +332,10 @@ class TestStop:
         until(lambda: steps(run))
         child = next(int(line.split()[1]) for line in output.tail(run.folder) if line.startswith("child"))
         assert child in {member.pid for member in supervise.members(run.folder)}
-        session.stop(run, process, patience=5)
+        follow.stop(run, process, patience=5)
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
-    def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, place: session.Place) -> None:
+    def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
         until(lambda: steps(run))
         process.send_signal(signal.SIGKILL)
@@ -346,12 +349,12 @@ class TestSeveralMachines:
     """The stand-in ends as the runner of a machine that is not the first: without a word, and without a LoRA."""
 
     def test_one_that_helps_ends_well_without_a_lora(
-        self, start: Start, place: session.Place, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, place: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
-        until(lambda: session.last_state(run))
-        session.stop(run, process)
-        session.settle(run, place.loras, process.returncode, stopped=True)
+        until(lambda: states.find_last(run))
+        follow.stop(run, process)
+        settle.settle(run, place.loras, process.returncode, stopped=True)
         second = replace(place, processes=Processes(2, 2, 1, "first"))
         launched: list[tuple[str, ...]] = []
 
@@ -362,44 +365,44 @@ class TestSeveralMachines:
         build = launch.build
         monkeypatch.setattr(launch, "build", build_alone)  # Accelerate is not here
         monkeypatch.setenv("STAND_IN", json.dumps({"silent": True, "no_file": True}))
-        helping, process = session.join(run, second)
+        helping, process = begin.join(run, second)
         try:
             assert helping.folder != run.folder
-            assert follow(helping, process) == 0
-            result = session.settle(helping, place.loras, 0)
+            assert watch_to_end(helping, process) == 0
+            result = settle.settle(helping, place.loras, 0)
         finally:
             supervise.kill(helping.folder)
         assert (result.state, result.lora) == (run_folder.FINISHED, None)
         assert "on the first machine" in result.message
         assert "--machine_rank 1 --main_process_ip first" in " ".join(launched[0])
         options = (helping.folder / "job-1" / "job.toml").read_text()
-        assert f'resume = "{session.last_state(run)[0].as_posix()}"' in options  # type: ignore[index]
+        assert f'resume = "{states.find_last(run)[0].as_posix()}"' in options  # type: ignore[index]
         assert not place.loras.exists() or not list(place.loras.iterdir())
 
 
 class TestSurvival:
-    def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, place: session.Place) -> None:
+    def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
         until(lambda: 10 in steps(run))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert supervise.find(run.folder) is None
-        ((swept, result),) = session.sweep(place.runs, place.loras)
+        ((swept, result),) = settle.sweep(place.runs, place.loras)
         assert (swept, result.state) == (run, run_folder.INTERRUPTED)
         assert "Resume it: it goes on from step 8." in result.message
-        process = session.resume(run, place)
-        follow(run, process)
-        assert session.settle(run, place.loras, 0).state == run_folder.FINISHED
+        process = begin.resume(run, place)
+        watch_to_end(run, process)
+        assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
         assert len(run.losses()) == 20
 
-    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, place: session.Place) -> None:
+    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, place: Machine) -> None:
         run, _ = start({"steps": 40}, pause=0.05)
         found = supervise.find(run.folder)
         assert found is not None
-        assert session.sweep(place.runs, place.loras) == []  # it still runs
+        assert settle.sweep(place.runs, place.loras) == []  # it still runs
         assert os.getsid(found.pid) != os.getsid(0)
-        assert session.watch(run, None, session.EventTail(run), lambda event: None, pause=0.02) is None
-        ((_, result),) = session.sweep(place.runs, place.loras)
+        assert follow.watch(run, None, follow.EventTail(run), lambda event: None, pause=0.02) is None
+        ((_, result),) = settle.sweep(place.runs, place.loras)
         assert result.state == run_folder.FINISHED
         assert result.lora is not None
 
@@ -413,78 +416,78 @@ class TestSurvival:
         assert supervise.find(run.folder) is not None
         process.kill()
 
-    def test_a_running_or_finished_run_is_not_resumed(self, start: Start, place: session.Place) -> None:
+    def test_a_running_or_finished_run_is_not_resumed(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         with pytest.raises(TrainingError, match="still running"):
-            session.resume(run, place)
-        session.stop(run, process)
+            begin.resume(run, place)
+        follow.stop(run, process)
         finished, process = start()
-        follow(finished, process)
-        session.settle(finished, place.loras, 0)
+        watch_to_end(finished, process)
+        settle.settle(finished, place.loras, 0)
         with pytest.raises(TrainingError, match="is finished"):
-            session.resume(finished, place)
+            begin.resume(finished, place)
 
-    def test_resuming_on_changed_data_is_refused(self, start: Start, place: session.Place, tmp_path: Path) -> None:
+    def test_resuming_on_changed_data_is_refused(self, start: Start, place: Machine, tmp_path: Path) -> None:
         run, process = start({"steps": 30}, pause=0.05)
         until(lambda: steps(run))
-        session.stop(run, process)
+        follow.stop(run, process)
         (tmp_path / "sets" / "set-1" / "caption.txt").write_text("[TOY] Other. [SCENE-1] a [SCENE-2] b [SCENE-3] c")
         small_dataset(tmp_path / "sets", tmp_path / "datasets")
         with pytest.raises(TrainingError, match="was changed since"):
-            session.resume(run, place)
+            begin.resume(run, place)
 
     def test_a_half_written_state_is_not_resumed_from(self, start: Start) -> None:
         run, process = start({"steps": 1000, "save_every": 3}, pause=0.05)
-        until(lambda: session.last_state(run))
+        until(lambda: states.find_last(run))
         process.kill()
         process.wait()
         (run.folder / "state" / "step999999").mkdir()
         (run.folder / "state" / ".step000999.part").mkdir()
-        saved = session.last_state(run)
+        saved = states.find_last(run)
         assert saved is not None
         assert saved[1] < 900
 
-    def test_a_deleted_run_folder_is_said(self, start: Start, place: session.Place) -> None:
+    def test_a_deleted_run_folder_is_said(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()
         shutil.rmtree(run.folder)
-        assert follow(run, process) == -9
-        result = session.settle(run, place.loras, -9)
+        assert watch_to_end(run, process) == -9
+        result = settle.settle(run, place.loras, -9)
         assert result.state == run_folder.FAILED
         assert "is gone" in result.message
 
-    def test_a_missing_description_of_the_run_is_said(self, start: Start, place: session.Place) -> None:
+    def test_a_missing_description_of_the_run_is_said(self, start: Start, place: Machine) -> None:
         run, process = start()
-        follow(run, process)
+        watch_to_end(run, process)
         (run.folder / "run.json").unlink()
-        assert "is no training run" in session.settle(run, place.loras, 0).message
+        assert "is no training run" in settle.settle(run, place.loras, 0).message
 
 
 class TestNames:
     def test_paths_that_windows_would_not_take_are_said_beforehand(self) -> None:
         runs = Path("C:/Users/somebody/Desktop/ComfyUI_windows_portable/ComfyUI/output/incontext_runs")
-        session.check_length(runs, "storyboard", "win32", enabled=False)
-        session.check_length(runs, "x" * 100, "win32", enabled=True)
-        session.check_length(runs, "x" * 100, "linux", enabled=False)
+        check_length(runs, "storyboard", "win32", enabled=False)
+        check_length(runs, "x" * 100, "win32", enabled=True)
+        check_length(runs, "x" * 100, "linux", enabled=False)
         with pytest.raises(TrainingError, match=r"would have paths of \d+ characters") as told:
-            session.check_length(runs, "x" * 100, "win32", enabled=False)
+            check_length(runs, "x" * 100, "win32", enabled=False)
         possible = int(str(told.value).partition("a name of ")[2].split()[0])
-        session.check_length(runs, "x" * possible, "win32", enabled=False)
+        check_length(runs, "x" * possible, "win32", enabled=False)
 
     @pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "a/b", "..\\x"])
-    def test_names_lead_nowhere_else(self, start: Start, place: session.Place, name: str) -> None:
+    def test_names_lead_nowhere_else(self, start: Start, place: Machine, name: str) -> None:
         assert run_folder.safe_name(name) == Path(run_folder.safe_name(name)).name
         writer = run_folder.RunWriter.create(place.runs, name, {})
         writer.close()
         assert writer.run.folder.resolve().parent == place.runs.resolve()
 
 
-def test_tokenizers_are_comfyuis_own(place: session.Place) -> None:
+def test_tokenizers_are_comfyuis_own(place: Machine) -> None:
     from incontext_lora.training.sd_scripts.architectures import FLUX
 
-    session.place_tokenizers(FLUX, place.comfyui, place.tokenizers)
+    place_tokenizers(FLUX, place.comfyui, place.tokenizers)
     clip = json.loads((place.tokenizers / "openai_clip-vit-large-patch14" / "tokenizer_config.json").read_text())
     assert clip["model_max_length"] == 77  # as many as CLIP reads
     assert (place.tokenizers / "google_t5-v1_1-xxl" / "tokenizer_config.json").exists()
-    session.place_tokenizers(FLUX, place.comfyui / "gone", place.tokenizers)  # they are there already
+    place_tokenizers(FLUX, place.comfyui / "gone", place.tokenizers)  # they are there already

@@ -18,7 +18,9 @@ from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import begin, settle, states
+from incontext_lora.training.sd_scripts.machine import Machine
+from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.subset import chosen_sets
 from incontext_lora.training.sweep import cli, table
 from incontext_lora.training.sweep.folder import State, Sweep
@@ -30,7 +32,7 @@ RATES = (1e-3, 2e-3, 4e-3, 5.0)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[session.Place]:
+def place(tmp_path: Path) -> Iterator[Machine]:
     made = stand_in_place(tmp_path / "here", tmp_path / "ComfyUI")
     yield made
     for folder in made.runs.glob("*/run.json"):
@@ -44,7 +46,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture
-def order(dataset: Dataset, tmp_path: Path) -> session.Order:
+def order(dataset: Dataset, tmp_path: Path) -> Order:
     return flux_order(dataset, flux_files(tmp_path / "models"), steps=24, validation_sets=2)
 
 
@@ -52,7 +54,7 @@ Begin = Callable[..., Sweep]
 
 
 @pytest.fixture
-def begin(order: session.Order, place: session.Place, monkeypatch: pytest.MonkeyPatch) -> Begin:
+def begin_sweep(order: Order, place: Machine, monkeypatch: pytest.MonkeyPatch) -> Begin:
     def made(axes: dict[str, tuple[Any, ...]], pause: float = 0.02, **own: Any) -> Sweep:
         monkeypatch.setenv("STAND_IN", json.dumps({"pause": pause, "checkpoints": True, "validate": True}))
         return Sweep.begin(place.runs.parent / "sweeps", "toy", plan_of(order, SweepSettings(axes, **own)))
@@ -60,20 +62,20 @@ def begin(order: session.Order, place: session.Place, monkeypatch: pytest.Monkey
     return made
 
 
-def states(sweep: Sweep) -> list[State]:
+def trial_states(sweep: Sweep) -> list[State]:
     return [record.state for record in sweep.records().values()]
 
 
-def trials_run(place: session.Place) -> list[str]:
+def trials_run(place: Machine) -> list[str]:
     return sorted(path.parent.name for path in place.runs.glob("*/run.json"))
 
 
 def test_the_hopeless_one_is_stopped_and_the_best_is_published(
-    begin: Begin, order: session.Order, place: session.Place
+    begin_sweep: Begin, order: Order, place: Machine
 ) -> None:
-    sweep = begin({"learning_rate": RATES})
+    sweep = begin_sweep({"learning_rate": RATES})
     work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
-    assert states(sweep) == [State.FINISHED] * 3 + [State.STOPPED]
+    assert trial_states(sweep) == [State.FINISHED] * 3 + [State.STOPPED]
     hopeless = sweep.records()[4]
     assert hopeless.curve.step < 24
     trial, record = table.best(sweep) or pytest.fail("nothing was measured")
@@ -84,11 +86,11 @@ def test_the_hopeless_one_is_stopped_and_the_best_is_published(
     assert len(record.curve.by_set(24)) == 2
 
 
-def test_halving_goes_on_with_the_same_runs(begin: Begin, order: session.Order, place: session.Place) -> None:
-    sweep = begin({"learning_rate": RATES[:3]}, strategy=Strategy.HALVING, stop_hopeless=False)
+def test_halving_goes_on_with_the_same_runs(begin_sweep: Begin, order: Order, place: Machine) -> None:
+    sweep = begin_sweep({"learning_rate": RATES[:3]}, strategy=Strategy.HALVING, stop_hopeless=False)
     first, last = sweep.plan.rounds
     work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
-    assert states(sweep) == [State.STOPPED, State.STOPPED, State.FINISHED]
+    assert trial_states(sweep) == [State.STOPPED, State.STOPPED, State.FINISHED]
     assert trials_run(place) == ["toy-t01", "toy-t02", "toy-t03"]
     events = list(Run(place.runs / "toy-t03").events())
     begun = [event["first_step"] for event in events if event["event"] == run_folder.STARTED]
@@ -98,9 +100,9 @@ def test_halving_goes_on_with_the_same_runs(begin: Begin, order: session.Order, 
     assert steps == list(range(1, 25))  # none was trained twice
 
 
-def test_a_training_that_went_on_alone_is_joined(begin: Begin, order: session.Order, place: session.Place) -> None:
+def test_a_training_that_went_on_alone_is_joined(begin_sweep: Begin, order: Order, place: Machine) -> None:
     """The process of the queue is killed, that of the trainer is not: it outlives whoever started it."""
-    sweep = begin({"learning_rate": RATES[:2]}, pause=0.05)
+    sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
     class Killed(BaseException):
         pass
@@ -112,15 +114,15 @@ def test_a_training_that_went_on_alone_is_joined(begin: Begin, order: session.Or
 
     with pytest.raises(Killed):
         work(sweep, Abandoned(order, place, sweep.name), place.runs)
-    assert states(sweep) == [State.TRAINING, State.WAITING]
+    assert trial_states(sweep) == [State.TRAINING, State.WAITING]
     work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
-    assert states(sweep) == [State.FINISHED, State.FINISHED]
+    assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
     assert trials_run(place) == ["toy-t01", "toy-t02"]
     assert [step for step, _ in sweep.records()[1].curve.held_out] == list(range(2, 25, 2))
 
 
-def test_an_interrupted_training_is_resumed(begin: Begin, order: session.Order, place: session.Place) -> None:
-    sweep = begin({"learning_rate": RATES[:2]}, pause=0.05)
+def test_an_interrupted_training_is_resumed(begin_sweep: Begin, order: Order, place: Machine) -> None:
+    sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
     def kill_it(event: Mapping[str, Any]) -> None:
         run = Run(place.runs / "toy-t01")
@@ -135,12 +137,12 @@ def test_an_interrupted_training_is_resumed(begin: Begin, order: session.Order, 
     work(sweep, trainer, place.runs)
     assert killed == [8]
     # a training that ended without a word has not been stopped by anybody: it goes on
-    assert states(sweep) == [State.FINISHED, State.FINISHED]
+    assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
     assert trials_run(place) == ["toy-t01", "toy-t02"]
 
 
-def test_a_sweep_that_is_cancelled_saves_its_training(begin: Begin, order: session.Order, place: session.Place) -> None:
-    sweep = begin({"learning_rate": RATES[:2]}, pause=0.05)
+def test_a_sweep_that_is_cancelled_saves_its_training(begin_sweep: Begin, order: Order, place: Machine) -> None:
+    sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
     def cancel(event: Mapping[str, Any]) -> None:
         if event["event"] == run_folder.STEP and event["step"] == 6:
@@ -150,23 +152,23 @@ def test_a_sweep_that_is_cancelled_saves_its_training(begin: Begin, order: sessi
         work(sweep, SdScriptsTrainer(order, place, sweep.name, show=cancel), place.runs)
     run = Run(place.runs / "toy-t01")
     assert run.state == run_folder.CANCELLED
-    assert session.last_state(run) is not None
-    assert states(sweep) == [State.TRAINING, State.WAITING]
+    assert states.find_last(run) is not None
+    assert trial_states(sweep) == [State.TRAINING, State.WAITING]
     work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
-    assert states(sweep) == [State.FINISHED, State.FINISHED]
+    assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
     assert trials_run(place) == ["toy-t01", "toy-t02"]
 
 
 def test_fewer_sets_are_trained_on_and_the_same_are_held_out(
-    order: session.Order, place: session.Place, monkeypatch: pytest.MonkeyPatch
+    order: Order, place: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "{}")
     names = [item.set for item in order.dataset.items]
 
     def used(**changed: Any) -> tuple[set[str], set[str]]:
-        run, process = session.start(replace(order, settings=replace(order.settings, **changed)), place)
+        run, process = begin.start(replace(order, settings=replace(order.settings, **changed)), place)
         assert process.wait(30) == 0
-        session.settle(run, place.loras, 0)
+        settle.settle(run, place.loras, 0)
         cache = Path(json.loads((run.folder / "job-1" / "job.json").read_text())["cache"])
         ids = {item.id: item.set for item in order.dataset.items}
         folders = {path.parent.name.endswith("-validation"): set[str]() for path in cache.glob("*/*.png")}
@@ -222,7 +224,7 @@ class TestCommand:
     def test_it_trains_and_prints_the_table(
         self,
         dataset: Dataset,
-        place: session.Place,
+        place: Machine,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],

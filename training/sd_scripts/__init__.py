@@ -13,5 +13,12 @@ archive        the trainer's files, where there is no git
 processes      how many train together
 launch         the command that starts the trainer, and its environment
 outcome        what became of a run, in words
-session        from a dataset to a LoRA: start, watch, settle, resume, continue
+order          what is to be trained, as a value
+machine        where things are on this machine
+torch_device   what the trainer's own torch computes on
+begin          start a run, resume it, help with it from another machine
+notes          what the user should know before a run begins
+follow         watch a run, stop it
+settle         what became of a run; its LoRA is published
+states         saved states, from which a run can be resumed
 """

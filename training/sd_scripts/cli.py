@@ -19,8 +19,10 @@ from ...incontext.files.names import as_path
 from ...incontext.lora.lora_file import read_recipe
 from ..runs import cards, claims, run_folder
 from ..runs.run_folder import Run
-from . import environment, preflight, session
+from . import begin, environment, follow, preflight, settle, torch_device
 from .architectures import ARCHITECTURES, architecture
+from .machine import Machine
+from .order import Order
 from .presets import OFFICIAL, PRESETS, preset
 from .processes import FILE, Processes
 from .settings import Device, SdSettings
@@ -115,7 +117,7 @@ def model_file(name: str, roots: Sequence[Path]) -> Path:
     raise TrainingError(f"There is no model file {name!r}. Give its path, or its name in ComfyUI's models folder.")
 
 
-def order(options: argparse.Namespace) -> session.Order:
+def order(options: argparse.Namespace) -> Order:
     missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
     if missing:
         raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
@@ -129,14 +131,12 @@ def order(options: argparse.Namespace) -> session.Order:
     if options.weights:
         continued = read_recipe(options.weights)
         recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
-    return session.Order(
-        dataset, family, files, settings(options), options.name or dataset.name, recipe, options.weights
-    )
+    return Order(dataset, family, files, settings(options), options.name or dataset.name, recipe, options.weights)
 
 
-def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.Place:
-    on_cpu = not session.has_gpu(trainer.python)
-    return session.Place(
+def place(options: argparse.Namespace, trainer: environment.Trainer) -> Machine:
+    on_cpu = not torch_device.has_gpu(trainer.python)
+    return Machine(
         trainer=trainer,
         runs=options.output / "incontext_runs",
         loras=options.output / "loras",
@@ -144,7 +144,7 @@ def place(options: argparse.Namespace, trainer: environment.Trainer) -> session.
         tokenizers=environment.trainer_folder() / "tokenizers",
         processes=processes(options, Processes.load(environment.trainer_folder() / FILE)),
         on_cpu=on_cpu,
-        device=Device.CPU if on_cpu else session.device(trainer.python),
+        device=Device.CPU if on_cpu else torch_device.find(trainer.python),
         models=tuple(
             root / folder
             for root in (options.comfyui / "models", *options.models)
@@ -172,7 +172,7 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
     elif kind == "spared":
         yield "the text encoders are not loaded, since all captions are encoded already"
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
-        yield session.status_line(event)
+        yield follow.status_line(event)
     elif kind == run_folder.VALIDATION:
         yield f"step {event['step']}: validation loss {_number(event.get('loss')):.4f}"
     elif kind in (run_folder.CHECKPOINT, run_folder.SAMPLE):
@@ -186,9 +186,9 @@ def main(arguments: Sequence[str]) -> int:
         when = cards.WhenBusy(options.when_busy)
         with cards.claim(where.runs, where.cards, when, say=lambda text: print(text, flush=True)):
             if options.resume:
-                run, process = session.join(Run(as_path(str(options.resume)).resolve()), where)
+                run, process = begin.join(Run(as_path(str(options.resume)).resolve()), where)
             else:
-                run, process = session.start(order(options), where)
+                run, process = begin.start(order(options), where)
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py train: {error}", file=sys.stderr)
         return 1
@@ -204,17 +204,17 @@ def main(arguments: Sequence[str]) -> int:
     stopped = False
     with claims.attending(run.folder):
         try:
-            code = session.watch(run, process, session.EventTail(run), show)
+            code = follow.watch(run, process, follow.EventTail(run), show)
         except KeyboardInterrupt:
             print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
             stopped = True
             try:
-                session.stop(run, process)
+                follow.stop(run, process)
             except KeyboardInterrupt:
-                session.stop(run, process, patience=0)
+                follow.stop(run, process, patience=0)
             code = process.returncode
         try:
-            result = session.settle(run, where.loras, code, stopped=stopped)
+            result = settle.settle(run, where.loras, code, stopped=stopped)
         except TrainingError as error:
             print(f"run.py train: {error}", file=sys.stderr)
             return 1

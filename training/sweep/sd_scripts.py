@@ -10,7 +10,9 @@ from typing import Any
 from ..runs import cards, claims, run_folder, supervise
 from ..runs.cards import WhenBusy
 from ..runs.run_folder import Run
-from ..sd_scripts import session
+from ..sd_scripts import begin, follow, settle, states
+from ..sd_scripts.machine import Machine
+from ..sd_scripts.order import TRAINER, Order
 from ..sd_scripts.settings import SdSettings
 from .plan import Plan, SweepSettings, Trial
 from .work import Watch
@@ -36,8 +38,8 @@ class SdScriptsTrainer:
         show: takes every event of a training.
     """
 
-    order: session.Order
-    place: session.Place
+    order: Order
+    place: Machine
     name: str
     go_on: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda text: None
@@ -53,25 +55,25 @@ class SdScriptsTrainer:
         if found is not None and found.state == run_folder.FINISHED:
             return found
         if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
-            return self._follow(found, None, session.EventTail(found, from_start=False), watch)
+            return self._follow(found, None, follow.EventTail(found, from_start=False), watch)
         with cards.claim(self.place.runs, self.place.cards, WhenBusy.WAIT, self.go_on, self.say):
-            if found is not None and session.last_state(found) is not None:
-                tail = session.EventTail(found, from_start=False)
-                return self._follow(found, session.resume(found, self.place, self.go_on), tail, watch)
-            run, process = session.start(self._order(trial), self.place, self.go_on)
-        return self._follow(run, process, session.EventTail(run), watch)
+            if found is not None and states.find_last(found) is not None:
+                tail = follow.EventTail(found, from_start=False)
+                return self._follow(found, begin.resume(found, self.place, self.go_on), tail, watch)
+            run, process = begin.start(self._order(trial), self.place, self.go_on)
+        return self._follow(run, process, follow.EventTail(run), watch)
 
-    def _order(self, trial: Trial) -> session.Order:
+    def _order(self, trial: Trial) -> Order:
         settings = SdSettings.from_json(trial.settings)
         return replace(self.order, settings=settings, name=f"{self.name}-{trial.key}")
 
     def _settled(self, run: Run | None) -> Run | None:
         """The same run, with its end written down where its process is gone."""
         if run is not None and run.state == run_folder.STARTED and supervise.find(run.folder) is None:
-            session.settle(run, self.place.loras)
+            settle.settle(run, self.place.loras)
         return run
 
-    def _follow(self, run: Run, process: Process | None, tail: session.EventTail, watch: Watch) -> Run:
+    def _follow(self, run: Run, process: Process | None, tail: follow.EventTail, watch: Watch) -> Run:
         def on_event(event: Mapping[str, Any]) -> None:
             self.go_on()
             self.show(event)
@@ -81,18 +83,18 @@ class SdScriptsTrainer:
         with claims.attending(run.folder):
             stopped = False
             try:
-                code = session.watch(run, process, tail, on_event)
+                code = follow.watch(run, process, tail, on_event)
             except BaseException as reason:
-                session.stop(run, process)
+                follow.stop(run, process)
                 code, stopped = process.returncode if process else None, True
                 if not isinstance(reason, _Enough):
-                    session.settle(run, self.place.loras, code, stopped=True)
+                    settle.settle(run, self.place.loras, code, stopped=True)
                     raise
-            session.settle(run, self.place.loras, code, stopped=stopped)
+            settle.settle(run, self.place.loras, code, stopped=stopped)
         return run
 
 
-def plan_of(order: session.Order, sweep: SweepSettings) -> Plan:
+def plan_of(order: Order, sweep: SweepSettings) -> Plan:
     """The plan of a sweep over an order's settings.
 
     Raises:
@@ -102,4 +104,4 @@ def plan_of(order: session.Order, sweep: SweepSettings) -> Plan:
     about = {name: ordered[name] for name in ("dataset", "architecture", "files", "continue_from", "digests")}
     settings = order.settings.to_json()
     settings["keep"] = settings["keep"] and max(settings["keep"], KEEP)
-    return Plan.of(session.TRAINER, sweep, settings, about, len(order.dataset))
+    return Plan.of(TRAINER, sweep, settings, about, len(order.dataset))

@@ -15,23 +15,24 @@ from incontext_lora.tests.run_support import FullDisk, Start, until
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import begin, follow, settle
+from incontext_lora.training.sd_scripts.machine import Machine
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> session.Place:
+def place(tmp_path: Path) -> Machine:
     return stand_in_place(tmp_path / "here", tmp_path / "ComfyUI")
 
 
 @pytest.fixture
-def start(tmp_path: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+def start(tmp_path: Path, place: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     dataset = small_dataset(folder_sets(tmp_path / "sets", 3), tmp_path / "datasets")
     files = flux_files(tmp_path / "models")
     runs: list[Run] = []
 
     def begin(changed: dict[str, Any] | None = None, **told: Any) -> tuple[Run, subprocess.Popen[bytes]]:
         monkeypatch.setenv("STAND_IN", json.dumps(told))
-        run, process = session.start(flux_order(dataset, files, **(changed or {})), place)
+        run, process = begin.start(flux_order(dataset, files, **(changed or {})), place)
         runs.append(run)
         return run, process
 
@@ -48,15 +49,15 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dataset = small_dataset(folder_sets(base / "sets", 3), base / "datasets")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STAND_IN", json.dumps({"pause": 0.05}))
-        run, process = session.start(flux_order(dataset, flux_files(base / "models"), steps=12), place)
+        run, process = begin.start(flux_order(dataset, flux_files(base / "models"), steps=12), place)
     until(lambda: any(event["event"] == run_folder.STEP for event in run.events()))
-    session.stop(run, process)
-    assert session.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+    follow.stop(run, process)
+    assert settle.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
     return run.folder
 
 
 @pytest.fixture
-def stopped(template: Path, place: session.Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def stopped(template: Path, place: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Such a run, of one test's own."""
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.02}))
     run = Run(place.runs / template.name)

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.errors import InContextError
 from incontext_lora.incontext.lora.lora_file import header_digest
-from incontext_lora.tests.run_support import follow
+from incontext_lora.tests.run_support import watch_to_end
 from incontext_lora.tests.sd_scripts_place import safetensors
 from incontext_lora.training.runs import monitor, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import begin, follow
+from incontext_lora.training.sd_scripts.machine import Machine
 
 DAMAGED = [
     "[1]", "null", "{", "", "3", "[" * 100_000, '{"a":' * 100_000, '{"settings": {"steps": 1e999}}', '{"name": NaN}',
@@ -36,10 +37,10 @@ class TestDamage:
         assert monitor.layout(Run(tmp_path)) is None
 
     @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: repr(text[:20]))
-    def test_it_is_not_resumed(self, stopped: Run, place: session.Place, text: str) -> None:
+    def test_it_is_not_resumed(self, stopped: Run, place: Machine, text: str) -> None:
         (stopped.folder / "run.json").write_text(text)
         with pytest.raises(InContextError):
-            session.resume(stopped, place)
+            begin.resume(stopped, place)
         assert supervise.find(stopped.folder) is None
 
     @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ class TestDamage:
             offset, more = news["offset"], news["more"]
             steps += news["points"]["step"]
         assert steps == [1, 2]
-        assert [event["event"] for event in session.EventTail(writer.run)] == ["started", "step", "step", "cancelled"]
+        assert [event["event"] for event in follow.EventTail(writer.run)] == ["started", "step", "step", "cancelled"]
 
     def test_a_line_without_an_end_is_passed_over(self, tmp_path: Path) -> None:
         writer = RunWriter.create(tmp_path, "endless", {})
@@ -89,7 +90,7 @@ class TestDamage:
             news = monitor.news(writer.run, offset)
             asked, offset, more = asked + 1, news["offset"], news["more"]
             assert asked < 10
-        assert [event["event"] for event in session.EventTail(writer.run)] == ["step"]
+        assert [event["event"] for event in follow.EventTail(writer.run)] == ["step"]
 
 
 def _with(run: Run, change: Callable[[dict[str, Any]], None]) -> None:
@@ -125,31 +126,31 @@ class TestResume:
         ],
     )  # fmt: skip
     def test_only_what_a_start_would_do(
-        self, stopped: Run, place: session.Place, change: Callable[[dict[str, Any]], None], said: str
+        self, stopped: Run, place: Machine, change: Callable[[dict[str, Any]], None], said: str
     ) -> None:
         _with(stopped, change)
         with pytest.raises(InContextError, match=said):
-            session.resume(stopped, place)
+            begin.resume(stopped, place)
         assert supervise.find(stopped.folder) is None
         assert stopped.state == run_folder.CANCELLED, "nothing changed"
 
-    def test_files_in_comfyuis_folders_are_taken_from_older_runs(self, stopped: Run, place: session.Place) -> None:
+    def test_files_in_comfyuis_folders_are_taken_from_older_runs(self, stopped: Run, place: Machine) -> None:
         _with(stopped, lambda about: about.pop("digests"))
         models = Path(stopped.about["files"]["ae"]).parent
-        process = session.resume(stopped, replace(place, models=(models,)))
-        assert follow(stopped, process) == 0
+        process = begin.resume(stopped, replace(place, models=(models,)))
+        assert watch_to_end(stopped, process) == 0
 
-    def test_another_file_of_the_name_is_noticed(self, stopped: Run, place: session.Place, tmp_path: Path) -> None:
+    def test_another_file_of_the_name_is_noticed(self, stopped: Run, place: Machine, tmp_path: Path) -> None:
         path = self.own_copy(stopped, tmp_path)
         path.write_bytes(path.read_bytes() + b"\0\0")
         with pytest.raises(InContextError, match="another file than when"):
-            session.resume(stopped, place)
+            begin.resume(stopped, place)
 
-    def test_the_files_go_through_preflight_again(self, stopped: Run, place: session.Place, tmp_path: Path) -> None:
+    def test_the_files_go_through_preflight_again(self, stopped: Run, place: Machine, tmp_path: Path) -> None:
         path = safetensors(self.own_copy(stopped, tmp_path), ("something.else",))
         _with(stopped, lambda about: about["digests"].update({str(path): header_digest(path)}))
         with pytest.raises(InContextError, match=r"needs the FLUX autoencoder|of an unknown kind"):
-            session.resume(stopped, place)
+            begin.resume(stopped, place)
 
     def own_copy(self, run: Run, folder: Path) -> Path:
         """An autoencoder of this test's own, as the run knows it."""

@@ -11,7 +11,8 @@ from incontext_lora.incontext.errors import InContextError, TrainingError
 from incontext_lora.tests.run_support import LORA, RECIPE, Start, refuse
 from incontext_lora.training.runs import claims, monitor, requests, run_folder
 from incontext_lora.training.runs.run_folder import RunWriter
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import begin
+from incontext_lora.training.sd_scripts.machine import Machine
 
 
 class TestDisk:
@@ -41,13 +42,13 @@ class TestDisk:
             monitor.use_checkpoint(writer.run, file, tmp_path / "loras")
         assert list((tmp_path / "loras").iterdir()) == []
 
-    def test_a_folder_that_vanished_is_said(self, start: Start, place: session.Place) -> None:
+    def test_a_folder_that_vanished_is_said(self, start: Start, place: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()
         shutil.rmtree(run.folder)
         for act in (
-            lambda: session.resume(run, place),
+            lambda: begin.resume(run, place),
             lambda: requests.add(run.folder, "stop"),
             lambda: monitor.use_checkpoint(run, "x.safetensors", place.loras),
             lambda: RunWriter(run),

@@ -14,20 +14,21 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.lora_file import save_new
-from incontext_lora.tests.run_support import HOLD, LORA, RECIPE, Start, follow
+from incontext_lora.tests.run_support import HOLD, LORA, RECIPE, Start, watch_to_end
 from incontext_lora.training.runs import claims, monitor, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import session
+from incontext_lora.training.sd_scripts import begin, settle
+from incontext_lora.training.sd_scripts.machine import Machine
 
 
 class TestTwoAtOnce:
-    def test_of_many_resumes_one_starts_a_trainer(self, stopped: Run, place: session.Place) -> None:
+    def test_of_many_resumes_one_starts_a_trainer(self, stopped: Run, place: Machine) -> None:
         gate = threading.Barrier(6)
 
         def resume() -> Any:
             gate.wait()
             try:
-                return session.resume(stopped, place)
+                return begin.resume(stopped, place)
             except TrainingError as error:
                 return str(error)
 
@@ -37,16 +38,14 @@ class TestTwoAtOnce:
         assert len(processes) == 1
         for said in (result for result in results if isinstance(result, str)):
             assert "still running" in said or "at this moment" in said
-        assert follow(stopped, processes[0]) == 0
+        assert watch_to_end(stopped, processes[0]) == 0
         began = [event["segment"] for event in stopped.events() if event["event"] == run_folder.STARTED]
         assert began == [1, 2]
-        assert session.settle(stopped, place.loras, 0).state == run_folder.FINISHED
+        assert settle.settle(stopped, place.loras, 0).state == run_folder.FINISHED
         assert stopped.losses() == [1 / step for step in range(1, 13)]
 
     @pytest.mark.skipif(os.name == "nt", reason="the other process uses fcntl")
-    def test_another_process_holds_it_too(
-        self, stopped: Run, place: session.Place, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_another_process_holds_it_too(self, stopped: Run, place: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(claims, "BRIEF", 0.1)
         other = subprocess.Popen(
             [sys.executable, "-c", HOLD, str(stopped.folder / claims.LOCK)],
@@ -57,13 +56,13 @@ class TestTwoAtOnce:
             assert other.stdout is not None
             assert other.stdout.readline() == b"held\n"
             with pytest.raises(TrainingError, match="at this moment"):
-                session.resume(stopped, place)
+                begin.resume(stopped, place)
         finally:
             other.communicate()
-        process = session.resume(stopped, place)
-        assert follow(stopped, process) == 0
+        process = begin.resume(stopped, place)
+        assert watch_to_end(stopped, process) == 0
 
-    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, place: session.Place) -> None:
+    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, place: Machine) -> None:
         """A run is shown as stopped a moment before its watcher lets go of it."""
         held = threading.Event()
 
@@ -75,34 +74,32 @@ class TestTwoAtOnce:
         other = threading.Thread(target=settle)
         other.start()
         assert held.wait(10)
-        assert follow(stopped, session.resume(stopped, place)) == 0
+        assert watch_to_end(stopped, begin.resume(stopped, place)) == 0
         other.join()
 
     def test_a_machine_without_locks_claims_the_segment(
-        self, stopped: Run, place: session.Place, monkeypatch: pytest.MonkeyPatch
+        self, stopped: Run, place: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from incontext_lora.incontext.files import file_lock
 
         monkeypatch.setattr(file_lock, "acquire", lambda file, shared=False: None)
-        monkeypatch.setattr(session, "_next_segment", lambda run: 2)
+        monkeypatch.setattr(begin, "_next_segment", lambda run: 2)
         (stopped.folder / "job-2").mkdir()
         with pytest.raises(TrainingError, match="by somebody else"):
-            session.resume(stopped, place)
+            begin.resume(stopped, place)
         assert supervise.find(stopped.folder) is None
 
-    def test_a_watcher_of_the_first_part_settles_nothing_of_the_second(
-        self, stopped: Run, place: session.Place
-    ) -> None:
-        process = session.resume(stopped, place)
-        assert session.settle(stopped, place.loras, -9).state == run_folder.STARTED
+    def test_a_watcher_of_the_first_part_settles_nothing_of_the_second(self, stopped: Run, place: Machine) -> None:
+        process = begin.resume(stopped, place)
+        assert settle.settle(stopped, place.loras, -9).state == run_folder.STARTED
         assert stopped.state == run_folder.STARTED
-        assert follow(stopped, process) == 0
+        assert watch_to_end(stopped, process) == 0
 
-    def test_a_whole_run_that_nobody_settled_is_not_resumed(self, start: Start, place: session.Place) -> None:
+    def test_a_whole_run_that_nobody_settled_is_not_resumed(self, start: Start, place: Machine) -> None:
         run, process = start()
-        follow(run, process)
+        watch_to_end(run, process)
         with pytest.raises(TrainingError, match="is finished"):
-            session.resume(run, place)
+            begin.resume(run, place)
         assert (place.loras / "toy.safetensors").exists()
 
     def test_one_checkpoint_is_put_there_once(self, tmp_path: Path) -> None:

@@ -1,0 +1,223 @@
+"""Start a run, resume it, or help with it from another machine."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ...incontext.errors import TrainingError
+from ...incontext.files import strict_json
+from ...incontext.files.strict_json import JsonError, field
+from ...incontext.lora.recipe import Recipe
+from ..runs import claims, run_folder, supervise
+from ..runs.run_folder import Run, RunWriter
+from . import data, job, launch, preflight, settle, space, states
+from .machine import Machine, check_length, place_tokenizers
+from .notes import describe_limits
+from .order import TRAINER, Order, trained_recipe, trained_sizes
+
+
+def start(
+    order: Order, machine: Machine, go_on: Callable[[], None] = lambda: None
+) -> tuple[Run, subprocess.Popen[bytes]]:
+    """Begin a run.
+
+    Raises:
+        TrainingError: where it cannot begin; the message says why.
+    """
+    return _start(order, trained_recipe(order), machine, job.Segment(weights=order.weights), go_on)
+
+
+def _start(
+    order: Order, recipe: Recipe, machine: Machine, segment: job.Segment, go_on: Callable[[], None]
+) -> tuple[Run, subprocess.Popen[bytes]]:
+    check_length(machine.runs, run_folder.safe_name(order.name))
+    writer = RunWriter.create(
+        machine.runs,
+        order.name,
+        {
+            "trainer": TRAINER,
+            "name": order.name,
+            "commit": machine.trainer.commit,
+            **replace(order, recipe=recipe).to_json(),
+        },
+    )
+    run = writer.run
+    try:
+        with claims.attending(run.folder), claims.deciding(run.folder), _ending(writer):
+            return run, _begin(order, recipe, machine, writer, segment, go_on)
+    finally:
+        writer.close()
+
+
+def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
+    """Go on with a run that was stopped or interrupted, from its last saved state.
+
+    From the look whether it runs to the start of its process nobody else can resume, settle or end it.
+
+    Raises:
+        TrainingError: where it still runs, is finished, has no state, or another one is resuming it.
+    """
+    _ = run.about  # what is not a run gets no lock
+    with claims.deciding(run.folder, claims.BRIEF), claims.attending(run.folder):
+        if supervise.find(run.folder) is not None:
+            raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
+        order = Order.read(run, machine.models)
+        other = supervise.on_other_machine(run.folder)
+        if other and run.state == run_folder.STARTED:
+            raise TrainingError(f"{run.name} runs on {other}, as far as its folder says. Resume it there.")
+        supervise.kill(run.folder)
+        if run.state == run_folder.STARTED:  # it ended while nobody looked
+            settle.settle_locked(run, machine.loras, None, stopped=False)
+        if run.state == run_folder.FINISHED:
+            raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
+        saved = states.find_last(run)
+        if saved is None:
+            raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
+        state, step = saved
+        if step > order.settings.steps:
+            raise TrainingError(
+                f"The saved state of {run.name} is of step {step}, but its run.json says {order.settings.steps} steps. Start "
+                "the training again."
+            )
+        writer = RunWriter(run)
+        try:
+            with _ending(writer):
+                segment = job.Segment(_next_segment(run), step, state, order.weights)
+                return _begin(order, order.recipe, machine, writer, segment, go_on)
+        finally:
+            writer.close()
+
+
+@contextlib.contextmanager
+def _ending(writer: RunWriter) -> Iterator[None]:
+    """Write down why a run did not begin."""
+    try:
+        yield
+    except TrainingError as error:
+        writer.end(run_folder.FAILED, error=str(error))
+        raise
+    except OSError as error:
+        reason = f"{error.filename or writer.run.folder} cannot be used: {error.strerror or error}."
+        message = f"{reason} Free space there, allow writing to it, or see whether its disk is still connected."
+        writer.end(run_folder.FAILED, error=message)
+        raise TrainingError(message) from error
+    except BaseException:  # go_on said that the user cancelled
+        writer.end(run_folder.CANCELLED)
+        raise
+
+
+def join(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
+    """Go on with a run on this machine; where it is not the first one, help with it from a run folder of its own.
+
+    Args:
+        run: where it is not the first machine, of that one, on a disk that both see.
+
+    Raises:
+        TrainingError: as `resume`.
+    """
+    if machine.processes.is_first:
+        return run, resume(run, machine, go_on)
+    order = Order.read(run, machine.models)
+    saved = states.find_last(run)
+    if saved is None:
+        raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
+    state, step = saved
+    segment = job.Segment(first_step=step, state=state, weights=order.weights)
+    helping = replace(order, name=f"{run.name}-machine-{machine.processes.rank}")
+    return _start(helping, order.recipe, machine, segment, go_on)
+
+
+def _next_segment(run: Run) -> int:
+    """One more than there were: a number whose folder was never begun."""
+    begun = [int(path.name[4:]) for path in run.folder.glob("job-*") if path.name[4:].isdecimal()]
+    return max(begun, default=0) + 1
+
+
+def _begin(
+    order: Order, recipe: Recipe, machine: Machine, writer: RunWriter, segment: job.Segment, go_on: Callable[[], None]
+) -> subprocess.Popen[bytes]:
+    """Prepare what the segment reads, and start its process."""
+    run = writer.run
+    settings = order.settings.on(machine.computes_on)
+    family = order.architecture
+    layout = order.dataset.layout
+    helps = {} if machine.processes.is_first else {"machine_rank": machine.processes.rank}
+    began = {"steps": settings.steps, "segment": segment.number, "first_step": segment.first_step}
+    writer.event(run_folder.STARTED, **began, **helps)
+    writer.event(run_folder.PHASE, phase="preparing the data")
+    encoders = preflight.encoder_size(family, order.files)
+    for text in describe_limits(order, settings, machine.computes_on, encoders):
+        writer.event(run_folder.NOTE, text=text)
+        writer.log(text)
+    sizes = trained_sizes(order, settings)
+    fp8 = ["fp8"] if settings.fp8 and family.fp8 else []  # the encoders are kept in 8 bits too
+    where = [option for option in job.encoder_options(family, settings, encoders) if option == family.fp8_encoders]
+    caches = [settings.precision.value, *fp8, *where, *preflight.identity(order.files)]
+    count = space.weights(preflight.model_shapes(family, order.files), settings.rank)
+    dataset = order.trained
+    folder = data.folder_of(dataset, family.name, settings.validation_sets, caches)
+    space.check(
+        [
+            *space.of_run(run.folder, machine.loras, settings, count),
+            space.of_samples(run.folder, settings, sizes[0]),
+            space.of_data(dataset, folder, family, sizes),
+        ]
+    )
+    portions = data.prepare(dataset, family.name, sizes, settings.validation_sets, caches, go_on)
+    for removed in data.prune(dataset.folder, {portions[0].images.parent, *_caches_in_use(machine.runs)}):
+        writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB: no training has used it for long")
+    prompts = [item.caption for item in dataset.items[-max(1, settings.samples) :]]
+    place_tokenizers(family, machine.comfyui, machine.tokenizers)
+    made = job.build(
+        family,
+        settings,
+        order.files,
+        portions,
+        prompts,
+        layout,
+        order.dataset.references,
+        run=run.folder,
+        tokenizers=machine.tokenizers,
+        segment=segment,
+        workers=0 if machine.on_cpu else 2,
+        encoders=encoders,
+    )
+    folder = run.folder / f"job-{segment.number}"
+    text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
+    try:
+        folder.mkdir()  # fails where another machine, on a file system without locks, was first
+        job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
+    except FileExistsError:
+        raise TrainingError(f"{run.name} is being resumed by somebody else at this moment.") from None
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error
+    processes = replace(machine.processes, cpu=machine.processes.cpu or machine.on_cpu)
+    what = launch.build(
+        machine.trainer,
+        folder,
+        processes,
+        os.environ,
+        offline=not family.fetched,
+        runner=machine.runner,
+        cards=machine.cards,
+    )
+    process = supervise.start(what, run.folder)
+    writer.log(f"segment {segment.number} from step {segment.first_step} of {settings.steps}, process {process.pid}")
+    return process
+
+
+def _caches_in_use(runs: Path) -> Iterator[Path]:
+    """The prepared data of all runs that train now."""
+    for path in runs.glob(f"*/{supervise.RECORD}"):
+        if supervise.find(path.parent):
+            for described in path.parent.glob("job-*/job.json"):
+                with contextlib.suppress(OSError, JsonError):  # being written, or an older version's
+                    yield Path(field(strict_json.read_object(described), "cache", str))

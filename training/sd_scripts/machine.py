@@ -1,0 +1,103 @@
+"""Where things are on this machine, and what it must have before a training."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...incontext.errors import TrainingError
+from ..runs.cards import card_names
+from . import launch
+from .architectures import Architecture
+from .environment import LONGEST_PATH, Trainer, long_paths_enabled
+from .processes import Processes
+from .settings import Device
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where things are on this machine.
+
+    Attributes:
+        trainer: what trains.
+        runs: folder of all runs.
+        loras: folder of finished LoRAs.
+        comfyui: has the tokenizers; ``tokenizers`` is where they are put under the trainer's names.
+        processes: how many train together.
+        runner: our script.
+        on_cpu: no graphics card is used; else ``device`` says whose it is.
+        models: folders of model files and LoRAs, from which a run may be resumed.
+    """
+
+    trainer: Trainer
+    runs: Path
+    loras: Path
+    comfyui: Path
+    tokenizers: Path
+    processes: Processes = Processes()  # noqa: RUF009  (frozen)
+    runner: Path = launch.RUNNER
+    on_cpu: bool = False
+    device: Device = Device.NVIDIA
+    models: tuple[Path, ...] = ()
+
+    @property
+    def computes_on(self) -> Device:
+        return Device.CPU if self.on_cpu else self.device
+
+    @property
+    def cards(self) -> list[str] | None:
+        """The graphics cards that a training takes on this machine; None where only Accelerate's file says it."""
+        if self.on_cpu or self.processes.cpu:
+            return []
+        if self.processes.config:
+            return None
+        return card_names(range(self.processes.count // self.processes.machines))
+
+
+def check_length(runs: Path, name: str, system: str = sys.platform, enabled: bool | None = None) -> None:
+    """
+    Args:
+        enabled: whether Windows takes long paths; asked of it by default.
+
+    Raises:
+        TrainingError: where Windows would find the run's paths too long.
+    """
+    longest = len(str(runs / name / "checkpoints" / f".{name}-step000000.converted.safetensors"))
+    spare = LONGEST_PATH - longest
+    if system != "win32" or spare >= 0 or (long_paths_enabled() if enabled is None else enabled):
+        return
+    possible = len(name) + spare // 2  # the name is in the path twice
+    remedy = f"Choose a name of {possible} characters" if possible > 0 else "Move ComfyUI to a shorter folder"
+    raise TrainingError(
+        f"The files of the run {name!r} would have paths of {longest} characters; Windows takes {LONGEST_PATH}. "
+        f"{remedy}, or enable long paths in Windows."
+    )
+
+
+def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:
+    """ComfyUI's own tokenizers, under the names by which the trainer looks for them."""
+    for name, source in family.tokenizers.items():
+        folder = target / name.replace("/", "_")
+        if (folder / "tokenizer_config.json").exists():
+            continue
+        if not (comfyui / source).is_dir():
+            raise TrainingError(f"ComfyUI's tokenizer {comfyui / source} is missing; update ComfyUI.")
+        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(comfyui / source, unfinished)
+        if "clip" in name.lower():
+            _limit_length(unfinished / "tokenizer_config.json")
+        if folder.exists():
+            shutil.rmtree(unfinished)
+        else:
+            os.replace(unfinished, folder)
+
+
+def _limit_length(path: Path) -> None:
+    """ComfyUI's CLIP tokenizer allows longer texts than CLIP reads."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**config, "model_max_length": 77}, indent=1), encoding="utf-8")
