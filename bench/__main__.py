@@ -20,6 +20,7 @@ from .peers import peer_figures
 from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
+from .tasks import task_figures
 from .trust import fault_figures, trust_figures
 from .trust_load import load_figures
 
@@ -32,6 +33,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "choose": choosing_figures,
     "demo": demo_table,
     "demo.sets": set_count_curve,
+    "tasks": task_figures,
     "references": reference_figures,
     "references.once": lambda base, say: isolated_figures(base),
     "panels": lambda base, say: panel_figures(say),

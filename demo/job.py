@@ -21,6 +21,7 @@ from . import sets as demo_sets
 from . import world
 from .judge import Judged, judge
 from .server import ComfyServer
+from .tasks import COLOUR, Task
 from .workflow import find_node, load, set_value, to_prompt
 
 Say = Callable[[str], None]
@@ -61,10 +62,12 @@ class Job:
         server: started.
         base: its base folder.
         say: shows progress; a text that replaces the one before.
+        task: the relation that datasets have and that generated sets are judged by.
     """
 
-    def __init__(self, server: ComfyServer, base: Path, say: Say) -> None:
+    def __init__(self, server: ComfyServer, base: Path, say: Say, task: Task = COLOUR) -> None:
         self._server = server
+        self._task = task
         self._input = base / "input"
         self._output = base / "output"
         self._say = say
@@ -86,8 +89,8 @@ class Job:
     ) -> Trained:
         """Draw ``count`` related sets, build the dataset and train a LoRA on it, by the train-in-host workflow."""
         started = time.monotonic()
-        folder = f"{demo_sets.FOLDER}-{count}"
-        demo_sets.write_sets(self._input / folder, count, seed)
+        folder = f"{demo_sets.FOLDER}-{self._task.name}-{count}"
+        demo_sets.write_sets(self._input / folder, count, seed, self._task)
         prompt = self.prompt("train-in-host")
         set_value(prompt, "InContextBuildDataset", "folder", folder)
         set_value(prompt, "InContextBuildDataset", "name", folder)
@@ -122,12 +125,13 @@ class Job:
         strength: float,
         what: str,
         modes: Sequence[Mode] = (Mode.PLAIN,),
+        second_lora: str | None = None,
     ) -> dict[Mode, Generated]:
-        """Pictures for held-out sets, in each of the modes.
+        """Pictures for held-out sets, in each of the modes. ``second_lora`` is loaded beside ``lora``, at strength 1.
 
         A set's modes follow each other, so that ComfyUI encodes its caption once.
         """
-        prompts = {mode: self._prompt_for(mode, lora, strength) for mode in modes}
+        prompts = {mode: self._prompt_for(mode, lora, strength, second_lora) for mode in modes}
         pictures: dict[Mode, list[np.ndarray]] = {mode: [] for mode in modes}
         judged: dict[Mode, list[Judged]] = {mode: [] for mode in modes}
         for number, drawn in enumerate(asked):
@@ -136,16 +140,21 @@ class Job:
                 reference = None if mode is Mode.PLAIN else number % world.PANELS
                 picture = self._picture(self._server.run(self._asking_for(prompt, drawn, reference, seed=number)))
                 pictures[mode].append(picture)
-                judged[mode].append(judge(drawn, picture, reference))
+                judged[mode].append(judge(drawn, picture, reference, self._task))
         return {mode: Generated(tuple(pictures[mode]), tuple(judged[mode])) for mode in modes}
 
-    def _prompt_for(self, mode: Mode, lora: str, strength: float) -> dict[str, Any]:
+    def _prompt_for(self, mode: Mode, lora: str, strength: float, second_lora: str | None) -> dict[str, Any]:
         prompt = self.prompt("quickstart" if mode is Mode.PLAIN else "reference-panel")
         set_value(prompt, "InContextLoadLora", "lora_name", lora)
         set_value(prompt, "InContextLoadLora", "strength", strength)
         set_value(prompt, "InContextJointCaption", "summary", world.OPENING)
         if mode is not Mode.PLAIN:
             set_value(prompt, "InContextConditionPanels", "given_panels", mode.value)
+        if second_lora is not None:
+            inputs = prompt[find_node(prompt, "InContextLoadLora")]["inputs"]
+            second = {"model": inputs["model"], "lora_name": second_lora, "strength_model": 1.0}
+            prompt["second-lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": second}
+            inputs["model"] = ["second-lora", 0]
         return prompt
 
     def _asking_for(self, prompt: dict[str, Any], drawn: world.Set, reference: int | None, seed: int) -> dict[str, Any]:
@@ -159,7 +168,8 @@ class Job:
 
     def _give(self, prompt: dict[str, Any], panel: world.Panel, place: int) -> None:
         """Let the panel at ``place`` be the reference, and no other."""
-        name = f"incontext-demo-given-{panel.shape}-{panel.colour}-{place}.png"
+        size = f"{panel.radius:.2f}-{panel.dx:.2f}-{panel.dy:.2f}"
+        name = f"incontext-demo-given-{panel.shape}-{panel.colour}-{size}-{place}.png"
         Image.fromarray(world.draw_panel(panel)).save(self._input / name)
         set_value(prompt, "LoadImage", "image", name)
         inputs = prompt[find_node(prompt, "InContextStitchPanels")]["inputs"]

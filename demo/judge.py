@@ -9,6 +9,7 @@ from statistics import mean
 import numpy as np
 
 from . import world
+from .tasks import COLOUR, Task
 
 
 @dataclass(frozen=True)
@@ -19,22 +20,23 @@ class Judged:
         asked: the held-out set whose shapes the caption named.
         read: what the checker sees, panel by panel.
         reference: index of the panel that was given; None where none was.
+        task: whose relation the panels should have.
     """
 
     asked: world.Set
     read: tuple[world.Reading, ...]
     reference: int | None = None
+    task: Task = COLOUR
 
     @property
     def panels_agree(self) -> bool:
-        return world.agree(self.read)
+        return self.task.holds(self.read)
 
     @property
     def agrees_with_reference(self) -> bool:
-        """Whether every generated panel has the given panel's colour."""
+        """Whether the generated panels have the task's relation to the given one."""
         assert self.reference is not None
-        wanted = self.asked.panels[self.reference].colour
-        return all(reading.colour == wanted for place, reading in enumerate(self.read) if place != self.reference)
+        return self.task.keeps_to(self.asked.panels[self.reference], self.reference, self.read)
 
     @property
     def captions_met(self) -> list[bool]:
@@ -46,18 +48,18 @@ class Judged:
         ]
 
 
-def judge(asked: world.Set, picture: np.ndarray, reference: int | None = None) -> Judged:
+def judge(asked: world.Set, picture: np.ndarray, reference: int | None = None, task: Task = COLOUR) -> Judged:
     """Read a picture, uint8 [PANEL, PANEL * panels, 3]."""
-    return Judged(asked, world.read_set(picture), reference)
+    return Judged(asked, world.read_set(picture), reference, task)
 
 
 def set_agreement(judged: Sequence[Judged]) -> float:
-    """Share of the sets whose panels all show one recognised colour."""
+    """Share of the sets whose panels have the task's relation."""
     return round(mean(one.panels_agree for one in judged), 4)
 
 
 def reference_agreement(judged: Sequence[Judged]) -> float:
-    """Share of the sets in which every generated panel has the given panel's colour."""
+    """Share of the sets whose generated panels have the task's relation to the given one."""
     return round(mean(one.agrees_with_reference for one in judged), 4)
 
 

@@ -1,9 +1,10 @@
 """The main job of the demo: sets → dataset → LoRA → new sets, in a real ComfyUI, judged by an exact checker.
 
-    python run.py demo [--out DIR]
+    python run.py demo [--task NAME] [--out DIR]
 
-It trains a LoRA on 40 sets whose panels share a colour that no caption mentions, then generates held-out captions with
-and without it, and again with one panel given. Pictures, the LoRA and report.json are written to --out.
+It trains a LoRA on 40 sets that have something in common that no caption mentions (by default, their panels share a
+colour), then generates held-out captions with and without it, and again with one panel given. Pictures, the LoRA and
+report.json are written to --out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from . import sets as demo_sets
 from .job import Generated, Job, Mode
 from .picture import before_after
 from .server import ComfyServer
+from .tasks import COLOUR, TASKS, Task
 
 HELD_OUT = 48
 SHOWN = 6
@@ -74,6 +76,12 @@ def figures(generated: Mapping[Mode, Generated]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="run.py demo", description="Run the main job on the bundled small model.")
+    parser.add_argument(
+        "--task",
+        choices=sorted(TASKS),
+        default=COLOUR.name,
+        help="what the sets have in common; all else stays the same (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="where pictures and report.json go")
     parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
     parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
@@ -83,14 +91,15 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="captions to judge on (default: %(default)s)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    task = TASKS[args.task]
     line = Line()
     started = time.monotonic()
     line.phase("starting ComfyUI")
     with ComfyServer(args.base, args.comfyui) as server:
-        job = Job(server, args.base, line.update)
-        asked = list(world.held_out_sets(args.held_out, seed=0))
-        line.phase(f"training a LoRA on {args.sets} sets whose panels share a colour that no caption mentions")
-        trained = job.train(args.sets, steps=args.steps, seed=demo_sets.SEED)
+        job = Job(server, args.base, line.update, task)
+        asked = list(task.held_out_sets(args.held_out, 0))
+        line.phase(f"training a LoRA on {args.sets} sets whose {task.says}, which no caption mentions")
+        trained = job.train(args.sets, steps=args.steps, seed=demo_sets.SEED, name=task.lora)
         generation = time.monotonic()
         results: dict[str, dict[Mode, Generated]] = {}
         for side, strength, name in (("base", 0.0, "without the LoRA"), ("lora", 1.0, "with the LoRA")):
@@ -119,6 +128,7 @@ def main() -> None:
     lora = args.base / "output" / "loras" / trained.lora
     shutil.copyfile(lora, args.out / trained.lora)
     report = {
+        "task": task.name,
         **sides,
         "sets": args.sets,
         "steps": trained.steps,
@@ -135,13 +145,13 @@ def main() -> None:
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "python": platform.python_version()},
     }
     (args.out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print_table(sides)
+    print_table(task, sides)
     print(f"\n{args.out / 'before-after.png'}\n{args.out / 'reference.png'}\n{args.out / 'report.json'}")
 
 
-def print_table(sides: dict[str, dict[str, float]]) -> None:
+def print_table(task: Task, sides: dict[str, dict[str, float]]) -> None:
     rows = {
-        "sets whose panels all agree": "set_agreement",
+        f"sets whose {task.says}": "set_agreement",
         "agreement with a given panel, isolated": "reference_agreement",
         "agreement with a given panel, re-noised": "reference_agreement_noised",
         "panels that show what their caption says": "caption_accuracy",

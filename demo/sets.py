@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from . import world
+from .tasks import COLOUR, Task
 
 FOLDER = "incontext-demo-sets"  # below ComfyUI's input folder
 REFERENCE_FILE = "incontext-demo-reference.png"
@@ -15,11 +16,11 @@ SETS = 40
 SEED = 1
 
 
-def write_sets(folder: Path, count: int = SETS, seed: int = SEED) -> None:
-    """Draw ``count`` sets that share a colour which their captions never mention: ``01/1.png … 01/caption.txt``."""
+def write_sets(folder: Path, count: int = SETS, seed: int = SEED, task: Task = COLOUR) -> None:
+    """Draw ``count`` sets with a relation that their captions never mention: ``01/1.png … 01/caption.txt``."""
     if folder.exists():
         shutil.rmtree(folder)
-    for number, drawn in enumerate(world.relation_sets(count, seed), 1):
+    for number, drawn in enumerate(task.training_sets(count, seed), 1):
         target = folder / f"{number:03d}"
         target.mkdir(parents=True)
         for place, panel in enumerate(drawn.panels, 1):

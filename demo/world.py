@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,6 +30,13 @@ PALETTE = {
     "purple": (160, 50, 170),
     "black": (40, 40, 46),
 }
+RELATIONS = ("colour", "growth", "rise")  # that sets of the base model's corpus may have
+GROWTH = 5.0  # pixels of radius from panel to panel, in that corpus
+RISE = 6.5  # pixels of height from panel to panel, in that corpus
+SMALLEST, LARGEST = 12.0, 24.0  # radii in it
+REACH = 10.0  # pixels from the panel's centre in it,
+HIGHEST = 9.0  # and in a set that rises,
+HIGHEST_RADIUS = 22.0  # whose shapes must leave room for that
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "moon", "diamond")
 PREFIX = "[SHAPE-STORY]"
 OPENING = "three panels of one picture story"
@@ -39,6 +46,8 @@ _INK_DISTANCE = 60.0  # RGB distance from the paper at which a pixel counts as i
 _COLOUR_TOLERANCE = 48.0  # RGB distance within which the ink's median counts as a palette colour
 _ONE_COLOUR = 0.70  # share of the ink that must lie within 64 of that colour; the rest may be soft edges
 _SHAPE_IOU = 0.80  # overlap with the ideal outline from which on a shape counts as recognised
+_IDEAL_RADIUS = 21.0  # pixels, of the ideal outlines
+_OUTLINE_IOU = 0.60  # from which on it has a size and a height, as it has a colour whether or not it is recognised
 _MASK = 32  # side of the normalised outline
 
 
@@ -73,6 +82,8 @@ class Reading:
     colour: str | None
     shape_iou: float
     colour_distance: float
+    radius: float | None = None  # pixels
+    dy: float | None = None  # pixels below the panel's centre
 
 
 def outline(shape: str) -> list[tuple[float, float]]:
@@ -173,6 +184,33 @@ def random_shapes(rng: random.Random, *, held_out: bool = False) -> tuple[str, .
             return shapes
 
 
+def corpus_set(rng: random.Random, relations: Collection[str], *, held_out: bool = False) -> Set:
+    """A random set whose panels have the ``relations``, of `RELATIONS`, and differ in all else.
+
+    This is how the base model's corpus is drawn; the first relation's own datasets are drawn by `random_set`.
+    """
+    shapes = random_shapes(rng, held_out=held_out)
+    colours = [rng.choice(list(PALETTE)) for _ in shapes]
+    if "colour" in relations:
+        colours = colours[:1] * PANELS
+    largest = HIGHEST_RADIUS if "rise" in relations else LARGEST
+    radii = growing_radii(rng, largest) if "growth" in relations else [rng.uniform(SMALLEST, largest) for _ in shapes]
+    reaches = [min(REACH, PANEL / 2 - 1 - radius) for radius in radii]  # a pixel of paper stays around every shape
+    heights = rising_heights(rng) if "rise" in relations else [rng.uniform(-reach, reach) for reach in reaches]
+    sides = [rng.uniform(-reach, reach) for reach in reaches]
+    return Set(tuple(Panel(*parts) for parts in zip(shapes, colours, sides, heights, radii, strict=True)))
+
+
+def growing_radii(rng: random.Random, largest: float = LARGEST) -> list[float]:
+    first = rng.uniform(SMALLEST, max(SMALLEST, largest - GROWTH * (PANELS - 1)))
+    return [first + GROWTH * place for place in range(PANELS)]
+
+
+def rising_heights(rng: random.Random) -> list[float]:
+    first = rng.uniform(RISE * (PANELS - 1) - HIGHEST, HIGHEST)
+    return [first - RISE * place for place in range(PANELS)]
+
+
 def random_set(rng: random.Random, *, related: bool) -> Set:
     """A random set that is not held out; with ``related`` all panels share one colour, else each draws its own."""
     shapes = random_shapes(rng)
@@ -213,14 +251,14 @@ def _ink(pixels: np.ndarray) -> np.ndarray:
 
 def _normalised(mask: np.ndarray) -> np.ndarray:
     """The mask's bounding box scaled to [_MASK, _MASK], so that place and size do not count."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = Image.fromarray(mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8) * 255)
+    left, top, right, bottom = _box(mask)
+    box = Image.fromarray(mask[top:bottom, left:right].astype(np.uint8) * 255)
     return np.asarray(box.resize((_MASK, _MASK), Image.Resampling.BILINEAR)) > 127
 
 
 @lru_cache
 def _ideals() -> dict[str, np.ndarray]:
-    return {shape: _normalised(_ink(draw_panel(Panel(shape, "black", radius=21)))) for shape in SHAPES}
+    return {shape: _normalised(_ideal_mask(shape)) for shape in SHAPES}
 
 
 def read_panel(pixels: np.ndarray) -> Reading:
@@ -232,7 +270,8 @@ def read_panel(pixels: np.ndarray) -> Reading:
     Returns:
         The recognised shape (best overlap with the ideal outlines, at least 0.80 intersection over union) and colour
         (palette colour nearest to the median of the ink, within 48 of 255 in RGB distance, and shared by at least 70 % of
-        the ink), each None when missed.
+        the ink), each None when missed. The size follows from the ink's area, the height from its middle, both by the
+        outline that overlaps best, if it does by 0.60.
     """
     mask = _ink(pixels)
     if mask.sum() < 80:
@@ -247,12 +286,34 @@ def read_panel(pixels: np.ndarray) -> Reading:
     distances = {name: float(np.linalg.norm(np.median(ink, axis=0) - rgb)) for name, rgb in palette.items()}
     colour = min(distances, key=lambda name: distances[name])
     alike = float((np.linalg.norm(ink - palette[colour], axis=-1) <= 64).mean())
+    radius, dy = _size_and_height(mask, shape) if overlaps[shape] >= _OUTLINE_IOU else (None, None)
     return Reading(
         shape if overlaps[shape] >= _SHAPE_IOU else None,
         colour if distances[colour] <= _COLOUR_TOLERANCE and alike >= _ONE_COLOUR else None,
         overlaps[shape],
         distances[colour],
+        radius,
+        dy,
     )
+
+
+def _box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Pixels: left, top, right, bottom of what is inside the mask; right and bottom are outside."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _size_and_height(mask: np.ndarray, shape: str) -> tuple[float, float]:
+    """Pixels: the radius, from the area, and how far the shape's own middle lies below the panel's, as `Panel` has them."""
+    ideal = _ideal_mask(shape)
+    radius = _IDEAL_RADIUS * math.sqrt(mask.sum() / ideal.sum())
+    middle, own = (np.nonzero(one)[0].mean() + 0.5 - PANEL / 2 for one in (mask, ideal))
+    return radius, float(middle - own * radius / _IDEAL_RADIUS)
+
+
+@lru_cache
+def _ideal_mask(shape: str) -> np.ndarray:
+    return _ink(draw_panel(Panel(shape, "black", radius=_IDEAL_RADIUS)))
 
 
 def read_set(pixels: np.ndarray) -> tuple[Reading, ...]:

@@ -1,6 +1,7 @@
 """Image sets whose panels belong together: set-up, demo, tests, benchmarks, training, and ComfyUI with the pack in it.
 
-    python run.py demo [--out DIR]       the whole method on a small bundled model; pictures and report.json
+    python run.py demo [--task NAME] [--out DIR]
+                                         the whole method on a small bundled model; pictures and report.json
     python run.py test [kind ...]        all tests, or those of some kinds; options for pytest after --
     python run.py serve [--port N]       ComfyUI with the pack and the demo models, in the browser
     python run.py bench [name ...]       all benchmarks, or those named; --json FILE writes them
@@ -50,7 +51,14 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         command.set_defaults(run=run)
         return command
 
-    add("demo", demo, "run the whole method on the small bundled model").add_argument(
+    command = add("demo", demo, "run the whole method on the small bundled model")
+    command.add_argument(
+        "--task",
+        default="colour",
+        choices=("colour", "growth", "rise"),
+        help="what the panels of a set have in common (default: %(default)s)",
+    )
+    command.add_argument(
         "--out", type=Path, default=Path("out/demo"), help="where pictures and report.json go (default: %(default)s)"
     )
     add("test", test, "run all tests, or those of some kinds; options for pytest after --").add_argument(

@@ -19,8 +19,9 @@ from .work import Work, model_paths, require_repository, set_up
 def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
     out = options.out.resolve()
     work = set_up()
-    command = [*module_command(work.host.python, "demo.main_job"), "--out", str(out), "--base", str(work.base)]
-    command += ["--comfyui", str(work.host.comfyui), "--setup-seconds", f"{work.setup_seconds:.1f}", *extra]
+    command = [*module_command(work.host.python, "demo.main_job"), "--task", options.task, "--out", str(out)]
+    command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui)]
+    command += ["--setup-seconds", f"{work.setup_seconds:.1f}", *extra]
     return run_child(command, ROOT, work.environment)
 
 

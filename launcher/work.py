@@ -76,7 +76,7 @@ def demo_fingerprint(checkout: Path) -> str:
     """A hash of everything that the demo models are written from."""
     digest = hashlib.sha256()
     demo = checkout / "demo"
-    code = [path for name in ("models", "sets", "world") if (path := demo / f"{name}.py").exists()]
+    code = [path for name in ("models", "sets", "tasks", "world") if (path := demo / f"{name}.py").exists()]
     for path in [*code, *sorted((demo / "weights").glob("*"))]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
