@@ -27,7 +27,7 @@ from ..incontext.dataset import Dataset, build, images, read_references, texts
 from ..incontext.dataset.build import checked_name as dataset_name
 from ..incontext.errors import InContextError
 from ..incontext.files.strict_json import JsonError, parse
-from ..incontext.lora import lora_file, tasks
+from ..incontext.lora import header, recipe_file, save, tasks
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels import arrange, box, fit, layout
 from ..incontext.panels.colours import parse_colour
@@ -306,7 +306,7 @@ def _recipe_value(rng: random.Random, places: Places) -> Callable[[], object]:
 
 def _sidecar(rng: random.Random, places: Places) -> Callable[[], object]:
     places.sidecar.write_bytes(_json(rng, STORY.to_json()).encode("utf-8", "surrogatepass"))
-    return lambda: lora_file.read_sidecar(places.sidecar)
+    return lambda: recipe_file.read_sidecar(places.sidecar)
 
 
 def _header(rng: random.Random, places: Places) -> Callable[[], object]:
@@ -321,8 +321,8 @@ def _header(rng: random.Random, places: Places) -> Callable[[], object]:
     places.lora.write_bytes(max(0, length).to_bytes(8, "little") + raw + bytes(end))
 
     def call() -> None:
-        lora_file.read_header(places.lora)
-        lora_file.find_recipe(places.lora)
+        header.read_header(places.lora)
+        recipe_file.find_recipe(places.lora)
 
     return call
 
@@ -449,7 +449,7 @@ PARSERS: dict[str, Callable[[random.Random, Places], Callable[[], object]]] = {
     "boxes": _texts_of(arrange.parse_boxes, "0, 0, 64, 64\nA: 64, 0, 64, 64"),
     "counts": _texts_of(arrange.parse_counts, "1, 2, 2"),
     "colour": _texts_of(parse_colour, "white", "#ff8800", "255, 136, 0", "hsl(120, 50%, 50%)"),
-    "LoRA's name": _texts_of(lora_file.checked_name, "storyboard", "my-style/storyboard.safetensors"),
+    "LoRA's name": _texts_of(save.checked_name, "storyboard", "my-style/storyboard.safetensors"),
     "run's name": _texts_of(safe_name, "my run 2"),
     "dataset's name": _texts_of(dataset_name, "my-shots"),
     "panels": _texts_of(lambda text: STORY.layout.select_some(text), "1, 3", "SCENE-2"),

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from incontext.panels.arrange import columns
-from incontext.panels.crop import context_crop, paste_windows
+from incontext.panels.paste import paste_windows
 from incontext.panels.stitch import split
+from incontext.panels.windows import context_crop
 
 CASES = 40
 SIDE = 128  # of the crop that would be painted

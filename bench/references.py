@@ -22,7 +22,8 @@ from demo.server import ComfyServer
 from demo.workflow import Prompt, find_node, load, set_value, to_prompt
 from incontext.panels.box import Box
 from incontext.panels.colour_match import ColourMatch
-from incontext.panels.crop import context_crop, paste_windows
+from incontext.panels.paste import paste_windows
+from incontext.panels.windows import context_crop
 
 from .figure import Figure
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from ..demo import world
 from ..incontext.dataset import BuildOptions, Dataset, build
+from ..incontext.lora.header import read_header
 from ..incontext.lora.keys import match
-from ..incontext.lora.lora_file import read_header
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder

@@ -27,7 +27,7 @@ from ..demo import sets as demo_sets
 from ..demo.server import ComfyServer
 from ..demo.workflow import set_value
 from ..incontext.dataset import BuildOptions, build
-from ..incontext.lora.lora_file import read_header
+from ..incontext.lora.header import read_header
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import rows
 from ..training.runs import monitor, output, run_folder, supervise

@@ -15,8 +15,10 @@ from safetensors import SafetensorError
 
 from ..incontext.errors import LoraError
 from ..incontext.lora import recipe as recipes
+from ..incontext.lora.header import read_header
 from ..incontext.lora.keys import MatchReport, check_matched, is_lora, match, with_peft_names
-from ..incontext.lora.lora_file import find_recipe, read_header, save_new, sidecars
+from ..incontext.lora.recipe_file import find_recipe, sidecars
+from ..incontext.lora.save import save_new
 from . import types
 from .host import file_stamp, lora_names, lora_path, loras_output_folder, send_text
 from .schema import found_by

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from ..errors import DatasetError
 from ..files import names
+from ..files.atomic import TEMPORARY
 from ..files.strict_json import shown
 from ..lora.recipe import Recipe
 from . import manifest, sheet
-from .files import LOCK, TEMPORARY, exclusive, make_folder, remove_quietly, write_atomic
+from .files import LOCK, exclusive, make_folder, remove_quietly, write_atomic
 from .item import Counters, Job, Ledger, add_set
 from .manifest import Dataset
 from .options import BuildOptions

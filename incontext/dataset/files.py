@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import DatasetError
-from ..files import file_lock
+from ..files import atomic, file_lock
 
-TEMPORARY = ".tmp"
 LOCK = ".lock"
 PATIENCE = 600.0  # seconds; a build of a hundred large sets takes a few minutes
 
@@ -27,17 +25,9 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
     Raises:
         DatasetError: where the disk refuses.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        atomic.write_atomic(path, data, durable=durable)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise DatasetError(
             f"{path} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
         ) from error

@@ -1,10 +1,11 @@
 """What a task *is*: `Recipe` says how many panels there are and where, how their caption is written, and how to sample.
 
-A recipe travels on a wire, inside a LoRA file (`lora_file`) and in the table of published tasks (`tasks`).
+A recipe travels on a wire, inside a LoRA file (`recipe_file`) and in the table of published tasks (`tasks`).
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -245,3 +246,8 @@ def _check_text(name: str, value: Any, longest: int = LONGEST_TEXT) -> None:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as one line of JSON, as it is stored in a LoRA's header."""
+    return json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))

@@ -17,8 +17,8 @@ from ...incontext.evaluate import grid
 from ...incontext.evaluate.choose import ChoiceError
 from ...incontext.evaluate.store import checked_name
 from ...incontext.files import names
-from ...incontext.lora.lora_file import find_recipe
 from ...incontext.lora.recipe import Recipe, Sampling
+from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.panels.layout import PanelLayout
 from ...training.runs.run_folder import Run
 from .. import host

@@ -21,9 +21,11 @@ from ...incontext.evaluate.comparison import Comparison, decide
 from ...incontext.evaluate.grid import Candidate
 from ...incontext.evaluate.grid_picture import Row, grid_picture
 from ...incontext.evaluate.store import Store
-from ...incontext.lora.lora_file import copy_new, find_recipe
 from ...incontext.lora.recipe import Evidence, Recipe
-from ...incontext.panels.stitch import resize, split
+from ...incontext.lora.recipe_file import find_recipe
+from ...incontext.lora.save import copy_new
+from ...incontext.panels.fit import resize
+from ...incontext.panels.stitch import split
 from ...training.in_host.items import read_picture
 from .. import host
 from ..captions.describe import asking

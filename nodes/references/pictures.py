@@ -13,11 +13,12 @@ from ...incontext.errors import PanelError
 from ...incontext.panels.box import Box
 from ...incontext.panels.colour_match import ColourMatch, matched
 from ...incontext.panels.colours import parse_colour
-from ...incontext.panels.crop import Windows, context_crop, keep_given, paste, paste_windows
 from ...incontext.panels.layout import PanelLayout
+from ...incontext.panels.paste import keep_given, paste, paste_windows
 from ...incontext.panels.rework import enlarged, repaint
 from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
 from ...incontext.panels.stitch import split
+from ...incontext.panels.windows import Windows, context_crop
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text

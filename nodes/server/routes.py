@@ -28,8 +28,8 @@ from ...incontext.captions import joint as captions
 from ...incontext.errors import InContextError
 from ...incontext.files import strict_json
 from ...incontext.lora import tasks
-from ...incontext.lora.lora_file import find_recipe
 from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.permissions import NotAllowed
 from .. import host
 from ..captions.joint import joint_caption

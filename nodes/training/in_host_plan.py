@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.files.strict_json import JsonError, field
-from ...incontext.lora.lora_file import find_recipe
 from ...incontext.lora.recipe import Recipe, References, Sampling
+from ...incontext.lora.recipe_file import find_recipe
 from ...training.in_host import saved_state
 from ...training.in_host.adapters import (
     Adapters,

@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...incontext.dataset import Dataset
-from ...incontext.lora.lora_file import save_new
+from ...incontext.files.atomic import replace_atomically
 from ...incontext.lora.recipe import Recipe, Sampling
+from ...incontext.lora.save import save_new
 from ...training.in_host import loop, saved_state
 from ...training.in_host.items import TrainItem, latent_masks, read_mask, read_picture
 from ...training.in_host.settings import TrainSettings
@@ -233,7 +234,7 @@ class _Training:
         path = self._writer.run.folder / "samples" / f"step{step:06d}.png"
         image = Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy())
         with run_folder.written(path):
-            run_folder.replace_atomically(path, lambda unfinished: image.save(unfinished, "PNG"))
+            replace_atomically(path, lambda temporary: image.save(temporary, "PNG"))
         self._writer.event(run_folder.SAMPLE, step=step, file=path.name)
 
 

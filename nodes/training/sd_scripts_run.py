@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
-from ...incontext.lora.lora_file import read_recipe
 from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.recipe_file import read_recipe
 from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy

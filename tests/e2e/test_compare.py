@@ -12,7 +12,7 @@ from incontext_lora.demo import sets, world
 from incontext_lora.demo.server import ComfyServer, ExecutionFailed, ExecutionInterrupted
 from incontext_lora.demo.workflow import Prompt, find_node, load, set_value, to_prompt
 from incontext_lora.incontext.evaluate.store import Store, read_comparison
-from incontext_lora.incontext.lora.lora_file import read_recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 
 NODE = "InContextCompareCheckpoints"
 CAPTIONS = [world.caption(drawn) for drawn in world.held_out_sets(2, seed=21)]

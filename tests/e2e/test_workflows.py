@@ -19,7 +19,8 @@ from incontext_lora.demo.workflow import WORKFLOWS, Prompt, find_node, load, set
 from incontext_lora.incontext.captions import joint as captions
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.lora.lora_file import read_recipe, save_new
+from incontext_lora.incontext.lora.recipe_file import read_recipe
+from incontext_lora.incontext.lora.save import save_new
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests.comfy_versions import leaves_out_steps
 from incontext_lora.training.runs.run_folder import Run

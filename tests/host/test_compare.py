@@ -13,8 +13,9 @@ from incontext_lora.incontext.evaluate import grid
 from incontext_lora.incontext.evaluate.comparison import Comparison, decide
 from incontext_lora.incontext.evaluate.grid import Candidate
 from incontext_lora.incontext.evaluate.store import Store
-from incontext_lora.incontext.lora.lora_file import read_recipe, save_new
 from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
+from incontext_lora.incontext.lora.save import save_new
 from incontext_lora.incontext.panels import layout as layouts
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.route_client import Client

@@ -9,8 +9,8 @@ import pytest
 import torch
 from incontext_lora.incontext.errors import InContextError, LoraError
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.lora.lora_file import read_recipe, write_recipe
 from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe, write_recipe
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests.comfy_versions import flux_sizes
 from safetensors.torch import load_file, save_file

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from incontext_lora.incontext.dataset import Dataset
-from incontext_lora.incontext.lora.lora_file import read_recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.route_client import Client
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place

@@ -13,7 +13,7 @@ import pytest
 import torch
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora.lora_file import read_recipe, write_recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe, write_recipe
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes, progress_hook
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets

@@ -8,7 +8,8 @@ from statistics import mean
 
 from incontext_lora.bench import sd_scripts_demo
 from incontext_lora.demo.models import DEPTH
-from incontext_lora.incontext.lora.lora_file import read_header, read_recipe
+from incontext_lora.incontext.lora.header import read_header
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts.environment import Trainer
 

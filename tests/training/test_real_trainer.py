@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.lora.header import read_header
 from incontext_lora.incontext.lora.keys import match
-from incontext_lora.incontext.lora.lora_file import read_header, read_recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.training import tiny
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training.references import ReferenceKind

@@ -15,7 +15,7 @@ from incontext_lora.incontext.dataset import read_references, texts
 from incontext_lora.incontext.errors import InContextError
 from incontext_lora.incontext.files import names
 from incontext_lora.incontext.files.strict_json import JsonError, parse
-from incontext_lora.incontext.lora import lora_file
+from incontext_lora.incontext.lora import save
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels import arrange, fit
 from incontext_lora.incontext.panels.box import Box
@@ -109,7 +109,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "panels": lambda text: STORY.layout.select_some(text),
     "references": lambda text: read_references(text, STORY.layout),
     "colour": parse_colour,
-    "LoRA's name": lora_file.checked_name,
+    "LoRA's name": save.checked_name,
     "name": names.problem,
     "run's name": safe_name,
     "event": parse_event,

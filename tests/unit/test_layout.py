@@ -196,3 +196,35 @@ def test_given_panels_are_those_with_a_placement() -> None:
 @pytest.mark.parametrize(("side", "snapped"), [(1, 64), (95, 64), (97, 128), (1000, 1024), (1024, 1024)])
 def test_canvas_sides_snap_to_64(side: int, snapped: int) -> None:
     assert arrange.snap_canvas(side) == snapped
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        ("3, 1,", (0, 2)),
+        ("1 3", (0, 2)),
+        ("4;2\n2", (1, 3)),
+        ("[top-right], 2", (1,)),
+        ("1，3、4", (0, 2, 3)),
+    ],
+)
+def test_panels_are_selected_by_number_and_name(text: str, expected: tuple[int, ...]) -> None:
+    assert arrange.grid(128, 128, 2, 2).select(text) == expected
+
+
+def test_names_with_spaces_and_numbers_as_names_are_selected() -> None:
+    layout = arrange.columns(192, 64, 3).named(["the left one", "3", "2"])
+    assert layout.select("the left one") == (0,)
+    assert layout.select("3 1") == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["5", "0", "-1", "1.5", "²", "LEFT", "TOP-LEFT BOTTOM", "1-3"])
+def test_panels_that_do_not_exist_are_not_selected(text: str) -> None:
+    with pytest.raises(LayoutError, match=r"There is no panel .*; choose from 1 to 4: TOP-LEFT"):
+        arrange.grid(128, 128, 2, 2).select(text)
+
+
+def test_a_node_that_needs_a_panel_says_so() -> None:
+    with pytest.raises(LayoutError, match="No panel is listed; choose from 1 to 4"):
+        arrange.grid(128, 128, 2, 2).select_some(" , ")

@@ -14,18 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LoraError
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.lora.lora_file import (
+from incontext_lora.incontext.lora.header import read_header, read_metadata
+from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.lora.recipe_file import (
     METADATA_KEY,
     UnreadableRecipe,
-    checked_name,
     find_recipe,
-    read_header,
-    read_metadata,
     read_recipe,
-    save_new,
     write_recipe,
 )
-from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.lora.save import checked_name, save_new
 from incontext_lora.incontext.panels import arrange
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file

@@ -4,7 +4,7 @@ import pytest
 from incontext_lora.incontext.dataset.build import checked_name as dataset_name
 from incontext_lora.incontext.errors import DatasetError, InContextError, LoraError
 from incontext_lora.incontext.files import names
-from incontext_lora.incontext.lora.lora_file import checked_name as lora_name
+from incontext_lora.incontext.lora.save import checked_name as lora_name
 from incontext_lora.training.runs.run_folder import safe_name
 
 DEVICES = [

@@ -8,10 +8,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.errors import LayoutError, PanelError
+from incontext_lora.incontext.errors import LayoutError
 from incontext_lora.incontext.panels import arrange
-from incontext_lora.incontext.panels.crop import keep_given
 from incontext_lora.incontext.panels.layout import PanelLayout
+from incontext_lora.incontext.panels.paste import keep_given
 from incontext_lora.incontext.panels.rework import enlarged, repaint
 from incontext_lora.incontext.panels.stitch import split, stitch
 
@@ -60,14 +60,6 @@ def test_enlarged_panels_fill_the_enlarged_layout(
     assert all(torch.equal(a, b) for a, b in zip(split(joined.canvas, large), panels, strict=True))
     if factor == 1:
         assert all(torch.equal(a, b) for a, b in zip(panels, split(canvas, layout), strict=True))
-
-
-def test_panels_by_number_and_name() -> None:
-    layout = arrange.grid(128, 128, 2, 2)
-    assert layout.select_some("3, 1,") == (0, 2)
-    assert layout.select_some("[TOP-RIGHT], 2") == (1,)
-    with pytest.raises(PanelError, match="No panel is named; write one or several of 1 to 4"):
-        layout.select_some(" , ")
 
 
 def test_a_factor_that_falls_between_pixels_is_refused() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from incontext_lora.incontext.errors import InContextError, TrainingError
-from incontext_lora.incontext.lora.lora_file import read_recipe
+from incontext_lora.incontext.files import atomic
+from incontext_lora.incontext.files.atomic import write_atomic
 from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.training.runs import run_folder
-from incontext_lora.training.runs.run_folder import Run, RunWriter, safe_name, write_atomically
+from incontext_lora.training.runs.run_folder import Run, RunWriter, safe_name
 from safetensors.torch import load_file
 
 RECIPE = Recipe("toys", arrange.rows(64, 128, 2), prefix="[TOYS]")
@@ -107,7 +109,7 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
 def test_text_is_written_whole(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     for text in ("old", json.dumps({"故": 1})):
-        write_atomically(path, text)
+        write_atomic(path, text)
     assert path.read_text(encoding="utf-8") == text
     assert list(tmp_path.iterdir()) == [path]
 
@@ -126,9 +128,9 @@ def test_a_file_that_is_just_being_read_is_replaced_when_it_is_closed(
 
     monkeypatch.setattr(run_folder.os, "replace", refusing)
     monkeypatch.setattr(run_folder.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(run_folder, "PATIENT_TRIES", 50)
-    write_atomically(tmp_path / "process.json", "whole")
+    monkeypatch.setattr(atomic, "PATIENT_TRIES", 50)
+    write_atomic(tmp_path / "process.json", "whole")
     assert (tmp_path / "process.json").read_text() == "whole"
     refused[0] = 1000
     with pytest.raises(PermissionError):
-        write_atomically(tmp_path / "process.json", "never")
+        write_atomic(tmp_path / "process.json", "never")

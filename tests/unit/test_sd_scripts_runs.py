@@ -17,8 +17,8 @@ import psutil
 import pytest
 from incontext_lora.incontext.dataset import BuildOptions, build
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora.lora_file import read_recipe
 from incontext_lora.incontext.lora.recipe import Recipe, References
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.incontext.panels.box import Box
 from incontext_lora.tests.dataset_sets import folder_sets

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.errors import LayoutError, PanelError
+from incontext_lora.incontext.errors import InContextError, LayoutError, PanelError
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.box import Box
 from incontext_lora.incontext.panels.fit import (
@@ -418,7 +418,7 @@ COMMON = PanelSettings(padding=WHITE)
         ("1: Contain,extend edges", [(Fit.CONTAIN_EDGE, Align.CENTER), (Fit.COVER, Align.CENTER)]),
     ],
 )
-def test_settings_per_panel_single_panels(text: str, fits: list[tuple[Fit, Align]]) -> None:
+def test_settings_of_single_panels(text: str, fits: list[tuple[Fit, Align]]) -> None:
     settings = settings_per_panel(TWO, COMMON, text)
     assert [(one.fit, one.align) for one in settings] == fits
     assert {one.padding for one in settings} == {WHITE}
@@ -435,7 +435,7 @@ def test_settings_per_panel_single_panels(text: str, fits: list[tuple[Fit, Align
     ],
 )
 def test_exceptions_that_cannot_be_read_are_refused(text: str, says: list[str]) -> None:
-    with pytest.raises(PanelError) as refused:
+    with pytest.raises(InContextError) as refused:
         settings_per_panel(TWO, COMMON, text)
     for words in says:
         assert words in str(refused.value)

@@ -24,8 +24,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "bench/trust_faults.py",
         "incontext/captions/describe/client.py",
         "incontext/dataset/scan.py",
-        "incontext/lora/lora_file.py",
-        "incontext/panels/crop.py",
         "js/incontext_training.css",
         "nodes/captions/describe.py",
         "nodes/references/condition.py",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora.lora_file import read_recipe
+from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
 from incontext_lora.training.runs import run_folder, supervise

@@ -10,7 +10,8 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
-from .run_folder import write_atomically, written
+from ...incontext.files.atomic import write_atomic
+from .run_folder import written
 
 FILE = "label.json"
 LONGEST = {"label": 100, "note": 10_000}  # characters
@@ -59,4 +60,4 @@ class Label:
         """
         path = run / FILE
         with written(path):
-            write_atomically(path, json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")
+            write_atomic(path, json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")

@@ -16,8 +16,9 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
-from ...incontext.lora.lora_file import copy_new, read_recipe, save_new
 from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.recipe_file import read_recipe
+from ...incontext.lora.save import copy_new, save_new
 from ..give_way import give_way
 from . import claims, labels, output, requests, run_folder, supervise
 from .run_folder import Run, parse_event

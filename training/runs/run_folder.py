@@ -16,7 +16,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +26,16 @@ import torch
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
+from ...incontext.files.atomic import write_atomic
 from ...incontext.files.strict_json import shown
-from ...incontext.lora.lora_file import checked_name, save_new
 from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.save import checked_name, save_new
 
 RUN_VERSION = 1
 
 STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
 NOTE = "note"  # with a text: what the user should know, but nothing that ends the run
 FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
-PATIENT_TRIES = 50 if os.name == "nt" else 0
 ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
 
 LONGEST_EVENT = 1 << 20  # bytes of a line; what is longer is not an event of ours
@@ -164,7 +164,7 @@ class RunWriter:
             with written(folder):
                 for part in ("samples", "checkpoints"):
                     (folder / part).mkdir()
-                write_atomically(folder / "run.json", json.dumps({"version": RUN_VERSION, **about}, indent=1) + "\n")
+                write_atomic(folder / "run.json", json.dumps({"version": RUN_VERSION, **about}, indent=1) + "\n")
             return cls(Run(folder))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)  # half a run would be listed for ever
@@ -311,33 +311,3 @@ def safe_name(name: str) -> str:
     if not cleaned:
         raise TrainingError(f"The name {shown(name)} cannot be a file name; use letters, digits, '-' or '_'.")
     return checked_name(cleaned.encode()[:100].decode(errors="ignore").rstrip(". "))
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Have a text on disk whole or not at all; see `replace_atomically`."""
-    replace_atomically(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
-
-
-def replace_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Have a file whole or not at all.
-
-    Args:
-        write: fills the file of the path that it is given.
-
-    Raises:
-        OSError: where the disk refuses; nothing is left beside the file.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        write(unfinished)
-        for _ in range(PATIENT_TRIES):
-            try:
-                os.replace(unfinished, path)
-                return
-            except PermissionError:  # Windows replaces no file that is open; whoever reads it is done soon
-                time.sleep(0.02)
-        os.replace(unfinished, path)
-    except BaseException:
-        with suppress(OSError):
-            unfinished.unlink()
-        raise

@@ -24,10 +24,11 @@ import psutil
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
+from ...incontext.files.atomic import write_atomic
 from . import requests
 from .output import OUTPUT
 from .process import birth, start_detached
-from .run_folder import write_atomically, written
+from .run_folder import written
 
 MARK = "INCONTEXT_LORA_RUN"  # environment variable with the run's folder
 RECORD = "process.json"
@@ -60,7 +61,7 @@ def start(launch: Launch, run: Path) -> subprocess.Popen[bytes]:
     with written(run):
         requests.clear(run)
         # ComfyUI may be killed before it knows the pid; `find` then recognises the process by its environment
-        write_atomically(run / RECORD, json.dumps({"machine": platform.node(), **_on_cards(launch.cards)}) + "\n")
+        write_atomic(run / RECORD, json.dumps({"machine": platform.node(), **_on_cards(launch.cards)}) + "\n")
         output = (run / OUTPUT).open("ab")
     with output:
         try:
@@ -86,7 +87,7 @@ def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None 
         TrainingError: where the disk refuses.
     """
     with written(run):
-        write_atomically(run / record, json.dumps({**_identity(pid), **_on_cards(cards)}) + "\n")
+        write_atomic(run / record, json.dumps({**_identity(pid), **_on_cards(cards)}) + "\n")
 
 
 def _on_cards(cards: Sequence[str] | None) -> dict[str, Any]:

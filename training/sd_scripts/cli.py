@@ -16,7 +16,7 @@ from typing import Any
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.files.names import as_path
-from ...incontext.lora.lora_file import read_recipe
+from ...incontext.lora.recipe_file import read_recipe
 from ..runs import cards, claims, run_folder
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device

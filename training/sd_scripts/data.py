@@ -25,6 +25,7 @@ from PIL import Image
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
+from ...incontext.files.atomic import replace_atomically
 from ...incontext.files.images import open_image
 from .settings import Sizes
 
@@ -215,13 +216,10 @@ def _touch(folder: Path) -> None:
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:
     """Have the file whole or not at all."""
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        write(unfinished)
-        os.replace(unfinished, target)
+        replace_atomically(target, write)
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise TrainingError(
             f"{target} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.files.strict_json import JsonError, field
-from ...incontext.lora.lora_file import header_digest
+from ...incontext.lora.header import header_digest
 from ...incontext.lora.recipe import Recipe, References
 from ...incontext.panels.box import Box
 from ...incontext.panels.layout import PanelLayout

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ...incontext.errors import LoraError, TrainingError
-from ...incontext.lora.lora_file import TensorEntry, read_header
+from ...incontext.lora.header import TensorEntry, read_header
 from .architectures import ARCHITECTURES, Architecture
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
-from ..runs.run_folder import write_atomically
+from ...incontext.files.atomic import write_atomic
 
 FILE = "processes.json"
 LOCAL = "127.0.0.1"
@@ -103,7 +103,7 @@ class Processes:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, json.dumps(asdict(self), indent=1) + "\n")
+            write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
             raise TrainingError(f"{path} cannot be written: {error}. Allow writing there.") from error
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from ...incontext.errors import LoraError, TrainingError
 from ...incontext.files.strict_json import JsonError, field
+from ...incontext.lora.header import METADATA_KEY, Header, read_header
 from ...incontext.lora.keys import is_lora
-from ...incontext.lora.lora_file import METADATA_KEY, Header, read_header, save_new
 from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.save import save_new
 from ..runs import claims, output, requests, run_folder, supervise
 from ..runs.run_folder import Run, RunWriter
 from . import job, outcome, states

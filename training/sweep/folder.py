@@ -19,6 +19,7 @@ from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
+from ...incontext.files.atomic import write_atomic
 from ...incontext.files.strict_json import JsonError, field
 from ..runs import claims, run_folder
 from .curve import Curve
@@ -138,7 +139,7 @@ class Sweep:
                 if not (folder / "sweep.json").exists():
                     with run_folder.written(folder):
                         text = json.dumps({"version": VERSION, **plan.to_json()}, indent=1) + "\n"
-                        run_folder.write_atomically(folder / "sweep.json", text)
+                        write_atomic(folder / "sweep.json", text)
                     return Sweep(folder, plan)
             if Sweep.load(folder).plan.digest == plan.digest:
                 return Sweep(folder, plan)
@@ -189,7 +190,7 @@ class Sweep:
         folder = self.trial_folder(trial)
         with run_folder.written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            run_folder.write_atomically(folder / "trial.json", json.dumps(record.to_json()) + "\n")
+            write_atomic(folder / "trial.json", json.dumps(record.to_json()) + "\n")
 
     def changed(self, trial: Trial, **values: Any) -> Record:
         """Change some of what a record says, and return it."""

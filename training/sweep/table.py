@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from ...incontext.files.atomic import write_atomic
 from ..runs import run_folder
 from .folder import Record, State, Sweep
 from .plan import AXES, Plan, Trial, ranked, shown
@@ -237,5 +238,5 @@ def write(sweep: Sweep) -> None:
         "conclusions": conclusions(sweep),
     }
     with run_folder.written(sweep.folder):
-        run_folder.write_atomically(sweep.folder / "table.csv", file.getvalue())
-        run_folder.write_atomically(sweep.folder / "table.json", json.dumps(content, indent=1) + "\n")
+        write_atomic(sweep.folder / "table.csv", file.getvalue())
+        write_atomic(sweep.folder / "table.json", json.dumps(content, indent=1) + "\n")

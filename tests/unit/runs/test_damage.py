@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import InContextError
-from incontext_lora.incontext.lora.lora_file import header_digest
+from incontext_lora.incontext.lora.header import header_digest
 from incontext_lora.tests.run_support import watch_to_end
 from incontext_lora.tests.sd_scripts_place import safetensors
 from incontext_lora.training.runs import monitor, run_folder, supervise

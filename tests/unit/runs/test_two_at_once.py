@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora.lora_file import save_new
+from incontext_lora.incontext.lora.save import save_new
 from incontext_lora.tests.run_support import HOLD, LORA, RECIPE, Start, watch_to_end
 from incontext_lora.training.runs import claims, monitor, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter

@@ -1,0 +1,178 @@
+"""Saving LoRA files: under a new name, complete or not at all, with the recipe inside."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import LoraError
+from ..files import names
+from ..files.atomic import flush_to_disk, temporary_file
+from ..files.strict_json import shown
+from .header import COPY_CHUNK, METADATA_KEY, opened, raw_header, writing
+from .recipe import Recipe, recipe_text
+from .recipe_file import write_recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ENDING = ".safetensors"
+
+
+def checked_name(name: str) -> str:
+    """A name for a LoRA file, relative to the folder of LoRAs, with ``/`` between folders and without ending.
+
+    Raises:
+        LoraError: where the name would leave that folder, or is none that every system can store.
+    """
+    parts = [part.strip() for part in name.strip().replace("\\", "/").split("/")]
+    while parts[-1].lower().endswith(ENDING):
+        parts[-1] = parts[-1][: -len(ENDING)].rstrip()
+    for part in parts:
+        reason = names.problem(part)
+        if reason:
+            raise LoraError(
+                f"{shown(name)} cannot be the name of a LoRA: {reason}. Expected a name such as 'storyboard' or "
+                "'my-style/storyboard', which is a file in the output folder's 'loras'."
+            )
+    return "/".join(parts)
+
+
+def save_new(
+    folder: str | Path,
+    name: str,
+    tensors: Mapping[str, Tensor],
+    recipe: Recipe | None,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    once: bool = False,
+) -> Path:
+    """Write a LoRA to ``folder``; a file that is already there is never touched, the new one is counted up.
+
+    Args:
+        folder: of LoRAs; made where it is missing.
+        name: as `checked_name` takes it.
+        tensors: the LoRA's state dict; any device.
+        recipe: goes into the header.
+        metadata: further strings for the header.
+        once: where the very same file is already there under this name, leave it at that.
+
+    Returns:
+        The file: ``name.safetensors``, else ``name_00002.safetensors`` and so on.
+
+    Raises:
+        LoraError: for a name that `checked_name` refuses, no tensors, or a folder that cannot be written.
+    """
+    relative = checked_name(name)
+    if not tensors:
+        raise LoraError("The LoRA holds no tensors. Connect the LoRA of a training that has finished.")
+    strangers = [key for key, value in tensors.items() if not hasattr(value, "untyped_storage")]
+    if strangers:
+        raise LoraError(f"The LoRA's entry {strangers[0]!r} is no tensor. Connect a LORA_MODEL, as trainers give it.")
+    remarks = {"format": "pt", **(metadata or {})}
+    if recipe is not None:
+        remarks[METADATA_KEY] = recipe_text(recipe)
+    return _put(Path(folder), relative, lambda path: _write_tensors(path, tensors, remarks), once)
+
+
+def copy_new(folder: str | Path, name: str, source: Path, recipe: Recipe | None = None) -> Path:
+    """Put a copy of a LoRA's file into ``folder``, as `save_new` does; the very same file is put there once.
+
+    Args:
+        recipe: takes the place of the recipe inside the file.
+
+    Raises:
+        LoraError: for a name that `checked_name` refuses, a source that cannot be read, or a folder that cannot be written.
+    """
+
+    def copy(path: Path) -> None:
+        with opened(source) as original, path.open("rb+") as file:
+            shutil.copyfileobj(original, file, COPY_CHUNK)
+            flush_to_disk(file)
+        if recipe is not None:
+            write_recipe(path, recipe)
+
+    return _put(Path(folder), checked_name(name), copy, once=True)
+
+
+def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool) -> Path:
+    """Have ``write`` fill a file, and give it the first name that is free."""
+    base = folder / relative
+    if not base.parent.resolve().is_relative_to(folder.resolve()):
+        raise LoraError(f"{relative!r} leaves the folder {folder} through a link. Choose another name.")
+    try:
+        base.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LoraError(f"The folder {base.parent} cannot be made: {error}. Check its permissions.") from error
+    with writing(base), temporary_file(base) as temporary:
+        write(temporary)
+        for target in _candidates(base):
+            if _publish(temporary, target) or (once and _are_same(temporary, target)):
+                return target
+    raise AssertionError("candidates never end")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two LoRAs hold the same; the entries of a header come in any order."""
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as first, other.open("rb") as second:
+        try:
+            (header, _), (its_header, _) = raw_header(first, one), raw_header(second, other)
+            if json.loads(header) != json.loads(its_header):
+                return False
+        except ValueError:  # something else has this name
+            return False
+        while chunk := first.read(COPY_CHUNK):
+            if chunk != second.read(COPY_CHUNK):
+                return False
+    return True
+
+
+def _candidates(base: Path) -> Iterator[Path]:
+    yield base.with_name(f"{base.name}.safetensors")
+    for number in count(2):
+        yield base.with_name(f"{base.name}_{number:05}.safetensors")
+
+
+def _publish(temporary: Path, target: Path) -> bool:
+    """Give the finished file its name in one step; False where the name is taken."""
+    try:
+        os.link(temporary, target)  # unlike a rename it fails where the name is taken
+        return True
+    except FileExistsError:
+        return False
+    except OSError:  # file systems without hard links
+        if target.exists():
+            return False
+        os.replace(temporary, target)
+        return True
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    stored: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        tensor = tensor.detach().to("cpu").contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        if storage in seen:  # safetensors stores no two tensors that share memory
+            tensor = tensor.clone()
+        seen.add(storage)
+        stored[key] = tensor
+    permissions = stat.S_IMODE(path.stat().st_mode)
+    try:
+        save_file(stored, str(path), metadata=metadata)
+    except SafetensorError as error:  # how it says that the disk is full
+        raise OSError(str(error)) from error
+    with path.open("rb+") as file:
+        flush_to_disk(file)
+    os.chmod(path, permissions)  # some versions of safetensors replace the file by one that only its owner may read
