@@ -15,10 +15,10 @@ from incontext_lora.incontext.panels.colour_match import ColourMatch, matched
 from incontext_lora.incontext.panels.edge import extended, extended_mask
 from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings, resize
 from incontext_lora.incontext.panels.layout import PanelLayout
-from incontext_lora.incontext.panels.paste import grown, inward, keep_given, paste, paste_windows
+from incontext_lora.incontext.panels.paste import inward, keep_given, paste, paste_windows
 from incontext_lora.incontext.panels.rework import repaint
 from incontext_lora.incontext.panels.stitch import split, stitch
-from incontext_lora.incontext.panels.windows import Windows, context_crop, masked_regions, window_around
+from incontext_lora.incontext.panels.windows import Windows, context_crop, grown, masked_regions, window_around
 from torch import Tensor
 
 PANELS = [None, (64, 64), (48, 64), (96, 32), (80, 48), (672 // 8, 864 // 8)]
