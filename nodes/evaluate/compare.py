@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ...incontext.evaluate.choose import ChoiceError
 from ...incontext.evaluate.store import Store
 from ...incontext.panels.edge import without_extension
 from ...training.in_host.items import read_picture
@@ -18,7 +19,7 @@ from ..references.condition import core_node, grid_step
 from ..schema import found_by, shows_first
 from . import plan as plans
 from . import result
-from .graph import CELL, COMPARE, expansion
+from .graph import CELL, COMPARE, expansion, follows_cells
 from .identity import graph_digest, models_digest
 
 CATEGORY = "in-context lora/evaluate"
@@ -165,9 +166,14 @@ class InContextCompareCheckpoints(io.ComfyNode):
         models = f"{models_digest(model, clip, vae)} {graph_digest(graph, node_id, ('model', 'clip', 'vae'))}"
         plan, store = plans.make_plan(models, given), Store(host.comparisons_folder())
         missing = [cell for cell in plan.cells if not store.has(cell.key)]
+        inputs = graph.get_node(node_id)["inputs"]
+        if missing and follows_cells(graph, inputs):
+            raise ChoiceError(
+                f"{len(missing)} of {len(plan.cells)} sets that were just made are not in {store.folder}. The models changed "
+                "while it ran, or files were removed; run it again."
+            )
         if missing:
             host.send_text(shown_on, f"{len(missing)} of {len(plan.cells)} sets are to be made")
-            inputs = graph.get_node(node_id)["inputs"]
             step = grid_step(model, vae)
             made, again = expansion(plan, missing, inputs, step=step, references=given.references, shown_on=shown_on)
             return io.NodeOutput(*(again.out(number) for number in range(6)), expand=made)

@@ -69,6 +69,12 @@ def expansion(
     return graph.finalize(), again
 
 
+def follows_cells(graph: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether this is the Compare Checkpoints at the end of an expansion."""
+    after = inputs.get("after")
+    return isinstance(after, list) and graph.get_node(after[0])["class_type"] == CELL
+
+
 def cell_plan(plan: Plan, cell: Cell, place: str, shown_on: str) -> str:
     """What a cell needs beside its wires, as JSON."""
     sampling = plan.sampling

@@ -26,12 +26,23 @@ def models_digest(*models: Any) -> str:
     for model in models:
         patcher = getattr(model, "patcher", model)
         digest.update(type(patcher.model).__name__.encode())
-        for name, tensor in patcher.model.state_dict().items():
+        for name, tensor in _weights(patcher):
             digest.update(_sample(name, tensor))
-        for name, patch in {**patcher.object_patches, **patcher.patches, "options": patcher.model_options}.items():
+        patches = {**patcher.object_patches, **patcher.patches, "options": patcher.model_options}
+        for name, patch in patches.items():
             for part in _parts(str(name), patch, 0):
                 digest.update(part)
     return digest.hexdigest()
+
+
+def _weights(patcher: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights as they were loaded: those in place have the LoRA of whichever clone was used last."""
+    # a MODEL's other parts, such as its sampling, are exchanged by patches, which are told apart themselves
+    prefix = "diffusion_model." if hasattr(patcher.model, "diffusion_model") else ""
+    module = patcher.model.diffusion_model if prefix else patcher.model
+    for name, tensor in module.state_dict().items():
+        kept = patcher.backup.get(prefix + name)
+        yield name, tensor if kept is None else kept.weight
 
 
 def graph_digest(graph: Any, node_id: str, inputs: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from incontext_lora.incontext.evaluate.store import Store
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.incontext.lora.save import save_new
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.route_client import Client
 from incontext_lora.training.runs.run_folder import RunWriter
@@ -25,7 +25,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from conftest import HostPack
 
-RECIPE = Recipe("pair", layouts.columns(128, 64, 2), prefix="[PAIR]")
+RECIPE = Recipe("pair", arrange.columns(128, 64, 2), prefix="[PAIR]")
 CAPTIONS = "two shapes [LEFT] a star [RIGHT] a moon\ntwo shapes [LEFT] a moon (full) [RIGHT] a star"
 
 
@@ -133,6 +133,28 @@ def test_models_are_told_apart_by_weights_and_patches(host: HostPack) -> None:
     stronger = model.clone()
     stronger.add_patches({key: (torch.ones_like(model.model.state_dict()[key]),)}, 0.6)
     assert models_digest(patched) != models_digest(stronger)
+
+
+def test_a_model_is_itself_while_a_lora_is_in_its_weights(host: HostPack) -> None:
+    """ComfyUI writes a clone's LoRA into the weights that all clones share, until another clone is used."""
+    import comfy.model_management
+    from incontext_lora.nodes.evaluate.identity import models_digest
+
+    model = tiny_models.sd3(0)
+    before = models_digest(model)
+    patched = model.clone()
+    key = next(name for name, weight in model.model.state_dict().items() if weight.ndim == 2)
+    weight = model.model.state_dict()[key].clone()
+    patched.add_patches({key: (torch.ones_like(weight),)}, 0.5)
+    with torch.inference_mode():
+        comfy.model_management.load_models_gpu([patched], force_patch_weights=True)
+    changed = not torch.equal(model.model.state_dict()[key].cpu(), weight)
+    try:
+        assert models_digest(model) == before, f"weights in place {'differ' if changed else 'are the same'}"
+    finally:
+        with torch.inference_mode():
+            comfy.model_management.unload_all_models()
+    assert models_digest(model) == before
 
 
 @pytest.fixture(scope="module")

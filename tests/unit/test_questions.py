@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from incontext_lora.incontext.evaluate.questions import UnclearAnswer, ask_about, questions, read
 from incontext_lora.incontext.lora.recipe import Recipe
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 
-RECIPE = Recipe("pair", layouts.columns(128, 64, 2))
+RECIPE = Recipe("pair", arrange.columns(128, 64, 2))
 YES = "1: yes\n2: no\n3: yes\n4: yes\n5: no"
 
 

@@ -11,11 +11,11 @@ from incontext_lora.demo import world
 from incontext_lora.incontext.errors import LayoutError
 from incontext_lora.incontext.evaluate import features, scoring, sets
 from incontext_lora.incontext.evaluate.grid import Candidate, Cell
-from incontext_lora.incontext.panels import layout as layouts
+from incontext_lora.incontext.panels import arrange
 from torch import Tensor
 from torch.nn.functional import normalize
 
-LAYOUT = layouts.columns(3 * world.PANEL, world.PANEL, 3)
+LAYOUT = arrange.columns(3 * world.PANEL, world.PANEL, 3)
 
 
 def drawn(*made: world.Set) -> list[Tensor]:
