@@ -347,6 +347,30 @@ def test_only_workflows_and_their_thumbnails_are_bundled() -> None:
     assert files == {f"{name}{suffix}" for name in NAMES for suffix in (".json", ".jpg")}
 
 
+@pytest.mark.parametrize("name", ["quickstart", "reference-panel", "train-in-host"])
+def test_the_first_templates_are_apps_with_a_few_fields(name: str) -> None:
+    """Newer ComfyUI shows them as such when one asks for it; they open as graphs."""
+    data = load(name)
+    nodes = {each["id"]: each for each in data["nodes"]}
+    app = data["extra"]["linearData"]
+    assert data["extra"]["linearMode"] is False
+    assert 3 <= len(app["inputs"]) <= 5
+    for number, field in app["inputs"]:
+        assert field == "caption_editor" or field in {
+            "strength",
+            "image",
+            "seed",
+            "folder",
+            "name",
+            "steps",
+            "learning_rate",
+            "rank",
+        }
+        assert (nodes[number]["type"] == "InContextJointCaption") == (field == "caption_editor")
+    shown = {"SaveImage", "PreviewImage", "PreviewAny", "LossGraphNode"}
+    assert {nodes[number]["type"] for number in app["outputs"]} <= shown
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_thumbnail_is_square_and_small(name: str) -> None:
     """The list of templates crops pictures to a square, and loads all of them at once."""
