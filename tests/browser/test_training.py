@@ -265,11 +265,11 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=60, save_every=2), name="stand-in")
     run, process = begin.start(order, where)
 
-    def settle() -> None:
+    def wait_and_settle() -> None:
         process.wait(30)
         settle.settle(run, where.loras, process.returncode)
 
-    yield run, settle
+    yield run, wait_and_settle
     supervise.kill(run.folder)
     (folder / "trainer.json").unlink()
     (folder / "processes.json").unlink(missing_ok=True)

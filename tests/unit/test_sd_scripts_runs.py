@@ -49,13 +49,13 @@ def start(tmp_path: Path, place: Machine, monkeypatch: pytest.MonkeyPatch) -> It
     files = flux_files(tmp_path / "models")
     runs: list[Run] = []
 
-    def begin(changed: dict[str, Any] | None = None, **told: Any) -> tuple[Run, subprocess.Popen[bytes]]:
+    def start_run(changed: dict[str, Any] | None = None, **told: Any) -> tuple[Run, subprocess.Popen[bytes]]:
         monkeypatch.setenv("STAND_IN", json.dumps(told))
         run, process = begin.start(flux_order(dataset, files, **(changed or {})), place)
         runs.append(run)
         return run, process
 
-    yield begin
+    yield start_run
     for run in runs:
         supervise.kill(run.folder)
 
