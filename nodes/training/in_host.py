@@ -13,12 +13,12 @@ from ...training.references import ReferenceKind
 from ...training.runs.cards import WhenBusy
 from .. import host, types
 from ..schema import found_by, shows_first
+from .inputs import NONE, when_busy
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
 
 CATEGORY = "in-context lora/training"
-NO_LORA = NO_RUN = "none"
 
 
 @found_by("train", "fine-tune", "finetune", "train lora")
@@ -145,8 +145,8 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "continue_from",
-                    options=[NO_LORA, *host.lora_names()],
-                    default=NO_LORA,
+                    options=[NONE, *host.lora_names()],
+                    default=NONE,
                     optional=True,
                     tooltip="Train an existing LoRA further; its layers, rank and strength are kept.",
                 ),
@@ -173,20 +173,12 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "Models that cannot isolate them are trained with clean ones."
                     ),
                 ),
-                io.Combo.Input(
-                    "when_busy",
-                    options=WhenBusy,
-                    default=WhenBusy.SAY.value,
-                    optional=True,
-                    tooltip=(
-                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
-                        "start beside it, which needs memory for both."
-                    ),
+                when_busy(),
                 ),
                 io.Combo.Input(
                     "resume",
-                    options=[NO_RUN, *host.resumable_runs(TRAINER)],
-                    default=NO_RUN,
+                    options=[NONE, *host.resumable_runs(TRAINER)],
+                    default=NONE,
                     optional=True,
                     tooltip=(
                         "Go on with this run from its last saved state, with its own settings. Connect the model and the "
@@ -217,10 +209,10 @@ class InContextTrainLoraInHost(io.ComfyNode):
         dataset: Dataset,
         name: str,
         guidance: float,
-        continue_from: str = NO_LORA,
+        continue_from: str = NONE,
         recipe: Recipe | None = None,
         when_busy: str = WhenBusy.SAY.value,
-        resume: str = NO_RUN,
+        resume: str = NONE,
         **values: Any,
     ) -> io.NodeOutput:
         from .host_model import HostModel
@@ -243,9 +235,9 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     name=name,
                     guidance=guidance,
                     sampling=(recipe or dataset.recipe).sampling,
-                    continue_from=None if continue_from in (NO_LORA, "", None) else continue_from,
+                    continue_from=None if continue_from in (NONE, "", None) else continue_from,
                     node_id=node_id,
-                    resume=None if resume in (NO_RUN, "", None) else resume,
+                    resume=None if resume in (NONE, "", None) else resume,
                     noted=claim.close,
                 )
             )

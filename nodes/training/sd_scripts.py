@@ -9,22 +9,19 @@ from comfy_api.latest import io
 
 from ...training.references import ReferenceKind
 from ...training.runs.cards import WhenBusy
-from ...training.sd_scripts.architectures import ARCHITECTURES
 from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ...training.sd_scripts.settings import SdSettings
 from .. import host, types
 from ..schema import found_by, shows_first
+from .inputs import MODEL_FOLDERS, NONE, TITLES, when_busy
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
     from ...incontext.lora.recipe import Recipe
 
 CATEGORY = "in-context lora/training"
-NONE = "none"
 TRAINER = "sd-scripts"
 AS_PRESET = -1  # a widget's value that leaves a setting to the preset
-MODEL_FOLDERS = ("diffusion_models", "checkpoints")
-TITLES = {each.title: name for name, each in ARCHITECTURES.items()}
 
 
 @found_by("train", "fine-tune", "finetune", "kohya", "sd-scripts")
@@ -162,15 +159,7 @@ class InContextTrainLora(io.ComfyNode):
                 types.Recipe.Input(
                     "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
                 ),
-                io.Combo.Input(
-                    "when_busy",
-                    options=WhenBusy,
-                    default=WhenBusy.SAY.value,
-                    optional=True,
-                    tooltip=(
-                        "Where another training is on the same graphics card: stop with an error, wait until it is over, or "
-                        "start beside it, which needs memory for both."
-                    ),
+                when_busy(),
                 ),
                 io.Combo.Input(
                     "references",

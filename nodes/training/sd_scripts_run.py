@@ -28,7 +28,7 @@ from ...training.sd_scripts.processes import FILE, Processes
 from ...training.sd_scripts.settings import Device, SdSettings
 from ...training.sd_scripts.settle import Outcome
 from .. import host
-from .sd_scripts import MODEL_FOLDERS, NONE, TITLES
+from .inputs import MODEL_FOLDERS, NONE, TITLES
 
 
 def train(

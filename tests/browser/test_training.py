@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import begin
+from incontext_lora.training.sd_scripts import begin, settle
 
 if TYPE_CHECKING:
     from incontext_lora.demo.server import ComfyServer

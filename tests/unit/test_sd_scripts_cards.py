@@ -38,7 +38,7 @@ def other(tmp_path: Path) -> Iterator[Other]:
         supervise.note(writer.run.folder, process.pid, record, on)
         return process
 
-    yield start_run
+    yield begin
     for process in started:
         process.kill()
         process.wait()

@@ -52,11 +52,7 @@ NODES_STILL_TOO_LONG: frozenset[str] = frozenset(
         "InContextConditionPanels",
     }
 )
-STILL_IN_CIRCLES: frozenset[str] = frozenset(
-    {
-        "nodes/training/sd_scripts <-> nodes/training/sd_scripts_run",
-    }
-)
+STILL_IN_CIRCLES: frozenset[str] = frozenset({})
 STILL_PARTICIPLES: frozenset[str] = frozenset(
     {
         "Composed",
