@@ -174,7 +174,6 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     ),
                 ),
                 when_busy(),
-                ),
                 io.Combo.Input(
                     "resume",
                     options=[NONE, *host.resumable_runs(TRAINER)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from ...training.in_host.items import TrainItem, latent_masks, read_mask, read_p
 from ...training.in_host.settings import TrainSettings
 from ...training.peak_memory import peak_memory
 from ...training.runs import requests, run_folder, supervise
+from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import RunWriter
 from .. import host
 from . import in_host_plan
@@ -224,7 +224,7 @@ class _Training:
             memory=peak_memory(),
         )
         if progress.step % 10 == 0 or progress.step == progress.steps or progress.seconds_per_step > 1:
-            host.send_text(self._node_id, status_line(progress))
+            host.send_text(self._node_id, describe_step({**vars(progress), "seconds_left": progress.seconds_left}))
 
     def _sample(self, step: int, prompt: Condition, empty: Condition, shape: Sequence[int]) -> None:
         settings, model = self._plan.settings, self._model
@@ -236,14 +236,6 @@ class _Training:
         with run_folder.written(path):
             replace_atomically(path, lambda temporary: image.save(temporary, "PNG"))
         self._writer.event(run_folder.SAMPLE, step=step, file=path.name)
-
-
-def status_line(progress: loop.Progress) -> str:
-    left = time.strftime("%H:%M:%S", time.gmtime(progress.seconds_left))
-    return (
-        f"step {progress.step} of {progress.steps}, loss {progress.smoothed:.4f}, "
-        f"{progress.seconds_per_step:.2f} s a step, {left} left"
-    )
 
 
 def sample_picture(

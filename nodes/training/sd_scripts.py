@@ -160,7 +160,6 @@ class InContextTrainLora(io.ComfyNode):
                     "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
                 ),
                 when_busy(),
-                ),
                 io.Combo.Input(
                     "references",
                     options=ReferenceKind,

@@ -19,6 +19,7 @@ from ...incontext.lora.recipe_file import read_recipe
 from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
+from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import begin, environment, follow, preflight, settle, torch_device
 from ...training.sd_scripts.architectures import architecture
@@ -174,7 +175,7 @@ def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: fol
         kind = event["event"]
         if kind == run_folder.STEP:
             done[0] = event["step"]
-            show(follow.status_line(event))
+            show(describe_step(event))
         elif kind == run_folder.PHASE:
             show(event["phase"])
         elif kind == run_folder.NOTE:

@@ -10,5 +10,6 @@ process      processes that outlive the one that started them
 supervise    a run's process: started, found again, ended
 requests     stop, save and sample on request
 output       the last lines of a process's output
+progress     a training's progress in words
 stopping     how long a stop may take
 """

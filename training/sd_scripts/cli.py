@@ -18,6 +18,7 @@ from ...incontext.errors import InContextError, TrainingError
 from ...incontext.files.names import as_path
 from ...incontext.lora.recipe_file import read_recipe
 from ..runs import cards, claims, run_folder
+from ..runs.progress import describe_step
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device
 from .architectures import ARCHITECTURES, architecture
@@ -172,7 +173,7 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
     elif kind == "spared":
         yield "the text encoders are not loaded, since all captions are encoded already"
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
-        yield follow.status_line(event)
+        yield describe_step(event)
     elif kind == run_folder.VALIDATION:
         yield f"step {event['step']}: validation loss {_number(event.get('loss')):.4f}"
     elif kind in (run_folder.CHECKPOINT, run_folder.SAMPLE):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ...incontext.errors import TrainingError
@@ -95,12 +94,3 @@ def stop(
     supervise.kill(run.folder)
     if process is not None:
         process.wait(10)
-
-
-def status_line(event: Mapping[str, Any]) -> str:
-    """A step in one line."""
-    told = {name: value for name, value in event.items() if value is not None}  # None: not finite, or never told
-    loss, pace, memory = (told.get(name, math.nan) for name in ("smoothed", "seconds_per_step", "memory"))
-    seconds = told.get("seconds_left", 0.0)
-    left = time.strftime("%H:%M:%S", time.gmtime(seconds)) if 0 <= seconds < 86_400 else f"{seconds / 86_400:.1f} days"
-    return f"step {event['step']} of {told.get('steps', '?')}, loss {loss:.4f}, {pace:.2f} s a step, {left} left, {memory:.1f} GB"
