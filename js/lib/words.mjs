@@ -23,6 +23,14 @@ const ENGLISH = {
   noAnswer: "The server does not answer; the caption is not checked.",
   showAdvanced: "Show {count} advanced inputs",
   hideAdvanced: "Hide advanced inputs",
+  cardTrigger: "Trigger",
+  cardTrained: "Trained at",
+  cardBase: "Base model",
+  cardSettings: "Settings",
+  cardSize: "{width} × {height}, {count} panels",
+  cardSampling: "{steps} steps, CFG {cfg}, guidance {guidance}",
+  cardNoRecipe: "This LoRA has no recipe.",
+  cardAsking: "Reading its recipe …",
 };
 
 const CHINESE = {
@@ -47,6 +55,14 @@ const CHINESE = {
   noAnswer: "服务器没有响应；提示词未经检查。",
   showAdvanced: "显示 {count} 个高级输入",
   hideAdvanced: "隐藏高级输入",
+  cardTrigger: "触发词",
+  cardTrained: "训练尺寸",
+  cardBase: "基础模型",
+  cardSettings: "设置",
+  cardSize: "{width} × {height}，{count} 格",
+  cardSampling: "{steps} 步，CFG {cfg}，引导 {guidance}",
+  cardNoRecipe: "此 LoRA 没有配方。",
+  cardAsking: "正在读取配方……",
 };
 
 /**
