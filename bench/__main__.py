@@ -23,6 +23,7 @@ from .start import added_milliseconds
 from .tasks import task_figures
 from .trust import fault_figures, trust_figures
 from .trust_load import load_figures
+from .walk import walk_figures
 
 Say = Callable[[str], None]
 
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "panels": lambda base, say: panel_figures(say),
     "peers": peer_figures,
     "sd_scripts": trainer_figures,
+    "interface.walk": walk_figures,
     "trust": trust_figures,
     "trust.load": load_figures,
     "trust.faults": fault_figures,

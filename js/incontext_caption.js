@@ -1,22 +1,23 @@
-/** The joint caption on its node: one field a panel, the caption as it will be sent, its tokens, what is to be mended. */
+/** The joint caption on its node: one field per panel, the caption as it will be sent, its tokens, and what to fix. */
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-import { CaptionEditor, MOST_PANELS } from "./lib/caption_editor.mjs";
+import { MORE, PANEL_WIDGETS, hasWildcard, panelTexts, widgetOf, writtenTexts } from "./lib/caption.mjs";
+import { CaptionEditor } from "./lib/caption_editor.mjs";
 import { loadStyles } from "./lib/dom.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { ask } from "./lib/server.mjs";
-import { isLinked, recipeAt, valueOf } from "./lib/upstream.mjs";
+import { isLinked, isPromoted, recipeAt, troubleAt, valueOf } from "./lib/upstream.mjs";
 import { addElement, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
-import { wordsOf } from "./lib/words.mjs";
+import { fill, wordsOf } from "./lib/words.mjs";
 
 const NODE = { InContextJointCaption: true };
 const EDITOR = "caption_editor";
 const PLAIN = "incontext_plain_fields"; // a property of the node, saved with the workflow
-const PANELS = Array.from({ length: MOST_PANELS }, (_, index) => `panel_${index + 1}`);
-const FIELDS = ["summary", ...PANELS];
+const SEED = "wildcard_seed";
+const TEXTS = ["summary", ...PANEL_WIDGETS, MORE];
 const PAUSE = 300; // milliseconds without typing before the server is asked
 
 let words = wordsOf("en");
@@ -38,6 +39,8 @@ app.registerExtension({
     watchNode(node);
     const editor = new CaptionEditor(words, {
       input: (field, text) => write(node, field, text),
+      commit: noteChange,
+      undo: (isRedo) => app.extensionManager.command.execute(isRedo ? "Comfy.Redo" : "Comfy.Undo"),
       paste: (caption) => paste(node, caption),
       plain: (isPlain) => {
         app.canvas.emitBeforeChange();
@@ -47,7 +50,8 @@ app.registerExtension({
       },
     });
     states.set(node, { editor, shown: "", asked: "", timer: 0 });
-    addElement(app, node, EDITOR, editor.element, () => editor.minHeight);
+    const widget = addElement(app, node, EDITOR, editor.element, () => editor.minHeight);
+    widget.options.onDraw = () => placeInputs(node, widget, editor);
   },
 });
 
@@ -55,29 +59,52 @@ function update(node) {
   const state = states.get(node);
   if (!state) return;
   const recipe = recipeAt(node, "recipe", known);
+  const trouble = troubleAt(node, "recipe");
+  const notice = trouble ? fill(words[trouble.reason], trouble) : "";
   const isPlain = node.properties[PLAIN] === true;
-  const count = recipe ? recipe.layout.panels.length : MOST_PANELS;
-  const linked = FIELDS.filter((name) => isLinked(node, name));
-  const texts = Object.fromEntries(FIELDS.map((name) => [name, valueOf(node, name)]));
-  const key = JSON.stringify([recipe, isPlain, linked, texts]);
+  const count = recipe ? recipe.layout.panels.length : PANEL_WIDGETS.length;
+  const linked = TEXTS.filter((name) => isLinked(node, name));
+  const values = Object.fromEntries(TEXTS.map((name) => [name, linked.includes(name) ? "" : (valueOf(node, name) ?? "")]));
+  const key = JSON.stringify([recipe, notice, isPlain, linked, values]);
   if (key !== state.shown) {
     state.shown = key;
-    state.editor.show({ recipe, texts, linked: new Set(linked), isPlain });
+    state.editor.show({ recipe, notice, texts: [values.summary, ...panelTexts(values)], linked: new Set(linked), isPlain });
   }
-  const isShown = (name) => !FIELDS.includes(name) || ((!recipe || isPlain) && PANELS.indexOf(name) < count);
-  if (showWidgets(node, isShown)) refresh(app, node);
-  if (recipe) check(node, state, recipe, texts, linked);
+  const draws = linked.length > 0 || Object.values(values).some(hasWildcard);
+  const isShown = (name) => {
+    if (name === SEED) return draws;
+    if (!TEXTS.includes(name) || isPromoted(node, name)) return true;
+    if (recipe && !isPlain) return false;
+    return name === MORE ? count > PANEL_WIDGETS.length : PANEL_WIDGETS.indexOf(name) < count;
+  };
+  // fields that only the editor shows keep their inputs, to be connected or promoted
+  const hasInput = (name) => {
+    if (name === MORE) return count > PANEL_WIDGETS.length;
+    return PANEL_WIDGETS.includes(name) ? PANEL_WIDGETS.indexOf(name) < count : name === "summary" || isShown(name);
+  };
+  if (showWidgets(node, isShown, hasInput)) refresh(app, node);
+  if (recipe) check(node, state, recipe, values, linked);
+  else state.asked = "";
+}
+
+/** On the classic canvas, the input of a field that only the editor shows lies beside it. */
+function placeInputs(node, { y, margin }, editor) {
+  for (const widget of node.widgets ?? []) {
+    if (!widget.hidden || !TEXTS.includes(widget.name)) continue;
+    const middle = editor.middleOf(widget.name === MORE ? `panel_${PANEL_WIDGETS.length + 1}` : widget.name);
+    if (middle !== null) widget.y = y + margin + middle - LiteGraph.NODE_SLOT_HEIGHT / 2;
+  }
 }
 
 /** Ask the server what the caption will be, once nothing has changed for a moment. */
-function check(node, state, recipe, texts, linked) {
-  const own = (name) => (linked.includes(name) ? "" : texts[name]);
+function check(node, state, recipe, values, linked) {
   const question = {
     recipe,
-    summary: own("summary"),
-    panels: PANELS.map(own),
+    summary: values.summary,
+    panels: panelTexts(values),
     names: isLinked(node, "names") ? "" : valueOf(node, "names"),
     escape_parentheses: valueOf(node, "escape_parentheses"),
+    seed: isLinked(node, SEED) ? null : (valueOf(node, SEED) ?? null),
   };
   const asked = JSON.stringify([question, linked]);
   if (asked === state.asked) return;
@@ -93,21 +120,33 @@ function check(node, state, recipe, texts, linked) {
   );
 }
 
-/** What is typed goes into the node's own field; undo takes it as one step once the field is left. */
+/** What is typed goes into the node's own widget. */
 function write(node, field, text) {
-  const widget = node.widgets.find((candidate) => candidate.name === field);
-  widget.value = text;
-  widget.callback?.(text, app.canvas, node);
+  const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
+  for (const [name, value] of Object.entries(writtenTexts(values, { [field]: text }))) {
+    const widget = node.widgets?.find((candidate) => candidate.name === name);
+    if (!widget) continue;
+    widget.value = value;
+    widget.callback?.(value, app.canvas, node);
+  }
 }
 
-/** Let a whole caption fall into its fields; returns why it does not, or nothing. */
+/** A field was left: what was typed there is one step for undo. */
+function noteChange() {
+  app.canvas.emitBeforeChange();
+  app.canvas.emitAfterChange();
+}
+
+/** Split a whole caption into its fields; returns why that is not possible, or nothing. */
 async function paste(node, caption) {
   const recipe = recipeAt(node, "recipe", known);
   const parts = await ask(api, "parse_caption", { recipe, caption });
   if (!parts) return words.noAnswer;
   if (parts.error) return parts.error;
   const texts = { summary: parts.summary };
-  parts.panels.slice(0, MOST_PANELS).forEach((text, index) => (texts[PANELS[index]] = text));
-  writeWidgets(app, node, Object.fromEntries(Object.entries(texts).filter(([name]) => !isLinked(node, name))));
+  parts.panels.forEach((text, index) => (texts[`panel_${index + 1}`] = text));
+  const free = Object.entries(texts).filter(([field]) => !isLinked(node, widgetOf(field)));
+  const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
+  writeWidgets(app, node, writtenTexts(values, Object.fromEntries(free)));
   return "";
 }

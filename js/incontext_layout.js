@@ -4,17 +4,17 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 import { loadStyles } from "./lib/dom.mjs";
-import { layoutOf, LayoutError } from "./lib/layout.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
-import { givenPanels, layoutFrom, layoutValues, recipeAt, recipeOf, source } from "./lib/upstream.mjs";
-import { addElement, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
-import { wordsOf } from "./lib/words.mjs";
+import { layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { addElement, growInputs, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
+import { fill, wordsOf } from "./lib/words.mjs";
 
 const PICTURE = "layout_picture";
 const EDITABLE_HEIGHT = 220;
 const PLAIN_HEIGHT = 120;
+const NUMBERED_PANELS = 9; // inputs that Stitch Panels has by itself
 /** Which widgets of Panel Layout a kind uses, beside those that all use. */
 const USED = {
   rows: ["rows", "gutter"],
@@ -25,7 +25,7 @@ const USED = {
 };
 const OPTIONAL = new Set(Object.values(USED).flat());
 
-/** What each node shows: a layout, which panels are given, or why there is nothing to see. */
+/** What each node shows: a layout, what becomes of its panels, or why there is nothing to see. */
 const SHOWN = {
   InContextTask: (node) => ofRecipe(recipeOf(node, known)),
   InContextLoadLora: (node) => {
@@ -33,23 +33,19 @@ const SHOWN = {
     return recipe ? ofRecipe(recipe) : nothing(words.noRecipe);
   },
   InContextLayout: (node) => {
-    const values = layoutValues(node);
+    const { layout, values, error } = layoutAt(node);
     if (!values) return nothing(words.elsewhere);
-    try {
-      return { layout: layoutOf(values), given: null, message: "", isProblem: false, values };
-    } catch (error) {
-      if (!(error instanceof LayoutError)) throw error;
-      return { ...nothing(error.message), isProblem: true };
-    }
+    return { layout, states: null, message: error, isProblem: error !== "", values: error ? null : values };
   },
-  InContextStitchPanels: (node) => ofStitched(node),
+  InContextStitchPanels: (node) => ofPanels(node),
+  InContextRepaintPanels: (node) => ofPanels(node),
   InContextConditionPanels: (node) => {
-    const stitching = ["canvas", "mask", "layout"]
-      .map((input) => source(node, input)?.node)
-      .find((from) => from?.type === "InContextStitchPanels");
-    return stitching ? ofStitched(stitching) : ofRecipe(recipeAt(node, "layout", known));
+    const origins = ["layout", "canvas", "mask"].map((input) => source(node, input)?.node);
+    const panels = origins.find((from) => from?.type in PANEL_STATES);
+    return panels ? ofPanels(panels) : ofRecipe(recipeAt(node, "layout", known), troubleAt(node, "layout"));
   },
 };
+const PANEL_STATES = { InContextStitchPanels: true, InContextRepaintPanels: true };
 
 let words = wordsOf("en");
 const known = recipes(api);
@@ -95,29 +91,46 @@ function update(node) {
   }
   let changed = false;
   if (node.comfyClass === "InContextLayout") {
-    const used = USED[node.widgets.find((widget) => widget.name === "kind").value] ?? [];
+    const used = USED[valueOf(node, "kind")] ?? [];
     changed = showWidgets(node, (name) => !OPTIONAL.has(name) || used.includes(name));
   }
   if (node.comfyClass === "InContextStitchPanels") {
-    const count = shown.layout?.boxes.length ?? Infinity;
-    changed = keepInputs(node, (name) => numberOf(name) <= count);
+    const open = openPanels(node, shown.layout?.boxes.length ?? NUMBERED_PANELS);
+    const grown = growInputs(node, [...numbered("panel", open, "IMAGE"), ...numbered("mask", open, "MASK")]);
+    const present = new Set(node.inputs.map((input) => input.name)); // inputs that are no panel's are not seen to here
+    changed = keepInputs(node, (name) => (numberOf(name) ? numberOf(name) <= open : present.has(name))) || grown;
   }
   if (changed) refresh(app, node);
 }
 
-function ofRecipe(recipe) {
+function ofRecipe(recipe, trouble = null) {
   if (!recipe) return nothing(words.unknown);
-  return { layout: layoutFrom(recipe), given: null, message: "", isProblem: false, values: null };
+  const message = trouble ? fill(words[trouble.reason], trouble) : "";
+  return { layout: layoutFrom(recipe), states: null, message, isProblem: message !== "", values: null };
 }
 
-function ofStitched(node) {
+function ofPanels(node) {
   const recipe = recipeAt(node, "layout", known);
-  if (!recipe) return nothing(words.unknown);
-  const given = givenPanels(node, recipe.layout.panels.length);
-  return { ...ofRecipe(recipe), given, message: given ? "" : words.listed };
+  const shown = ofRecipe(recipe, troubleAt(node, "layout"));
+  if (!recipe) return shown;
+  const states = panelStates(node, shown.layout.names);
+  return { ...shown, states, message: shown.message || (states ? "" : words.listed) };
 }
 
-const nothing = (message) => ({ layout: null, given: null, message, isProblem: false, values: null });
+const nothing = (message) => ({ layout: null, states: null, message, isProblem: false, values: null });
 
-/** The number in a name such as panel_3; 0 for other inputs, which always stay. */
+/** The number in a name such as panel_3; 0 for other inputs. */
 const numberOf = (name) => Number(/^(?:panel|mask)_(\d+)$/.exec(name)?.[1] ?? 0);
+
+/** How many panels have inputs of their own: nine, and of more panels one behind the last that is connected. */
+function openPanels(node, count) {
+  const connected = node.inputs.filter((input) => input.link != null).map((input) => numberOf(input.name));
+  return Math.min(count, Math.max(NUMBERED_PANELS, 1 + Math.max(0, ...connected)));
+}
+
+/** Inputs for the panels that the node's definition has none for. */
+const numbered = (kind, count, type) =>
+  Array.from({ length: Math.max(0, count - NUMBERED_PANELS) }, (_, index) => {
+    const number = NUMBERED_PANELS + 1 + index;
+    return { name: `${kind}_${number}`, type, after: `${kind}_${number - 1}` };
+  });

@@ -10,7 +10,7 @@
  */
 
 const ENCODERS = { clip_l: "CLIP-L", clip_g: "CLIP-G", t5xxl: "T5" };
-const SHORT = 24;
+const SHORT = 24; // characters as people count them
 
 /** An encoder's name for people. */
 export const encoderName = (encoder) => ENCODERS[encoder] ?? encoder;
@@ -47,10 +47,11 @@ export function meter({ count, limit }) {
   return { filled: count / full, limit: limit / full, isOver: count > limit };
 }
 
-/** The words behind a limit, shortened. */
+/** The words after a limit, shortened; an emoji that is joined from several stays whole. */
 export function rest(caption, cut) {
-  const letters = [...[...caption].slice(cut).join("").trim()];
-  return letters.length <= SHORT ? letters.join("") : `${letters.slice(0, SHORT - 1).join("").trimEnd()}…`;
+  const text = [...caption].slice(cut).join("").trim();
+  const seen = [...new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(text)].map(({ segment }) => segment);
+  return seen.length <= SHORT ? text : `${seen.slice(0, SHORT - 1).join("").trimEnd()}…`;
 }
 
 /**
@@ -62,3 +63,47 @@ export function isJoint(text, markers) {
   const plain = text.replace(/\\([()])/g, "$1");
   return markers.length > 1 && markers.every((marker) => plain.includes(marker.replace(/\\([()])/g, "$1")));
 }
+
+/** Widgets of Joint Caption that hold one panel's text each; those of later panels are lines of `MORE`. */
+export const PANEL_WIDGETS = Array.from({ length: 9 }, (_, index) => `panel_${index + 1}`);
+export const MORE = "more_panels";
+const LINE_BREAK = /\r\n|\r|\n/;
+
+/** The widget that holds a field's text. */
+export const widgetOf = (field) => (field === "summary" || PANEL_WIDGETS.includes(field) ? field : MORE);
+
+/**
+ * The texts of all panels, as the widgets hold them.
+ * @param {Record<string, string>} values  by widget
+ */
+export function panelTexts(values) {
+  const more = values[MORE] ? values[MORE].split(LINE_BREAK) : [];
+  return [...PANEL_WIDGETS.map((name) => values[name] ?? ""), ...more];
+}
+
+/**
+ * What writing texts into fields changes in the widgets.
+ * @param {Record<string, string>} values  by widget
+ * @param {Record<string, string>} texts  by field: summary, panel_1 … panel_256
+ * @returns {Record<string, string>} by widget
+ */
+export function writtenTexts(values, texts) {
+  const changes = {};
+  const more = panelTexts(values).slice(PANEL_WIDGETS.length);
+  for (const [field, text] of Object.entries(texts)) {
+    if (widgetOf(field) !== MORE) {
+      changes[field] = text;
+      continue;
+    }
+    const line = numberOf(field) - PANEL_WIDGETS.length - 1;
+    while (more.length <= line) more.push("");
+    more[line] = text.split(LINE_BREAK).join(" ");
+    changes[MORE] = more.join("\n");
+  }
+  return changes;
+}
+
+/** Whether a text holds a wildcard such as {red|blue}. */
+export const hasWildcard = (text) => /\{[^{}]*\|[^{}]*\}/.test(text);
+
+const numberOf = (field) => Number(field.slice("panel_".length));

@@ -1,36 +1,46 @@
 /**
- * The fields of a joint caption beside their cells, the caption as it will be sent, its tokens, and what is to be mended.
+ * The fields of a joint caption beside their cells, the caption as it will be sent, its tokens, and what to fix. Shows what it
+ * is given and reports what is typed; it keeps no text of its own.
  *
  * @typedef {import("./caption.mjs").Answer} Answer
  *
  * @typedef {object} Shown
  * @property {object | null} recipe  as JSON; null where it is not known
- * @property {Record<string, string>} texts  by field: summary, panel_1 …
- * @property {Set<string>} linked  fields that get their text from another node
+ * @property {string} notice  why the recipe is not what will be sent; empty where it is
+ * @property {string[]} texts  of the summary, then of each panel; those of panels that the recipe does not have wait
+ * @property {Set<string>} linked  widgets that get their text from another node
  * @property {boolean} isPlain  whether the node's plain fields are shown as well
  */
 
-import { encoderName, isJoint, meter, pieces, rest } from "./caption.mjs";
+import { encoderName, isJoint, meter, pieces, rest, widgetOf } from "./caption.mjs";
 import { make, place } from "./dom.mjs";
 import { layoutFrom } from "./upstream.mjs";
 import { fill } from "./words.mjs";
 
-export const MOST_PANELS = 9;
 const FIELD_HEIGHT = 46;
+const MOST_ROWS = 10; // fields that are in view without scrolling
+const MOST_CELLS = 16; // in a field's small map; of more cells it shows only the panel's own
 const OTHER_HEIGHT = 176; // the caption, its meters and its notes
 const UNKNOWN_HEIGHT = 30;
 
 export class CaptionEditor {
   #words;
   #on;
-  #fields = make("div", "incontext-fields");
+  #fields = make("div", "incontext-fields", [], { "data-capture-wheel": "true" });
   #line = make("div", "incontext-line", [], { "data-capture-wheel": "true" });
   #meters = make("div", "incontext-meters");
   #notes = make("ul", "incontext-notes");
   #plain = make("button", "incontext-plain", [], { type: "button" });
+  /** @type {Map<string, HTMLTextAreaElement>} by field, in order */
   #areas = new Map();
+  /** @type {WeakMap<HTMLTextAreaElement, string>} what the last step of undo left in a field */
+  #committed = new WeakMap();
+  /** @type {WeakSet<HTMLTextAreaElement>} fields whose own undo was used, so that their own redo comes next */
+  #undone = new WeakSet();
   /** @type {Shown} */
-  #shown = { recipe: null, texts: {}, linked: new Set(), isPlain: false };
+  #shown = { recipe: null, notice: "", texts: [], linked: new Set(), isPlain: false };
+  /** @type {Answer | {error: string} | null | undefined} the last answer; undefined where there is none yet */
+  #answer;
   #made = "";
   #pasted = "";
 
@@ -38,7 +48,9 @@ export class CaptionEditor {
    * @param {ReturnType<typeof import("./words.mjs").wordsOf>} words
    * @param {object} on
    * @param {(field: string, text: string) => void} on.input  a field was typed in
-   * @param {(caption: string) => Promise<string>} on.paste  a whole caption was pasted; says why it does not fall into fields
+   * @param {() => void} on.commit  a field that was typed in was left
+   * @param {(isRedo: boolean) => void} on.undo  undo was asked for in a field that has nothing of its own to undo
+   * @param {(caption: string) => Promise<string>} on.paste  a whole caption was pasted; says why it cannot be split
    * @param {(isPlain: boolean) => void} on.plain
    */
   constructor(words, on) {
@@ -61,7 +73,15 @@ export class CaptionEditor {
 
   /** How high the editor must be, in pixels. */
   get minHeight() {
-    return this.#shown.recipe ? FIELD_HEIGHT * (1 + panelCount(this.#shown.recipe)) + OTHER_HEIGHT : UNKNOWN_HEIGHT;
+    const { recipe } = this.#shown;
+    return recipe ? FIELD_HEIGHT * Math.min(MOST_ROWS, 1 + recipe.markers.length) + OTHER_HEIGHT : UNKNOWN_HEIGHT;
+  }
+
+  /** How far below the editor's upper edge the middle of a field is, in pixels; null where there is no such field. */
+  middleOf(name) {
+    const field = this.#areas.get(name)?.parentElement;
+    if (!field) return null;
+    return field.offsetTop - this.element.offsetTop + field.offsetHeight / 2 - this.#fields.scrollTop;
   }
 
   /** @param {Shown} shown */
@@ -72,24 +92,35 @@ export class CaptionEditor {
     this.element.style.minHeight = `${this.minHeight}px`;
     this.#plain.setAttribute("aria-pressed", String(isPlain));
     this.#makeFields(recipe);
-    for (const [name, area] of this.#areas) {
-      const isLinked = linked.has(name);
+    for (const [index, [name, area]] of [...this.#areas].entries()) {
+      const isLinked = linked.has(widgetOf(name));
       area.disabled = isLinked;
       area.placeholder = isLinked ? this.#words.connected : this.#placeholder(name, recipe);
-      const text = isLinked ? "" : (texts[name] ?? "");
-      if (area.value !== text) area.value = text;
+      const text = isLinked ? "" : (texts[index] ?? "");
+      if (area.value === text) continue;
+      area.value = text;
+      this.#committed.set(area, text);
     }
-    if (!recipe) this.#say([this.#words.unknown], "incontext-note");
+    if (recipe) this.#tellAgain();
+    else this.#say([this.#words.unknown], "incontext-note");
   }
 
   /** @param {Answer | {error: string} | null} answer */
   tell(answer) {
+    this.#answer = answer;
+    this.#tellAgain();
+  }
+
+  #tellAgain() {
+    const answer = this.#answer;
     const notes = this.#shown.linked.size ? [this.#words.notCounted] : [];
+    if (this.#shown.notice) notes.unshift(this.#shown.notice);
     if (this.#pasted) notes.unshift(this.#pasted);
     if (!answer || "error" in answer) {
       this.#line.replaceChildren();
       this.#meters.replaceChildren();
-      this.#say([answer ? answer.error : this.#words.noAnswer, ...notes], "incontext-problem");
+      const said = answer === undefined ? [] : [answer ? answer.error : this.#words.noAnswer];
+      this.#say([...said, ...notes], "incontext-problem");
       return;
     }
     this.#line.replaceChildren(...pieces(answer).map((piece) => this.#piece(piece)));
@@ -112,35 +143,58 @@ export class CaptionEditor {
     this.#areas.clear();
     if (!recipe) {
       this.#fields.replaceChildren();
-      this.tell({ caption: "", marks: [], problems: [], tokens: [] });
       return;
     }
     const layout = layoutFrom(recipe);
     const fields = [this.#field("summary", this.#words.summary, null)];
-    for (let index = 0; index < panelCount(recipe); index++) {
-      fields.push(this.#field(`panel_${index + 1}`, recipe.markers[index], cellMap(layout, index)));
-    }
+    recipe.markers.forEach((marker, index) => {
+      fields.push(this.#field(`panel_${index + 1}`, marker, cellMap(layout, index)));
+    });
     this.#fields.replaceChildren(...fields);
   }
 
   #field(name, title, picture) {
     const area = make("textarea", "", [], { rows: "2", spellcheck: "false", "data-capture-wheel": "true" });
     area.setAttribute("aria-label", title);
+    area.dataset.field = name;
     area.addEventListener("input", () => {
       this.#pasted = "";
       this.#on.input(name, area.value);
     });
+    area.addEventListener("change", () => this.#commit(area));
+    area.addEventListener("keydown", (event) => this.#undo(event, area));
+    area.addEventListener("mouseup", (event) => event.stopPropagation()); // ComfyUI would end the step of undo at every click
     area.addEventListener("paste", (event) => this.#paste(event, area));
     area.addEventListener("wheel", (event) => {
       if (area.scrollHeight > area.clientHeight) event.stopPropagation();
     });
     this.#areas.set(name, area);
+    this.#committed.set(area, "");
     const label = make("span", "incontext-title", [...(picture ? [picture] : []), make("span", "incontext-marker", [title])]);
     label.title = title;
     return make("label", "incontext-field", [label, area]);
   }
 
-  /** A whole caption falls into its fields; what does not is pasted as it is. */
+  #commit(area) {
+    this.#committed.set(area, area.value);
+    this.#undone.delete(area);
+    this.#on.commit();
+  }
+
+  /** A field takes back what was typed since it was entered; before that, undo is that of the workflow. */
+  #undo(event, area) {
+    const key = event.key.toLowerCase();
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || !["z", "y"].includes(key)) return;
+    const isRedo = key === "y" || event.shiftKey;
+    if (area.value !== this.#committed.get(area) || (isRedo && this.#undone.has(area))) {
+      if (!isRedo) this.#undone.add(area);
+      return;
+    }
+    event.preventDefault();
+    this.#on.undo(isRedo);
+  }
+
+  /** A whole caption is split into its fields; one that cannot be split is pasted as it is. */
   async #paste(event, area) {
     const text = event.clipboardData?.getData("text/plain") ?? "";
     if (!this.#shown.recipe || !isJoint(text, this.#shown.recipe.markers)) return;
@@ -150,6 +204,7 @@ export class CaptionEditor {
     area.setRangeText(text, area.selectionStart, area.selectionEnd, "end");
     area.dispatchEvent(new Event("input", { bubbles: true }));
     this.#pasted = fill(this.#words.pasted, { reason });
+    this.#commit(area);
   }
 
   #placeholder(name, recipe) {
@@ -179,8 +234,9 @@ function meterOf(entry) {
 
 /** A small map of the canvas with one cell filled. */
 function cellMap(layout, index) {
-  const cells = layout.boxes.map((box, number) => {
-    const cell = make("span", number === index ? "incontext-here" : "");
+  const drawn = layout.boxes.length > MOST_CELLS ? [layout.boxes[index]] : layout.boxes;
+  const cells = drawn.map((box) => {
+    const cell = make("span", box === layout.boxes[index] ? "incontext-here" : "");
     place(cell, box, layout);
     return cell;
   });
@@ -189,5 +245,3 @@ function cellMap(layout, index) {
   map.style[layout.width > layout.height ? "width" : "height"] = "26px";
   return map;
 }
-
-const panelCount = (recipe) => Math.min(MOST_PANELS, recipe.layout.panels.length);

@@ -6,7 +6,7 @@
  *
  * @typedef {object} Shown
  * @property {Layout | null} layout
- * @property {boolean[] | null} given  per panel, where that is known
+ * @property {("given" | "opened" | "generated")[] | null} states  per panel, where they are known
  * @property {string} message  what is wrong, or why there is no layout
  * @property {boolean} isProblem
  * @property {LayoutValues | null} values  the widgets that dragging writes to; null where nothing can be dragged
@@ -20,7 +20,7 @@ const LIFT = 4; // pixels on the screen before a press becomes a drag
 
 export class Picture {
   /** @type {Shown} */
-  #shown = { layout: null, given: null, message: "", isProblem: false, values: null };
+  #shown = { layout: null, states: null, message: "", isProblem: false, values: null };
   #words;
   #onEdit;
   #canvas = make("div", "incontext-canvas");
@@ -42,11 +42,12 @@ export class Picture {
   /** @param {Shown} shown */
   show(shown) {
     this.#shown = shown;
+    this.#canvas.removeAttribute("style"); // a drag may have held it in its place
     this.#draw(shown.layout, shown.message, shown.isProblem);
   }
 
   #draw(layout, message, isProblem) {
-    const { values, given } = this.#shown;
+    const { values, states } = this.#shown;
     this.element.classList.toggle("incontext-editable", values !== null);
     this.#foot.className = `incontext-foot ${isProblem ? "incontext-problem" : "incontext-note"}`;
     const size = layout ? `${layout.width} × ${layout.height} px, ${counted(layout.boxes.length, this.#words)}` : "";
@@ -56,21 +57,21 @@ export class Picture {
     if (!layout) return;
     this.#canvas.style.setProperty("--incontext-ratio", String(layout.width / layout.height));
     this.#canvas.replaceChildren(
-      ...layout.boxes.map((_, index) => this.#cell(layout, index, given?.[index])),
+      ...layout.boxes.map((_, index) => this.#cell(layout, index, states?.[index])),
       ...(values ? borders(layout).map((border) => this.#border(layout, border)) : []),
     );
   }
 
-  #cell(layout, index, isGiven) {
+  #cell(layout, index, panelState) {
     const box = layout.boxes[index];
     const parts = [
       make("span", "incontext-number", [String(index + 1)]),
       make("span", "incontext-name", [layout.names[index]]),
       make("span", "incontext-size", [`${box.width} × ${box.height}`]),
     ];
-    const state = isGiven === undefined ? "" : isGiven ? this.#words.given : this.#words.generated;
+    const state = panelState ? this.#words[panelState] : "";
     if (state) parts.push(make("span", "incontext-state", [state]));
-    const kind = isGiven === undefined ? "" : isGiven ? "incontext-given" : "incontext-generated";
+    const kind = panelState ? `incontext-${panelState}` : "";
     const title = [`${index + 1} ${layout.names[index]}`, `${box.width} × ${box.height} px`, state].filter(Boolean);
     const cell = make("div", `incontext-cell ${kind}`, parts, { title: title.join("\n") });
     place(cell, box, layout);
@@ -97,12 +98,15 @@ export class Picture {
     const layout = layoutOf(values);
     const point = this.#scale(layout);
     const held = event.altKey ? piece(layout, border, point(event)) : border;
+    const hold = this.#anchor(layout);
     let changes = {};
     this.#follow(event, {
       move: (now) => {
         const delta = point(now)[border.axis] - point(event)[border.axis];
         changes = dragBorder(values, held, Math.round(delta), now.shiftKey);
-        this.#draw(layoutOf({ ...values, ...changes }), "", false);
+        const dragged = layoutOf({ ...values, ...changes });
+        this.#draw(dragged, "", false);
+        hold(dragged);
       },
       end: () => this.#finish(changes),
     });
@@ -130,9 +134,24 @@ export class Picture {
     });
   }
 
+  /** What was dragged stays drawn until the node shows its new values. */
   #finish(changes) {
-    this.show(this.#shown);
     if (Object.keys(changes).length) this.#onEdit(changes);
+    else this.show(this.#shown);
+  }
+
+  /** Keep the upper left corner and the scale of what is drawn, so that an edge stays under the pointer. */
+  #anchor(layout) {
+    const [canvas, stage] = [this.#canvas.getBoundingClientRect(), this.#canvas.parentElement.getBoundingClientRect()];
+    const zoom = stage.width / this.#canvas.parentElement.offsetWidth; // of ComfyUI's canvas
+    const scale = canvas.width / zoom / layout.width;
+    const [left, top] = [(canvas.left - stage.left) / zoom, (canvas.top - stage.top) / zoom];
+    return ({ width }) =>
+      Object.assign(this.#canvas.style, {
+        width: `${width * scale}px`,
+        margin: `${top}px 0 0 ${left}px`,
+        placeSelf: "start",
+      });
   }
 
   /** From places on the screen to pixels of the canvas as it is now; a drag may change what is drawn. */

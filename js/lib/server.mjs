@@ -17,6 +17,8 @@ export class Recipes {
   #patience;
   /** @type {Map<string, object | null>} path → the answer; null where the server refused */
   #answers = new Map();
+  /** @type {Set<string>} paths whose answers may have changed; they are shown until there are new ones */
+  #outdated = new Set();
   /** @type {Map<string, Promise<void>>} path → a question that is on its way */
   #questions = new Map();
   /** @type {Map<string, {until: number, patience: number}>} path → when a question that failed may be asked again */
@@ -40,7 +42,7 @@ export class Recipes {
 
   /** Ask again for LoRAs, since their files may have changed, and for what failed. */
   forget() {
-    for (const path of [...this.#answers.keys()]) if (path !== "/recipes") this.#answers.delete(path);
+    for (const path of this.#answers.keys()) if (path !== "/recipes") this.#outdated.add(path);
     this.#failed.clear();
     this.#onNews();
   }
@@ -53,7 +55,8 @@ export class Recipes {
 
   #about(path) {
     const isWaiting = Date.now() < (this.#failed.get(path)?.until ?? 0);
-    if (!this.#answers.has(path) && !this.#questions.has(path) && !isWaiting) {
+    const isNeeded = !this.#answers.has(path) || this.#outdated.has(path);
+    if (isNeeded && !this.#questions.has(path) && !isWaiting) {
       this.#questions.set(path, this.#ask(path));
     }
     return this.#answers.get(path);
@@ -69,6 +72,7 @@ export class Recipes {
       return;
     }
     this.#failed.delete(path);
+    this.#outdated.delete(path);
     this.#answers.set(path, answer);
     this.#onNews();
   }

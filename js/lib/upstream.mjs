@@ -5,7 +5,8 @@
 
 import { layoutOf, LayoutError } from "./layout.mjs";
 
-const BYPASSED = 4;
+/** Modes of a node in which nothing comes out of it. */
+const MODES = { 2: "muted", 4: "bypassed" };
 const SUBGRAPH_INPUT = -10; // as links say that come from a subgraph's border
 
 /**
@@ -15,8 +16,15 @@ const SUBGRAPH_INPUT = -10; // as links say that come from a subgraph's border
  */
 
 /**
- * The node and the output that are connected to an input, behind reroutes, bypassed nodes and subgraphs.
- * @returns {{node: object, slot: number} | null}
+ * @typedef {object} Source  the node and the output that are connected to an input
+ * @property {object} node
+ * @property {number} slot
+ * @property {"" | "muted" | "bypassed"} silence  why nothing arrives from there
+ */
+
+/**
+ * What is connected to an input, through reroutes, bypassed nodes and subgraphs; null where it cannot be told.
+ * @returns {Source | null}
  */
 export function source(node, inputName) {
   const input = node.inputs?.find((candidate) => candidate.name === inputName);
@@ -49,17 +57,66 @@ export function recipeOf(node, knowledge) {
     case "InContextLayout":
       return layoutRecipe(node, knowledge);
     case "InContextStitchPanels":
+    case "InContextRepaintPanels":
       return recipeAt(node, "layout", knowledge);
     default:
       return null;
   }
 }
 
+/**
+ * Why what arrives at an input is not what will be sent, though it can be shown: its node is muted, bypassed, or says an error.
+ * @returns {{title: string, reason: "muted" | "bypassed" | "impossible"} | null}
+ */
+export function troubleAt(node, inputName) {
+  const from = source(node, inputName);
+  if (!from) return null;
+  const title = from.node.title ?? from.node.type;
+  if (from.silence) return { title, reason: from.silence };
+  if (from.node.type === "InContextLayout") return layoutAt(from.node).error ? { title, reason: "impossible" } : null;
+  const passed = { InContextStitchPanels: "layout", InContextRepaintPanels: "layout" }[from.node.type];
+  return passed ? troubleAt(from.node, passed) : null;
+}
+
+/**
+ * The layout that a Panel Layout node's widgets make: while they make none, the last one that they made.
+ * @returns {{layout: import("./layout.mjs").Layout | null, values: object | null, error: string}} no values where another
+ *   node gives one of them
+ */
+export function layoutAt(node) {
+  const values = layoutValues(node);
+  if (!values) return { layout: null, values, error: "" };
+  try {
+    const layout = layoutOf(values);
+    remember(node, layout);
+    return { layout, values, error: "" };
+  } catch (error) {
+    if (!(error instanceof LayoutError)) throw error;
+    return { layout: remembered(node), values, error: error.message };
+  }
+}
+
 /** The widgets of Panel Layout by name; null where another node gives one of them. */
-export function layoutValues(node) {
-  const values = Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value]));
+function layoutValues(node) {
+  const values = Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value]));
   return Object.keys(values).some((name) => isLinked(node, name)) ? null : values;
 }
+
+/**
+ * The last layout of each Panel Layout, by its place: an undo makes all nodes again, and a layout may still be impossible.
+ * @type {WeakMap<object, Map<string, import("./layout.mjs").Layout>>}
+ */
+const lastLayouts = new WeakMap();
+
+const placeOf = ({ graph, id }) => `${graph?.rootGraph?.id}/${graph?.id}/${id}`;
+
+function remember(node, layout) {
+  const root = node.graph?.rootGraph ?? node.graph ?? node;
+  if (!lastLayouts.has(root)) lastLayouts.set(root, new Map());
+  lastLayouts.get(root).set(placeOf(node), layout);
+}
+
+const remembered = (node) => lastLayouts.get(node.graph?.rootGraph ?? node.graph ?? node)?.get(placeOf(node)) ?? null;
 
 /** Panels of a recipe's layout, as `layoutOf` makes them. */
 export function layoutFrom(recipe) {
@@ -69,12 +126,38 @@ export function layoutFrom(recipe) {
 }
 
 /**
- * Which panels of a Stitch Panels node are given.
- * @returns {boolean[] | null} null where a list of images comes in, whose length is not known
+ * What becomes of each panel of a Stitch Panels or Repaint Panels node.
+ * @param {object} node
+ * @param {string[]} names  of its panels
+ * @returns {("given" | "opened" | "generated")[] | null} opened: given, but for what its mask opens; null where a list comes
+ *   in, whose length is not known, or another node says which panels
  */
-export function givenPanels(node, count) {
-  if (isLinked(node, "images")) return null;
-  return Array.from({ length: count }, (_, index) => isLinked(node, `panel_${index + 1}`));
+export function panelStates(node, names) {
+  if (node.type === "InContextRepaintPanels") {
+    if (isLinked(node, "panels")) return null;
+    const written = new Set((valueOf(node, "panels") ?? "").split(",").map(bareName));
+    const isOpen = (name, index) => written.has(String(index + 1)) || written.has(bareName(name));
+    return names.map((name, index) => (isOpen(name, index) ? "generated" : "given"));
+  }
+  if (isLinked(node, "images") || isLinked(node, "masks")) return null;
+  return names.map((_, index) => {
+    if (!arrives(node, `panel_${index + 1}`)) return "generated";
+    return arrives(node, `mask_${index + 1}`) ? "opened" : "given";
+  });
+}
+
+const bareName = (name) => name.trim().replace(/^\[+|\]+$/g, "").toLowerCase();
+
+/** Whether something is connected to an input, and not from a node that is muted or bypassed. */
+const arrives = (node, inputName) => isLinked(node, inputName) && !source(node, inputName)?.silence;
+
+/** Whether a widget is shown on the face of a subgraph that its node is in, as older frontends note it; newer ones link it. */
+export function isPromoted(node, widgetName) {
+  const isThis = ([id, name]) => String(id) === String(node.id) && name === widgetName;
+  return instances(node.graph).some(({ properties }) => {
+    const promoted = properties?.proxyWidgets;
+    return Array.isArray(promoted) && promoted.some(isThis);
+  });
 }
 
 /** Whether something is connected to an input. */
@@ -87,28 +170,23 @@ export function valueOf(node, widgetName) {
 }
 
 function layoutRecipe(node, knowledge) {
-  const values = layoutValues(node);
-  if (!values) return null;
-  try {
-    const { width, height, boxes, names } = layoutOf(values);
-    const panels = boxes.map((box, index) => ({
-      name: names[index],
-      box: [box.left, box.top, box.width, box.height],
-    }));
-    const base = recipeAt(node, "recipe", knowledge) ?? { name: "custom", title: "Custom layout" };
-    const prefix = values.prefix?.trim() || base.prefix || "";
-    return { ...base, prefix, layout: { width, height, panels }, markers: panels.map((panel) => `[${panel.name}]`) };
-  } catch (error) {
-    if (error instanceof LayoutError) return null;
-    throw error;
-  }
+  const { layout, values } = layoutAt(node);
+  if (!layout) return null;
+  const { width, height, boxes, names } = layout;
+  const panels = boxes.map((box, index) => ({ name: names[index], box: [box.left, box.top, box.width, box.height] }));
+  const base = recipeAt(node, "recipe", knowledge) ?? { name: "custom", title: "Custom layout" };
+  const prefix = values.prefix?.trim() || base.prefix || "";
+  return { ...base, prefix, layout: { width, height, panels }, markers: panels.map((panel) => `[${panel.name}]`) };
 }
 
 function behind(node, input) {
   return node.graph && input.link != null ? origin(node.graph, input.link) : null;
 }
 
-/** Where a link comes from: into subgraphs, and out of them where only one node stands for them. */
+/**
+ * Where a link comes from: into subgraphs, and out of them where only one node stands for them.
+ * @returns {Source | null}
+ */
 function origin(graph, id) {
   const link = graph.getLink?.(id) ?? graph.links?.[id];
   if (!link) return null;
@@ -120,19 +198,22 @@ function origin(graph, id) {
   const node = graph.getNodeById(link.origin_id);
   if (!node) return null;
   if (node.type === "Reroute") return behind(node, node.inputs[0]);
-  if (node.mode === BYPASSED) {
+  const silence = MODES[node.mode] ?? "";
+  if (silence === "bypassed") {
     const type = node.outputs[link.origin_slot]?.type;
     const through = node.inputs.find((candidate) => candidate.type === type);
-    return through ? behind(node, through) : null;
+    const from = through ? behind(node, through) : null;
+    if (from) return from;
   }
-  if (!node.subgraph) return { node, slot: link.origin_slot };
+  if (!node.subgraph) return { node, slot: link.origin_slot, silence };
   const [inside] = node.subgraph.outputs[link.origin_slot]?.linkIds ?? [];
-  return inside == null ? null : origin(node.subgraph, inside);
+  const from = inside == null ? null : origin(node.subgraph, inside);
+  return from && { ...from, silence: from.silence || silence };
 }
 
 /** The nodes that stand for a subgraph. */
 function instances(graph) {
-  const root = graph.rootGraph;
+  const root = graph?.rootGraph;
   const graphs = [root, ...(root?.subgraphs?.values() ?? [])];
   return graphs.flatMap((other) => other?.nodes.filter((node) => node.subgraph === graph) ?? []);
 }

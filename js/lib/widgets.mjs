@@ -8,6 +8,7 @@ import { isLinked } from "./upstream.mjs";
 /** @type {WeakMap<object, {order: string[], removed: Map<string, object>}>} */
 const slots = new WeakMap();
 const MARGIN = 8; // around an element on the classic canvas, in pixels
+let elements = 0; // made so far
 const FRAMES = 4; // until Nodes 2.0 have measured a node that shows other widgets
 const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's height
 
@@ -15,16 +16,17 @@ const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's he
  * Show the widgets that are wanted, and those that another node gives a value to. The inputs of the others go with them.
  * @param {object} node
  * @param {(name: string) => boolean} isWanted
+ * @param {(name: string) => boolean} [hasInput]  whether a widget has an input, where that differs from `isWanted`
  * @returns {boolean} whether anything changed
  */
-export function showWidgets(node, isWanted) {
+export function showWidgets(node, isWanted, hasInput = isWanted) {
   const shown = (name) => isWanted(name) || isLinked(node, name);
   let changed = false;
   for (const widget of node.widgets ?? []) {
     if (showWidget(widget, shown(widget.name))) changed = true;
   }
   const names = new Set(node.widgets?.map((widget) => widget.name));
-  return keepInputs(node, (name) => !names.has(name) || isWanted(name)) || changed;
+  return keepInputs(node, (name) => !names.has(name) || hasInput(name)) || changed;
 }
 
 /** Show or hide one widget; returns whether that changed anything. */
@@ -45,25 +47,52 @@ export function showWidget(widget, isShown) {
  * @returns {boolean} whether anything changed
  */
 export function keepInputs(node, isWanted) {
-  if (!slots.has(node)) slots.set(node, { order: node.inputs.map((input) => input.name), removed: new Map() });
-  const { order, removed } = slots.get(node);
-  const present = new Set(node.inputs.map((input) => input.name));
+  const { order, removed } = slotsOf(node);
+  const present = new Set((node.inputs ?? []).map((input) => input.name));
   const missing = order.filter((name) => isWanted(name) && !present.has(name) && removed.has(name));
-  const superfluous = node.inputs.filter((input) => input.link == null && order.includes(input.name) && !isWanted(input.name));
+  const superfluous = (node.inputs ?? []).filter((input) => input.link == null && order.includes(input.name) && !isWanted(input.name));
   for (const input of superfluous) {
     node.removeInput(node.inputs.indexOf(input));
     removed.set(input.name, input);
   }
   if (missing.length) {
-    const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
     node.inputs.push(...missing.map((name) => removed.get(name)));
-    node.inputs.sort((one, other) => place(one) - place(other));
-    node.inputs.forEach((input, slot) => {
-      const link = input.link == null ? null : (node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link]);
-      if (link) link.target_slot = slot;
-    });
+    sortInputs(node, order);
   }
   return missing.length + superfluous.length > 0;
+}
+
+/**
+ * Add inputs that the node's definition does not have: ComfyUI saves them, and passes on what is connected to them.
+ * @param {object} node
+ * @param {{name: string, type: string, after: string}[]} wanted  each behind an input that is there already
+ * @returns {boolean} whether anything changed
+ */
+export function growInputs(node, wanted) {
+  const { order } = slotsOf(node);
+  order.push(...node.inputs.map((input) => input.name).filter((name) => !order.includes(name))); // saved with the workflow
+  const missing = wanted.filter(({ name }) => !order.includes(name));
+  for (const { name, type, after } of missing) {
+    order.splice(order.indexOf(after) + 1, 0, name);
+    node.addInput(name, type);
+  }
+  if (missing.length) sortInputs(node, order);
+  return missing.length > 0;
+}
+
+/** The names of a node's inputs in their order, and those that are left out for now. */
+function slotsOf(node) {
+  if (!slots.has(node)) slots.set(node, { order: (node.inputs ?? []).map((input) => input.name), removed: new Map() });
+  return slots.get(node);
+}
+
+function sortInputs(node, order) {
+  const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
+  node.inputs.sort((one, other) => place(one) - place(other));
+  node.inputs.forEach((input, slot) => {
+    const link = input.link == null ? null : (node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link]);
+    if (link) link.target_slot = slot;
+  });
 }
 
 /**
@@ -75,7 +104,8 @@ export function keepInputs(node, isWanted) {
 export function writeWidgets(app, node, changes) {
   holdUndo(app);
   for (const [name, value] of Object.entries(changes)) {
-    const widget = node.widgets.find((candidate) => candidate.name === name);
+    const widget = node.widgets?.find((candidate) => candidate.name === name);
+    if (!widget) continue;
     widget.value = value;
     widget.callback?.(value, app.canvas, node);
   }
@@ -110,7 +140,11 @@ export function refresh(app, node) {
 }
 
 /**
- * An element on a node that is no value of it.
+ * Show an element on a node; it holds none of the node's values.
+ *
+ * Nodes 2.0 put a widget's element in place once, and keep that place for whatever widget of the same name comes to stand at
+ * the same number: after an undo, or on another tab, they would go on showing the element of a node that is gone. So each
+ * widget has a name of its own, which makes them ask the new node for its element.
  * @param {object} app
  * @param {object} node
  * @param {string} name
@@ -123,7 +157,7 @@ export function addElement(app, node, name, element, minHeight) {
     // Nodes 2.0 lie within the canvas and hand the wheel on by themselves
     if (!LiteGraph.vueNodesMode) app.canvas.processMouseWheel(event);
   });
-  const widget = node.addDOMWidget(name, `INCONTEXT_${name.toUpperCase()}`, element, {
+  const widget = node.addDOMWidget(`${name} ${++elements}`, `INCONTEXT_${name.toUpperCase()}`, element, {
     getMinHeight: () => (typeof minHeight === "number" ? minHeight : minHeight()) + 2 * MARGIN,
     margin: MARGIN,
     hideOnZoom: false,

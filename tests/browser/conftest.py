@@ -239,15 +239,21 @@ def prepared_server(server: ComfyServer, demo_models: Path | None) -> ComfyServe
 @pytest.fixture(scope="session")
 def opened(browser: Browser, prepared_server: ComfyServer) -> Iterator[Interface]:
     """The one page that tests share, since loading it takes seconds."""
-    prepared_server.post_json("/settings", SETTINGS)
+    interface = open_interface(browser, prepared_server)
+    yield interface
+    interface.page.context.close()
+
+
+def open_interface(browser: Browser, server: ComfyServer) -> Interface:
+    """A page with ComfyUI's interface, without dialogs in the way."""
+    server.post_json("/settings", SETTINGS)
     context = browser.new_context(viewport=WINDOW)  # pyright: ignore[reportArgumentType]
     context.set_default_timeout(PATIENCE)
     context.add_init_script(f"({NO_BANNERS})()")
-    opened = Interface(context.new_page(), prepared_server, [])
+    opened = Interface(context.new_page(), server, [])
     opened.page.on("pageerror", lambda error: opened.errors.append(str(error)))
     opened.open()
-    yield opened
-    context.close()
+    return opened
 
 
 @pytest.fixture

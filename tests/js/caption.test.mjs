@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isJoint, meter, pieces, rest } from "../../js/lib/caption.mjs";
+import { hasWildcard, isJoint, meter, panelTexts, pieces, rest, writtenTexts } from "../../js/lib/caption.mjs";
 
 const CAPTION = "[FILM] a day [A] dawn [B] noon";
 const MARKS = [[0, 6], [13, 16], [22, 25]];
@@ -61,4 +61,29 @@ test("a whole caption has every marker", () => {
   assert.ok(!isJoint(CAPTION, ["[A]", "[B]", "[C]"]));
   assert.ok(!isJoint("[A] alone", ["[A]"]));
   assert.ok(!isJoint("", []));
+});
+
+test("a joined emoji stays whole where a text is shortened", () => {
+  const astronaut = "👩‍🚀";
+  assert.equal(rest(astronaut.repeat(40), 0), `${astronaut.repeat(23)}…`);
+  assert.equal(rest(astronaut.repeat(24), 0), astronaut.repeat(24));
+  assert.equal(rest("🇫🇷".repeat(30), 0), `${"🇫🇷".repeat(23)}…`);
+});
+
+test("nine panels have widgets of their own, the texts of the others are lines of one", () => {
+  const values = { summary: "s", panel_1: "one", more_panels: "ten\r\n\ntwelve" };
+  assert.deepEqual(panelTexts(values), ["one", "", "", "", "", "", "", "", "", "ten", "", "twelve"]);
+  assert.equal(panelTexts({}).length, 9);
+  assert.deepEqual(writtenTexts(values, { summary: "t", panel_2: "a\nb" }), { summary: "t", panel_2: "a\nb" });
+  assert.deepEqual(writtenTexts(values, { panel_11: "e\nf", panel_14: "n" }), { more_panels: "ten\ne f\ntwelve\n\nn" });
+});
+
+test("what is written into fields is what they then show", () => {
+  const texts = Object.fromEntries(Array.from({ length: 256 }, (_, index) => [`panel_${index + 1}`, `text ${index}`]));
+  assert.deepEqual(panelTexts(writtenTexts({}, texts)), Object.values(texts));
+});
+
+test("a wildcard has a bar between its braces", () => {
+  for (const text of ["{a|b}", "x {|b} y", "{a {b|c} d}"]) assert.ok(hasWildcard(text), text);
+  for (const text of ["", "{a}", "a|b", "{a} | {b}"]) assert.ok(!hasWildcard(text), text);
 });

@@ -71,7 +71,19 @@ test("a LoRA's refusal is not repeated until files may have changed", async () =
   assert.equal(recipes.lora("a b.safetensors"), null);
   assert.deepEqual(api.asked, ["/incontext_lora/lora_recipe?name=a%20b.safetensors"]);
   recipes.forget();
-  assert.equal(recipes.lora("a b.safetensors"), undefined);
+  assert.equal(recipes.lora("a b.safetensors"), null); // what was known stays until there is news
   await recipes.settled();
   assert.equal(recipes.lora("a b.safetensors").name, "rooms");
+});
+
+test("a recipe stays known while it is asked for again, also where nobody answers", async () => {
+  const api = server(answer(200, { recipe: { name: "rooms" } }), new TypeError("Failed to fetch"));
+  const recipes = new Recipes(api, () => {}, 60_000);
+  recipes.lora("a.safetensors");
+  await recipes.settled();
+  recipes.forget();
+  assert.equal(recipes.lora("a.safetensors").name, "rooms");
+  await recipes.settled();
+  assert.equal(recipes.lora("a.safetensors").name, "rooms");
+  assert.equal(api.asked.length, 2);
 });

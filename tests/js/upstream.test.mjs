@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { givenPanels, isLinked, layoutFrom, recipeAt, source } from "../../js/lib/upstream.mjs";
+import { isLinked, isPromoted, layoutFrom, panelStates, recipeAt, source, troubleAt } from "../../js/lib/upstream.mjs";
 
 const STORY = {
   name: "film-storyboard",
@@ -144,12 +144,10 @@ test("Panel Layout keeps the caption of its recipe and has markers of its own", 
   assert.equal(recipeAt(caption, "recipe", KNOWN).prefix, "[MINE]");
 });
 
-test("nothing is guessed where another node gives the values, or they make no layout", () => {
+test("nothing is guessed where another node gives the values", () => {
   const { graph, caption } = withTask();
-  const layout = graph.add("InContextLayout", { widgets: { ...LAYOUT, gutter: 7 }, inputs: ["recipe", "width"] });
+  const layout = graph.add("InContextLayout", { widgets: LAYOUT, inputs: ["recipe", "width"] });
   graph.connect(layout, 0, caption, "recipe");
-  assert.equal(recipeAt(caption, "recipe", KNOWN), null);
-  layout.widgets.find((widget) => widget.name === "gutter").value = 0;
   assert.ok(recipeAt(caption, "recipe", KNOWN));
   const number = graph.add("PrimitiveInt", { outputs: ["INT"] });
   graph.connect(number, 0, layout, "width");
@@ -157,14 +155,81 @@ test("nothing is guessed where another node gives the values, or they make no la
   assert.equal(recipeAt(graph.add("Any", { inputs: ["recipe"] }), "recipe", KNOWN), null);
 });
 
-test("panels are given where an image is connected", () => {
+test("an impossible layout leaves the last possible one, and says so", () => {
+  const { graph, caption } = withTask();
+  const layout = graph.add("InContextLayout", { title: "Mine", widgets: { ...LAYOUT, gutter: 7 }, inputs: ["recipe"] });
+  graph.connect(layout, 0, caption, "recipe");
+  const gutter = layout.widgets.find((widget) => widget.name === "gutter");
+  assert.equal(recipeAt(caption, "recipe", KNOWN), null);
+  assert.deepEqual(troubleAt(caption, "recipe"), { title: "Mine", reason: "impossible" });
+  gutter.value = 0;
+  const possible = recipeAt(caption, "recipe", KNOWN);
+  assert.equal(troubleAt(caption, "recipe"), null);
+  gutter.value = 7;
+  assert.deepEqual(recipeAt(caption, "recipe", KNOWN), possible);
+  assert.deepEqual(troubleAt(caption, "recipe"), { title: "Mine", reason: "impossible" });
+  graph.nodes[layout.id - 1] = { ...layout }; // as an undo makes it again
+  assert.deepEqual(recipeAt(caption, "recipe", KNOWN), possible);
+});
+
+test("a muted or bypassed node still shows its layout, and says why it is not sent", () => {
+  const { graph, task, caption } = withTask();
+  graph.connect(task, 0, caption, "recipe");
+  for (const [mode, reason] of [[2, "muted"], [4, "bypassed"]]) {
+    task.mode = mode;
+    assert.equal(recipeAt(caption, "recipe", KNOWN), STORY);
+    assert.deepEqual(troubleAt(caption, "recipe"), { title: "InContextTask", reason });
+  }
+  task.mode = 0;
+  assert.equal(troubleAt(caption, "recipe"), null);
+});
+
+test("a layout passes through Stitch Panels and Repaint Panels, with what is wrong about it", () => {
+  const { graph, task } = withTask();
+  const stitch = graph.add("InContextStitchPanels", { inputs: ["layout"], outputs: ["layout"] });
+  const repaint = graph.add("InContextRepaintPanels", { inputs: ["layout"], outputs: ["panels_layout"] });
+  const end = graph.add("InContextConditionPanels", { inputs: ["layout"] });
+  graph.connect(task, 0, stitch, "layout");
+  graph.connect(stitch, 0, repaint, "layout");
+  graph.connect(repaint, 0, end, "layout");
+  assert.equal(recipeAt(end, "layout", KNOWN), STORY);
+  assert.equal(troubleAt(end, "layout"), null);
+  task.mode = 2;
+  assert.equal(troubleAt(end, "layout").reason, "muted");
+});
+
+test("panels are given where an image arrives, and opened where a mask does", () => {
   const graph = new Graph();
-  const stitch = graph.add("InContextStitchPanels", { inputs: ["layout", "images", "panel_1", "panel_2"] });
-  const image = graph.add("LoadImage", { outputs: ["IMAGE"] });
-  assert.deepEqual(givenPanels(stitch, 3), [false, false, false]);
+  const inputs = ["layout", "images", "masks", "panel_1", "panel_2", "mask_2"];
+  const stitch = graph.add("InContextStitchPanels", { inputs });
+  const image = graph.add("LoadImage", { outputs: ["IMAGE", "MASK"] });
+  const names = ["A", "B", "C"];
+  assert.deepEqual(panelStates(stitch, names), ["generated", "generated", "generated"]);
   graph.connect(image, 0, stitch, "panel_2");
-  assert.deepEqual(givenPanels(stitch, 3), [false, true, false]);
+  assert.deepEqual(panelStates(stitch, names), ["generated", "given", "generated"]);
+  graph.connect(image, 1, stitch, "mask_2");
+  assert.deepEqual(panelStates(stitch, names), ["generated", "opened", "generated"]);
+  image.mode = 2;
+  assert.deepEqual(panelStates(stitch, names), ["generated", "generated", "generated"]);
   assert.ok(isLinked(stitch, "panel_2") && !isLinked(stitch, "panel_1") && !isLinked(stitch, "gone"));
   graph.connect(image, 0, stitch, "images");
-  assert.equal(givenPanels(stitch, 3), null);
+  assert.equal(panelStates(stitch, names), null);
+});
+
+test("Repaint Panels opens the panels that it names, by number or name", () => {
+  const graph = new Graph();
+  const repaint = graph.add("InContextRepaintPanels", { widgets: { panels: "2, [a]" }, inputs: ["panels"] });
+  assert.deepEqual(panelStates(repaint, ["A", "B", "C"]), ["generated", "generated", "given"]);
+  graph.connect(graph.add("PrimitiveString", { outputs: ["STRING"] }), 0, repaint, "panels");
+  assert.equal(panelStates(repaint, ["A", "B", "C"]), null);
+});
+
+test("a widget is promoted where a node that stands for its subgraph says so", () => {
+  const root = new Graph();
+  const inside = new Subgraph(root);
+  const caption = inside.add("InContextJointCaption");
+  const face = root.add("sub", { subgraph: inside, properties: { proxyWidgets: [["1", "panel_1"]] } });
+  assert.ok(isPromoted(caption, "panel_1") && !isPromoted(caption, "panel_2"));
+  face.properties = {};
+  assert.ok(!isPromoted(caption, "panel_1"));
 });
