@@ -40,6 +40,7 @@ def gather(
     together: Sequence[Tensor],
     numbered: Mapping[int, Sequence[Tensor] | None],
     checked: Callable[[Tensor, str], Tensor] = as_given,
+    what: str = "images",
 ) -> list[Tensor | None]:
     """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
 
@@ -47,16 +48,17 @@ def gather(
         together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
         numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
         checked: makes a batch of a tensor, or says what is odd about it: `as_given` or `checked_masks`.
+        what: they are, for messages.
 
     Raises:
         PanelError: for panels that the layout does not have, or images of one panel that are odd or differ in size.
     """
     listed = list(together)
     if len(together) == 1:
-        listed = list(checked(together[0], "images").split(1))
+        listed = list(checked(together[0], what).split(1))
     if len(listed) > count:
         raise PanelError(
-            f"{len(listed)} images for a layout of {count} panels. Remove images or choose a larger layout."
+            f"{len(listed)} {what} for a layout of {count} panels. Remove {what} or choose a larger layout."
         )
     panels: list[Tensor | None] = [*listed, *[None] * (count - len(listed))]
     for number, images in numbered.items():

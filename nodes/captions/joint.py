@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...incontext.captions import joint as captions
+from ...incontext.captions import wildcards
 from ...incontext.lora.recipe import Recipe
 from .. import types
 from ..schema import found_by
@@ -15,6 +18,7 @@ from .tokens import counters
 
 CATEGORY = "in-context lora/caption"
 NUMBERED_PANELS = 9
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # as the interface splits
 
 
 @found_by("prompt", "caption", "text", "characters")
@@ -27,7 +31,8 @@ class InContextJointCaption(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Writes the one caption that describes a set: prefix, summary, and a marker in front of each panel's text. "
-                "The report says what is missing and how many tokens the connected CLIP counts."
+                "A wildcard is drawn once for all panels. The report says what is missing and how many tokens the connected "
+                "CLIP counts."
             ),
             inputs=[
                 types.Recipe.Input("recipe", tooltip="How the task's captions are written."),
@@ -60,10 +65,29 @@ class InContextJointCaption(io.ComfyNode):
                     tooltip="Write \\( for (, so that ComfyUI takes parentheses as text and not as emphasis.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Counts the caption's tokens with its real tokenizers."),
+                io.String.Input(
+                    "more_panels",
+                    multiline=True,
+                    default="",
+                    optional=True,
+                    tooltip="Texts of panel 10 and all later panels, one line per panel.",
+                ),
+                io.Int.Input(
+                    "wildcard_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=False,
+                    optional=True,
+                    tooltip=(
+                        "Draws one option of each wildcard in the texts, the same in all panels. Connect the sampler's seed "
+                        "to draw again for each set."
+                    ),
+                ),
             ],
             outputs=[
                 io.String.Output(display_name="caption", tooltip="One line, for CLIP Text Encode."),
-                io.String.Output(display_name="report", tooltip="What to mend, and the token counts."),
+                io.String.Output(display_name="report", tooltip="What to fix, and the token counts."),
             ],
         )
 
@@ -75,23 +99,53 @@ class InContextJointCaption(io.ComfyNode):
         names: str = "",
         escape_parentheses: bool = True,
         clip: Any = None,
+        more_panels: str = "",
+        wildcard_seed: int = 0,
         **panels: str,
     ) -> io.NodeOutput:
         texts = [panels.get(f"panel_{n}") or "" for n in range(1, NUMBERED_PANELS + 1)]
-        text = joint_caption(recipe, summary, texts, names, escape_parentheses)
-        report = [*captions.problems(recipe, text)]
+        written = write_caption(
+            recipe, summary, [*texts, *_LINE_BREAK.split(more_panels)], names, escape_parentheses, wildcard_seed
+        )
+        report = list(written.problems)
         if clip is not None:
-            report.append(captions.token_report(text, captions.count_tokens(text, counters(clip))))
-        return io.NodeOutput(text, "\n".join(report))
+            report.append(
+                captions.token_report(written.caption, captions.count_tokens(written.caption, counters(clip)))
+            )
+        return io.NodeOutput(written.caption, "\n".join(report))
 
 
-def joint_caption(recipe: Recipe, summary: str, texts: Sequence[str], names: str, escape_parentheses: bool) -> str:
-    """The caption from the node's fields; empty ones behind the last panel are passed over.
+@dataclass(frozen=True, slots=True)
+class WrittenCaption:
+    """A caption, and what its author should know."""
+
+    caption: str
+    problems: tuple[str, ...]
+
+
+def write_caption(
+    recipe: Recipe, summary: str, texts: Sequence[str], names: str, escape_parentheses: bool, seed: int | None
+) -> WrittenCaption:
+    """The caption from the node's fields.
+
+    Args:
+        texts: one per panel. Texts for panels that the recipe does not have wait for a layout that has them.
+        names: separated by commas.
+        seed: draws the wildcards' options; None leaves the wildcards as they are.
 
     Raises:
         CaptionError: as `captions.build`.
     """
-    count = len(texts)
-    while count > len(recipe.markers) and not texts[count - 1].strip():
-        count -= 1
-    return captions.build(recipe, summary, texts[:count], names=names.split(","), escape_parentheses=escape_parentheses)
+    count = len(recipe.markers)
+    parts = [summary, *texts[:count]]
+    summary, *panels = parts if seed is None else wildcards.expand(parts, seed)
+    caption = captions.build(recipe, summary, panels, names=names.split(","), escape_parentheses=escape_parentheses)
+    problems = captions.problems(recipe, caption)
+    waiting = sum(bool(text.strip()) for text in texts[count:])
+    if waiting:
+        problems += (f"{_texts(waiting)} not sent: the layout has {count} panels. A larger layout uses them again.",)
+    return WrittenCaption(caption, problems)
+
+
+def _texts(count: int) -> str:
+    return "1 text is" if count == 1 else f"{count} texts are"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -90,6 +90,11 @@ class InContextStitchPanels(io.ComfyNode):
                     io.Mask.Input(f"mask_{n}", optional=True, tooltip=f"What is to be repainted in panel {n}.")
                     for n in numbers
                 ],
+                io.Mask.Input(
+                    "masks",
+                    optional=True,
+                    tooltip="The masks of all panels, as a list or a batch, in reading order. Numbered inputs take precedence.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="canvas", tooltip="All panels on one picture."),
@@ -112,6 +117,7 @@ class InContextStitchPanels(io.ComfyNode):
         fill: list[str],
         exceptions: list[str] | None = None,
         images: list[Tensor] | None = None,
+        masks: list[Tensor] | None = None,
         **numbered: list[Tensor],
     ) -> io.NodeOutput:
         panels = layout[0]
@@ -119,15 +125,23 @@ class InContextStitchPanels(io.ComfyNode):
         common = PanelSettings(Fit(fit[0]), Align(align[0]), parse_colour(padding[0]), Alpha(alpha[0]))
         stitched = stitch(
             panels,
-            gather(count, images or [], {n: numbered.get(f"panel_{n}") for n in range(1, NUMBERED_PANELS + 1)}),
-            masks=gather(
-                count, [], {n: numbered.get(f"mask_{n}") for n in range(1, NUMBERED_PANELS + 1)}, checked_masks
-            ),
+            gather(count, images or [], _by_number("panel", numbered)),
+            masks=gather(count, masks or [], _by_number("mask", numbered), checked_masks, "masks"),
             settings=settings_per_panel(panels, common, (exceptions or [""])[0]),
             fill=parse_colour(fill[0]),
             gutter=parse_colour(gutter[0]),
         )
         return io.NodeOutput(stitched.canvas, stitched.mask, stitched.layout)
+
+
+def _by_number(kind: str, numbered: Mapping[str, list[Tensor]]) -> dict[int, list[Tensor]]:
+    """Panel number → what is connected for it. For panels after the ninth, the interface adds inputs of the same form."""
+    prefix = f"{kind}_"
+    return {
+        int(name.removeprefix(prefix)): value
+        for name, value in numbered.items()
+        if name.startswith(prefix) and name.removeprefix(prefix).isdecimal()
+    }
 
 
 @found_by("split grid", "crop panels", "cut", "slice", "tiles")

@@ -4,8 +4,8 @@ Every POST of the pack goes through `posted`: JSON in UTF-8, from ComfyUI's own 
 
 GET  /incontext_lora/recipes                the published tasks: {name: recipe}
 GET  /incontext_lora/lora_recipe?name=…     {"recipe": … or null, "source": where it was found}
-POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses"} →
-                                            {"caption", "marks", "problems", "tokens"}
+POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses", "seed"} →
+                                            {"caption", "marks", "problems", "tokens"}; without a seed wildcards stay
 POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
 
 Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
@@ -32,7 +32,7 @@ from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.permissions import NotAllowed
 from .. import host
-from ..captions.joint import joint_caption
+from ..captions.joint import write_caption
 from ..captions.tokens import bundled_counters
 from ..host import lora_names, lora_path
 from . import access
@@ -112,14 +112,20 @@ def written_caption(fields: Mapping[str, Any]) -> Json:
     """
     recipe = Recipe.from_json(fields["recipe"])
     panels = [str(text) for text in strict_json.field(fields, "panels", list)]
-    text = joint_caption(
-        recipe, str(fields["summary"]), panels, str(fields["names"]), bool(fields["escape_parentheses"])
+    seed = fields.get("seed")
+    written = write_caption(
+        recipe,
+        str(fields["summary"]),
+        panels,
+        str(fields["names"]),
+        bool(fields["escape_parentheses"]),
+        None if seed is None else int(seed),
     )
-    counts = captions.count_tokens(text, bundled_counters())
+    counts = captions.count_tokens(written.caption, bundled_counters())
     return {
-        "caption": text,
-        "marks": [list(span) for span in captions.marks(recipe, text)],
-        "problems": list(captions.problems(recipe, text)),
+        "caption": written.caption,
+        "marks": [list(span) for span in captions.marks(recipe, written.caption)],
+        "problems": list(written.problems),
         "tokens": [
             {"encoder": entry.encoder, "count": entry.count, "limit": entry.limit, "cut": entry.cut} for entry in counts
         ],

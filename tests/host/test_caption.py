@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from incontext_lora.incontext.captions.joint import build, count_tokens, escape
-from incontext_lora.incontext.errors import CaptionError
+from incontext_lora.incontext.captions.joint import JointCaption, build, count_tokens, escape, parse
 from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.recipe import Recipe
+from incontext_lora.incontext.panels.arrange import grid
 
 STORY = tasks.recipe("film-storyboard")
 # as long as the captions of the method's own sample: about a hundred words, one line
@@ -139,8 +140,30 @@ def test_parentheses_are_left_where_that_is_wanted(host: Any) -> None:
     assert report == "ComfyUI reads (parentheses) as emphasis. Escape them, \\( \\), if they are meant as text."
 
 
-def test_more_texts_than_panels_are_refused_and_empty_ones_are_not(host: Any) -> None:
-    caption, _ = host.call("InContextJointCaption", recipe=STORY, summary="s", panel_1="a", panel_9=" \n")
-    assert caption.endswith("[SCENE-3]")
-    with pytest.raises(CaptionError, match="9 panel texts for 3 panels"):
-        host.call("InContextJointCaption", recipe=STORY, summary="s", panel_9="a")
+def test_texts_beyond_the_layout_are_kept_and_not_sent(host: Any) -> None:
+    fields = {f"panel_{n}": f"text {n}" for n in range(1, 10)}
+    caption, report = host.call("InContextJointCaption", recipe=STORY, summary="a day", **fields, more_panels="ten\n\n")
+    assert caption.endswith("[SCENE-1] text 1 [SCENE-2] text 2 [SCENE-3] text 3")
+    assert report == "7 texts are not sent: the layout has 3 panels. A larger layout uses them again."
+
+
+def test_as_many_panels_as_a_layout_can_have(host: Any) -> None:
+    recipe = Recipe(name="many", layout=grid(1024, 1024, 16, 16))
+    texts = [f"text {n}" for n in range(1, 257)]
+    fields = {f"panel_{n}": text for n, text in enumerate(texts[:9], 1)}
+    caption, report = host.call(
+        "InContextJointCaption", recipe=recipe, summary="all", **fields, more_panels="\r\n".join(texts[9:])
+    )
+    assert parse(recipe, caption) == JointCaption("all", tuple(texts))
+    assert not report
+
+
+def test_a_wildcard_is_drawn_once_for_all_panels(host: Any) -> None:
+    texts = {"summary": "{red|blue}", "panel_1": "a {red|blue} kite", "panel_2": "", "panel_3": "{red|blue}"}
+    drawn = set()
+    for seed in range(8):
+        caption, _ = host.call("InContextJointCaption", recipe=STORY, **texts, wildcard_seed=seed)
+        colour = caption.split()[1]
+        assert caption == f"[MOVIE-SHOTS] {colour} [SCENE-1] a {colour} kite [SCENE-2] [SCENE-3] {colour}"
+        drawn.add(colour)
+    assert drawn == {"red", "blue"}

@@ -119,3 +119,21 @@ def test_what_does_not_fit_is_refused(host: Any) -> None:
         host.call("InContextStitchPanels", layout=[LAYOUT], panel_1=[picture(1, 63)], fit="exact")
     with pytest.raises(PanelError, match="colour 'blurple' is unknown"):
         host.call("InContextStitchPanels", layout=[LAYOUT], fill="blurple")
+
+
+def test_more_than_nine_panels_by_number_and_as_lists(host: Any) -> None:
+    layout = arrange.grid(256, 256, 4, 4)
+    numbered = {f"panel_{n}": [picture(n, 64)] for n in range(1, 17)}
+    by_number = host.call("InContextStitchPanels", layout=[layout], **numbered)
+    listed = host.call("InContextStitchPanels", layout=[layout], images=[picture(n, 64) for n in range(1, 17)])
+    assert torch.equal(by_number[0], listed[0])
+    assert all(by_number[2].given)
+    masks = [torch.full((1, 64, 64), float(n == 12)) for n in range(1, 17)]
+    _, mask, _ = host.call(
+        "InContextStitchPanels", layout=[layout], images=[picture(n, 64) for n in range(1, 17)], masks=masks
+    )
+    _, one, _ = host.call("InContextStitchPanels", layout=[layout], **numbered, mask_12=[masks[11]])
+    assert torch.equal(mask, one)
+    assert mask.sum() == 64 * 64
+    with pytest.raises(PanelError, match="17 masks for a layout of 16 panels"):
+        host.call("InContextStitchPanels", layout=[layout], masks=[torch.zeros(17, 64, 64)])
