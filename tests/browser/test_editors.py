@@ -100,7 +100,7 @@ def test_an_impossible_layout_keeps_the_last_one_everywhere(
     field(either, "[SCENE-1]").fill("Leo wakes")
     either.set_value(layout, "gutter", 7)
     problems = either.page.locator(".incontext-picture .incontext-problem")
-    problems.get_by_text("use a gutter of 0 px").wait_for()
+    problems.get_by_text("use a gutter of 8 px").wait_for()
     problems.get_by_text("“Panel Layout” has an error. This is its last valid layout.").wait_for()
     either.page.locator(".incontext-notes").get_by_text("has an error").wait_for()
     assert either.page.locator(".incontext-picture .incontext-cell").count() == 6
