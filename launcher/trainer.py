@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..training.sd_scripts import environment
+from ..training.sd_scripts import environment, fit, install_steps
 from . import pack
 from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash, write_atomically
 from .comfyui import environment_key, given_host
@@ -71,15 +71,15 @@ def install_trainer(options: argparse.Namespace) -> None:
     if options.python:
         environment.remember(adopted_trainer(options))
         return
-    fitting = environment.flavour(host_torch(), shutil.which("nvidia-smi") is not None)
-    problem = environment.space_problem(folder, fitting)
+    fitting = fit.flavour(host_torch(), shutil.which("nvidia-smi") is not None)
+    problem = fit.space_problem(folder, fitting)
     if problem:
         raise SetupError(problem)
     too_long = environment.length_problem(folder)
     if too_long:
         raise SetupError(too_long)
     python, git = find_interpreter(), has_git()
-    download, installed = (size / environment.GIGABYTE for size in fitting.size)
+    download, installed = (size / fit.GIGABYTE for size in fitting.size)
     say(
         f"Installing the sd-scripts trainer into {folder}: up to {download:.0f} GB to download, {installed:.0f} GB on the "
         f"disk. ComfyUI's own environment is not touched."
@@ -97,16 +97,16 @@ def install_trainer(options: argparse.Namespace) -> None:
                 say(f"{step.title} is not possible here. {step.otherwise}")
 
     def build(attempt: Path) -> None:
-        run_steps(environment.checkout_steps(options.source, options.commit, attempt, git))
-        run_steps(environment.environment_steps(python, fitting, attempt))
+        run_steps(install_steps.checkout_steps(options.source, options.commit, attempt, git))
+        run_steps(install_steps.environment_steps(python, fitting, attempt))
         text = (attempt / "sd-scripts" / "requirements.txt").read_text(encoding="utf-8")
-        wanted, left_out = environment.requirements(text, fitting.gpu)
-        run_steps(environment.requirement_steps(wanted, fitting, attempt))
-        environment.remove_leftovers(attempt)
+        wanted, left_out = fit.requirements(text, fitting.gpu)
+        run_steps(install_steps.requirement_steps(wanted, fitting, attempt))
+        install_steps.remove_leftovers(attempt)
         write_atomically(attempt / "left-out.json", json.dumps(left_out))
 
     def is_usable(made: Path) -> bool:
-        return environment.python_of(made / "venv").exists() and not environment.lacking(made / "sd-scripts")
+        return environment.python_of(made / "venv").exists() and not install_steps.lacking(made / "sd-scripts")
 
     key = short_hash(options.source, options.commit, python or "uv", *fitting.requirements, fitting.index)
     made = get_or_build(folder, key, build, progress, is_usable)
@@ -141,7 +141,7 @@ def host_torch() -> dict[str, Any] | None:
     else:
         made = find_cached(cache_folder(os.environ) / "environments", environment_key())
         python = environment_python(made / "venv") if made else Path(sys.executable)
-    answer = ask(environment.host_probe(python), python.parent).strip()
+    answer = ask(fit.host_probe(python), python.parent).strip()
     return json.loads(answer.splitlines()[-1]) if answer else None
 
 
@@ -163,8 +163,8 @@ def find_interpreter() -> str:
     Raises:
         SetupError: where it has no pip either, which would fetch uv.
     """
-    for candidate in environment.interpreter_candidates():
-        found = environment.fitting_interpreter(ask(environment.interpreter_probe(candidate)))
+    for candidate in fit.interpreter_candidates():
+        found = fit.fitting_interpreter(ask(fit.interpreter_probe(candidate)))
         if found:
             return found
     if not ask((sys.executable, "-m", "pip", "--version")):

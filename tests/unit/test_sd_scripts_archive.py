@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from incontext_lora.training.sd_scripts import archive, environment
+from incontext_lora.training.sd_scripts import archive, environment, install_steps
 
 COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"
 TOP = f"sd-scripts-{COMMIT}"
@@ -76,7 +76,7 @@ def test_without_git_the_commit_comes_as_an_archive(
     answers[f"/kohya-ss/sd-scripts/archive/{COMMIT}.zip"] = [(200, data, 0)]
     folder = tmp_path / "Ünï côdé 数据 with space"
     folder.mkdir()
-    steps = environment.checkout_steps(f"{url}/kohya-ss/sd-scripts.git", COMMIT, folder, has_git=False)
+    steps = install_steps.checkout_steps(f"{url}/kohya-ss/sd-scripts.git", COMMIT, folder, has_git=False)
     assert not any("git" in Path(step.command[0]).name for step in steps)
     for step in steps:
         subprocess.run(step.command, cwd=step.folder, check=True, env={"PATH": "", "NO_PROXY": "*"})
@@ -91,23 +91,23 @@ class TestSources:
     def test_where_forges_offer_a_commit(self) -> None:
         wanted = f"https://github.com/kohya-ss/sd-scripts/archive/{COMMIT}.zip"
         for source in ("https://github.com/kohya-ss/sd-scripts.git", "https://github.com/kohya-ss/sd-scripts/"):
-            assert environment.archive_url(source, COMMIT, has_git=False) == wanted
-            assert environment.archive_url(source, COMMIT, has_git=True) == ""
+            assert install_steps.archive_url(source, COMMIT, has_git=False) == wanted
+            assert install_steps.archive_url(source, COMMIT, has_git=True) == ""
         assert (
-            environment.archive_url("https://mirror.example/x.zip", COMMIT, has_git=True)
+            install_steps.archive_url("https://mirror.example/x.zip", COMMIT, has_git=True)
             == "https://mirror.example/x.zip"
         )
 
     def test_an_archive_on_this_machine(self, tmp_path: Path) -> None:
         made = packed(tmp_path / "got by hand.zip", FILES)
-        (step,) = environment.checkout_steps(str(made), COMMIT, tmp_path, has_git=False)
+        (step,) = install_steps.checkout_steps(str(made), COMMIT, tmp_path, has_git=False)
         subprocess.run(step.command, check=True)
         assert (tmp_path / "sd-scripts" / "train_network.py").is_file()
 
     @pytest.mark.parametrize("source", ["git@github.com:kohya-ss/sd-scripts.git", "/a/local/repository"])
     def test_what_only_git_reads_is_said(self, source: str, tmp_path: Path) -> None:
         with pytest.raises(environment.TrainerNotInstalled, match="with git only, which is not installed"):
-            environment.checkout_steps(source, COMMIT, tmp_path, has_git=False)
+            install_steps.checkout_steps(source, COMMIT, tmp_path, has_git=False)
 
 
 class TestFetch:
@@ -137,7 +137,7 @@ class TestFetch:
 
 class TestUnpack:
     def unpack(self, path: Path, folder: Path) -> int:
-        return archive.unpack(path, folder / "out", COMMIT, environment.NEEDED)
+        return archive.unpack(path, folder / "out", COMMIT, install_steps.NEEDED)
 
     def test_nothing_is_written_elsewhere(self, tmp_path: Path) -> None:
         odd = packed(

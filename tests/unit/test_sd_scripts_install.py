@@ -13,8 +13,9 @@ import pytest
 from incontext_lora.launcher.errors import SetupError
 from incontext_lora.launcher.progress import Progress
 from incontext_lora.launcher.trainer import adopted_trainer, find_interpreter, has_git, remove_trainer, trainer_step
-from incontext_lora.training.sd_scripts import environment
-from incontext_lora.training.sd_scripts.environment import Flavour, Trainer, TrainerNotInstalled
+from incontext_lora.training.sd_scripts import environment, fit, install_steps
+from incontext_lora.training.sd_scripts.environment import Trainer, TrainerNotInstalled
+from incontext_lora.training.sd_scripts.fit import Flavour
 
 REQUIREMENTS = """accelerate==1.6.0
 diffusers[torch]==0.32.1
@@ -48,7 +49,7 @@ def source(tmp_path: Path) -> tuple[Path, str]:
         "docs/guide.md": "not needed",
         "configs/qwen3_06b/tokenizer.json": "large, not needed",
         "windows/large.dll": "absent in the mirror",
-        **{path: "" for path in environment.NEEDED if path.startswith("configs/")},
+        **{path: "" for path in install_steps.NEEDED if path.startswith("configs/")},
     }
     for name, text in files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ def source(tmp_path: Path) -> tuple[Path, str]:
     return tmp_path / "mirror", git(work, "rev-parse", "HEAD")
 
 
-def run_steps(steps: list[environment.Step]) -> None:
+def run_steps(steps: list[install_steps.Step]) -> None:
     for step in steps:
         if not step.optional:
             subprocess.run(step.command, cwd=step.folder, check=True)
@@ -73,30 +74,30 @@ class TestCheckout:
         mirror, commit = source
         before = sorted(str(path) for path in mirror.rglob("*"))
         (tmp_path / "made").mkdir()
-        run_steps(environment.checkout_steps(str(mirror), commit, tmp_path / "made"))
+        run_steps(install_steps.checkout_steps(str(mirror), commit, tmp_path / "made"))
         checkout = tmp_path / "made" / "sd-scripts"
         assert {path.name for path in checkout.iterdir()} == {
             "LICENSE.md", "configs", "flux_train_network.py", "hunyuan_image_minimal_inference.py", "library", "networks",
             "requirements.txt", "train_network.py",
         }  # fmt: skip
         assert not (checkout / "configs" / "qwen3_06b" / "tokenizer.json").exists()
-        assert environment.lacking(checkout) == []
-        environment.remove_leftovers(tmp_path / "made")
+        assert install_steps.lacking(checkout) == []
+        install_steps.remove_leftovers(tmp_path / "made")
         assert [path.name for path in (tmp_path / "made").iterdir()] == ["sd-scripts"]
         (checkout / "hunyuan_image_minimal_inference.py").unlink()
-        assert environment.lacking(checkout) == ["hunyuan_image_minimal_inference.py"]
+        assert install_steps.lacking(checkout) == ["hunyuan_image_minimal_inference.py"]
         assert before == sorted(str(path) for path in mirror.rglob("*")), "the mirror was written to"
 
     def test_a_url_is_fetched_at_that_commit_only(self, tmp_path: Path) -> None:
-        steps = environment.checkout_steps("https://example.com/sd-scripts.git", "a" * 40, tmp_path)
+        steps = install_steps.checkout_steps("https://example.com/sd-scripts.git", "a" * 40, tmp_path)
         fetch = next(step for step in steps if "fetch" in step.command)
         assert fetch.command[-2:] == ("https://example.com/sd-scripts.git", "a" * 40)
         assert "--depth=1" in fetch.command
 
     def test_a_checkout_is_a_source_too(self, source: tuple[Path, str], tmp_path: Path) -> None:
-        assert environment.git_folder(str(tmp_path / "work")) == tmp_path / "work" / ".git"
-        assert environment.git_folder(str(source[0])) == source[0]
-        assert environment.git_folder(str(tmp_path)) is None
+        assert install_steps.git_folder(str(tmp_path / "work")) == tmp_path / "work" / ".git"
+        assert install_steps.git_folder(str(source[0])) == source[0]
+        assert install_steps.git_folder(str(tmp_path)) is None
 
 
 def executable(path: Path, text: str) -> Path:
@@ -117,7 +118,7 @@ class TestInterpreter:
     def test_on_windows_the_launcher_is_asked_too(self) -> None:
         """The portable build's own Python comes first, and is passed over where it cannot make environments."""
         there = {"py": "C:/Windows/py.exe", "python": "C:/Python311/python.exe"}
-        found = environment.interpreter_candidates("python_embeded/python.exe", there.get, "win32")
+        found = fit.interpreter_candidates("python_embeded/python.exe", there.get, "win32")
         assert found == [
             ("python_embeded/python.exe",),
             ("C:/Windows/py.exe", "-3.12"),
@@ -125,7 +126,7 @@ class TestInterpreter:
             ("C:/Windows/py.exe", "-3.10"),
             ("C:/Python311/python.exe",),
         ]
-        assert environment.interpreter_candidates("python3", there.get, "linux")[1:] == [("C:/Python311/python.exe",)]
+        assert fit.interpreter_candidates("python3", there.get, "linux")[1:] == [("C:/Python311/python.exe",)]
 
     @pytest.mark.parametrize(
         ("answer", "expected"),
@@ -143,7 +144,7 @@ class TestInterpreter:
         ],
     )
     def test_which_fit(self, answer: str, expected: str) -> None:
-        assert environment.fitting_interpreter(answer) == expected
+        assert fit.fitting_interpreter(answer) == expected
 
     @pytest.mark.skipif(sys.platform == "win32", reason="the interpreters are shell scripts")
     @pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python is too new to be found")
@@ -156,7 +157,7 @@ class TestInterpreter:
         portable = python_without(lacking, folder / "python.exe")
         usable = executable(folder / "python3.10", f'exec "{sys.executable}" "$@"')
         there: dict[str, str] = {"python3.10": str(usable)}
-        candidates = environment.interpreter_candidates
+        candidates = fit.interpreter_candidates
         monkeypatch.setattr(
             environment, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
         )
@@ -168,7 +169,7 @@ class TestInterpreter:
             find_interpreter()
 
     def test_uv_keeps_everything_in_the_attempt(self, tmp_path: Path) -> None:
-        tool, made, seeded, *_ = environment.environment_steps("", Flavour(environment.TORCH), tmp_path)
+        tool, made, seeded, *_ = install_steps.environment_steps("", Flavour(fit.TORCH), tmp_path)
         assert tool.command[-3:] == ("--target", str(tmp_path / "uv"), "uv")
         assert made.command[made.command.index("--python") + 1] == ">=3.10,<3.13"
         assert made.command[-1] == str(tmp_path / "venv")
@@ -185,10 +186,10 @@ class TestInterpreter:
 
 class TestWhatFits:
     def test_requirements(self) -> None:
-        wanted, left_out = environment.requirements(REQUIREMENTS, gpu=False)
+        wanted, left_out = fit.requirements(REQUIREMENTS, gpu=False)
         assert wanted == ["accelerate==1.6.0", "diffusers[torch]==0.32.1", "numpy"]
         assert set(left_out) == {"bitsandbytes", "-e ."}
-        assert "bitsandbytes" in environment.requirements(REQUIREMENTS, gpu=True)[0]
+        assert "bitsandbytes" in fit.requirements(REQUIREMENTS, gpu=True)[0]
 
     @pytest.mark.parametrize(
         ("host", "driver", "expected"),
@@ -200,28 +201,28 @@ class TestWhatFits:
                     ("torch==2.8.0+cu128", "torchvision==0.23.0+cu128"), "https://download.pytorch.org/whl/cu128", True
                 ),
             ),
-            ({"torch": "2.14.1+cu130", "cuda": "13.0", "gpu": False}, False, Flavour(environment.TORCH)),
-            (None, False, Flavour(environment.TORCH)),
-            (None, True, Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)),
+            ({"torch": "2.14.1+cu130", "cuda": "13.0", "gpu": False}, False, Flavour(fit.TORCH)),
+            (None, False, Flavour(fit.TORCH)),
+            (None, True, Flavour(fit.TORCH, "https://download.pytorch.org/whl/cu128", True)),
         ],
     )
     def test_torch(self, host: dict[str, Any] | None, driver: bool, expected: Flavour) -> None:
-        assert environment.flavour(host, driver) == expected
+        assert fit.flavour(host, driver) == expected
 
     def test_on_linux_without_a_card_the_small_torch_is_tried_first(self, tmp_path: Path) -> None:
-        fitting = Flavour(environment.TORCH)
-        venv, small, whole = environment.environment_steps("python3", fitting, tmp_path, "linux")
+        fitting = Flavour(fit.TORCH)
+        venv, small, whole = install_steps.environment_steps("python3", fitting, tmp_path, "linux")
         assert (venv.optional, small.optional, whole.optional) == (False, True, False)
-        assert environment.CPU_INDEX in small.command
+        assert install_steps.CPU_INDEX in small.command
         assert not [word for word in whole.command if word.startswith("http")]
-        assert len(environment.environment_steps("python3", fitting, tmp_path, "darwin")) == 2
-        card = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
-        assert len(environment.environment_steps("python3", card, tmp_path, "linux")) == 2
+        assert len(install_steps.environment_steps("python3", fitting, tmp_path, "darwin")) == 2
+        card = Flavour(fit.TORCH, "https://download.pytorch.org/whl/cu128", True)
+        assert len(install_steps.environment_steps("python3", card, tmp_path, "linux")) == 2
 
     def test_a_small_disk_is_said_beforehand(self, tmp_path: Path) -> None:
-        fitting = Flavour(environment.TORCH, "https://download.pytorch.org/whl/cu128", True)
-        assert environment.space_problem(tmp_path / "not" / "there", fitting, free=10**13) == ""
-        sentence = environment.space_problem(tmp_path, fitting, free=10**9)
+        fitting = Flavour(fit.TORCH, "https://download.pytorch.org/whl/cu128", True)
+        assert fit.space_problem(tmp_path / "not" / "there", fitting, free=10**13) == ""
+        sentence = fit.space_problem(tmp_path, fitting, free=10**9)
         assert "needs about 9 GB" in sentence
         assert "1.0 GB are free" in sentence
 
@@ -286,7 +287,9 @@ class TestRemembering:
 
 class TestSteps:
     def test_a_failed_step_is_a_sentence_with_the_last_lines(self, tmp_path: Path) -> None:
-        step = environment.Step("Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path)
+        step = install_steps.Step(
+            "Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path
+        )
         with pytest.raises(SetupError, match=r"(?s)Failing failed. The log is .*the reason"):
             trainer_step(step, tmp_path / "log", Progress())
 
@@ -303,11 +306,11 @@ class TestSteps:
         ],
     )
     def test_known_reasons(self, tmp_path: Path, said: str, expected: str) -> None:
-        step = environment.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
+        step = install_steps.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
         with pytest.raises(SetupError, match=expected):
             trainer_step(step, tmp_path / "log", Progress())
 
     def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
-        step = environment.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)
+        step = install_steps.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)
         with pytest.raises(SetupError, match="no-such-git is not installed; fetching sd-scripts needs it"):
             trainer_step(step, tmp_path / "log", Progress())

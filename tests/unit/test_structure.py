@@ -44,7 +44,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "tests/unit/test_sd_scripts_runs.py",
         "tests/unit/test_sd_scripts_values.py",
         "tests/unit/test_stitch.py",
-        "training/sd_scripts/environment.py",
     }
 )
 NODES_STILL_TOO_LONG: frozenset[str] = frozenset(

@@ -1,6 +1,8 @@
 """Training with kohya-ss/sd-scripts: a process of its own, in an environment of its own, never in ComfyUI's.
 
-environment    where the trainer is installed, and the steps that install it; standard library only
+environment    where the trainer is installed; standard library only
+fit            what of the trainer fits this machine
+install_steps  the steps that install it
 probe          run by the trainer's interpreter: versions, options of the real parser, buckets
 architectures  what each model family needs, as a table
 presets        settings by memory of the graphics card

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.lora.tasks import OFFICIAL
-from . import environment, job, probe
+from . import install_steps, job, probe
 from .architectures import ARCHITECTURES, Architecture
 from .data import Portion
 from .presets import PRESETS, preset
@@ -56,7 +56,7 @@ def example(family: Architecture, settings: SdSettings, encoders: float) -> job.
 
 def file_problems(checkout: Path) -> Iterator[str]:
     """What the checkout was made without."""
-    for path in environment.lacking(checkout):
+    for path in install_steps.lacking(checkout):
         yield f"the checkout has no {path}; install the trainer again"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from ...incontext.errors import TrainingError
 from ..runs import output, supervise
 from ..runs.process import start_detached
-from . import environment
+from . import environment, fit
 
 RECORD = "setting-up.json"
 LOG = "setting-up.txt"
@@ -64,7 +64,7 @@ def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[st
     """Whether there is a trainer, and how far an installation is.
 
     Args:
-        host: the torch of ComfyUI, as `environment.flavour` takes it.
+        host: the torch of ComfyUI, as `fit.flavour` takes it.
         has_driver: whether an NVIDIA driver is there.
 
     Returns:
@@ -78,12 +78,12 @@ def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[st
         checkout, left_out = str(trainer.checkout), dict(trainer.left_out or {})
     except environment.TrainerNotInstalled as error:
         problem = str(error)
-    fitting = environment.flavour(host, has_driver)
-    download, disk = (round(size / environment.GIGABYTE) for size in fitting.size)
+    fitting = fit.flavour(host, has_driver)
+    download, disk = (round(size / fit.GIGABYTE) for size in fitting.size)
     return {
         "installed": not problem,
         "problem": problem,
-        "space": environment.space_problem(folder, fitting) if problem else "",
+        "space": fit.space_problem(folder, fitting) if problem else "",
         "folder": str(folder),
         "checkout": checkout,
         "left_out": left_out,

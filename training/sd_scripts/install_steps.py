@@ -1,0 +1,198 @@
+"""The steps that install the trainer, as values; `launcher.trainer` runs them with a log. Standard library only."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .environment import TrainerNotInstalled, python_of
+from .fit import GIGABYTE, NEWEST, OLDEST, SIZE_CUDA, Flavour
+
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # on Linux, pip's own index has torch with CUDA only
+# what training needs of the checkout; the rest are other programs, documents and libraries for Windows
+NEEDED = (
+    "library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py",
+    "hunyuan_image_minimal_inference.py",  # its trainer samples with it
+    # Anima's tokenizers; without the large tokenizer.json, which says the same as these and which a mirror may lack
+    *(f"configs/qwen3_06b/{name}" for name in ("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")),
+    *(f"configs/t5_old/{name}" for name in ("config.json", "spiece.model", "tokenizer.json")),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the installation; what an optional one does can be done without, and ``otherwise`` says how.
+
+    ``environment`` has variables beside those that all commands get.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    folder: Path
+    optional: bool = False
+    otherwise: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True) -> list[Step]:
+    """Fetch a commit and unpack what training needs; a local repository is only read.
+
+    Args:
+        source: a git repository, by its URL or its folder; or a zip archive of the commit, by its URL or its path.
+        has_git: else the commit is fetched as an archive, as the forges offer it.
+
+    Raises:
+        TrainerNotInstalled: for a source that only git can read, where there is none.
+    """
+    archive, script = folder / "sd-scripts.zip", str(Path(__file__).with_name("archive.py"))
+    url = archive_url(source, commit, has_git)
+    if url:
+        steps = [
+            Step(f"Fetching sd-scripts {commit[:8]}", (sys.executable, script, "fetch", url, str(archive)), folder)
+        ]
+    elif is_archive(source):
+        steps, archive = [], Path(source).expanduser().resolve()
+    elif not has_git:
+        raise TrainerNotInstalled(
+            f"{source} can be read with git only, which is not installed. Install git, or name the https address of a "
+            "repository, or a zip archive of its commit, with --source."
+        )
+    else:
+        steps = _git_steps(source, commit, folder, archive)
+    unpack = (sys.executable, script, "unpack", str(archive), str(folder / "sd-scripts"), commit, *NEEDED)
+    return [*steps, Step("Unpacking what training needs", unpack, folder)]
+
+
+def archive_url(source: str, commit: str, has_git: bool) -> str:
+    """Where to fetch a commit as an archive; empty where it need not or cannot be fetched so."""
+    if not source.lower().startswith(("https://", "http://")):
+        return ""
+    if is_archive(source):
+        return source
+    repository = source.rstrip("/").removesuffix(".git")
+    return "" if has_git else f"{repository}/archive/{commit}.zip"
+
+
+def is_archive(source: str) -> bool:
+    return source.lower().endswith(".zip")
+
+
+def _git_steps(source: str, commit: str, folder: Path, archive: Path) -> list[Step]:
+    git = ("git", "-c", "core.longpaths=true", "-c", "core.autocrlf=false")
+    local = git_folder(source)
+    steps = []
+    if local is None:
+        fetched = folder / "sd-scripts.git"
+        local = fetched
+        steps += [
+            Step("Preparing the checkout", (*git, "init", "--quiet", "--bare", str(fetched)), folder),
+            Step(
+                f"Fetching sd-scripts {commit[:8]}",
+                (*git, f"--git-dir={fetched}", "fetch", "--depth=1", "--progress", source, commit),
+                folder,
+            ),
+        ]
+    how = ("--format=zip", "--prefix=sd-scripts/", f"--output={archive}", commit, "--")
+    paths = (f":(glob){path}" if "*" in path else path for path in NEEDED)
+    return [*steps, Step("Taking what training needs", (*git, f"--git-dir={local}", "archive", *how, *paths), folder)]
+
+
+def lacking(checkout: Path) -> list[str]:
+    """What training needs of the checkout and is not there, such as what an older version of the pack did not take."""
+    return [path for path in NEEDED if not any(checkout.glob(path))]
+
+
+def git_folder(source: str) -> Path | None:
+    """The git directory of a local repository, bare or not; None where the source is none."""
+    folder = Path(source).expanduser()
+    for candidate in (folder / ".git", folder):
+        if (candidate / "objects").is_dir() and (candidate / "HEAD").is_file():
+            return candidate.resolve()
+    return None
+
+
+def environment_steps(python: str, torch: Flavour, folder: Path, system: str = sys.platform) -> list[Step]:
+    """A virtual environment with torch; the checkout's requirements follow when it is there to be read.
+
+    Args:
+        python: an interpreter that can make it; where it is empty, uv brings one.
+    """
+    venv = folder / "venv"
+    index = ("--index-url", torch.index) if torch.index else ()
+    download, installed = (size // GIGABYTE for size in SIZE_CUDA)
+    small = Step(
+        f"Installing {torch.requirements[0]} for processors",
+        (*pip(venv), "install", "--index-url", CPU_INDEX, "--timeout", "15", "--retries", "1", *torch.requirements),
+        folder,
+        optional=True,
+        otherwise=f"The larger one with CUDA follows: {download} GB to download, {installed} GB on the disk.",
+    )
+    made = [Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder)]
+    return [
+        *(made if python else uv_steps(folder)),
+        *([small] if system == "linux" and not torch.gpu else []),
+        Step(
+            f"Installing {' and '.join(torch.requirements)}",
+            (*pip(venv), "install", *torch.requirements, *index),
+            folder,
+        ),
+    ]
+
+
+# An interpreter without its site folder on the path, such as the portable build's, takes no PYTHONPATH either.
+_RUN_UV = """
+import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("uv", run_name="__main__", alter_sys=True)
+"""
+
+
+def uv_steps(folder: Path) -> list[Step]:
+    """A virtual environment of an interpreter that uv finds or fetches; all of it in the attempt's own folder."""
+    tool, venv = folder / "uv", folder / "venv"
+    own_pip = (sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check")
+    uv = (sys.executable, "-c", _RUN_UV, str(tool), "venv", "--no-project", "--no-config")
+    versions = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
+    return [
+        Step("Fetching uv, which brings a Python", (*own_pip, "install", "--target", str(tool), "uv"), folder),
+        Step(
+            f"Making a virtual environment with Python {versions}",
+            (*uv, "--cache-dir", str(tool / "cache"), "--python", versions, str(venv)),
+            folder,
+            environment={"UV_PYTHON_INSTALL_DIR": str(folder / "python")},
+        ),
+        Step("Installing pip in it", (*own_pip, "--python", str(python_of(venv)), "install", "pip"), folder),
+    ]
+
+
+def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> list[Step]:
+    # torch is named again so that no requirement can move it
+    index = ("--extra-index-url", torch.index) if torch.index else ()
+    return [
+        Step(
+            "Installing the trainer's requirements",
+            (*pip(folder / "venv"), "install", *torch.requirements, *wanted, *index),
+            folder,
+        ),
+        Step(
+            "Compiling the checkout",
+            (str(python_of(folder / "venv")), "-m", "compileall", "-q", str(folder / "sd-scripts")),
+            folder,
+            optional=True,
+            otherwise="Each start of the trainer does it, where Python may not write compiled files.",
+        ),
+    ]
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete what only the installation needed."""
+    (folder / "sd-scripts.zip").unlink(missing_ok=True)
+    for name in ("uv", "sd-scripts.git"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+
+
+def pip(venv: Path) -> tuple[str, ...]:
+    return (str(python_of(venv)), "-m", "pip", "--no-input", "--disable-pip-version-check")
