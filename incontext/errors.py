@@ -6,7 +6,7 @@ InContextError (ValueError)
 ├── CaptionError   a joint caption cannot be built or read
 ├── RecipeError    a recipe is unknown or unreadable
 ├── LoraError      a LoRA file cannot be read, or does not match the model
-├── DatasetError   a folder is no dataset, or a dataset cannot be used
+├── DatasetError   a folder is not a dataset, or a dataset cannot be used
 ├── TrainingError  a training cannot start or go on
 └── VisionError    a vision-language model cannot be asked, or its answer cannot be used
 """

@@ -31,7 +31,7 @@ class InContextBuildDataset(io.ComfyNode):
             display_name="Build Dataset",
             category=CATEGORY,
             description=(
-                "Makes a training dataset of a folder of image sets: one canvas and one joint caption a set. Everything "
+                "Makes a training dataset from a folder of image sets: one canvas and one joint caption per set. Everything "
                 "that is wrong with a set is in the report; the originals are only read. 20 to 100 sets are intended."
             ),
             is_output_node=True,

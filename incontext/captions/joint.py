@@ -65,7 +65,7 @@ def build(
     Args:
         recipe: prefix, opening, markers and the form of names.
         summary: what the set is about; the recipe's opening is used when it is empty.
-        panels: one text a panel; fewer leave the rest empty. A panel's own marker may stand in front already.
+        panels: one text per panel; missing ones are empty. A text may already begin with its panel's marker.
         names: of persons and things; wherever they occur they are written in the recipe's form, ``<Leo>``.
         escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read an emphasis.
 
@@ -167,7 +167,7 @@ def check(caption: str) -> None:
     if not is_text(caption):
         raise CaptionError(
             f"The caption ({shown(caption)}) holds a control character or half of a character, which no text encoder "
-            "reads. Write it anew as plain text."
+            "reads. Write it again as plain text."
         )
 
 
@@ -259,7 +259,7 @@ def count_tokens(
 
 
 def token_report(caption: str, counts: Sequence[TokenCount]) -> str:
-    """The counts for people, one line an encoder, with the words at which a limit falls."""
+    """The counts for people, one line per encoder, with the words at which a limit falls."""
     lines = []
     for entry in counts:
         line = f"{entry.encoder}: {entry.count} tokens"

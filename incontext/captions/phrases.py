@@ -26,7 +26,7 @@ class Phrase:
 
     @staticmethod
     def whole(text: str) -> Phrase:
-        """A phrase that is no part of a longer word."""
+        """A phrase that is not part of a longer word."""
         return Phrase(text, is_word(text[:1]), is_word(text[-1:]))
 
 

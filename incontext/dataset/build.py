@@ -166,7 +166,7 @@ def _before(folder: Path) -> Dataset | None:
     """The dataset of the build before; None where there is none that can be used."""
     try:
         return Dataset.read_manifest(folder)
-    except ValueError:  # absent, damaged or of another version: everything is built anew
+    except ValueError:  # absent, damaged or of another version: everything is built again
         return None
 
 

@@ -42,7 +42,7 @@ class _Fitting:
 
 
 def from_panels(layout: PanelLayout, pictures: Sequence[Picture], options: BuildOptions) -> Canvas:
-    """Stitch one image a panel.
+    """Stitch one image per panel.
 
     Raises:
         PanelError: with `Fit.EXACT`, where a size differs.

@@ -166,7 +166,7 @@ def _deep_grey(image: Image.Image) -> Image.Image:
         full = 255.0
     elif image.mode != "F" and low >= 0 and high <= 65535:
         full = 65535.0
-    else:  # also where values are no numbers
+    else:  # also if values are not numbers
         raise UnreadableImage(
             f"The image holds values from {low:g} to {high:g}, and white is unknown.",
             "Save it as PNG with 8 or 16 bits.",

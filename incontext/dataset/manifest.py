@@ -37,7 +37,7 @@ MASKS = "masks"
 CONTACT_SHEET = "contact-sheet.jpg"
 REPORT_TEXT = "report.txt"
 REPORT_JSON = "report.json"
-ODD_NAMES = "surrogatepass"  # how names of files that are no text are kept
+ODD_NAMES = "surrogatepass"  # keeps file names that are not valid text
 LARGEST = 32 << 20  # bytes; a set takes about one thousand
 MOST = 1_000_000  # values; a set takes some forty
 ID = re.compile(r"[0-9a-f]{32}")
@@ -111,7 +111,7 @@ class Item:
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Item:
         if not ID.fullmatch(strict_json.field(data, "id", str)):  # it becomes a path
-            raise ValueError(f"{shown(data['id'])} is no item id")
+            raise ValueError(f"{shown(data['id'])} is not an item id")
         sources = strict_json.field(data, "sources", list)
         if any(not 0 <= strict_json.field(remark, "image", int) < len(sources) for remark in data["remarks"]):
             raise ValueError("a remark is about an image that is not there")
@@ -258,7 +258,7 @@ class Dataset:
         Raises:
             DatasetError: where they were deleted, or another dataset has been built in their place.
         """
-        remedy = "Queue the workflow again, and Build Dataset builds it anew."
+        remedy = "Queue the workflow again; Build Dataset then builds it again."
         try:
             now = Dataset.load(self.folder)
         except DatasetError as error:

@@ -141,7 +141,7 @@ def on_one_line(name: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text that every encoder takes: file names may hold bytes that are no letters."""
+    """Text that every encoder takes: file names may hold bytes that are not text."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

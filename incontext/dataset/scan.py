@@ -40,7 +40,7 @@ class SetFiles:
         name: for people.
         images: in the order of the panels; a composite is a single one.
         joint: the caption of the whole set.
-        panel_texts: one an image, None where there is none; empty when no image has one.
+        panel_texts: one per image, None where it is missing; empty if no image has one.
         summary: what goes in front of the panels' texts.
         unused: texts that lie beside but were not understood.
         findings: what is wrong with the files; an error means that the set cannot be built.
@@ -89,7 +89,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
 
     Args:
         source: the folder.
-        recipe: tells how many images a set has and which markers a joint caption holds.
+        recipe: says how many images make a set and which markers a joint caption holds.
         shape: how the sets are stored; found out when None.
 
     Raises:
@@ -176,7 +176,7 @@ def natural(text: str) -> tuple[tuple[str | int, ...], str]:
 def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[_Listing, list[SetFiles]]:
     """The listing of the folder that holds the sets, and its subfolders as sets.
 
-    Archives unpack into a folder of their own, so an only folder that is no set itself is entered.
+    Archives unpack into a folder of their own, so a single folder that is not itself a set is entered.
     """
     folder, visited = source, set[str]()
     while True:
@@ -233,7 +233,7 @@ def _list(folder: Path, source: Path) -> _Listing:
         elif is_file and suffix in _ARCHIVES:
             listing.archives.append(path)
         elif not is_file and (suffix in images.SUFFIXES or suffix == ".txt"):
-            listing.findings.append(_unusable(path, source, "It is no file, or a link that leads nowhere."))
+            listing.findings.append(_unusable(path, source, "It is not a file, or a link that leads nowhere."))
     return listing
 
 

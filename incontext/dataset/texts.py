@@ -32,7 +32,7 @@ class Text:
 
 
 def one_line(text: str) -> str:
-    """All white space as single spaces, without marks that are no text."""
+    """White space as single spaces, without characters that are not text."""
     return " ".join(text.replace("\ufeff", "").replace("\u200b", "").split())
 
 
@@ -51,12 +51,10 @@ def read(path: Path, name: str = "") -> Text:
         return _unreadable(name, f"The caption file cannot be read: {error.strerror or error}.", "Allow reading it.")
     text, encoding, sure = decode(data)
     if text is None:
-        return _unreadable(
-            name, f"The caption file is no text that can be read for certain ({encoding}).", _SAVE_AS_UTF8
-        )
+        return _unreadable(name, f"The caption file cannot be read for certain as text ({encoding}).", _SAVE_AS_UTF8)
     if not is_text(text):
         return _unreadable(
-            name, f"The caption file is no text ({encoding}): it holds control characters.", _SAVE_AS_UTF8
+            name, f"The caption file is not text ({encoding}): it holds control characters.", _SAVE_AS_UTF8
         )
     findings: list[Finding] = []
     if not sure:

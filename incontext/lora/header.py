@@ -212,9 +212,9 @@ def _what_it_is(path: Path, start: bytes, length: int, size: int) -> str:
     other = _other_kind(start)
     if other:
         what, remedy = other
-        return f"{path.name} is no safetensors file: it is {what}. {remedy}"
+        return f"{path.name} is not a safetensors file: it is {what}. {remedy}"
     return (
-        f"{path.name} ({size:,} bytes) is no safetensors file: it begins with {start[:8]!r}, which would mean a header "
+        f"{path.name} ({size:,} bytes) is not a safetensors file: it begins with {start[:8]!r}, which would mean a header "
         f"of {length:,} bytes. {_DOWNLOAD_AGAIN}"
     )
 

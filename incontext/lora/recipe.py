@@ -38,7 +38,7 @@ class Sampling:
         if not 1 <= self.steps <= MOST_STEPS:
             raise RecipeError(f"The recipe asks for {self.steps} sampling steps; expected 1 to {MOST_STEPS:,}.")
         for name, value in (("cfg", self.cfg), ("guidance", self.guidance)):
-            if not -STRONGEST <= value <= STRONGEST:  # also what is no number
+            if not -STRONGEST <= value <= STRONGEST:  # also for NaN
                 raise RecipeError(f"The recipe's {name} is {value}; expected a number from 0 to {STRONGEST:,.0f}.")
         for name in ("sampler", "scheduler"):
             _check_text(name, getattr(self, name))
@@ -168,7 +168,7 @@ class Recipe:
         object.__setattr__(self, "lineage", tuple(self.lineage))
         if len(self.markers) != len(self.layout):
             raise RecipeError(
-                f"Recipe {self.name!r} has {len(self.layout)} panels and {len(self.markers)} markers; give one a panel."
+                f"Recipe {self.name!r} has {len(self.layout)} panels and {len(self.markers)} markers; give one per panel."
             )
         if len(set(self.markers)) != len(self.markers) or not all(self.markers):
             raise RecipeError(
@@ -195,7 +195,7 @@ class Recipe:
             LayoutError: where the layout cannot be read.
         """
         if not isinstance(data, Mapping) or "layout" not in data:
-            raise RecipeError("This is no recipe: it has no layout.")
+            raise RecipeError("This is not a recipe: it has no layout.")
         try:
             known = {
                 **_known(Recipe, data),

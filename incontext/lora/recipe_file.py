@@ -29,7 +29,7 @@ _LARGEST_RECIPE = 400_000  # bytes; one of 256 panels has 40,000
 
 
 class UnreadableRecipe(LoraError):
-    """The file is sound, but what stands at the recipe's place is no recipe."""
+    """The file is sound, but the text in the recipe's place is not a recipe."""
 
 
 def read_recipe(path: str | Path) -> Recipe | None:

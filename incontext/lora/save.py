@@ -74,7 +74,9 @@ def save_new(
         raise LoraError("The LoRA holds no tensors. Connect the LoRA of a training that has finished.")
     strangers = [key for key, value in tensors.items() if not hasattr(value, "untyped_storage")]
     if strangers:
-        raise LoraError(f"The LoRA's entry {strangers[0]!r} is no tensor. Connect a LORA_MODEL, as trainers give it.")
+        raise LoraError(
+            f"The LoRA's entry {strangers[0]!r} is not a tensor. Connect a LORA_MODEL from a training node."
+        )
     remarks = {"format": "pt", **(metadata or {})}
     if recipe is not None:
         remarks[METADATA_KEY] = recipe_text(recipe)

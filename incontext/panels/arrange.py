@@ -13,7 +13,7 @@ from .box import Box
 from .layout import PanelLayout, check_length, check_size
 
 CANVAS_STEP = 64  # canvas sides; every published LoRA was trained on multiples of it
-PANEL_STEP = 16  # panel sides: 8 px a latent pixel, 2 latent pixels a patch
+PANEL_STEP = 16  # panel sides: 8 px per latent pixel, 2 latent pixels per patch
 SMALLEST_PANEL = 16
 
 
@@ -115,7 +115,7 @@ def nested(
     if not columns_per_row or any(count < 1 for count in columns_per_row):
         raise LayoutError(f"Columns per row are {list(columns_per_row)}; give one positive number for each row.")
     if row_weights is not None and len(row_weights) != len(columns_per_row):
-        raise LayoutError(f"{len(columns_per_row)} rows have {len(row_weights)} weights; give one weight a row.")
+        raise LayoutError(f"{len(columns_per_row)} rows have {len(row_weights)} weights; give one weight per row.")
     heights = divide(height, len(columns_per_row), weights=row_weights, gutter=gutter, step=step, what="rows")
     boxes: list[Box] = []
     for top, panel_height, count in zip(_starts(heights, gutter), heights, columns_per_row, strict=True):
@@ -159,7 +159,7 @@ def divide(
         nearest = [g for g in range(max(0, gutter - 64), gutter + 65) if (length - g * (count - 1)) % step == 0]
         advice = f"use a gutter of {_closest(nearest, gutter)} px" if nearest and count > 1 else "change the canvas"
         raise LayoutError(
-            f"{count} {what} with gutters of {gutter} px leave {room} of {length} px, which is no multiple of "
+            f"{count} {what} with gutters of {gutter} px leave {room} of {length} px, which is not a multiple of "
             f"{step}; {advice}, or a smaller step."
         )
     units = room // step
@@ -177,7 +177,7 @@ def divide(
 
 
 def parse_boxes(text: str) -> tuple[tuple[Box, ...], tuple[str, ...]]:
-    """Read boxes, one a line: ``left, top, width, height`` and optionally ``NAME:`` in front.
+    """Read boxes, one per line: ``left, top, width, height`` and optionally ``NAME:`` in front.
 
     Returns:
         The boxes and their names; no names when no line has one.
@@ -211,7 +211,7 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """Read columns per row, e.g. ``1, 2, 2``.
 
     Raises:
-        LayoutError: where this is no list of positive numbers.
+        LayoutError: if this is not a list of positive numbers.
     """
     check_length(text, "The columns per row")
     try:

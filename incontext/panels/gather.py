@@ -77,7 +77,7 @@ def gather(
         if len(sizes) > 1:
             listed_sizes = ", ".join(f"{size[1]}×{size[0]}{_channels(size[2:])}" for size in sizes)
             raise PanelError(
-                f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image a panel, or "
+                f"Panel {number} gets a list of images of different sizes ({listed_sizes}). Connect one image per panel, or "
                 "use 'images' to give all panels as a list."
             )
         panels[number - 1] = torch.cat(batches)

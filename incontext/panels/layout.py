@@ -30,9 +30,9 @@ class PanelLayout:
 
     Attributes:
         width, height: of the canvas, in pixels.
-        boxes: one a panel; they lie on the canvas and do not overlap.
-        names: one a panel, unique, e.g. ``SCENE-1`` or ``TOP-LEFT``.
-        placements: one a panel after stitching; None for a panel that is to be generated. Empty before stitching.
+        boxes: one per panel; they lie on the canvas and do not overlap.
+        names: one per panel, unique, e.g. ``SCENE-1`` or ``TOP-LEFT``.
+        placements: one per panel after stitching; None for a panel that is to be generated. Empty before stitching.
 
     Raises:
         LayoutError: where the parts contradict each other.
@@ -51,7 +51,7 @@ class PanelLayout:
         if not self.names:
             object.__setattr__(self, "names", default_names(self.boxes))
         if len(self.names) != len(self.boxes):
-            raise LayoutError(f"{len(self.boxes)} panels have {len(self.names)} names; give one name a panel.")
+            raise LayoutError(f"{len(self.boxes)} panels have {len(self.names)} names; give one name per panel.")
         if not all(name.strip() for name in self.names):
             raise LayoutError(f"Panel names are {list(self.names)}; none may be empty. Name all panels, or none.")
         for name in self.names:
@@ -60,7 +60,7 @@ class PanelLayout:
         if repeated:
             raise LayoutError(f"Panel names must differ; used more than once: {', '.join(repeated)}.")
         if self.placements and len(self.placements) != len(self.boxes):
-            raise LayoutError(f"{len(self.boxes)} panels have {len(self.placements)} placements; give one a panel.")
+            raise LayoutError(f"{len(self.boxes)} panels have {len(self.placements)} placements; give one per panel.")
         for name, box in zip(self.names, self.boxes, strict=True):
             if box.width <= 0 or box.height <= 0:
                 raise LayoutError(f"Panel {name} is {box}; width and height must be positive.")
@@ -212,7 +212,7 @@ class PanelLayout:
             if isinstance(error, LayoutError):
                 raise
             raise LayoutError(
-                f"This is no layout: {shown(error, 120)}. Expected width, height and panels with name and box "
+                f"This is not a layout: {shown(error, 120)}. Expected width, height and panels with name and box "
                 "[left, top, width, height]."
             ) from error
 
@@ -265,7 +265,7 @@ def _check_name(name: str) -> None:
             f"The panel name {shown(name)} has {len(name)} characters; at most {LONGEST_NAME} are possible. Shorten it."
         )
     if not is_text(name):
-        raise LayoutError(f"The panel name {shown(name)} holds a character that is not text. Write it anew.")
+        raise LayoutError(f"The panel name {shown(name)} holds a character that is not text. Write it again.")
 
 
 def _whole(value: Any) -> int:

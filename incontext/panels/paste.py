@@ -27,7 +27,7 @@ def paste_windows(
 
     Args:
         pictures: as given to `context_crop`.
-        painted: [n, h, w, 3 or more], one a region in order; n may be a multiple, for several versions. The crops may
+        painted: [n, h, w, 3 or more], one per region in order; n may be a multiple, for several versions. The crops may
             have been enlarged by a whole factor.
         windows: as `context_crop` gave them.
         feather: pixels, inwards from the mask's edge, over which the painted part fades in.
@@ -109,7 +109,7 @@ def paste(
     if len(pictures) not in (1, batch) or len(painted) not in (1, batch) or len(masks) not in (1, batch):
         raise PanelError(
             f"There are {len(painted)} painted panels, {len(pictures)} pictures and {len(masks)} masks. Use one picture and "
-            "mask for all, or one a panel."
+            "mask for all, or one per panel."
         )
     before = pictures if around is None else around
     crop = placement.crop
@@ -130,7 +130,7 @@ def paste(
 
 def inward(masks: Tensor, feather: int) -> Tensor:
     """Masks [batch, H, W] that rise over ``feather`` pixels from their edge; nothing grows, and the picture's border
-    is no edge. Parts thinner than twice the feather still reach their full value, along their middle.
+    does not count as an edge. Parts thinner than twice the feather still reach their full value, along their middle.
     """
     if feather <= 0:
         return masks

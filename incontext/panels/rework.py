@@ -1,4 +1,4 @@
-"""Working on a finished set: painting some of its panels anew, or enlarging them one by one."""
+"""Working on a finished set: repainting some of its panels, or enlarging them one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .stitch import NEUTRAL, Stitched, split
 
 
 def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> Stitched:
-    """A finished set of which some panels are to be painted anew and the others are given.
+    """A finished set in which some panels are to be repainted and the others are given.
 
     Args:
         canvas: [batch, H, W, 3 or more], the layout's canvas, also enlarged or reduced.

@@ -104,7 +104,7 @@ class _Profiles:
     """Per line of a region: whether it has one colour, and what share is a step from the line before.
 
     ``at_ends`` is that share within an eighth at the line's ends, the larger of both. Index 0 and the last of both are
-    the region's own edges, which are no steps.
+    the region's own edges, which are not steps.
     """
 
     flat: list[bool]

@@ -50,9 +50,9 @@ def stitch(
 
     Args:
         layout: where the panels are.
-        images: up to one a panel, in the layout's order; None (or a missing tail) is to be generated.
-        masks: up to one a panel: which part of a given panel is to be repainted nevertheless.
-        settings: one for all panels, or one a panel.
+        images: up to one per panel, in the layout's order; None (or a missing tail) is to be generated.
+        masks: up to one per panel: which part of a given panel is repainted nevertheless.
+        settings: one for all panels, or one per panel.
         fill: colour of what is to be generated, where the mask is 1. Where it is lower, the picture shows.
         gutter: colour between the panels. Gutters are kept where any panel is given, else generated too.
 
@@ -68,7 +68,7 @@ def stitch(
         raise PanelError(f"{len(masks)} masks for a layout of {count} panels. Remove masks or choose a larger layout.")
     every = [settings] * count if isinstance(settings, PanelSettings) else list(settings)
     if len(every) != count:
-        raise PanelError(f"{len(every)} panel settings for a layout of {count} panels; give one, or one a panel.")
+        raise PanelError(f"{len(every)} panel settings for a layout of {count} panels; give one, or one per panel.")
     padded_images = [*images, *[None] * (count - len(images))]
     padded_masks = [*masks, *[None] * (count - len(masks))]
     checked = [_checked_image(name, image) for name, image in zip(layout.names, padded_images, strict=True)]

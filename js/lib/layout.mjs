@@ -109,7 +109,7 @@ export function divide(length, count, gutter, step, what) {
     const fitting = nearestGutter(length, count, gutter, step);
     const advice = fitting === null || count === 1 ? "change the canvas" : `use a gutter of ${fitting} px`;
     throw new LayoutError(
-      `${count} ${what} with gutters of ${gutter} px leave ${room} of ${length} px, which is no multiple of ${step}; ` +
+      `${count} ${what} with gutters of ${gutter} px leave ${room} of ${length} px, which is not a multiple of ${step}; ` +
         `${advice}, or a smaller step.`,
     );
   }
@@ -120,7 +120,7 @@ export function divide(length, count, gutter, step, what) {
 }
 
 /**
- * Read boxes, one a line: `left, top, width, height`, optionally with `NAME:` in front.
+ * Read boxes, one per line: `left, top, width, height`, optionally with `NAME:` in front.
  * @param {string} text
  * @returns {{boxes: Box[], names: string[]}}
  */
@@ -224,7 +224,7 @@ export function checked(layout) {
   if (!boxes.length) throw new LayoutError("A layout needs at least one panel.");
   checkSize(width, height, boxes.length);
   if (names.length !== boxes.length) {
-    throw new LayoutError(`${boxes.length} panels have ${names.length} names; give one name a panel.`);
+    throw new LayoutError(`${boxes.length} panels have ${names.length} names; give one name per panel.`);
   }
   if (names.some((name) => !name.trim())) {
     throw new LayoutError(

@@ -370,9 +370,9 @@ def _caption_outputs() -> list[Any]:
         io.String.Output(display_name="caption", tooltip="The joint caption, one line, for CLIP Text Encode."),
         io.String.Output(display_name="summary", tooltip="What the panels share, without prefix."),
         io.String.Output(
-            display_name="panel texts", is_output_list=True, tooltip="One text a panel, without markers, as a list."
+            display_name="panel texts", is_output_list=True, tooltip="One text per panel, without markers, as a list."
         ),
-        io.String.Output(display_name="report", tooltip="What was mended, what is to mend, and the token counts."),
+        io.String.Output(display_name="report", tooltip="Repairs, remaining problems, and the token counts."),
     ]
 
 

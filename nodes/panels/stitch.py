@@ -73,7 +73,7 @@ class InContextStitchPanels(io.ComfyNode):
                     default="",
                     multiline=True,
                     optional=True,
-                    tooltip="Panels that are fitted differently, one a line: '2: contain, top' or 'LEFT: stretch'.",
+                    tooltip="Panels that are fitted differently, one per line: '2: contain, top' or 'LEFT: stretch'.",
                 ),
                 io.Image.Input(
                     "images",

@@ -102,7 +102,7 @@ class InContextConditionPanels(io.ComfyNode):
                     optional=True,
                     tooltip=(
                         "For inpainting models: also hold the given panels fixed while sampling. Off where the LoRA wants to "
-                        "paint the whole canvas anew, as ACE++ does. Plain transformers always need it."
+                        "repaint the whole canvas, as ACE++ does. Plain transformers always need it."
                     ),
                 ),
                 io.Boolean.Input(
@@ -234,7 +234,7 @@ def recognised(model: Any, chosen: Kind, recipe: Recipe | None, positive: list |
     mask_inputs = takes_mask(base)
     if chosen is Kind.INPAINTING and not mask_inputs:
         raise PanelError(
-            f"{name} was loaded from a model that has no inputs for a mask, so it is no inpainting model. Choose 'detect', or "
+            f"{name} was loaded from a model that has no inputs for a mask, so it is not an inpainting model. Choose 'detect', or "
             "load an inpainting model such as FLUX.1-Fill-dev."
         )
     if chosen is not Kind.DETECT:

@@ -1,4 +1,4 @@
-"""Pictures as references: out of a large picture and back, one panel anew, panels found, enlarged and looked at."""
+"""Pictures as references: crop and paste, repaint, find and enlarge panels."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ class InContextRepaintPanels(io.ComfyNode):
             display_name="Repaint Panels",
             category=CATEGORY,
             description=(
-                "Opens some panels of a finished set to be painted anew; the others are given. Follow it by Condition Panels and "
+                "Opens some panels of a finished set for repainting; the others are given. Follow it by Condition Panels and "
                 "the sampler, and Keep Given Panels returns the others to the bit."
             ),
             inputs=[
@@ -301,14 +301,14 @@ class InContextRepaintPanels(io.ComfyNode):
                 types.Layout.Input(
                     "layout", tooltip="Where its panels are; Find Panels tells it for a picture from elsewhere."
                 ),
-                io.String.Input("panels", default="2", tooltip="What to paint anew, by number or name: '2' or '1, 3'."),
+                io.String.Input(
+                    "panels", default="2", tooltip="Which panels to repaint, by number or name: '2' or '1, 3'."
+                ),
                 io.String.Input("fill", default="gray", tooltip="Colour that they hold meanwhile."),
             ],
             outputs=[
                 io.Image.Output(display_name="canvas", tooltip="For Condition Panels."),
-                io.Mask.Output(
-                    display_name="mask", tooltip="For Condition Panels: white where panels are painted anew."
-                ),
+                io.Mask.Output(display_name="mask", tooltip="For Condition Panels: white where panels are repainted."),
                 types.Layout.Output(
                     display_name="panels_layout", tooltip="The layout, which knows which panels are given."
                 ),

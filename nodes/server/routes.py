@@ -105,7 +105,7 @@ def lora_recipe(name: str) -> Json:
 
 
 def written_caption(fields: Mapping[str, Any]) -> Json:
-    """What Joint Caption would send, where its markers stand, what is to be mended, and its tokens by encoder.
+    """What Joint Caption would send, where its markers are, what to correct, and its tokens per encoder.
 
     Raises:
         InContextError: where the caption cannot be written.

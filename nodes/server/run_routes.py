@@ -7,7 +7,7 @@ GET  /incontext_lora/runs/{run}/samples/{file}      a picture
 GET  /incontext_lora/runs/{run}/comparison          {"comparison": the newest of its checkpoints, or null, "version"}
 GET  /incontext_lora/runs/{run}/comparison/{file}   a grid of pictures of that comparison
 POST /incontext_lora/runs/{run}/ask                 {"what": "stop", "save", "sample" or "end"} → {"asked", "time"}
-POST /incontext_lora/runs/{run}/resume              go on with it in the background
+POST /incontext_lora/runs/{run}/resume              continue it in the background
 POST /incontext_lora/runs/{run}/use                 {"checkpoint": file} → {"lora": name in output/loras}
 POST /incontext_lora/runs/{run}/label               {"label": shown name, "note"}, or one of them
 POST /incontext_lora/runs/{run}/folder              shows it on the desktop → {"folder": path, "opened": whether it did}

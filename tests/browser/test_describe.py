@@ -34,12 +34,12 @@ def test_a_set_is_described_and_a_silent_server_is_named(either: Interface) -> N
     either.set_value(node, "seed", 3)
     either.page.evaluate("() => app.queuePrompt(0, 1)")
     # a dialog, or in newer ComfyUI a line that leads to the words
-    dialog = either.page.get_by_role("dialog").get_by_text(f"Nobody answers at {vision.url}")
+    dialog = either.page.get_by_role("dialog").get_by_text(f"No server is running at {vision.url}")
     details = either.page.get_by_role("button", name="View details")
     dialog.or_(details).first.wait_for()
     if details.is_visible():
         details.click()
-    told = either.page.get_by_text(f"Nobody answers at {vision.url}").first
+    told = either.page.get_by_text(f"No server is running at {vision.url}").first
     told.wait_for()
     either.screenshot(f"caption-panels-no-server-{either.renderer}")
     if dialog.is_visible():

@@ -88,7 +88,7 @@ def test_one_picture_of_all_panels(host: HostPack) -> None:
     assert [picture.size for picture in asked.pictures] == [(128, 192)]
 
 
-def test_what_was_mended_is_in_the_report(host: HostPack) -> None:
+def test_repairs_are_in_the_report(host: HostPack) -> None:
     with VisionServer(says("Three cups."), says(f"Of course!\n{GOOD}")) as server:
         *_, report = ask(host, server)
     assert report.splitlines() == [

@@ -221,7 +221,7 @@ def test_two_trainings_on_one_card(
         ({"architecture": "Chroma"}, r"a FLUX\.1 model; expected Chroma"),
         ({"architecture": "SDXL"}, "There is no architecture 'SDXL'"),
         ({"preset": "7 GB"}, "There is no preset '7 GB'"),
-        ({"resume": "../first"}, "is no training run"),
+        ({"resume": "../first"}, "is not a training run"),
     ],
 )
 def test_what_is_refused(train: Callable[..., tuple[Any, ...]], wrong: dict[str, str], expected: str) -> None:

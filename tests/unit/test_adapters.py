@@ -205,7 +205,7 @@ def test_a_continued_lora_starts_as_the_one_before(toy: Toy) -> None:
     ("deltas", "says"),
     [
         ({}, "changes none"),
-        ({"blocks.7.attn_qkv": [delta(18, 2, 1, 0, 1)]}, r"blocks\.7\.attn_qkv, which is no linear layer"),
+        ({"blocks.7.attn_qkv": [delta(18, 2, 1, 0, 1)]}, r"blocks\.7\.attn_qkv, which is not a linear layer"),
         ({"blocks.0.attn_qkv": [delta(12, 2, 1, 12, 1)]}, r"\(12, 2\).*18×6.*another model"),
         ({"blocks.0.mlp.0": [delta(12, 2, 1, 0, 1)]}, r"\(2, 6\).*12×18"),
     ],

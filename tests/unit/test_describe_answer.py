@@ -183,7 +183,7 @@ def test_ten_panels_are_not_one() -> None:
     assert read(recipe, bare).parts.panels == tuple(f"shot {number}" for number in range(1, 11))
 
 
-# --- what is mended is told -----------------------------------------------------------------------------------------
+# --- repairs are reported ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_ten_panels_are_not_one() -> None:
         (PLAIN, []),
         (f"Sure!\n{PLAIN}", ["in front of the summary was left out: “Sure!”"]),
         (f"{PLAIN}\n\nLet me know!", ["behind the last panel was left out: “Let me know!”"]),
-        (PLAIN.replace("SCENE-", "Scene "), ["markers of the answer were mended"]),
+        (PLAIN.replace("SCENE-", "Scene "), ["markers of the answer were repaired"]),
     ],
 )
 def test_what_could_lose_text_is_told(text: str, words: list[str]) -> None:

@@ -156,7 +156,7 @@ def test_no_model_and_no_server() -> None:
     with pytest.raises(ServerError, match="No model is named"):
         complete(address(servers.OLLAMA), Settings(" "), QUESTION)
     nobody = address(f"http://127.0.0.1:{free_port()}")
-    with pytest.raises(ServerError, match=r"Nobody answers at .*ollama serve") as error:
+    with pytest.raises(ServerError, match=r"No server is running at .*ollama serve") as error:
         complete(nobody, SETTINGS, QUESTION)
     assert error.value.hopeless
 

@@ -254,7 +254,9 @@ def test_a_server_that_is_lost_ends_it_and_keeps_what_is_written(sets: Path) -> 
             if done == 2:
                 server.__exit__(None, None, None)
 
-        with pytest.raises(ServerError, match=r"(?s)Nobody answers.*2 of 4 captions were written before that and stay"):
+        with pytest.raises(
+            ServerError, match=r"(?s)No server is running.*2 of 4 captions were written before that and stay"
+        ):
             run(server, sets, progress=close_after_two)
     assert set(captions(sets)) == {"set-1/caption.txt", "set-2/caption.txt"}
 

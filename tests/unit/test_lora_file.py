@@ -436,7 +436,7 @@ def test_a_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
 def test_saving_nothing_or_no_tensors_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LoraError, match="holds no tensors"):
         save_new(tmp_path, "x", {}, RECIPE)
-    with pytest.raises(LoraError, match="'a' is no tensor"):
+    with pytest.raises(LoraError, match="'a' is not a tensor"):
         save_new(tmp_path, "x", {"a": [1.0]}, RECIPE)  # type: ignore[dict-item]
 
 

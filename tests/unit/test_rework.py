@@ -1,4 +1,4 @@
-"""Panels of a finished set: opened to be painted anew, or enlarged one by one."""
+"""Panels of a finished set: opened for repainting, or enlarged one by one."""
 
 from __future__ import annotations
 

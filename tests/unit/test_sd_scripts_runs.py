@@ -461,7 +461,7 @@ class TestSurvival:
         run, process = start()
         watch_to_end(run, process)
         (run.folder / "run.json").unlink()
-        assert "is no training run" in settle.settle(run, place.loras, 0).message
+        assert "is not a training run" in settle.settle(run, place.loras, 0).message
 
 
 class TestNames:

@@ -232,7 +232,7 @@ def continued_adapters(
     for name, parts in deltas.items():
         if name not in modules:
             raise TrainingError(
-                f"The LoRA to continue changes {name}, which is no linear layer of the model. It was made for another "
+                f"The LoRA to continue changes {name}, which is not a linear layer of the model. It was made for another "
                 "model, or is of a kind that cannot be continued; start a new LoRA."
             )
         inputs, outputs = modules[name]

@@ -80,7 +80,7 @@ class Run:
             return strict_json.read_object(self.folder / "run.json")
         except (OSError, strict_json.JsonError) as error:
             raise TrainingError(
-                f"{self.folder} is no training run: run.json cannot be read, {_reason(error)}. Choose a folder with a "
+                f"{self.folder} is not a training run: run.json cannot be read, {_reason(error)}. Choose a folder with a "
                 "run.json that is whole."
             ) from error
 

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--preset", choices=PRESETS, default=OFFICIAL)
     made.add_argument("--name", help="of the run and the LoRA (default: the dataset's)")
     made.add_argument("--continue", dest="weights", type=Path, metavar="LORA", help="train this LoRA further")
-    made.add_argument("--resume", type=Path, metavar="RUN", help="go on with a run that was stopped or interrupted")
+    made.add_argument("--resume", type=Path, metavar="RUN", help="resume a run that was stopped or interrupted")
     made.add_argument(
         "--when-busy",
         choices=[each.value for each in cards.WhenBusy],

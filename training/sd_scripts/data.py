@@ -2,7 +2,7 @@
 
 The trainer stores encoded pictures and captions beside the files and asks only whether they are there, so an edited
 caption would be ignored. Here the folder's name changes with the captions, pictures, encoders and settings that the
-caches come from: whatever changed is encoded anew, and a second training on the same data encodes nothing.
+caches come from: whatever changed is encoded again, and a second training on the same data encodes nothing.
 
     <dataset>/training/<architecture>-<key>/1024x1536/<id>.png, <id>.txt, and the trainer's caches
 
@@ -160,7 +160,7 @@ class Removed:
 def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, largest: int = LARGEST) -> list[Removed]:
     """Remove what no training has used for long, and the longest unused of what is left where that is too large.
 
-    It is made anew when a training needs it again; only the time to encode it is lost.
+    It is made again when a training needs it; only the time to encode it is lost.
 
     Args:
         dataset: the dataset's folder.

@@ -76,7 +76,7 @@ def interpreter_probe(candidate: Sequence[str]) -> tuple[str, ...]:
 def fitting_interpreter(answer: str) -> str:
     """The path of an interpreter that the trainer's requirements support, from what `interpreter_probe` printed.
 
-    Empty where it is too old or too new, or has 32 bits, for which there is no torch.
+    Empty where it is too old or too new, or is a 32-bit build, which torch does not support.
     """
     try:
         about = json.loads(answer.strip().splitlines()[-1])

@@ -32,7 +32,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
      "A tokenizer is not on this machine and could not be fetched. Connect to the network for the first training of this "
      "architecture, and log in to Hugging Face where its licence asks for it."),
     (r"no kernel image is available|not compatible with the current PyTorch|sm_\d+ is not compatible",
-     "The trainer's torch has no code for this graphics card. Install it anew with `python run.py trainer remove` and "
+     "The trainer's torch has no code for this graphics card. Reinstall it with `python run.py trainer remove` and "
      "`python run.py trainer install`."),
     (r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
      "The graphics driver is too old for the trainer's torch. Update the driver."),

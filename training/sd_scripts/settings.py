@@ -65,7 +65,7 @@ class SdSettings:
 
     Attributes:
         steps: optimiser steps, those of earlier segments of the run included.
-        batch_size: sets a forward pass; gradient_accumulation: forward passes a step.
+        batch_size: sets per forward pass; gradient_accumulation: forward passes per step.
         learning_rate, schedule, warmup_steps, optimiser, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
         rank, alpha: of the LoRA; its strength is alpha / rank.
         ema: decay of the moving average that is saved instead of the raw weights; 0 for none.

@@ -1,7 +1,7 @@
 """What a vision-language model wrote → the parts of a joint caption.
 
-Models rarely answer in exactly the form they were asked for. What can be understood without guessing is mended, and every
-mending that could lose text is named; the rest is refused with what was wrong.
+Models rarely answer in exactly the form they were asked for. Whatever can be understood without guessing is repaired, and every
+repair that could lose text is reported; the rest is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Answer:
     """An answer that was understood.
 
     Attributes:
-        parts: summary and one text a panel, none of them empty but for the summary.
-        repairs: what was mended or left out on the way, as sentences.
+        parts: summary and one text per panel; only the summary may be empty.
+        repairs: what was repaired or left out, as sentences.
     """
 
     parts: JointCaption
@@ -93,7 +93,7 @@ def build(recipe: Recipe, parts: JointCaption, names: Sequence[str] = ()) -> str
 
 
 def remarks(recipe: Recipe, answer: Answer, line: str) -> tuple[str, ...]:
-    """What a reader of the caption should know: what was mended, and what is not as the recipe wants it."""
+    """What a reader of the caption should know: repairs, and departures from the recipe."""
     found = [*answer.repairs]
     summary, opening = answer.parts.summary, recipe.opening
     if opening and summary and not summary.casefold().startswith(opening.casefold()):
@@ -123,7 +123,7 @@ def _read(recipe: Recipe, text: str) -> Answer:
 def _from_text(recipe: Recipe, text: str, repairs: list[str]) -> JointCaption:
     marked = _with_exact_markers(recipe, text)
     if marked != text and _order(recipe, text) != list(recipe.markers):
-        repairs.append("The markers of the answer were mended.")
+        repairs.append("The markers of the answer were repaired.")
     order = _order(recipe, marked)
     if not order:
         raise AnswerError(f"The model did not describe the panels{_excerpt(text)}")
@@ -161,7 +161,7 @@ def _with_exact_markers(recipe: Recipe, text: str) -> str:
 
 
 def _replaced(pattern: str, marker: str, text: str) -> str:
-    # a marker that is there twice is an error, so more of them need not be mended
+    # a repeated marker is an error, so there is nothing to repair
     return re.sub(pattern, lambda _: f"{marker} ", text, count=2, flags=re.IGNORECASE | re.MULTILINE)
 
 
@@ -196,7 +196,7 @@ def _first_paragraph(tail: str, repairs: list[str]) -> str:
 
 
 def _surplus(recipe: Recipe, panels: Iterable[str]) -> str:
-    """A marker for a panel that there is not, such as ``[SCENE-4]``; empty where there is none."""
+    """A marker that belongs to no panel, such as ``[SCENE-4]``; empty if there is none."""
     count = len(recipe.markers)
     numbered = {re.sub(r"\d+", r"\\d{1,9}", re.escape(marker)) for marker in recipe.markers if re.search(r"\d", marker)}
     patterns = [*sorted(numbered), rf"(?:^|(?<=\s))(?:panel|image|picture) ?(?:{count + 1}|{count + 2})(?=\s*:)"]

@@ -84,7 +84,7 @@ def complete(
     if not _MODEL.fullmatch(settings.model.strip()) or _without_key(server, settings.model) != settings.model:
         # not the text itself: it may hold a key
         raise ServerError(
-            "This is no name of a model. It has at most 200 letters, digits and . _ - / : @ + characters, such as "
+            "This is not a model name. It has at most 200 letters, digits and . _ - / : @ + characters, such as "
             "qwen2.5vl:7b; keys do not belong into it.",
             hopeless=True,
         )
@@ -269,9 +269,9 @@ def _may_pass(error: Exception) -> bool:
 
 def _unreachable(server: Server, error: Exception) -> ServerError:
     if isinstance(error, ConnectionRefusedError):
-        text = f"Nobody answers at {server.url}. Start the server (for Ollama: ollama serve), or mend the address."
+        text = f"No server is running at {server.url}. Start it (for Ollama: ollama serve), or correct the address."
     elif isinstance(error, socket.gaierror):
-        text = f"There is no host {server.host}. Mend the address."
+        text = f"There is no host {server.host}. Correct the address."
     else:
         reason = str(error).strip().rstrip(".") or type(error).__name__
         text = f"The connection to {server.url} failed ({_clean(server, reason)}). Is this the right address and port?"
@@ -387,7 +387,7 @@ def _text_of(server: Server, settings: Settings, response: _Response) -> str:
     """The text of a response.
 
     Raises:
-        ServerError: where it is no response of this protocol.
+        ServerError: if it is not a response of this protocol.
         AnswerError: where it holds no whole answer.
     """
     try:

@@ -202,7 +202,7 @@ class _Job:
         now = _line(target) if target.exists() else ""
         if now != before:
             problem = "A caption was written by somebody else meanwhile; it was kept."
-            raise DatasetError(f"{problem} Choose 'replace' to have it written anew.")
+            raise DatasetError(f"{problem} Choose 'replace' to write it again.")
         if now != "" and not ours:
             backup = _free(target.with_name(target.name + BACKUP))
             write_atomic(backup, _bytes(target))
@@ -237,7 +237,7 @@ class _Job:
 def _decoded(path: Path) -> np.ndarray:
     """
     Raises:
-        PanelError: where it is no image that can be used.
+        PanelError: if the image cannot be used.
     """
     try:
         return images.decode(_bytes(path), WHITE, (_ENOUGH, _ENOUGH)).pixels

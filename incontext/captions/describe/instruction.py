@@ -50,7 +50,7 @@ def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str], shown: Picture
     """The question as messages of the chat protocol.
 
     Args:
-        urls: the pictures as ``data:`` addresses: one a panel, in the order of the panels, or one of all panels.
+        urls: the pictures as ``data:`` addresses: one per panel, in order, or one of all panels.
         shown: which of the two.
     """
     content: list[dict[str, Any]] = [{"type": "text", "text": instruction(recipe, wishes, shown)}]
@@ -67,7 +67,7 @@ def _seen(count: int, shown: Pictures) -> str:
         return "Describe the picture in English: a summary, then a text for its only panel."
     if shown is Pictures.ALL:
         return f"The picture has {count} panels that belong together; read them row by row, from the left. {end}"
-    return f"The {count} pictures are panels that belong together, one a picture, in this order. {end}"
+    return f"The {count} pictures are panels that belong together, one per picture, in this order. {end}"
 
 
 def _about_names(recipe: Recipe, wishes: Wishes) -> str:

@@ -23,7 +23,7 @@ def describe(recipe: Recipe, panels: Sequence[np.ndarray], wishes: Wishes, setti
 
     Args:
         recipe: how the task's captions are written.
-        panels: uint8 [height, width, 3] each; one a panel, or one of the whole set.
+        panels: uint8 [height, width, 3] each; one per panel, or one of the whole set.
         settings: what is shown, and how large.
         ask: see `client.complete`.
 

@@ -20,7 +20,7 @@ _QUALITY = 92  # of JPEG; letters and logos stay legible
 
 
 def panels_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> list[np.ndarray]:
-    """One picture a panel: as given, or cut from a single picture of the whole set, whatever its size.
+    """One picture per panel: as given, or cut from a single picture of the whole set, whatever its size.
 
     Args:
         pictures: uint8 [height, width, 3] each, in the order of the panels.
@@ -40,7 +40,7 @@ def panels_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> list[np.nd
 
 
 def whole_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> np.ndarray:
-    """One picture of the whole set: as given, or stitched from one a panel, each shown in full.
+    """One picture of the whole set: as given, or stitched from one per panel, each shown in full.
 
     Args:
         pictures: uint8 [height, width, 3] each, in the order of the panels.

@@ -96,18 +96,20 @@ def address(text: str) -> Server:
     """A server by the address of its API. ``/v1`` is added where there is no path, as all of them have it.
 
     Raises:
-        VisionError: where it is no such address.
+        VisionError: for any other address.
     """
     match = _ADDRESS.fullmatch(text.strip())
     port = int(match["port"] or _PORTS[match["scheme"].lower()]) if match else 0
     if not match or not 0 < port < 65536:
         # not the text itself: it may hold a key
         raise VisionError(
-            f"This is no address of a vision server. Write it like {OLLAMA}: http or https, the host, perhaps a port, "
+            f"This is not the address of a vision server. Write it like {OLLAMA}: http or https, the host, perhaps a port, "
             "and the path. Keys and passwords do not belong into it."
         )
     if any(part in (".", "..") for part in match["path"].split("/")):  # another server may take it for another path
-        raise VisionError(f"This is no address of a vision server: its path has parts of dots. Write it like {OLLAMA}.")
+        raise VisionError(
+            f"This is not the address of a vision server: its path contains dot segments. Write it like {OLLAMA}."
+        )
     path = re.sub(r"/chat/completions$", "", match["path"].rstrip("/"), flags=re.IGNORECASE)
     return Server(match["scheme"].lower(), match["host"].lower().strip("[]").rstrip("."), port, path or "/v1")
 
@@ -181,7 +183,7 @@ def _entries(file: Path) -> dict[str, str]:
         return {}
     except (OSError, strict_json.JsonError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON that can be used"  # it may hold a key
-        raise VisionError(f"{file} cannot be read: {reason}. Mend it, or remove it.") from None
+        raise VisionError(f"{file} cannot be read: {reason}. Correct it, or remove it.") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data.values()):
         raise VisionError(f'{file} is of another form; it should be {{"{_OPENAI}": "the key, or empty"}}.')
     return data
