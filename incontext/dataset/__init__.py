@@ -1,6 +1,7 @@
 """Datasets: a folder of image sets in, composites with one-line captions out.
 
 scan      which sets a folder holds, in which of three shapes
+listing   the images and captions in one folder
 texts     caption files of any encoding → text
 captions  the caption files of a set → its joint caption
 images    image files of any kind → RGB pixels

@@ -17,17 +17,16 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DatasetError
 from ..lora.recipe import Recipe
-from . import images, texts
+from . import texts
+from .listing import Listing, below, is_litter, leads_out, list_folder, natural
 from .options import Shape
 from .report import Finding, Level
 
-_LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
-_ARCHIVES = frozenset({".zip", ".7z", ".rar", ".tar", ".gz", ".tgz"})
 _NUMBERED = re.compile(r"(?P<name>.*?)[ _.\-]*\(?(?P<number>\d+)\)?")
 _SEPARATORS = " _.-"
 
@@ -72,18 +71,6 @@ class Scan:
     findings: tuple[Finding, ...] = ()
 
 
-@dataclass(slots=True)
-class _Listing:
-    """A folder's entries of interest, each kind in natural order."""
-
-    folder: Path
-    images: list[Path] = field(default_factory=list)
-    texts: dict[str, Path] = field(default_factory=dict)  # by stem without case
-    folders: list[Path] = field(default_factory=list)
-    archives: list[Path] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-
-
 def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
     """Find the sets of a folder.
 
@@ -99,7 +86,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
     findings = list(listing.findings)
     folder_sets = [files for files in inner if files.images]
     if shape is None and not folder_sets and _is_numbered_set(listing, recipe):
-        only = _folder_set(listing.folder, _Listing(listing.folder.parent), source, set(), recipe)
+        only = _folder_set(listing.folder, Listing(listing.folder.parent), source, set(), recipe)
         problem = "The folder was read as a single set, since it holds the numbered images of one."
         remedy = "Give the folder above it, which holds all sets."
         findings.append(Finding(Level.WARNING, problem, remedy, set=only.name))
@@ -113,7 +100,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
                 Level.WARNING,
                 "The image lies beside the folders of the sets and was not used.",
                 "Put the images of each set into a folder of their own.",
-                file=_below(image, source),
+                file=below(image, source),
             )
             for image in listing.images
         ]
@@ -133,7 +120,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
         findings += more
     for archive in listing.archives if not sets else ():
         problem, remedy = "The archive was not read.", "Unpack it into this folder."
-        findings.append(Finding(Level.WARNING, problem, remedy, file=_below(archive, source)))
+        findings.append(Finding(Level.WARNING, problem, remedy, file=below(archive, source)))
     return Scan(listing.folder, shape, tuple(sets), tuple(findings))
 
 
@@ -150,7 +137,7 @@ def fingerprint(source: Path) -> str:
             digest.update(f"{folder} {type(error).__name__}\n".encode("utf-8", "surrogatepass"))
             continue
         for entry in entries:
-            if _is_litter(entry.name) or _leads_out(entry, source):
+            if is_litter(entry.name) or leads_out(entry, source):
                 continue
             try:
                 status = entry.stat()
@@ -164,16 +151,7 @@ def fingerprint(source: Path) -> str:
     return digest.hexdigest()
 
 
-def natural(text: str) -> tuple[tuple[str | int, ...], str]:
-    """A sorting key: 2 comes before 10, whatever the case of the letters."""
-    parts = re.split(r"(\d+)", text)
-    return tuple(int(part) if part.isdecimal() else part.casefold() for part in parts), text
-
-
-# --- folders --------------------------------------------------------------------------------------------------------
-
-
-def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[_Listing, list[SetFiles]]:
+def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[Listing, list[SetFiles]]:
     """The listing of the folder that holds the sets, and its subfolders as sets.
 
     Archives unpack into a folder of their own, so a single folder that is not itself a set is entered.
@@ -182,7 +160,7 @@ def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[_Listing, 
     while True:
         visited.add(os.path.realpath(folder))
         try:
-            listing = _list(folder, source)
+            listing = list_folder(folder, source)
         except OSError as error:
             raise DatasetError(
                 f"The folder {folder} cannot be read: {error.strerror or error}. Give a folder that exists and may be "
@@ -191,7 +169,7 @@ def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[_Listing, 
         if listing.images or len(listing.folders) != 1 or os.path.realpath(listing.folders[0]) in visited:
             break
         try:
-            only = _list(listing.folders[0], source)
+            only = list_folder(listing.folders[0], source)
         except OSError:
             break
         if shape is Shape.FOLDERS and only.images:
@@ -202,42 +180,7 @@ def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[_Listing, 
     return listing, [_folder_set(inner, listing, source, visited, recipe) for inner in listing.folders]
 
 
-def _list(folder: Path, source: Path) -> _Listing:
-    listing = _Listing(folder)
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: natural(entry.name))
-    for entry in entries:
-        if _is_litter(entry.name):
-            continue
-        path, suffix = Path(entry.path), Path(entry.name).suffix.lower()
-        if _leads_out(entry, source):
-            problem = "It is a link to a place outside the folder of the sets, which is not followed."
-            listing.findings.append(_unusable(path, source, problem))
-            continue
-        try:
-            is_folder, is_file = entry.is_dir(), entry.is_file()
-        except OSError as error:  # a link that leads to itself
-            listing.findings.append(_unusable(path, source, f"It cannot be followed: {error.strerror or error}."))
-            continue
-        if is_folder:
-            listing.folders.append(path)
-        elif is_file and suffix in images.SUFFIXES:
-            listing.images.append(path)
-        elif is_file and suffix == ".txt":
-            stem = path.stem.casefold()
-            if stem in listing.texts:
-                problem = f"{listing.texts[stem].name} differs only in case; this one was not used."
-                finding = Finding(Level.WARNING, problem, "Keep one of the two.", file=_below(path, source))
-                listing.findings.append(finding)
-            listing.texts.setdefault(stem, path)
-        elif is_file and suffix in _ARCHIVES:
-            listing.archives.append(path)
-        elif not is_file and (suffix in images.SUFFIXES or suffix == ".txt"):
-            listing.findings.append(_unusable(path, source, "It is not a file, or a link that leads nowhere."))
-    return listing
-
-
-def _folder_set(folder: Path, parent: _Listing, source: Path, visited: set[str], recipe: Recipe) -> SetFiles:
+def _folder_set(folder: Path, parent: Listing, source: Path, visited: set[str], recipe: Recipe) -> SetFiles:
     """A folder as a set; one without images when it cannot be one, with the reason."""
 
     def refused(problem: str, remedy: str) -> SetFiles:
@@ -246,7 +189,7 @@ def _folder_set(folder: Path, parent: _Listing, source: Path, visited: set[str],
     if os.path.realpath(folder) in visited:
         return refused("The folder is a link to a folder above it.", "Remove the link.")
     try:
-        listing = _list(folder, source)
+        listing = list_folder(folder, source)
     except OSError as error:
         return refused(f"The folder cannot be read: {error.strerror or error}.", "Allow reading it.")
     if not listing.images:
@@ -287,7 +230,7 @@ def _order_remarks(ordered: Sequence[Path], name: str) -> list[Finding]:
     return [Finding(Level.WARNING, problem, "Number them in the order of the panels.", set=name)]
 
 
-def _is_one_set(listing: _Listing, recipe: Recipe) -> bool:
+def _is_one_set(listing: Listing, recipe: Recipe) -> bool:
     """Whether a folder is a set itself, rather than holding sets as flat files."""
     if len(_groups(listing.images)) > 1:
         return False
@@ -297,16 +240,13 @@ def _is_one_set(listing: _Listing, recipe: Recipe) -> bool:
     return len(listing.images) == len(recipe.layout) and not _have_markers(captioned, listing, recipe)
 
 
-def _is_numbered_set(listing: _Listing, recipe: Recipe) -> bool:
+def _is_numbered_set(listing: Listing, recipe: Recipe) -> bool:
     """Whether a folder holds 1.png, 2.png … of one set and nothing else."""
     numbered = all(path.stem.isdecimal() for path in listing.images)
     return numbered and len(listing.images) == len(recipe.layout) and _is_one_set(listing, recipe)
 
 
-# --- flat files -----------------------------------------------------------------------------------------------------
-
-
-def _flat_shape(listing: _Listing, recipe: Recipe) -> Shape:
+def _flat_shape(listing: Listing, recipe: Recipe) -> Shape:
     """Numbered files of sets, or composites? Both may be called shot_1.png with a shot_1.txt."""
     groups = _groups(listing.images)
     if any(name in listing.texts and len(members) > 1 for name, members in groups.items()):
@@ -324,7 +264,7 @@ def _flat_shape(listing: _Listing, recipe: Recipe) -> Shape:
     return Shape.COMPOSITES
 
 
-def _have_markers(captioned: Sequence[Path], listing: _Listing, recipe: Recipe) -> bool:
+def _have_markers(captioned: Sequence[Path], listing: Listing, recipe: Recipe) -> bool:
     """Whether most of the texts hold several panel markers, as joint captions do; a panel's text holds one at most."""
     enough = min(2, len(recipe.markers))
     joint = 0
@@ -344,7 +284,7 @@ def _groups(files: Iterable[Path]) -> dict[str, list[Path]]:
     return groups
 
 
-def _numbered(listing: _Listing, source: Path) -> tuple[list[SetFiles], list[Finding]]:
+def _numbered(listing: Listing, source: Path) -> tuple[list[SetFiles], list[Finding]]:
     texts_left = dict(listing.texts)
     sets: list[SetFiles] = []
     grouped: set[Path] = set()
@@ -368,7 +308,7 @@ def _numbered(listing: _Listing, source: Path) -> tuple[list[SetFiles], list[Fin
             Level.WARNING,
             "The image has no number behind a name, so it belongs to no set.",
             "Name the images of a set alike and number them: hero_1.png, hero_2.png.",
-            file=_below(image, source),
+            file=below(image, source),
         )
         for image in listing.images
         if image not in grouped
@@ -376,7 +316,7 @@ def _numbered(listing: _Listing, source: Path) -> tuple[list[SetFiles], list[Fin
     return sorted(sets, key=lambda files: natural(files.name)), findings + _orphans(texts_left, source)
 
 
-def _composites(listing: _Listing, source: Path) -> tuple[list[SetFiles], list[Finding]]:
+def _composites(listing: Listing, source: Path) -> tuple[list[SetFiles], list[Finding]]:
     texts_left = dict(listing.texts)
     by_stem: dict[str, list[Path]] = {}
     for image in listing.images:
@@ -394,13 +334,10 @@ def _orphans(left: dict[str, Path], source: Path) -> list[Finding]:
             Level.WARNING,
             "The caption has no image beside it.",
             "Name it like its image or set, or remove it.",
-            file=_below(path, source),
+            file=below(path, source),
         )
         for path in left.values()
     ]
-
-
-# --- both -----------------------------------------------------------------------------------------------------------
 
 
 def _ordered(members: Sequence[Path], name: str, source: Path) -> tuple[list[Path], list[Finding]]:
@@ -414,28 +351,5 @@ def _ordered(members: Sequence[Path], name: str, source: Path) -> tuple[list[Pat
         earlier = seen.setdefault(key, path)
         if earlier is not path:
             problem = f"{earlier.name} and {path.name} are the same image of the set twice."
-            findings.append(Finding(Level.ERROR, problem, "Keep one of the two.", set=name, file=_below(path, source)))
+            findings.append(Finding(Level.ERROR, problem, "Keep one of the two.", set=name, file=below(path, source)))
     return ordered, findings
-
-
-def _below(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name
-
-
-def _unusable(path: Path, source: Path, problem: str) -> Finding:
-    return Finding(Level.WARNING, problem, "Remove it, or put the file itself there.", file=_below(path, source))
-
-
-def _leads_out(entry: os.DirEntry[str], source: Path) -> bool:
-    """Whether an entry is a link, or on Windows a junction, to a place outside the folder that is read."""
-    try:
-        tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
-    except OSError:
-        return False
-    if not tag and not entry.is_symlink():
-        return False
-    return not Path(os.path.realpath(entry.path)).is_relative_to(os.path.realpath(source))
-
-
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER

@@ -98,7 +98,7 @@ class InContextLayout(io.ComfyNode):
                     "boxes",
                     default="",
                     multiline=True,
-                    tooltip="For boxes: one line per panel, 'NAME: left, top, width, height' in pixels; the name may be left out.",
+                    tooltip="For boxes: one line per panel, 'NAME: left, top, width, height' in pixels. The name is optional.",
                 ),
                 io.String.Input(
                     "names",

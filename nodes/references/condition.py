@@ -234,8 +234,8 @@ def recognised(model: Any, chosen: Kind, recipe: Recipe | None, positive: list |
     mask_inputs = takes_mask(base)
     if chosen is Kind.INPAINTING and not mask_inputs:
         raise PanelError(
-            f"{name} was loaded from a model that has no inputs for a mask, so it is not an inpainting model. Choose 'detect', or "
-            "load an inpainting model such as FLUX.1-Fill-dev."
+            f"{name} was loaded from a model that has no inputs for a mask, so it is not an inpainting model. Choose 'detect', "
+            "or load an inpainting model such as FLUX.1-Fill-dev."
         )
     if chosen is not Kind.DETECT:
         return Found(chosen, f"as chosen, for {name}")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.dataset import Level, Shape, fingerprint, scan
-from incontext_lora.incontext.dataset.scan import natural
+from incontext_lora.incontext.dataset.listing import natural
 from incontext_lora.incontext.errors import DatasetError
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, folder_sets, joint, numbered_set, picture
 

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from incontext_lora.demo.server import free_port
-from incontext_lora.incontext.captions.describe import client, joint, servers
+from incontext_lora.incontext.captions.describe import client, joint, refusal, servers
 from incontext_lora.incontext.captions.describe.answer import AnswerError
-from incontext_lora.incontext.captions.describe.client import ServerError, complete
+from incontext_lora.incontext.captions.describe.client import complete
 from incontext_lora.incontext.captions.describe.options import Pictures, Settings, Wishes
+from incontext_lora.incontext.captions.describe.refusal import ServerError
 from incontext_lora.incontext.captions.describe.servers import Server, address
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.errors import PanelError
@@ -322,7 +323,7 @@ def test_the_key_is_masked_however_it_is_written(way: str) -> None:
 )
 def test_a_model_has_the_name_of_one(model: str) -> None:
     said: list[str] = []
-    with VisionServer(says("hello")) as server, pytest.raises(ServerError, match="no name of a model") as error:
+    with VisionServer(says("hello")) as server, pytest.raises(ServerError, match="not a model name") as error:
         complete(keyed(server), replace(SETTINGS, model=model), QUESTION, say=said.append)
     assert (server.asked, said) == ([], [])
     assert KEY not in str(error.value)
@@ -338,7 +339,7 @@ def test_what_a_server_calls_its_models_is_masked_too() -> None:
 @pytest.mark.parametrize("text", ["\\\\" * 2_000_000, "s " * 1_000_000, " " * 4_000_000, KEY[:-1] * 100_000])
 def test_masking_takes_time_that_grows_with_the_text(text: str) -> None:
     began = time.process_time()
-    client._without_key(Server("http", "127.0.0.1", 1, "/v1", KEY), text)
+    refusal.without_key(Server("http", "127.0.0.1", 1, "/v1", KEY), text)
     assert time.process_time() - began < 5
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from incontext_lora.incontext.captions.describe import answer as answers
 from incontext_lora.incontext.captions.describe import client, joint
-from incontext_lora.incontext.captions.describe.client import ServerError, complete
+from incontext_lora.incontext.captions.describe.client import complete
 from incontext_lora.incontext.captions.describe.folder import FolderReport, Written, caption_folder
 from incontext_lora.incontext.captions.describe.options import Existing, Settings, Wishes
+from incontext_lora.incontext.captions.describe.refusal import ServerError
 from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.incontext.dataset import build as build_dataset
 from incontext_lora.incontext.dataset.options import Shape

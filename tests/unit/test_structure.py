@@ -22,8 +22,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
     {
         "bench/hostile.py",
         "bench/trust_faults.py",
-        "incontext/captions/describe/client.py",
-        "incontext/dataset/scan.py",
         "js/incontext_training.css",
         "nodes/captions/describe.py",
         "nodes/references/condition.py",

@@ -6,7 +6,6 @@ the machine are sent, and the key stays with the server it is for.
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import queue
@@ -14,50 +13,25 @@ import re
 import socket
 import threading
 import time
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from ...errors import VisionError
 from ...files import strict_json
 from .answer import AnswerError
+from .connection import connect, open_connection, to_this_machine
 from .options import Settings
+from .refusal import Response, ServerError, clean, without_key, words_of
 from .servers import BASE, FILE, KEY, Server
 
 TRIES = 3
 FIRST_WAIT = 1.0  # seconds before the second try; doubled each time
 LONGEST_WAIT = 30.0  # seconds, whatever the server asks for
-
 _LARGEST = 4 << 20  # bytes of an answer
 _POLL = 0.1  # seconds
-_CONNECTING = 15.0  # seconds
 _LISTING = 10.0  # seconds for asking which models there are
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+ -]{0,199}")  # how servers name models
 _AGAIN = frozenset({429, 500, 502, 503, 504, 529})
-_SHOWN = 300  # characters of a server's own words
-_READ = 20_000  # characters of them that are looked at
-
-
-class ServerError(VisionError):
-    """The server cannot be asked, or did not answer.
-
-    Attributes:
-        hopeless: the next question would fare no better.
-    """
-
-    def __init__(self, message: str, *, hopeless: bool = False) -> None:
-        super().__init__(message)
-        self.hopeless = hopeless
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 def complete(
@@ -81,7 +55,7 @@ def complete(
     """
     if not settings.model.strip():
         raise ServerError("No model is named. Write the name of a model that reads pictures.", hopeless=True)
-    if not _MODEL.fullmatch(settings.model.strip()) or _without_key(server, settings.model) != settings.model:
+    if not _MODEL.fullmatch(settings.model.strip()) or without_key(server, settings.model) != settings.model:
         # not the text itself: it may hold a key
         raise ServerError(
             "This is not a model name. It has at most 200 letters, digits and . _ - / : @ + characters, such as "
@@ -97,7 +71,7 @@ def complete(
         "seed": settings.seed,
     }
     response = _asked(server, body, settings.timeout, go_on, say)
-    while response.status in (400, 422) and _without_refused(body, _words(server, response)):
+    while response.status in (400, 422) and _without_refused(body, words_of(server, response)):
         response = _asked(server, body, settings.timeout, go_on, say)
     if response.status != 200:
         raise _refusal(server, settings, response, go_on)
@@ -110,7 +84,7 @@ def _asked(
     timeout: float,
     go_on: Callable[[], None],
     say: Callable[[str], None],
-) -> _Response:
+) -> Response:
     """The response, after as many tries as are worth it."""
     data = json.dumps(body).encode()
     wait = FIRST_WAIT
@@ -142,23 +116,23 @@ def _asked(
 
 def _exchange(
     server: Server, method: str, path: str, data: bytes | None, timeout: float, go_on: Callable[[], None]
-) -> _Response:
+) -> Response:
     """One request in a thread of its own, which is left behind when the time is up or `go_on` raises.
 
     Raises:
         TimeoutError: after ``timeout`` seconds, however the time was spent.
         OSError, http.client.HTTPException: where there is no whole response.
     """
-    connection, target, headers = _connection(server, server.path + path, timeout)
+    connection, target, headers = open_connection(server, server.path + path, timeout)
     if server.is_localhost:  # whatever a name server says of it
-        connection._create_connection = _to_this_machine  # type: ignore[attr-defined]
-    outcome: queue.SimpleQueue[_Response | Exception] = queue.SimpleQueue()
+        connection._create_connection = to_this_machine  # type: ignore[attr-defined]
+    outcome: queue.SimpleQueue[Response | Exception] = queue.SimpleQueue()
     sockets: list[socket.socket] = []
     given_up = threading.Event()
 
     def work() -> None:
         try:
-            _connect(connection, timeout)
+            connect(connection, timeout)
             sockets.append(connection.sock)
             if given_up.is_set():
                 connection.sock.close()
@@ -168,7 +142,7 @@ def _exchange(
             body = response.read(_LARGEST + 1)
             if len(body) <= _LARGEST and response.length:
                 raise http.client.IncompleteRead(body, response.length)
-            outcome.put(_Response(response.status, {k.lower(): v for k, v in response.getheaders()}, body))
+            outcome.put(Response(response.status, {k.lower(): v for k, v in response.getheaders()}, body))
         except Exception as error:
             outcome.put(error)
 
@@ -196,53 +170,6 @@ def _exchange(
         connection.close()
 
 
-def _connection(server: Server, path: str, timeout: float) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection, what to ask it for, and the headers; through the machine's proxy where there is one for it."""
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "incontext-lora"}
-    if server.key:
-        headers["Authorization"] = f"Bearer {server.key}"
-    kind = http.client.HTTPSConnection if server.scheme == "https" else http.client.HTTPConnection
-    proxy = None if server.is_local else _proxy(server)
-    if proxy is None or proxy.hostname is None:
-        return kind(server.host, server.port, timeout=timeout), path, headers
-    connection = kind(proxy.hostname, proxy.port or 80, timeout=timeout)
-    if server.scheme == "https":
-        connection.set_tunnel(server.host, server.port)
-        return connection, path, headers
-    return connection, server.url.removesuffix(server.path) + path, headers
-
-
-def _connect(connection: http.client.HTTPConnection, timeout: float) -> None:
-    """Connect, which takes little time or none will do; the answer may take all of it."""
-    connection.timeout = min(timeout, _CONNECTING)
-    try:
-        connection.connect()
-    except TimeoutError:
-        raise OSError(f"no connection within {connection.timeout:g} s") from None
-    connection.sock.settimeout(timeout)
-
-
-def _to_this_machine(address: tuple[str, int], *rest: Any) -> socket.socket:
-    """A connection to a port of this machine, as to ``localhost``.
-
-    Raises:
-        OSError: where nobody listens there.
-    """
-    try:
-        return socket.create_connection(("127.0.0.1", address[1]), *rest)
-    except OSError as error:
-        with suppress(OSError):
-            return socket.create_connection(("::1", address[1]), *rest)
-        raise error from None
-
-
-def _proxy(server: Server) -> urllib.parse.SplitResult | None:
-    address = urllib.request.getproxies().get(server.scheme)
-    if not address or urllib.request.proxy_bypass(server.host):
-        return None
-    return urllib.parse.urlsplit(address if "//" in address else f"//{address}")
-
-
 def _sleep(seconds: float, go_on: Callable[[], None]) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
@@ -258,9 +185,6 @@ def _seconds(header: str | None) -> float:
         return 0.0
 
 
-# --- what went wrong ------------------------------------------------------------------------------------------------
-
-
 def _may_pass(error: Exception) -> bool:
     """Whether another try may succeed: a server that is starting refuses or drops connections for a while."""
     dropped = (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead)
@@ -274,14 +198,14 @@ def _unreachable(server: Server, error: Exception) -> ServerError:
         text = f"There is no host {server.host}. Correct the address."
     else:
         reason = str(error).strip().rstrip(".") or type(error).__name__
-        text = f"The connection to {server.url} failed ({_clean(server, reason)}). Is this the right address and port?"
+        text = f"The connection to {server.url} failed ({clean(server, reason)}). Is this the right address and port?"
     refused = isinstance(error, ConnectionRefusedError)
     return ServerError(text, hopeless=refused or not _may_pass(error))
 
 
-def _refusal(server: Server, settings: Settings, response: _Response, go_on: Callable[[], None]) -> ServerError:
+def _refusal(server: Server, settings: Settings, response: Response, go_on: Callable[[], None]) -> ServerError:
     """What a status other than 200 means, and what to do."""
-    status, said = response.status, _words(server, response)
+    status, said = response.status, words_of(server, response)
     says = f" It says: {said}" if said else ""
     if 300 <= status < 400:
         return ServerError(
@@ -321,7 +245,7 @@ def _which_models(server: Server, go_on: Callable[[], None]) -> str:
         names = [model["id"] for model in models if isinstance(model["id"], str) and _MODEL.fullmatch(model["id"])]
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return ""
-    names = [_without_key(server, name) for name in names]
+    names = [without_key(server, name) for name in names]
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     return f" Its models: {listed}." if names else " It has no models yet."
 
@@ -338,52 +262,7 @@ def _without_refused(body: dict[str, Any], said: str) -> bool:
     return False
 
 
-def _words(server: Server, response: _Response) -> str:
-    """What the server says about an error, one line without the key."""
-    try:
-        data = strict_json.parse(response.body)
-    except strict_json.JsonError:
-        text = response.body.decode("utf-8", "replace")
-        return "" if "<html" in text.lower() else _clean(server, text)
-    for name in ("error", "message", "detail"):
-        if isinstance(data, dict) and data.get(name):
-            data = data[name]
-    return _clean(server, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))
-
-
-def _clean(server: Server, text: str) -> str:
-    line = " ".join(_without_key(server, text[:_READ]).split())
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-
-
-def _without_key(server: Server, text: str) -> str:
-    return _key_pattern(server.key).sub("(the key)", text) if server.key else text
-
-
-@functools.lru_cache(maxsize=8)
-def _key_pattern(key: str) -> re.Pattern[str]:
-    """A key however it is written: as it is, in escapes of JSON, URLs or HTML, or with white space between its characters."""
-
-    def written(character: str) -> str:
-        code = ord(character)
-        ways = (
-            rf"\\{{0,8}}{re.escape(character)}",
-            rf"\\{{1,8}}u00{code:02x}",
-            rf"\\{{1,8}}x{code:02x}",
-            rf"%{code:02x}",
-            rf"&\#0{{0,5}}{code};",
-            rf"&\#x0{{0,5}}{code:x};",
-        )
-        return f"(?:{'|'.join(ways)})"
-
-    between = r"(?:[\s\u00ad\u200b-\u200f\u2060\ufeff]|\\{1,8}[nrt]|\\{1,8}u(?:00ad|200[b-f]|2060|feff|000[9ad]|0020))*"
-    return re.compile(between.join(written(character) for character in key), re.IGNORECASE)
-
-
-# --- the answer -----------------------------------------------------------------------------------------------------
-
-
-def _text_of(server: Server, settings: Settings, response: _Response) -> str:
+def _text_of(server: Server, settings: Settings, response: Response) -> str:
     """The text of a response.
 
     Raises:
@@ -395,7 +274,7 @@ def _text_of(server: Server, settings: Settings, response: _Response) -> str:
     except strict_json.JsonError:
         data = None
     if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
-        said = _words(server, response)
+        said = words_of(server, response)
         raise ServerError(
             f"{server.url} answered, but not as an OpenAI-compatible API does. Its address usually ends in /v1."
             + (f" It says: {said}" if said else ""),
@@ -412,14 +291,14 @@ def _text_of(server: Server, settings: Settings, response: _Response) -> str:
         )
     refused = message.get("refusal")
     if choice.get("finish_reason") == "content_filter" or refused:
-        why = f": {_clean(server, str(refused))}" if refused else "."
+        why = f": {clean(server, str(refused))}" if refused else "."
         raise AnswerError(f"The server withheld the answer because of its contents{why} Use another model.")
     content = _content(message.get("content"))
     if not content.strip() and (message.get("reasoning") or message.get("reasoning_content")):
         raise AnswerError(
             "The model thought, but did not answer. Raise max_tokens, or use a model that does not think."
         )
-    return _without_key(server, content)  # an answer ends up in pictures and files
+    return without_key(server, content)  # an answer ends up in pictures and files
 
 
 def _content(content: Any) -> str:

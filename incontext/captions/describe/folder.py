@@ -25,8 +25,8 @@ from ...files import strict_json
 from ...lora.recipe import Recipe
 from ...panels.fit import WHITE
 from .answer import AnswerError
-from .client import ServerError
 from .options import Existing
+from .refusal import ServerError
 
 RECORD = ".incontext_captions.json"
 BACKUP = ".bak"
