@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ...incontext.evaluate.grid import Candidate, Cell
 from ...incontext.panels.edge import missing
+from ...incontext.panels.fit import Align, Alpha, Fit
+from ..references.condition import Given
 from .plan import Plan, place_of, reference_of
 
 CELL, COMPARE = "InContextComparisonCell", "InContextCompareCheckpoints"
@@ -118,10 +120,10 @@ def _given(
     stitched = graph.node(
         "InContextStitchPanels",
         layout=plan.layout,
-        fit="cover",
-        align="center",
+        fit=Fit.COVER.value,
+        align=Align.CENTER.value,
         padding="white",
-        alpha="flatten",
+        alpha=Alpha.FLATTEN.value,
         gutter="white",
         fill="gray",
         **{f"panel_{plan.reference + 1}": picture},
@@ -132,7 +134,7 @@ def _given(
         vae=inputs["vae"],
         canvas=stitched.out(0),
         mask=stitched.out(1),
-        given_panels="as the recipe says",
+        given_panels=Given.RECIPE.value,
         recipe=plan.recipe,
         layout=plan.layout,
         positive=wires["positive"],
