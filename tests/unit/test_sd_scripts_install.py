@@ -159,7 +159,7 @@ class TestInterpreter:
         there: dict[str, str] = {"python3.10": str(usable)}
         candidates = fit.interpreter_candidates
         monkeypatch.setattr(
-            environment, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
+            fit, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
         )
         assert find_interpreter() == getattr(sys, "_base_executable", sys.executable)
         there.clear()
