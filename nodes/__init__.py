@@ -18,8 +18,10 @@ from .references.pictures import NODES as REFERENCE_NODES
 from .renamed import register_renamed
 from .server.routes import add_routes
 from .server.run_routes import add_run_routes
+from .training.average import InContextAverageCheckpoints
 from .training.in_host import InContextTrainLoraInHost
 from .training.sd_scripts import InContextTrainLora, settle_runs
+from .training.sweep import InContextSweep
 
 NODES: list[type[io.ComfyNode]] = [
     InContextTask,
@@ -35,6 +37,8 @@ NODES: list[type[io.ComfyNode]] = [
     InContextBuildDataset,
     InContextTrainLora,
     InContextTrainLoraInHost,
+    InContextSweep,
+    InContextAverageCheckpoints,
     InContextScoreSet,
     *COMPARING_NODES,
 ]

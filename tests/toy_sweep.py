@@ -137,8 +137,7 @@ class ToyTrainer:
             )
 
 
-def measured(step: int, losses: Any) -> dict[str, Any]:
-    losses = losses if isinstance(losses, list) else [losses] * 4
+def measured(step: int, losses: Sequence[float]) -> dict[str, Any]:
     return {"step": step, "loss": sum(losses) / len(losses), "each": list(losses)}
 
 

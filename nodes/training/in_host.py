@@ -17,6 +17,7 @@ from .inputs import NONE, when_busy
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
+    from ...training.sweep.plan import SweepSettings
 
 CATEGORY = "in-context lora/training"
 
@@ -184,6 +185,11 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "dataset that it began with."
                     ),
                 ),
+                types.Sweep.Input(
+                    "sweep",
+                    optional=True,
+                    tooltip="From Sweep Trainings: train once per combination, and give out the best LoRA.",
+                ),
             ],
             outputs=[
                 io.LoraModel.Output(
@@ -195,6 +201,9 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 io.Image.Output(display_name="samples", tooltip="The last sample; the first set if none was made."),
                 io.String.Output(
                     display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
+                ),
+                io.String.Output(
+                    display_name="table", tooltip="What a sweep found, as text for Preview as Text; empty without one."
                 ),
             ],
         )
@@ -212,31 +221,32 @@ class InContextTrainLoraInHost(io.ComfyNode):
         recipe: Recipe | None = None,
         when_busy: str = WhenBusy.SAY.value,
         resume: str = NONE,
+        sweep: SweepSettings | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         from .host_model import HostModel
         from .in_host_run import train_in_host
+        from .in_host_sweep import sweep_in_host
 
         settings = TrainSettings.from_json(values)
+        run = None if resume in (NONE, "", None) else resume
+        if sweep is not None:
+            sweep.check_alone(run)
         node_id = cls.hidden.unique_id or ""
         with (
             host.claim_cards(host.cards(), WhenBusy(when_busy), node_id) as claim,
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
-            return io.NodeOutput(
-                *train_in_host(
-                    HostModel(model),
-                    clip,
-                    vae,
-                    dataset,
-                    settings,
-                    name=name,
-                    guidance=guidance,
-                    sampling=(recipe or dataset.recipe).sampling,
-                    continue_from=None if continue_from in (NONE, "", None) else continue_from,
-                    node_id=node_id,
-                    resume=None if resume in (NONE, "", None) else resume,
-                    noted=claim.close,
-                )
-            )
+            wires = HostModel(model), clip, vae, dataset, settings
+            others = {
+                "name": name,
+                "guidance": guidance,
+                "sampling": (recipe or dataset.recipe).sampling,
+                "continue_from": None if continue_from in (NONE, "", None) else continue_from,
+                "node_id": node_id,
+                "noted": claim.close,
+            }
+            if sweep is not None:
+                return io.NodeOutput(*sweep_in_host(*wires, sweep, **others))
+            return io.NodeOutput(*train_in_host(*wires, **others, resume=run), "")

@@ -24,6 +24,7 @@ from ...training.peak_memory import peak_memory
 from ...training.runs import requests, run_folder, supervise
 from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import RunWriter
+from ...training.subset import chosen_sets
 from .. import host
 from . import in_host_plan
 from .host_model import Condition, HostModel
@@ -44,12 +45,20 @@ def train_in_host(
     node_id: str,
     resume: str | None = None,
     noted: Callable[[], None] = lambda: None,
+    is_enough: Callable[[run_folder.Run], bool] = lambda run: False,
+    encoded: dict[str, TrainItem] | None = None,
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], run_folder.Run, Tensor, str]:
     """Encode, train, save; returns the node's outputs.
 
     Args:
         resume: the run to resume, under its own settings; None to begin a new one.
         noted: called once others can see which card is taken.
+        is_enough: asked after every step; where it says so, the training is stopped with its state saved.
+        encoded: sets by the id of their item, encoded by an earlier training on the same model and with the same guidance;
+            those that are missing are added.
+
+    Raises:
+        StopRequested: where the monitor, or ``is_enough``, has stopped it.
     """
     dataset.check_current()
     if resume is not None:
@@ -62,7 +71,8 @@ def train_in_host(
             requests.take(writer.run.folder)  # what was asked for before its last end is void
             supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
             noted()
-            return _Training(model, clip, vae, dataset, plan, writer, node_id).run()
+            training = _Training(model, clip, vae, dataset, plan, writer, node_id, is_enough, encoded)
+            return training.run()
         except comfy.model_management.InterruptProcessingException:
             writer.end(run_folder.CANCELLED, error=_stopped(writer.run))
             raise
@@ -81,13 +91,36 @@ def _stopped(run: run_folder.Run) -> str:
     return f"Stopped at step {int(state.name.removeprefix('step'))}. Resume it from there."
 
 
+class StopRequested(comfy.model_management.InterruptProcessingException):
+    """This training was stopped, but not what ComfyUI executes."""
+
+
 class _Training:
     """A training from its first picture to its LoRA, told to the run's folder and to the node."""
 
     def __init__(
-        self, model: HostModel, clip: Any, vae: Any, dataset: Dataset, plan: Plan, writer: RunWriter, node_id: str
+        self,
+        model: HostModel,
+        clip: Any,
+        vae: Any,
+        dataset: Dataset,
+        plan: Plan,
+        writer: RunWriter,
+        node_id: str,
+        is_enough: Callable[[run_folder.Run], bool],
+        encoded: dict[str, TrainItem] | None,
     ) -> None:
-        self._model, self._clip, self._vae, self._dataset = model, clip, vae, dataset
+        settings = plan.settings
+        self._model, self._clip, self._vae = model, clip, vae
+        self._dataset = chosen_sets(
+            dataset,
+            sets=settings.sets,
+            leave_out=settings.leave_out,
+            validation_sets=settings.validation_sets,
+            seed=settings.seed,
+        )
+        self._is_enough = is_enough
+        self._encoded = {} if encoded is None else encoded
         self._plan, self._writer, self._node_id = plan, writer, node_id
         self._asked: set[str] = set()
         self._memory = 0
@@ -110,33 +143,32 @@ class _Training:
     def _encode(self) -> list[TrainItem]:
         """All pictures, then all captions: on a small card, autoencoder and text encoder would push each other out."""
         dataset, model = self._dataset, self._model
-        bar = host.progress(self._node_id, 2 * len(dataset.items))
+        wanted = [item for item in dataset.items if item.id not in self._encoded]
+        bar = host.progress(self._node_id, 2 * len(wanted))
         latents = []
-        for number, item in enumerate(dataset.items, 1):
-            self._tell_encoding("encoding picture", number)
+        for number, item in enumerate(wanted, 1):
+            self._tell_encoding("encoding picture", number, len(wanted))
             latents.append(model.encode_picture(self._vae, read_picture(dataset.image(item))))
             bar.update(number)
-        items = []
-        for number, (item, latent) in enumerate(zip(dataset.items, latents, strict=True), 1):
-            self._tell_encoding("encoding caption", number)
+        for number, (item, latent) in enumerate(zip(wanted, latents, strict=True), 1):
+            self._tell_encoding("encoding caption", number, len(wanted))
             condition = model.encode_caption(self._clip, item.caption, self._plan.guidance, latent)
             panels, weight = latent_masks(dataset.layout, latent.shape[-2:], read_mask(dataset.mask(item)))
-            items.append(TrainItem(item.set, latent, condition, panels, weight))
-            bar.update(len(dataset.items) + number)
-        return items
+            self._encoded[item.id] = TrainItem(item.set, latent, condition, panels, weight)
+            bar.update(len(wanted) + number)
+        return [self._encoded[item.id] for item in dataset.items]
 
-    def _tell_encoding(self, phase: str, number: int) -> None:
+    def _tell_encoding(self, phase: str, number: int, count: int) -> None:
         """Say the same in the monitor and on the node."""
         self._wishes()
-        count = len(self._dataset.items)
         self._writer.event(run_folder.PHASE, phase=phase, done=number, total=count)
         host.send_text(self._node_id, f"{phase} {number} of {count}")
 
     def _wishes(self) -> set[str]:
         """What the monitor has asked for; a stop is followed at once, the rest after the next step."""
         self._asked |= requests.take(self._writer.run.folder)
-        if "stop" in self._asked:
-            raise comfy.model_management.InterruptProcessingException
+        if self._is_enough(self._writer.run) or "stop" in self._asked:
+            raise StopRequested
         return self._asked
 
     def _train(self, items: Sequence[TrainItem]) -> list[float]:
@@ -191,8 +223,9 @@ class _Training:
             self._tell_step(progress)
             bar.update(progress.step)
 
-        def on_validation(step: int, loss: float) -> None:
-            self._writer.event(run_folder.VALIDATION, step=step, loss=round(loss, 6))
+        def on_validation(step: int, losses: Sequence[float]) -> None:
+            loss, each = sum(losses) / len(losses), [round(one, 6) for one in losses]
+            self._writer.event(run_folder.VALIDATION, step=step, loss=round(loss, 6), each=each)
             self._writer.log(f"step {step}: validation loss {loss:.4f}")
 
         def on_checkpoint(step: int) -> None:

@@ -18,6 +18,7 @@ from .inputs import MODEL_FOLDERS, NONE, TITLES, when_busy
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
     from ...incontext.lora.recipe import Recipe
+    from ...training.sweep.plan import SweepSettings
 
 CATEGORY = "in-context lora/training"
 TRAINER = "sd-scripts"
@@ -170,6 +171,11 @@ class InContextTrainLora(io.ComfyNode):
                         "FLUX.1, Chroma and Stable Diffusion 3 can isolate them; the others are trained with clean ones."
                     ),
                 ),
+                types.Sweep.Input(
+                    "sweep",
+                    optional=True,
+                    tooltip="From Sweep Trainings: train once per combination, and give out the best LoRA.",
+                ),
             ],
             outputs=[
                 io.String.Output(
@@ -178,6 +184,9 @@ class InContextTrainLora(io.ComfyNode):
                 io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
                 io.Image.Output(display_name="samples", tooltip="The last samples; the first set if none was made."),
                 types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
+                io.String.Output(
+                    display_name="table", tooltip="What a sweep found, as text for Preview as Text; empty without one."
+                ),
             ],
         )
 
@@ -198,27 +207,29 @@ class InContextTrainLora(io.ComfyNode):
         resume: str = NONE,
         recipe: Recipe | None = None,
         when_busy: str = WhenBusy.SAY.value,
+        sweep: SweepSettings | None = None,
         **values: Any,
     ) -> io.NodeOutput:
         from . import sd_scripts_run  # with all that training takes, only when it is wanted
 
-        return io.NodeOutput(
-            *sd_scripts_run.train(
-                dataset,
-                name,
-                architecture,
-                model,
-                [text_encoder_1, text_encoder_2, text_encoder_3],
-                vae,
-                settings(preset, TITLES.get(architecture, architecture), values),
-                recipe,
-                continue_from=continue_from,
-                resume=resume,
-                background=background,
-                when_busy=WhenBusy(when_busy),
-                node_id=str(cls.hidden.unique_id or ""),
-            )
+        node_id = str(cls.hidden.unique_id or "")
+        chosen = settings(preset, TITLES.get(architecture, architecture), values)
+        encoders = [text_encoder_1, text_encoder_2, text_encoder_3]
+        what = dataset, name, architecture, model, encoders, vae, chosen, recipe
+        if sweep is not None:
+            sweep.check_alone("" if resume == NONE else resume, background=background)
+            dataset.check_current()
+            order = sd_scripts_run.order(*what, continue_from)
+            return io.NodeOutput(*sd_scripts_run.train_sweep(order, sd_scripts_run.place(), sweep, node_id))
+        trained = sd_scripts_run.train(
+            *what,
+            continue_from=continue_from,
+            resume=resume,
+            background=background,
+            when_busy=WhenBusy(when_busy),
+            node_id=node_id,
         )
+        return io.NodeOutput(*trained, "")
 
 
 def settings(name: str, architecture: str, values: dict[str, Any]) -> SdSettings:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,13 @@ from ...training.sd_scripts.order import Order
 from ...training.sd_scripts.processes import FILE, Processes
 from ...training.sd_scripts.settings import Device, SdSettings
 from ...training.sd_scripts.settle import Outcome
+from ...training.sweep.folder import FOLDER, Sweep
+from ...training.sweep.plan import SweepSettings
+from ...training.sweep.sd_scripts import SdScriptsTrainer, plan_of
+from ...training.sweep.work import work
 from .. import host
 from .inputs import MODEL_FOLDERS, NONE, TITLES
+from .sweep_best import published
 
 
 def train(
@@ -76,6 +83,32 @@ def train(
     lora = result.lora.name if result.lora else ""  # a machine that helps another has none
     host.send_text(node_id, f"finished: {lora or result.message}")
     return lora, {"loss": run.losses()}, samples(run, dataset), run
+
+
+def train_sweep(
+    wanted: Order, where: Machine, sweep: SweepSettings, node_id: str
+) -> tuple[str, dict[str, list[float]], Tensor, Run, str]:
+    """Train all trials of a sweep, or those that are left; returns the node's outputs, of the best one.
+
+    Raises:
+        TrainingError: where no training can begin, or none comes to a LoRA.
+        InterruptProcessingException: when the user cancels; the same sweep goes on later.
+    """
+    free_memory()
+    begun = Sweep.begin(host.output_folder(FOLDER), wanted.name, plan_of(wanted, sweep))
+    say = partial(host.send_text, node_id)
+
+    def show(event: Mapping[str, Any]) -> None:
+        if event["event"] == run_folder.STEP:
+            say(describe_step(event))
+        elif event["event"] == run_folder.PHASE:
+            say(event["phase"])
+
+    trainer = SdScriptsTrainer(wanted, where, begun.name, host.stop_if_cancelled, say, show)
+    work(begun, trainer, where.runs, say, host.stop_if_cancelled)
+    best = published(begun)
+    say(best.text)
+    return best.lora, {"loss": best.run.losses()}, samples(best.run, wanted.dataset), best.run, best.text
 
 
 # --- from widgets to an order ---------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OWN = {
     "lora_name",
     "run",
+    "run_name",
     "continue_from",
     "resume",
     "model",

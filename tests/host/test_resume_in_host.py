@@ -49,7 +49,7 @@ def dataset(host: Any) -> Dataset:
 
 def train(host: Any, tiny: Tiny, vae: Any, dataset: Dataset, **values: Any) -> tuple[Any, ...]:
     given = {**FEW, **SETTINGS, **values}
-    return host.call(TRAIN, model=tiny.model, clip=tiny.clip, vae=vae, dataset=dataset, **given)
+    return host.call(TRAIN, model=tiny.model, clip=tiny.clip, vae=vae, dataset=dataset, **given)[:6]
 
 
 def stopped(

@@ -96,7 +96,7 @@ def noisy(count: int) -> tuple[Tensor, Tensor]:
 
 
 def train(host: Any, tiny: Tiny, vae: Any, dataset: Dataset, **values: Any) -> tuple[Any, ...]:
-    return host.call(TRAIN, model=tiny.model, clip=tiny.clip, vae=vae, dataset=dataset, **{**FEW, **values})
+    return host.call(TRAIN, model=tiny.model, clip=tiny.clip, vae=vae, dataset=dataset, **{**FEW, **values})[:6]
 
 
 # --- the model as the trainer sees it -------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def train(
     def call(told: dict[str, Any] | None = None, **inputs: Any) -> tuple[Any, ...]:
         monkeypatch.setenv("STAND_IN", json.dumps(told or {}))
         values = {"dataset": dataset, "steps": 5, "rank": 4, "save_every": 2, **FILES, **inputs}
-        return host.call(TRAIN, **values)
+        return host.call(TRAIN, **values)[:4]
 
     yield call
     for folder in where.runs.glob("*"):

@@ -96,7 +96,7 @@ def run(
 
     every = Hooks(
         step=watched.progress.append,
-        validation=lambda step, loss: watched.validated.append((step, loss)),
+        validation=lambda step, losses: watched.validated.append((step, sum(losses) / len(losses))),
         checkpoint=checkpoint,
         sample=watched.sampled.append,
     )

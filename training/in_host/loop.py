@@ -58,13 +58,13 @@ class Progress:
 class Hooks:
     """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel.
 
-    ``asked`` is called after every step; a checkpoint follows where it says ``save``, and a sample where it says ``sample``.
-    ``state`` is called after every checkpoint but the last, with what `train` takes as ``resumed``; the raw weights are in
-    place then.
+    ``validation`` gets the loss of each held-out set. ``asked`` is called after every step; a checkpoint follows where it
+    says ``save``, and a sample where it says ``sample``. ``state`` is called after every checkpoint but the last, with what
+    `train` takes as ``resumed``; the raw weights are in place then.
     """
 
     step: Callable[[Progress], None]
-    validation: Callable[[int, float], None]
+    validation: Callable[[int, Sequence[float]], None]
     checkpoint: Callable[[int], None]
     sample: Callable[[int], None]
     asked: Callable[[], Collection[str]] = tuple
@@ -115,7 +115,7 @@ def train(
 
     def validate() -> None:
         with learner.saved_weights(), torch.no_grad():
-            hooks.validation(learner.step, validation_loss(validation, predict, device, settings.seed))
+            hooks.validation(learner.step, held_out_losses(validation, predict, device, settings.seed))
 
     def save() -> None:
         nonlocal saved
@@ -209,14 +209,22 @@ def masks(batch: Sequence[TrainItem], chosen: Sequence[Sequence[int]], ndim: int
 
 def validation_loss(items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int) -> float:
     """Mean loss over the sets at fixed noise and noise levels, so that two steps can be compared."""
+    losses = held_out_losses(items, predict, device, seed)
+    return sum(losses) / len(losses)
+
+
+def held_out_losses(items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int) -> list[float]:
+    """Loss of each set, the mean over fixed noise levels with fixed noise: equal for equal weights, whatever was trained."""
     generator = torch.Generator().manual_seed(seed + 1)
     losses: list[float] = []
     for item in items:
         clean = item.latent[None].to(device, torch.float32)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         _, weight = masks([item], [()], clean.ndim)
+        total = 0.0
         for level in VALIDATION_SIGMAS:
             sigmas = torch.tensor([level], device=device)
             predicted = predict(flow.mix(clean, noise, sigmas), sigmas, [item.condition])
-            losses.append(flow.velocity_loss(predicted, clean, noise, weight.to(device)).item())
-    return sum(losses) / len(losses)
+            total += flow.velocity_loss(predicted, clean, noise, weight.to(device)).item()
+        losses.append(total / len(VALIDATION_SIGMAS))
+    return losses

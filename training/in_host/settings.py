@@ -74,6 +74,8 @@ class TrainSettings:
         validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
         precision, gradient_checkpointing: speed and memory.
         seed: of everything random.
+        sets: how many sets are trained on; 0 for all.
+        leave_out: names of sets that are not trained on, with commas between them; ``*`` stands for anything.
     """
 
     steps: int = 600
@@ -100,11 +102,13 @@ class TrainSettings:
     seed: int = 0
     optimiser: Optimiser = Optimiser.ADAMW
     references: ReferenceKind = ReferenceKind.ISOLATED
+    sets: int = 0
+    leave_out: str = ""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "gradient_accumulation", "rank"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("warmup_steps", "validation_sets", "validate_every", "save_every", "sample_every"):
+        for name in ("warmup_steps", "validation_sets", "validate_every", "save_every", "sample_every", "sets"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
         for name in ("learning_rate", "alpha"):
             self._require(name, getattr(self, name) > 0, "more than 0")

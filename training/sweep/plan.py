@@ -78,6 +78,23 @@ class SweepSettings:
         if self.keep_one_in < 2:
             raise TrainingError(f"Keep one in is {self.keep_one_in}; it must be at least 2.")
 
+    @staticmethod
+    def check_alone(resume: str | None, background: bool = False) -> None:
+        """
+        Raises:
+            TrainingError: where one run is to be resumed as well, or the node is not to wait.
+        """
+        if background:
+            raise TrainingError(
+                "A sweep trains one run after the other, which the node has to begin. Turn background off, or disconnect the "
+                "sweep."
+            )
+        if resume:
+            raise TrainingError(
+                f"The run {resume} is to be resumed, and a sweep is connected. A sweep goes on by itself: set resume to none, "
+                "or disconnect the sweep."
+            )
+
     def to_json(self) -> dict[str, Any]:
         return {
             "axes": {name: list(values) for name, values in self.axes.items()},
@@ -189,8 +206,13 @@ class Plan:
             sets: in the dataset.
 
         Raises:
-            TrainingError: where the dataset is too small to hold sets out.
+            TrainingError: where the dataset is too small to hold sets out, or the rank of a LoRA is varied that is continued.
         """
+        if about.get("continue_from") and "rank" in sweep.axes:
+            raise TrainingError(
+                f"A LoRA that is trained further keeps its rank. Disconnect rank from the sweep, or start a new LoRA instead of "
+                f"continuing {about['continue_from']}."
+            )
         held_out = base["validation_sets"] or min(HELD_OUT, sets // 5)
         if not held_out:
             raise TrainingError(

@@ -1,0 +1,64 @@
+"""The best LoRA of a sweep, for the outputs of the training nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ...incontext.dataset import Dataset
+from ...incontext.errors import TrainingError
+from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.recipe_file import find_recipe
+from ...training.in_host.items import read_picture
+from ...training.runs import monitor
+from ...training.runs.run_folder import Run
+from ...training.sweep import table
+from ...training.sweep.folder import Sweep
+from .. import host
+
+
+@dataclass(frozen=True)
+class Best:
+    """The outcome of a sweep.
+
+    Attributes:
+        run: of the best training.
+        lora: file in output/loras of its best checkpoint.
+        recipe: inside it.
+        text: the table.
+    """
+
+    run: Run
+    lora: str
+    recipe: Recipe
+    text: str
+
+
+def published(sweep: Sweep) -> Best:
+    """The best LoRA of a sweep that is over, in output/loras.
+
+    Raises:
+        TrainingError: where no training has come to a checkpoint.
+    """
+    found = table.best(sweep)
+    text = table.text(sweep)
+    if found is None:
+        raise TrainingError(f"No training of the sweep {sweep.name} came to a LoRA.\n{text}")
+    _, record = found
+    run = Run(host.runs_folder() / record.run)
+    step, _ = record.best
+    folder = host.loras_output_folder()
+    if record.lora and step == record.curve.step and (folder / record.lora).exists():
+        path = folder / record.lora
+    else:
+        file = next(each["file"] for each in monitor.checkpoints(run) if each["step"] == step)
+        path = monitor.use_checkpoint(run, file, folder)
+    recipe, _ = find_recipe(path)
+    return Best(run, path.name, recipe or Recipe.from_json(run.about["recipe"]), text)
+
+
+def last_picture(run: Run, dataset: Dataset) -> Tensor:
+    """The run's last sample, [1, H, W, 3]; the dataset's first set where there is none."""
+    pictures = run.samples
+    return read_picture(pictures[-1] if pictures else dataset.image(dataset.items[0]))[None]
