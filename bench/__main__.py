@@ -12,6 +12,7 @@ from pathlib import Path
 from .choosing import choosing_figures
 from .demo_figures import demo_table, set_count_curve
 from .figure import Figure, table
+from .first_paint import first_paint_figures
 from .gpu.parts import SECONDS, Options, gpu_figures
 from .in_host import step_figures
 from .isolated import isolated_figures
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "peers": peer_figures,
     "sd_scripts": trainer_figures,
     "interface.walk": walk_figures,
+    "interface.first_paint": first_paint_figures,
     "trust": trust_figures,
     "trust.load": load_figures,
     "trust.faults": fault_figures,

@@ -6,6 +6,7 @@ import { api } from "../../scripts/api.js";
 import { DatasetView, datasetName } from "./lib/dataset_view.mjs";
 import { loadStyles } from "./lib/dom.mjs";
 import { ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { translator } from "./lib/messages.mjs";
 import { isLinked, valueOf } from "./lib/upstream.mjs";
 import { addElement } from "./lib/widgets.mjs";
 import { Desk } from "./lib/training/desk.mjs";
@@ -35,7 +36,8 @@ app.registerExtension({
 
   nodeCreated(node) {
     if (node.comfyClass !== NODE) return;
-    const view = new DatasetView(desk, wordsOf(app.extensionManager.setting.get("Comfy.Locale")));
+    const locale = app.extensionManager.setting.get("Comfy.Locale");
+    const view = new DatasetView(desk, { words: wordsOf(locale), translate: translator(locale) });
     states.set(node, { view, shown: "" });
     addElement(app, node, "sets", view.element, HEIGHT);
     watchNode(node);

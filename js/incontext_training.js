@@ -4,13 +4,17 @@ import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
 import { loadStyles } from "./lib/dom.mjs";
+import { translator } from "./lib/messages.mjs";
 import { valueOf } from "./lib/upstream.mjs";
 import { addElement, onWidget } from "./lib/widgets.mjs";
 import { CardWatch } from "./lib/training/card.mjs";
 import { Compact } from "./lib/training/compact.mjs";
 import { Desk } from "./lib/training/desk.mjs";
 import { Panel } from "./lib/training/panel.mjs";
+import { shownName } from "./lib/training/parts.mjs";
+import { resumingPrompt } from "./lib/training/resume.mjs";
 import { wordsOf } from "./lib/training/words.mjs";
+import { fill } from "./lib/words.mjs";
 
 const TAB = "incontext-lora-trainings";
 const HEIGHT = 340;
@@ -18,6 +22,11 @@ const HEIGHT = 340;
 const TRAINERS = { InContextTrainLora: "sd-scripts", InContextTrainLoraInHost: "in-host" };
 
 const desk = new Desk(api);
+desk.onDone = (name, what, step) => {
+  const run = desk.runs.find((each) => each.name === name);
+  const { words } = page();
+  tell(fill(words[`${what}Done`], { name: run ? shownName(run) : name, step }));
+};
 /** @type {Panel | null} */
 let panel = null;
 
@@ -98,7 +107,38 @@ function shownPanel() {
 
 function page() {
   const locale = app.extensionManager.setting.get("Comfy.Locale");
-  return { words: wordsOf(locale), locale, tell, onNewLora: () => app.refreshComboInNodes() };
+  return {
+    words: wordsOf(locale),
+    locale,
+    translate: translator(locale),
+    tell,
+    confirm: ask,
+    resume,
+    onNewLora: () => app.refreshComboInNodes(),
+  };
+}
+
+/** Ask before something is lost. @returns {Promise<boolean>} */
+async function ask(title, message) {
+  return (await app.extensionManager.dialog.confirm({ title, message, type: "delete" })) === true;
+}
+
+/** Go on with a run: in a process of its own, or with the model of the workflow that is open. */
+async function resume(run) {
+  const { words } = page();
+  if (run.trainer !== TRAINERS.InContextTrainLoraInHost) {
+    await desk.post(`/runs/${encodeURIComponent(run.name)}/resume`);
+    return tell(words.resuming);
+  }
+  const { output, workflow } = await app.graphToPrompt();
+  const prompt = resumingPrompt(output, run);
+  if (!prompt) throw new Error(fill(words.noNodeToResume, { name: shownName(run) }));
+  try {
+    await api.queuePrompt(0, { output: prompt, workflow });
+  } catch (error) {
+    throw new Error(error.response?.error?.message ?? error.message); // what ComfyUI found wrong with the prompt
+  }
+  tell(words.queued);
 }
 
 function tell(text, isProblem = false) {

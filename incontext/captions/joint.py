@@ -25,6 +25,7 @@ LONGEST = 20_000  # characters of a caption; T5's 512 tokens are some 2,500
 MOST_NAMES = 100
 LONGEST_NAME = 100  # characters
 _SHOWN = 16  # markers in a message
+_TRIGGER = re.compile(r"\[[A-Z0-9][A-Z0-9 _-]+\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,16 +299,27 @@ def _without_marker(text: str, marker: str, anywhere: Phrases) -> str:
     return text
 
 
+def foreign_prefix(recipe: Recipe, line: str) -> str:
+    """The trigger of another LoRA at the start of a caption or summary; empty where there is none, or the recipe has none.
+
+    A trigger is capitals in square brackets, such as ``[MOVIE-SHOTS]``, that are not a marker of the recipe.
+    """
+    found = _TRIGGER.match(line)
+    if not recipe.prefix or found is None or _any_of((recipe.prefix, *recipe.markers)).at(line, 0):
+        return ""
+    return found[0]
+
+
 def _without_prefix(recipe: Recipe, summary: str) -> str:
     if not recipe.prefix:
         return summary
     prefix = _any_of((recipe.prefix,))
-    end = 0
-    while found := prefix.at(summary, end):
-        end = found.end
-        while summary[end : end + 1].isspace():
-            end += 1
-    return summary[end:]
+    while True:
+        found = prefix.at(summary, 0)
+        end = found.end if found else len(foreign_prefix(recipe, summary))
+        if not end:
+            return summary
+        summary = summary[end:].lstrip()
 
 
 def _with_plain_marks(recipe: Recipe, line: str) -> str:

@@ -129,7 +129,9 @@ def measure(line: str, counters: Mapping[str, Callable[[str], int]]) -> Measured
 
 def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Level, str]]:
     found: list[tuple[Level, str]] = []
-    if recipe.prefix and not line.startswith(recipe.prefix):
+    if foreign := joint.foreign_prefix(recipe, line):
+        found.append((Level.NOTE, f"The prefix {foreign} was replaced by {recipe.prefix}."))
+    elif recipe.prefix and not line.startswith(recipe.prefix):
         found.append((Level.NOTE, f"The prefix {recipe.prefix} was put in front of the caption."))
     try:
         parts = joint.parse(recipe, line)
@@ -146,7 +148,9 @@ def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Le
 
 
 def _with_prefix(line: str, recipe: Recipe) -> str:
-    return line if not recipe.prefix or line.startswith(recipe.prefix) else f"{recipe.prefix} {line}"
+    if not recipe.prefix or line.startswith(recipe.prefix):
+        return line
+    return f"{recipe.prefix} {line.removeprefix(joint.foreign_prefix(recipe, line)).lstrip()}"
 
 
 def _markers(line: str, recipe: Recipe) -> int:

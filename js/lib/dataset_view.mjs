@@ -33,7 +33,7 @@ export function cardsOf(dataset, onlySerious) {
 
 export class DatasetView {
   #desk;
-  #words;
+  #page;
   #dataset = null;
   #onlySerious = false;
   /** Names of the sets whose text is shown. */
@@ -41,11 +41,11 @@ export class DatasetView {
 
   /**
    * @param {import("./training/desk.mjs").Desk} desk
-   * @param {object} words
+   * @param {{words: object, translate: (text: string) => string}} page
    */
-  constructor(desk, words) {
+  constructor(desk, page) {
     this.#desk = desk;
-    this.#words = words;
+    this.#page = page;
     this.head = new Part("div", "incontext-line");
     this.cards = new Part("div", "incontext-cards");
     const parts = [this.head.element, this.cards.element];
@@ -63,8 +63,10 @@ export class DatasetView {
   }
 
   #draw() {
-    const [words, dataset] = [this.#words, this.#dataset];
-    this.head.draw([dataset?.headline, this.#onlySerious], () => {
+    const [{ words }, dataset] = [this.#page, this.#dataset];
+    const hasFindings = dataset ? cardsOf(dataset, true).length > 0 : false;
+    if (!hasFindings) this.#onlySerious = false;
+    this.head.draw([dataset?.headline, hasFindings, this.#onlySerious], () => {
       if (!dataset) return [make("span", "incontext-note", [words.noDataset])];
       const filter = make("button", "incontext-button", [this.#onlySerious ? words.allSets : words.onlyFindings], {
         type: "button",
@@ -73,13 +75,13 @@ export class DatasetView {
         this.#onlySerious = !this.#onlySerious;
         this.#draw();
       });
-      return [make("b", "", [dataset.headline]), filter];
+      return [make("b", "", [dataset.headline]), ...(hasFindings ? [filter] : [])];
     });
     this.cards.draw([dataset, this.#onlySerious, [...this.#opened]], () => {
       if (!dataset) return [];
       const cards = cardsOf(dataset, this.#onlySerious).map((card) => this.#card(card));
       const whole = dataset.findings.length
-        ? [make("div", "incontext-whole", [make("h4", "", [words.whole]), ...dataset.findings.map(line)])]
+        ? [make("div", "incontext-whole", [make("h4", "", [words.whole]), ...dataset.findings.map((finding) => this.#line(finding))])]
         : [];
       return [...whole, ...(cards.length ? cards : [make("p", "incontext-note", [words.noFindings])])];
     });
@@ -93,7 +95,7 @@ export class DatasetView {
     if (serious.length) label.push(make("span", `incontext-count incontext-${serious[0].level}`, [String(serious.length)]));
     const parts = [];
     if (card.isLeftOut) {
-      parts.push(make("div", "incontext-absent", [this.#words.leftOut]));
+      parts.push(make("div", "incontext-absent", [this.#page.words.leftOut]));
     } else {
       const ratio = `${this.#dataset.width} / ${this.#dataset.height}`;
       const source = this.#desk.setUrl(this.#dataset.name, card.id);
@@ -103,10 +105,10 @@ export class DatasetView {
     }
     parts.push(make("div", "incontext-label", label));
     if (isOpen) {
-      parts.push(...card.findings.map(line));
+      parts.push(...card.findings.map((finding) => this.#line(finding)));
       if (card.caption) parts.push(make("p", "incontext-note", [card.caption]));
     }
-    const title = [...card.findings.map(said), card.caption ?? ""].join("\n");
+    const title = [...card.findings.map((finding) => this.#said(finding)), card.caption ?? ""].join("\n");
     const element = make("button", "incontext-card", parts, { type: "button", title });
     element.classList.toggle("incontext-open", isOpen);
     element.classList.toggle("incontext-left-out", card.isLeftOut);
@@ -116,7 +118,13 @@ export class DatasetView {
     });
     return element;
   }
-}
 
-const said = ({ file, problem, remedy }) => [file && `${file}:`, problem, remedy].filter(Boolean).join(" ");
-const line = (finding) => make("p", `incontext-finding incontext-${finding.level}`, [said(finding)]);
+  #line(finding) {
+    return make("p", `incontext-finding incontext-${finding.level}`, [this.#said(finding)]);
+  }
+
+  #said({ file, problem, remedy }) {
+    const { translate } = this.#page;
+    return [file && `${file}:`, translate(problem), translate(remedy)].filter(Boolean).join(" ");
+  }
+}

@@ -22,13 +22,13 @@ from ...training.in_host.items import TrainItem, latent_masks, read_mask, read_p
 from ...training.in_host.settings import TrainSettings
 from ...training.peak_memory import peak_memory
 from ...training.runs import requests, run_folder, supervise
-from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import RunWriter
 from ...training.subset import chosen_sets
 from .. import host
 from . import in_host_plan
 from .host_model import Condition, HostModel
 from .in_host_plan import Plan
+from .progress_text import progress_text
 
 
 def train_in_host(
@@ -74,10 +74,13 @@ def train_in_host(
             training = _Training(model, clip, vae, dataset, plan, writer, node_id, is_enough, encoded)
             return training.run()
         except comfy.model_management.InterruptProcessingException:
-            writer.end(run_folder.CANCELLED, error=_stopped(writer.run))
+            said = _stopped(writer.run)
+            writer.end(run_folder.CANCELLED, error=said)
+            host.send_text(node_id, said)
             raise
         except Exception as error:
             writer.end(run_folder.FAILED, error=str(error))
+            host.send_text(node_id, str(error))
             raise
         finally:
             writer.close()
@@ -135,7 +138,7 @@ class _Training:
         lora_name, lora = publish(self._writer, self._plan.recipe)
         saved_state.remove(self._writer.run.folder)
         self._writer.end(run_folder.FINISHED, lora=lora_name)
-        host.send_text(self._node_id, f"finished: {lora_name}, loss {losses[-1]:.4f}")
+        host.send_text(self._node_id, f"finished: {lora_name}")
         pictures = self._writer.run.samples
         shown = pictures[-1] if pictures else self._dataset.image(self._dataset.items[0])
         return lora, self._plan.recipe, {"loss": losses}, self._writer.run, read_picture(shown)[None], lora_name
@@ -257,7 +260,7 @@ class _Training:
             memory=peak_memory(),
         )
         if progress.step % 10 == 0 or progress.step == progress.steps or progress.seconds_per_step > 1:
-            host.send_text(self._node_id, describe_step({**vars(progress), "seconds_left": progress.seconds_left}))
+            host.send_text(self._node_id, progress_text(progress.step, progress.steps, progress.seconds_left))
 
     def _sample(self, step: int, prompt: Condition, empty: Condition, shape: Sequence[int]) -> None:
         settings, model = self._plan.settings, self._model

@@ -21,7 +21,6 @@ from ...incontext.lora.recipe_file import read_recipe
 from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
-from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import begin, environment, follow, preflight, settle, torch_device
 from ...training.sd_scripts.architectures import architecture
@@ -36,6 +35,7 @@ from ...training.sweep.sd_scripts import SdScriptsTrainer, plan_of
 from ...training.sweep.work import work
 from .. import host
 from .inputs import MODEL_FOLDERS, NONE, TITLES
+from .progress_text import progress_text
 from .sweep_best import published
 
 
@@ -208,7 +208,7 @@ def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: fol
         kind = event["event"]
         if kind == run_folder.STEP:
             done[0] = event["step"]
-            show(describe_step(event))
+            show(progress_text(event["step"], event.get("steps", "?"), event.get("seconds_left") or 0.0))
         elif kind == run_folder.PHASE:
             show(event["phase"])
         elif kind == run_folder.NOTE:
@@ -225,7 +225,7 @@ def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: fol
         except comfy.model_management.InterruptProcessingException:
             host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
             follow.stop(run, process, insists=comfy.model_management.processing_interrupted)
-            settle.settle_soon(run, where.loras, process.returncode, stopped=True)
+            host.send_text(node_id, settle.settle_soon(run, where.loras, process.returncode, stopped=True).message)
             raise
         return settle.settle_soon(run, where.loras, code)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -49,6 +50,11 @@ def pick(shown: Locator, name: str) -> None:
     shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
 
 
+def said(interface: Interface, text: str) -> None:
+    """Wait for a message."""
+    interface.page.locator(".p-toast-message", has_text=re.compile(text)).first.wait_for()
+
+
 def step_of(shown: Locator) -> int:
     """The step that is shown."""
     text = " ".join(shown.locator(".incontext-facts span").all_inner_texts())
@@ -68,15 +74,17 @@ def wait_for_state(shown: Locator, state: str) -> None:
     shown.locator(f".incontext-title .incontext-badge.incontext-{state}").wait_for()
 
 
-def is_drawn(curve: Locator) -> bool:
-    """Whether the chart's canvas has a line in the colour of the smoothed loss."""
-    script = """canvas => {
+def is_drawn(curve: Locator, colour: str = "--incontext-loss") -> bool:
+    """Whether the chart's canvas has a line in this colour of the stylesheet, by default that of the smoothed loss."""
+    script = """(canvas, name) => {
+        const hex = getComputedStyle(canvas).getPropertyValue(name).trim();
+        const wanted = [1, 3, 5].map(place => parseInt(hex.slice(place, place + 2), 16));
         const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
         let count = 0;
         for (let i = 0; i < data.length; i += 4)
-            if (data[i + 2] > 200 && data[i] < 110 && data[i + 3] > 200) count++;
+            if (wanted.every((value, part) => Math.abs(data[i + part] - value) < 40) && data[i + 3] > 200) count++;
         return count > 20 }"""
-    return curve.locator("canvas").evaluate(script)
+    return curve.locator("canvas").evaluate(script, colour)
 
 
 def few_sets(server: ComfyServer) -> str:
@@ -120,18 +128,40 @@ def test_a_training_is_watched_stopped_and_found_again(either: Interface) -> Non
     wait_for_step(shown, before + 4)
 
     shown.locator("[data-action=sample]").click()
+    shown.locator("[data-action=sample]", has_text="Sampling").wait_for()
+    said(either, r"the sample of step \d+ is ready")
     shown.locator(".incontext-sample.incontext-cut").first.wait_for()
     panels = shown.locator(".incontext-sample").first.locator(".incontext-panel")
     assert panels.count() == 3
     shown.locator("[data-action=save]").click()
+    said(either, r"the checkpoint of step \d+ is saved")
+    shown.locator("[data-action=save]", has_text="Save now").wait_for()
     shown.locator("[data-tab=checkpoints]").click()
     shown.locator(".incontext-checkpoint").first.wait_for()
     either.screenshot(f"training-{name}")
     shown.locator("[data-action=stop]").click()
     wait_for_state(shown, "cancelled")
-    assert "what was learned so far" in shown.locator(".incontext-message").inner_text()
+    said(either, rf"{name} stopped at step \d+")
+    assert "Resume it from there" in shown.locator(".incontext-message").inner_text()
+    assert "s per step" not in shown.locator(".incontext-facts").inner_text(), "it has no pace any more"
     run = Run(runs_folder(either.server) / name)
     assert run.state == run_folder.CANCELLED
+    stopped_at = step_of(shown)
+
+    without_panel(either)  # a reloaded page has no workflow yet
+    either.load_template("train-in-host")
+    either.set_value(either.node_id("InContextBuildDataset"), "folder", few_sets(either.server))
+    either.set_value(either.node_id(TRAIN), "name", name)
+    shown = panel(either)
+    pick(shown, name)
+    shown.locator("[data-action=resume]").click()
+    said(either, "The training is in the queue")
+    wait_for_step(shown, stopped_at + 2, patience=120)
+    started = [event for event in run.events() if event["event"] == "started"]
+    assert started[-1]["first_step"] == stopped_at
+    shown.locator("[data-action=stop]").click()
+    wait_for_state(shown, "cancelled")
+    shown.locator("[data-tab=checkpoints]").click()
 
     shown.locator(".incontext-checkpoint button").first.click()
     either.page.locator(".p-toast-message", has_text="is in output/loras now").wait_for()
@@ -228,6 +258,85 @@ def past_run(runs: Path, name: str, steps: int = 200) -> Run:
     return writer.run
 
 
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_said_before_it_is_known(interface: Interface) -> None:
+    """While the server has not answered, there may well be a training."""
+    without_panel(interface)
+    interface.page.route("**/incontext_lora/runs", lambda route: None)  # answered by nobody
+    interface.open()
+    node = interface.add(TRAIN)
+    interface.show(node)
+    assert interface.page.locator(".incontext-compact .incontext-nothing").inner_text() == "Loading the trainings …"
+    assert panel(interface).locator(".incontext-nothing").inner_text() == "Loading the trainings …"
+    interface.page.unroute("**/incontext_lora/runs")
+    interface.open()
+
+
+def test_what_is_done_is_counted(interface: Interface) -> None:
+    about = {"trainer": "in-host", "name": "counting", "settings": {"steps": 90}}
+    writer = RunWriter.create(runs_folder(interface.server), "counting", about)
+    writer.event("started", steps=90)
+    writer.event("phase", phase="encoding picture", done=12, total=40)
+    shown = panel(interface)
+    pick(shown, "counting")
+    shown.locator(".incontext-facts", has_text="encoding picture 12 of 40").wait_for()
+    shown.locator("[data-action=save]").click()
+    shown.locator("[data-action=save][disabled]", has_text="Saving").wait_for()
+    writer.event("checkpoint", step=3, file="x.safetensors")
+    said(interface, "counting: the checkpoint of step 3 is saved")
+    shown.locator("[data-action=sample]").click()
+    writer.event("cancelled", error="Stopped at step 3. Resume it from there.")
+    writer.close()
+    wait_for_state(shown, "cancelled")
+    assert shown.locator("[data-action=sample]").count() == 0
+    assert shown.locator(".incontext-facts").inner_text() == "step 0 of 90"
+
+
+def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None:
+    runs = runs_folder(interface.server)
+    for name in ("compared", "unwanted"):
+        past_run(runs, name)
+    shown = panel(interface)
+    pick(shown, "unwanted")
+    assert is_drawn(shown)
+    compared = shown.locator(".incontext-run-line", has=shown.page.locator("b:text-is('compared')"))
+    compared.locator(".incontext-compare").check()
+    legend = shown.locator(".u-legend")
+    legend.get_by_text("unwanted").wait_for()
+    legend.get_by_text("compared").wait_for()
+    assert is_drawn(shown, "--incontext-run-2")
+    interface.screenshot("training-compared")
+    compared.locator(".incontext-compare").uncheck()
+    legend.get_by_text("learning rate").wait_for()
+
+    shown.locator("[data-tab=about]").click()
+    shown.locator("[name=label]").fill("with better captions")
+    shown.locator("[name=label]").press("Enter")
+    shown.locator(".incontext-title b:text-is('with better captions')").wait_for()
+    shown.locator("[name=note]").fill("the hero's face drifts\nafter step 400")
+    shown.locator("[name=note]").blur()
+    shown.locator(".incontext-run[title*='drifts']").wait_for()
+    assert json.loads((runs / "unwanted" / "label.json").read_text()) == {
+        "label": "with better captions",
+        "note": "the hero's face drifts\nafter step 400",
+    }
+    interface.screenshot("training-about")
+
+    shown.locator("[data-action=delete]").click()
+    dialog = interface.page.get_by_role("dialog").filter(has_text="Delete with better captions")
+    dialog.wait_for()
+    interface.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert (runs / "unwanted" / "run.json").is_file(), "nothing without a yes"
+    shown.locator("[data-action=delete]").click()
+    interface.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    said(interface, "with better captions is deleted")
+    shown.locator("b:text-is('with better captions')").first.wait_for(state="detached")
+    assert not (runs / "unwanted").exists()
+
+
 # --- sd-scripts -----------------------------------------------------------------------------------------------------
 
 
@@ -282,6 +391,8 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     wait_for_state(shown, "running")
     wait_for_step(shown, 3)
     shown.locator("[data-action=stop]").click()
+    shown.locator("[data-action=end]").wait_for()
+    assert shown.locator("[data-action=stop]").inner_text() == "Stopping …"
     settle()
     wait_for_state(shown, "cancelled")
     assert "Resume it from step" in shown.locator(".incontext-message").inner_text()

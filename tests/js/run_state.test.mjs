@@ -127,7 +127,7 @@ test("a run that runs is shown first", () => {
 test("what can be asked depends on the state", () => {
   const running = { state: "running", trainer: "sd-scripts" };
   assert.deepEqual(actionsOf(running, false), ["stop", "save", "sample"]);
-  assert.deepEqual(actionsOf(running, true), ["end", "save", "sample"]);
+  assert.deepEqual(actionsOf(running, true), ["stop", "end"]);
   assert.deepEqual(actionsOf({ state: "running", trainer: "in-host" }, true), ["stop", "save", "sample"]);
   assert.deepEqual(actionsOf({ state: "cancelled", resumable: true }, false), ["resume"]);
   assert.deepEqual(actionsOf({ state: "failed", resumable: false }, false), []);
@@ -140,4 +140,34 @@ test("notes belong to the run since it was last started", () => {
   assert.deepEqual(state.notes, ["a sample did not fit"]);
   state.take(answer(1, 2, [], [{ event: "started" }]));
   assert.deepEqual(state.notes, []);
+});
+
+test("what was asked for is done when an event that is later says so", () => {
+  const state = new RunState("run");
+  state.take(answer(0, 1, [1]));
+  state.asked.set("save", 100).set("sample", 100);
+  state.take(answer(1, 2, [2], [{ event: "checkpoint", step: 2, time: 99.9 }])); // it was due, and not asked for
+  assert.deepEqual(state.done, []);
+  state.take(answer(2, 3, [3], [{ event: "checkpoint", step: 3, time: 100 }]));
+  assert.deepEqual(state.done.splice(0), [{ what: "save", step: 3 }]);
+  assert.deepEqual([...state.asked.keys()], ["sample"]);
+  state.take(answer(3, 4, [4], [{ event: "sample", step: 4, file: "a", time: 105 }]));
+  assert.deepEqual(state.done.splice(0), [{ what: "sample", step: 4 }]);
+});
+
+test("a stop is done when the run has ended, and nothing else is waited for then", () => {
+  const state = new RunState("run");
+  state.take(answer(0, 1, [1]));
+  state.asked.set("stop", 100).set("sample", 100);
+  state.take({ ...answer(1, 2, [2]), run: { state: "cancelled", step: 2 } });
+  assert.deepEqual(state.done, [{ what: "stop", step: 2 }]);
+  assert.equal(state.asked.size, 0);
+});
+
+test("another run under the same name was asked for nothing", () => {
+  const state = new RunState("run");
+  state.take(answer(0, 100, [1]));
+  state.asked.set("save", 100);
+  state.take(answer(0, 1, [1], [{ event: "checkpoint", step: 1, time: 200 }]));
+  assert.deepEqual(state.done, []);
 });

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,20 @@ def test_the_recipes_opening_stands_for_an_empty_summary() -> None:
 def test_missing_texts_are_empty() -> None:
     assert build(STORY, "s", ["a"]) == "[MOVIE-SHOTS] s [SCENE-1] a [SCENE-2] [SCENE-3]"
     assert parse(STORY, "[MOVIE-SHOTS] s [SCENE-1] a [SCENE-2] [SCENE-3]").panels == ("a", "", "")
+
+
+def test_the_prefix_of_another_lora_is_replaced() -> None:
+    recipe = Recipe("toys", layout.rows(64, 128, 2), prefix="[TOY]", opening="Two toys")
+    own = "[TOY] a bear [TOP] sits [BOTTOM] sleeps"
+    assert build(recipe, "[MOVIE-SHOTS] a bear", ["sits", "sleeps"]) == own
+    assert build(recipe, "[TOY] [MOVIE-SHOTS] [TOY] a bear", ["sits", "sleeps"]) == own
+    assert parse(recipe, own.replace("[TOY]", "[MOVIE-SHOTS]")).summary == "a bear"
+    assert build(recipe, "[MOVIE-SHOTS]", ["sits", "sleeps"]).startswith("[TOY] Two toys [TOP]")
+    assert "[Leo] plays" in build(recipe, "[Leo] plays", ["", ""]), "a word in brackets is not a trigger"
+    with pytest.raises(CaptionError, match=r"holds the panel marker \[TOP\]"):
+        build(recipe, "[TOP] a bear", ["sits", "sleeps"])
+    without = replace(recipe, prefix="")
+    assert build(without, "[MOVIE-SHOTS] a bear", ["", ""]).startswith("[MOVIE-SHOTS] a bear"), "nothing is doubled"
 
 
 def test_a_prefix_is_no_part_of_a_longer_word() -> None:

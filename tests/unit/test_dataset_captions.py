@@ -37,6 +37,12 @@ def test_the_prefix_is_put_in_front(tmp_path: Path) -> None:
     assert levels(result) == [Level.NOTE]
 
 
+def test_the_prefix_of_another_lora_is_replaced(tmp_path: Path) -> None:
+    result = composed(written(tmp_path, joint=joint(1).replace("[TOY]", "[MOVIE-SHOTS]")))
+    assert result.caption == joint(1)
+    assert [finding.problem for finding in result.findings] == ["The prefix [MOVIE-SHOTS] was replaced by [TOY]."]
+
+
 def test_the_texts_of_the_panels_are_joined(tmp_path: Path) -> None:
     result = composed(written(tmp_path, summary="A day.", _1="one", _2="[SCENE-2] two\nmore", _3="three"))
     assert result.caption == "[TOY] A day. [SCENE-1] one [SCENE-2] two more [SCENE-3] three"

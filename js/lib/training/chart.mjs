@@ -1,13 +1,10 @@
-/** The curves of a training, drawn by uPlot; ten thousand steps stay fluid, since it draws each pixel column once. */
+/** Curves by step, drawn by uPlot; ten thousand steps stay fluid, since it draws each pixel column once. */
 
 import uPlot from "../vendor/uPlot.esm.mjs";
 import { fill } from "../words.mjs";
-import * as numbers from "./numbers.mjs";
 
-const LOSS = "#6c8fbf";
-const SMOOTHED = "#4f9dff";
-const VALIDATION = "#e8954a";
-const RATE = "#8aa06c";
+const LETTER = 6.2; // pixels, of the axes' font
+const INTERVALS = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5, 6].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
 
 export class Chart {
   #element;
@@ -15,7 +12,9 @@ export class Chart {
   #isSmall;
   /** @type {uPlot | null} */
   #plot = null;
-  #columns = null;
+  /** @type {import("./curves.mjs").Curves | null} */
+  #curves = null;
+  #drawnAs = "";
 
   /**
    * @param {HTMLElement} element  is filled; it gives the size
@@ -27,25 +26,39 @@ export class Chart {
     this.#words = words;
     this.#isSmall = isSmall;
     new ResizeObserver(() => this.#fit()).observe(element);
+    // the theme is a class of the body and custom properties of the document
+    const theme = new MutationObserver(() => this.#fit());
+    for (const owner of [document.body, document.documentElement]) {
+      theme.observe(owner, { attributes: true, attributeFilter: ["class", "style"] });
+    }
   }
 
-  /** @param {(number | null)[][]} columns  as `Series.columns` gives them */
-  show(columns) {
-    this.#columns = columns;
-    if (!this.#plot) this.#fit();
-    else this.#update(columns);
+  /** @param {import("./curves.mjs").Curves} curves */
+  show(curves) {
+    this.#curves = curves;
+    this.#fit();
   }
 
   #fit() {
     const { clientWidth: width, clientHeight: height } = this.#element;
-    if (!this.#columns || width < 60 || height < 40) return;
-    if (!this.#plot) {
-      this.#plot = new uPlot(this.#options(width, height), this.#columns, this.#element);
+    if (!this.#curves || width < 60 || height < 40) return;
+    const { steps, lines } = this.#curves;
+    const columns = [steps, ...lines.map(({ values }) => values)];
+    const colours = this.#colours();
+    const drawnAs = JSON.stringify([lines.map(({ label }) => label), colours]);
+    if (drawnAs !== this.#drawnAs) {
+      this.#plot?.destroy();
+      this.#plot = new uPlot(this.#options(width, height, colours), columns, this.#element);
+      this.#drawnAs = drawnAs;
+    } else if (this.#plot.data[0] !== steps) {
+      this.#update(columns);
     }
+    this.#element.dataset.lastStep = String(steps.at(-1) ?? ""); // for whoever asks how far the curve goes
     const legend = this.#plot.root.querySelector(".u-legend")?.offsetHeight ?? 0;
     this.#plot.setSize({ width, height: Math.max(40, height - legend) });
   }
 
+  /** New data; what the user has zoomed to stays. */
   #update(columns) {
     const { min, max } = this.#plot.scales.x;
     const before = this.#plot.data[0];
@@ -58,17 +71,37 @@ export class Chart {
     }
   }
 
-  #options(width, height) {
+  /** What the theme has for text, grid and lines. */
+  #colours() {
+    const style = getComputedStyle(this.#element);
+    const colour = (name) => style.getPropertyValue(name).trim() || "#888";
+    return {
+      text: colour("--descrip-text"),
+      grid: colour("--border-color"),
+      lines: this.#curves.lines.map((line) => colour(line.colour)),
+    };
+  }
+
+  #options(width, height, colours) {
     const words = this.#words;
-    const css = (name) => getComputedStyle(this.#element).getPropertyValue(name).trim() || "#888";
     const axis = {
-      stroke: () => css("--descrip-text"),
-      grid: { stroke: () => css("--border-color"), width: 0.5 },
+      stroke: colours.text,
+      grid: { stroke: colours.grid, width: 0.5 },
       ticks: { show: false },
       font: "11px Inter, system-ui, sans-serif",
-      gap: 3,
+      gap: 4,
     };
-    const shown = (format) => (plot, value) => (value == null ? "" : format(value));
+    const written = (values) => values.map((value) => String(Number(value.toPrecision(6))));
+    const series = this.#curves.lines.map((line, index) => ({
+      label: line.label,
+      scale: line.scale === "rate" ? "rate" : "y",
+      stroke: colours.lines[index],
+      width: line.width,
+      dash: line.isDashed ? [4, 3] : undefined,
+      spanGaps: Boolean(line.hasGaps),
+      points: line.hasGaps ? { size: 5, fill: colours.lines[index], filter: alone } : { show: false },
+      value: (plot, value) => (value == null ? "" : line.write(value)),
+    }));
     return {
       width,
       height,
@@ -77,32 +110,37 @@ export class Chart {
       cursor: this.#isSmall ? { show: false } : { points: { size: 5 }, y: false },
       scales: { x: { time: false }, rate: { range: (plot, low, high) => [0, 1.05 * (high || 1)] } },
       axes: [
-        { ...axis, size: 20, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 50000, 100000] },
-        { ...axis, size: 48, values: (plot, values) => values.map((value) => String(Number(value.toPrecision(6)))) },
+        {
+          ...axis,
+          size: this.#isSmall ? 20 : 34,
+          label: this.#isSmall ? undefined : words.stepAxis,
+          labelSize: 14,
+          labelGap: 0,
+          labelFont: axis.font,
+          incrs: INTERVALS,
+          values: (plot, values) => values.map((value) => value.toLocaleString("en")),
+        },
+        {
+          ...axis,
+          size: (plot, texts) => 12 + LETTER * Math.max(3, ...(texts ?? []).map((text) => text.length)),
+          values: (plot, values) => written(values),
+        },
       ],
       series: [
-        { label: "", value: shown((step) => fill(words.atStep, { step })) },
-        { label: words.loss, stroke: `${LOSS}88`, width: 1, points: { show: false }, value: shown(numbers.loss) },
-        { label: words.smoothed, stroke: SMOOTHED, width: 2, points: { show: false }, value: shown(numbers.loss) },
-        {
-          label: words.validation,
-          stroke: VALIDATION,
-          width: 1.5,
-          spanGaps: true,
-          points: { show: true, size: 5, fill: VALIDATION },
-          value: shown(numbers.loss),
-        },
-        {
-          label: words.learningRate,
-          scale: "rate",
-          stroke: RATE,
-          width: 1,
-          dash: [4, 3],
-          show: !this.#isSmall,
-          points: { show: false },
-          value: shown(numbers.rate),
-        },
+        { label: "", value: (plot, step) => (step == null ? "" : fill(words.atStep, { step: step.toLocaleString("en") })) },
+        ...series,
       ],
     };
   }
+}
+
+/** Of a line's points those that stand alone: the others are seen by the line between them. */
+function alone(plot, index, isShown) {
+  if (!isShown) return null;
+  const values = plot.data[index];
+  const there = [];
+  for (let place = 0; place < values.length; place++) {
+    if (values[place] != null && values[place - 1] == null && values[place + 1] == null) there.push(place);
+  }
+  return there;
 }

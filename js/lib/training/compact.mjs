@@ -2,13 +2,14 @@
 
 import { make } from "../dom.mjs";
 import { Chart } from "./chart.mjs";
+import { curvesOfRun } from "./curves.mjs";
 import { button, Head, Part, samplePicture } from "./parts.mjs";
 import { runOfNode } from "./run_state.mjs";
 
 /** @implements {import("./desk.mjs").View} */
 export class Compact {
   #about;
-  #words;
+  #page;
   #open;
   #drawnCurve = "";
   #isTrainerThere = true;
@@ -16,20 +17,21 @@ export class Compact {
 
   /**
    * @param {import("./desk.mjs").Desk} desk
-   * @param {{words: object, tell: (text: string, isProblem?: boolean) => void}} page
+   * @param {import("./parts.mjs").Page} page
    * @param {() => {trainer: string, name: string, resume?: string}} about  what the node would train now
    * @param {(run?: string, tab?: string) => void} open  show the panel
    */
-  constructor(desk, { words, tell }, about, open) {
+  constructor(desk, page, about, open) {
+    const { words } = page;
     this.#about = about;
-    this.#words = words;
+    this.#page = page;
     this.#open = open;
-    this.head = new Head(desk, words, tell);
+    this.head = new Head(desk, page);
     const curve = make("div", "incontext-curve");
     this.chart = new Chart(curve, words, true);
     this.picture = new Part("div", "incontext-last");
     this.body = make("div", "incontext-body", [this.head.element, curve, this.picture.element]);
-    this.nothing = make("div", "incontext-nothing", [words.noRunOfNode]);
+    this.nothing = make("div", "incontext-nothing", [words.loading]);
     this.missing = make("div", "incontext-missing", [
       make("span", "", [words.trainerMissing]),
       button(words.showTrainer, "", () => open(undefined, "trainer")),
@@ -46,17 +48,19 @@ export class Compact {
 
   wants(desk) {
     this.#run = runOfNode(desk.runs, this.#about());
-    return this.#run?.name;
+    return [this.#run?.name];
   }
 
   async show(desk) {
-    const state = desk.state(this.wants(desk));
+    const [name] = this.wants(desk);
+    const state = desk.state(name);
     this.body.hidden = !state;
     this.nothing.hidden = Boolean(state);
+    this.nothing.textContent = this.#whyNothing(desk, name);
     if (state) {
-      this.head.show(state.run, state.notes);
+      this.head.show(state);
       const drawn = `${state.name} ${state.offset}`;
-      if (drawn !== this.#drawnCurve) this.chart.show(state.series.columns());
+      if (drawn !== this.#drawnCurve) this.chart.show(curvesOfRun(state.series, this.#page.words, true));
       this.#drawnCurve = drawn;
       const last = state.sampleSteps[0];
       this.picture.element.hidden = !last;
@@ -67,6 +71,13 @@ export class Compact {
       );
     }
     if (this.#about().trainer === "sd-scripts") await this.#lookForTrainer(desk);
+  }
+
+  /** What stands in the place of a run. */
+  #whyNothing(desk, name) {
+    const { words } = this.#page;
+    if (!desk.isAnswering) return words.noAnswer;
+    return desk.isKnown && !name ? words.noRunOfNode : words.loading;
   }
 
   /** Say that the trainer is missing, and look again now and then while it is. */

@@ -5,11 +5,12 @@ import { RunState } from "./run_state.mjs";
 const ROOT = "/incontext_lora";
 const BRISK = 1000; // milliseconds between looks while something runs
 const CALM = 3000;
+const BUDGET = 250; // milliseconds in which a long run is read before what is known of it is shown
 
 /**
  * @typedef {object} View  something on the page that shows trainings
  * @property {HTMLElement} element  asked for news only while it can be seen
- * @property {(desk: Desk) => string | undefined} wants  the run that it shows in full
+ * @property {(desk: Desk) => (string | undefined)[]} wants  the runs that it shows in full, the most important first
  * @property {(desk: Desk) => void | Promise<void>} show  called with news
  */
 
@@ -22,12 +23,14 @@ export class Desk {
   #timer = 0;
   #looking = false;
   #again = false;
+  /** Runs of which more has happened than is known. */
+  #unread = new Set();
   /** @type {object[]} summaries, newest first */
   runs = [];
   isKnown = false;
   isAnswering = true;
-  /** Runs that were asked to stop in this page. */
-  stopping = new Set();
+  /** Called with what somebody asked for in this page, as soon as it is done: `(run, what, step)`. */
+  onDone = (name, what, step) => {};
 
   constructor(api) {
     this.#api = api;
@@ -47,6 +50,22 @@ export class Desk {
   /** What is known of a run; undefined until it was asked for. */
   state(name) {
     return this.#states.get(name);
+  }
+
+  /** Whether all that has happened in a run so far is known. */
+  isWhole(name) {
+    return this.#states.has(name) && !this.#unread.has(name);
+  }
+
+  /**
+   * Ask a run to stop, to save or to sample; `onDone` says when it has.
+   * @param {string} name
+   * @param {"stop" | "save" | "sample" | "end"} what
+   */
+  async request(name, what) {
+    const { time } = await this.post(`/runs/${encodeURIComponent(name)}/ask`, { what });
+    this.state(name)?.asked.set(what === "end" ? "stop" : what, time);
+    this.lookNow();
   }
 
   /** Ask now, not at the next turn. */
@@ -98,24 +117,32 @@ export class Desk {
       try {
         this.runs = (await this.get("/runs")).runs;
         this.isKnown = true;
-        for (const name of new Set(seen.map((view) => view.wants(this)).filter(Boolean))) await this.#follow(name);
+        const deadline = performance.now() + BUDGET;
+        this.#unread.clear();
+        for (const name of new Set(seen.flatMap((view) => view.wants(this)).filter(Boolean))) {
+          await this.#follow(name, deadline);
+        }
         this.isAnswering = true;
       } catch {
         this.isAnswering = false; // the next look may be luckier
       }
-      for (const run of this.runs) if (run.state !== "running") this.stopping.delete(run.name);
       for (const view of seen) void view.show(this);
     }
     this.#looking = false;
     const isBrisk = this.runs.some((run) => run.state === "running");
-    this.#timer = setTimeout(() => void this.#look(), this.#again ? 0 : isBrisk || !seen.length ? BRISK : CALM);
+    const isAtOnce = this.#again || (this.isAnswering && this.#unread.size > 0);
+    this.#timer = setTimeout(() => void this.#look(), isAtOnce ? 0 : isBrisk || !seen.length ? BRISK : CALM);
   }
 
-  async #follow(name) {
+  /** Ask for what is new of a run; what does not come before the deadline comes with the next look. */
+  async #follow(name, deadline) {
     const state = this.#states.get(name) ?? new RunState(name);
     let more = true;
-    while (more) more = state.take(await this.get(`/runs/${encodeURIComponent(name)}?from=${state.offset}`));
+    do more = state.take(await this.get(`/runs/${encodeURIComponent(name)}?from=${state.offset}`));
+    while (more && performance.now() < deadline);
+    if (more) this.#unread.add(name);
     this.#states.set(name, state);
+    for (const { what, step } of state.done.splice(0)) this.onDone(name, what, step);
   }
 
   async #ask(path, options) {

@@ -2,45 +2,47 @@
 
 import { make } from "../dom.mjs";
 import { fill } from "../words.mjs";
+import { AboutView } from "./about.mjs";
 import { Chart } from "./chart.mjs";
 import { ComparisonView } from "./comparison.mjs";
+import { curvesOfRun, curvesOfRuns } from "./curves.mjs";
 import * as numbers from "./numbers.mjs";
-import { badge, button, Head, Part, samplePicture } from "./parts.mjs";
+import { badge, button, Head, Part, samplePicture, shownName } from "./parts.mjs";
 import { firstRun } from "./run_state.mjs";
 import { TrainerView } from "./trainer.mjs";
 
-const TABS = ["samples", "checkpoints", "comparison", "log", "trainer"];
+const TABS = ["samples", "checkpoints", "comparison", "log", "about", "trainer"];
 
 /** @implements {import("./desk.mjs").View} */
 export class Panel {
   #desk;
+  #page;
   #words;
-  #tell;
-  #onNewLora;
-  #locale;
   #picked = "";
   #tab = "samples";
   #drawnCurve = "";
+  /** Names of the runs whose loss is shown beside that of the picked one. */
+  #compared = new Set();
 
   /**
    * @param {import("./desk.mjs").Desk} desk
-   * @param {{words: object, locale: string, tell: (text: string, isProblem?: boolean) => void, onNewLora: () => void}} page
+   * @param {import("./parts.mjs").Page} page
    */
-  constructor(desk, { words, locale, tell, onNewLora }) {
+  constructor(desk, page) {
+    const { words } = page;
     this.#desk = desk;
+    this.#page = page;
     this.#words = words;
-    this.#locale = locale;
-    this.#tell = tell;
-    this.#onNewLora = onNewLora;
     this.runs = new Part("div", "incontext-runs");
-    this.head = new Head(desk, words, tell);
+    this.head = new Head(desk, page);
     const curve = make("div", "incontext-curve");
     this.chart = new Chart(curve, words, false);
     this.tabs = new Part("div", "incontext-tabs");
     this.content = new Part("div", "incontext-content");
-    this.trainer = new TrainerView(desk, words, tell);
-    this.comparison = new ComparisonView(desk, locale);
-    this.nothing = make("div", "incontext-nothing", [words.noRuns]);
+    this.trainer = new TrainerView(desk, page);
+    this.comparison = new ComparisonView(desk, page.locale);
+    this.about = new AboutView(desk, page, () => this.pick(""));
+    this.nothing = make("div", "incontext-nothing", [words.loading]);
     this.main = make("div", "incontext-main", [this.head.element, curve]);
     this.side = make("div", "incontext-side", [this.tabs.element, this.content.element]);
     const parts = [this.runs.element, this.main, this.nothing, this.side];
@@ -62,46 +64,80 @@ export class Panel {
   }
 
   wants(desk) {
-    const isThere = desk.runs.some((run) => run.name === this.#picked);
-    return isThere ? this.#picked : firstRun(desk.runs)?.name;
+    const isThere = (name) => desk.runs.some((run) => run.name === name);
+    const shown = isThere(this.#picked) ? this.#picked : firstRun(desk.runs)?.name;
+    return [shown, ...[...this.#compared].filter((name) => name !== shown && isThere(name))];
   }
 
   async show(desk) {
-    const name = this.wants(desk);
+    const [name] = this.wants(desk);
     this.#showRuns(desk.runs, name);
     const state = desk.state(name);
-    this.nothing.textContent = desk.isAnswering ? this.#words.noRuns : this.#words.noAnswer;
-    this.nothing.hidden = !(desk.isKnown || !desk.isAnswering) || desk.runs.length > 0;
+    this.nothing.textContent = this.#whyNothing(desk);
+    this.nothing.hidden = Boolean(state);
     this.main.hidden = !state;
     this.#showTabs();
     if (state) {
-      this.head.show(state.run, state.notes);
-      const drawn = `${name} ${state.offset}`;
-      if (drawn !== this.#drawnCurve) this.chart.show(state.series.columns());
-      this.#drawnCurve = drawn;
+      this.head.show(state);
+      this.#showCurve(desk, state);
     }
     if (this.#tab === "trainer") await this.#showTrainer();
     else if (!state) this.content.draw("", () => []);
     else if (this.#tab === "samples") this.#showSamples(state);
     else if (this.#tab === "checkpoints") this.#showCheckpoints(state);
     else if (this.#tab === "comparison") await this.#showComparison(state);
+    else if (this.#tab === "about") this.#showAbout(state);
     else await this.#showLog(state);
+  }
+
+  /** What stands in the place of a run. */
+  #whyNothing(desk) {
+    if (!desk.isAnswering) return this.#words.noAnswer;
+    return desk.isKnown && !desk.runs.length ? this.#words.noRuns : this.#words.loading;
+  }
+
+  #showCurve(desk, state) {
+    const shown = this.wants(desk).map((name) => desk.state(name));
+    const states = shown.filter(Boolean);
+    const drawn = JSON.stringify(states.map((each) => [each.name, each.run.label, each.offset]));
+    if (drawn === this.#drawnCurve) return;
+    this.#drawnCurve = drawn;
+    const runs = states.map((each) => ({ label: shownName(each.run), series: each.series }));
+    this.chart.show(runs.length > 1 ? curvesOfRuns(runs) : curvesOfRun(state.series, this.#words, false));
   }
 
   #showRuns(runs, shown) {
     const words = this.#words;
-    const lines = runs.map((run) => [run.name, run.state, run.step, run.steps]);
-    this.runs.draw([shown, lines], () =>
+    const lines = runs.map((run) => [run.name, run.label, run.note, run.state, run.step, run.steps]);
+    this.runs.draw([shown, lines, [...this.#compared]], () =>
       runs.map((run) => {
         const about = [badge(run, words), run.steps ? `${run.step} / ${run.steps}` : ""];
-        const when = make("span", "incontext-when", [numbers.moment(run.started, this.#locale)]);
-        const children = [make("b", "", [run.name]), make("span", "incontext-about", [...about, when])];
-        const entry = make("button", "incontext-run", children, { type: "button", title: run.name });
-        entry.classList.toggle("incontext-shown", run.name === shown);
+        const when = make("span", "incontext-when", [numbers.moment(run.started, this.#page.locale)]);
+        const children = [make("b", "", [shownName(run)]), make("span", "incontext-about", [...about, when])];
+        const title = [run.name, run.note].filter(Boolean).join("\n");
+        const entry = make("button", "incontext-run", children, { type: "button", title });
         entry.addEventListener("click", () => this.pick(run.name));
-        return entry;
+        const line = make("div", "incontext-run-line", [entry, this.#compareBox(run, run.name === shown)]);
+        line.classList.toggle("incontext-shown", run.name === shown);
+        return line;
       }),
     );
+  }
+
+  /** Whether a run's loss is shown beside that of the picked run, which always is. */
+  #compareBox(run, isShown) {
+    const words = this.#words;
+    const attributes = { type: "checkbox", title: words.compareHint, "aria-label": `${words.compare}: ${shownName(run)}` };
+    const box = make("input", "incontext-compare", [], attributes);
+    box.checked = isShown || this.#compared.has(run.name);
+    box.disabled = isShown;
+    box.addEventListener("change", () => {
+      if (box.checked) this.#compared.add(run.name);
+      else this.#compared.delete(run.name);
+      void this.show(this.#desk);
+      this.#desk.lookNow();
+    });
+    return box;
   }
 
   #showTabs() {
@@ -146,11 +182,16 @@ export class Panel {
   async #use(name, checkpoint) {
     try {
       const { lora } = await this.#desk.post(`/runs/${encodeURIComponent(name)}/use`, { checkpoint });
-      this.#tell(fill(this.#words.inUse, { lora }));
-      this.#onNewLora();
+      this.#page.tell(fill(this.#words.inUse, { lora }));
+      this.#page.onNewLora();
     } catch (error) {
-      this.#tell(error.message, true);
+      this.#page.tell(this.#page.translate(error.message), true);
     }
+  }
+
+  #showAbout(state) {
+    this.about.show(state);
+    this.content.draw("about", () => [this.about.element]);
   }
 
   async #showLog(state) {

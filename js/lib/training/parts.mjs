@@ -5,6 +5,17 @@ import { fill } from "../words.mjs";
 import * as numbers from "./numbers.mjs";
 import { actionsOf } from "./run_state.mjs";
 
+/**
+ * @typedef {object} Page  what the parts of the monitor take from ComfyUI's page
+ * @property {object} words
+ * @property {string} locale
+ * @property {(text: string) => string} translate  a sentence of the server in the user's language
+ * @property {(text: string, isProblem?: boolean) => void} tell  say something to the user
+ * @property {(question: string, hint: string) => Promise<boolean>} confirm  ask before something is lost
+ * @property {(run: object) => Promise<void>} resume  go on with a run
+ * @property {() => void} onNewLora
+ */
+
 /** An element whose content is built from a value, and only where that differs from the last one. */
 export class Part {
   #drawn = "";
@@ -45,18 +56,29 @@ export function badge(run, words) {
   return make("span", `incontext-badge incontext-${run.state}`, [words[run.state] ?? run.state]);
 }
 
-/** Phase, step, time left, pace, loss, learning rate and memory, as far as they are known. @returns {string[]} */
-export function facts(run, words) {
+/** What a run does now, counted where it counts. */
+export function phase(run, { words, translate }) {
+  const name = translate(run.phase);
+  return run.phase_total > 0 ? fill(words.counted, { phase: name, done: run.phase_done, total: run.phase_total }) : name;
+}
+
+/**
+ * Phase, step, time left, pace, loss, learning rate and memory, as far as they are known; of a run that is over only what
+ * is still true.
+ * @returns {string[]}
+ */
+export function facts(run, page) {
+  const { words } = page;
   const isTraining = run.state === "running";
   const seconds = run.seconds_per_step;
   return [
-    isTraining && run.phase,
+    isTraining && run.phase && phase(run, page),
     run.steps > 0 && fill(words.step, { step: run.step, steps: run.steps }),
     isTraining && run.seconds_left > 0 && fill(words.left, { time: numbers.duration(run.seconds_left) }),
     run.smoothed != null && `${words.loss} ${numbers.loss(run.smoothed)}`,
-    seconds > 0 && fill(words.pace, { seconds: seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(1) }),
-    run.learning_rate != null && fill(words.rate, { rate: numbers.rate(run.learning_rate) }),
-    run.memory > 0 && fill(words.memory, { gigabytes: run.memory.toFixed(1) }),
+    isTraining && seconds > 0 && fill(words.pace, { seconds: seconds < 10 ? seconds.toFixed(2) : seconds.toFixed(1) }),
+    isTraining && run.learning_rate != null && fill(words.rate, { rate: numbers.rate(run.learning_rate) }),
+    isTraining && run.memory > 0 && fill(words.memory, { gigabytes: run.memory.toFixed(1) }),
     run.machine && isTraining && fill(words.onMachine, { machine: run.machine }),
   ].filter(Boolean);
 }
@@ -65,13 +87,11 @@ export function facts(run, words) {
 export class Head {
   /**
    * @param {import("./desk.mjs").Desk} desk
-   * @param {object} words
-   * @param {(text: string, isProblem?: boolean) => void} tell  say something to the user
+   * @param {Page} page
    */
-  constructor(desk, words, tell) {
+  constructor(desk, page) {
     this.desk = desk;
-    this.words = words;
-    this.tell = tell;
+    this.page = page;
     this.title = new Part("div", "incontext-title");
     this.facts = new Part("div", "incontext-facts");
     this.buttons = new Part("div", "incontext-buttons");
@@ -81,38 +101,54 @@ export class Head {
     this.element = make("div", "incontext-head", [line, this.facts.element, this.bar, this.message.element]);
   }
 
-  show(run, notes) {
-    const { words, desk } = this;
-    const name = make("b", "", [run.name], { title: run.name });
-    this.title.draw([run.name, run.state], () => [name, badge(run, words)]);
-    this.facts.draw(facts(run, words), () => facts(run, words).map((fact) => make("span", "", [fact])));
+  /** @param {import("./run_state.mjs").RunState} state */
+  show(state) {
+    const { run, notes, asked } = state;
+    const { page, desk } = this;
+    const { words } = page;
+    const name = make("b", "", [shownName(run)], { title: run.name });
+    this.title.draw([run.name, run.label, run.state], () => [name, badge(run, words)]);
+    this.facts.draw(facts(run, page), () => facts(run, page).map((fact) => make("span", "", [fact])));
     const share = run.state === "finished" ? 1 : run.steps > 0 ? run.step / run.steps : 0;
     this.bar.firstChild.style.width = `${100 * Math.min(1, share)}%`;
     this.bar.className = `incontext-bar incontext-${run.state}`;
-    const message = desk.isAnswering ? (run.state === "running" ? notes.join("\n") : run.error || run.lora) : words.noAnswer;
+    const message = desk.isAnswering ? page.translate(messageOf(run, notes, words)) : words.noAnswer;
     this.message.element.classList.toggle("incontext-problem", ["failed", "damaged"].includes(run.state) || !desk.isAnswering);
     this.message.draw(message, () => [message]);
-    const actions = actionsOf(run, desk.stopping.has(run.name));
-    this.buttons.draw([run.name, actions], () => actions.map((what) => this.#button(run.name, what)));
+    const actions = actionsOf(run, asked.has("stop"));
+    this.buttons.draw([run.name, actions, [...asked.keys()]], () => actions.map((what) => this.#button(state, what)));
   }
 
-  #button(name, what) {
-    const { words, desk } = this;
-    const element = button(words[what], words[`${what}Hint`], async () => {
+  /** A button that says at once that it was pressed, and until it is done. */
+  #button(state, what) {
+    const { page, desk } = this;
+    const { words } = page;
+    const isAsked = state.asked.has(what);
+    const element = button(words[isAsked ? `${what}Asked` : what], words[`${what}Hint`], async () => {
+      element.textContent = words[`${what}Asked`];
       try {
-        const path = `/runs/${encodeURIComponent(name)}`;
-        if (what === "resume") await desk.post(`${path}/resume`);
-        else await desk.post(`${path}/ask`, { what });
-        if (what === "stop") desk.stopping.add(name);
-        this.tell(what === "resume" ? words.resuming : words.asked);
+        if (what === "resume") await page.resume(state.run);
+        else await desk.request(state.name, what);
       } catch (error) {
-        this.tell(error.message, true);
+        element.textContent = words[what];
+        page.tell(page.translate(error.message), true);
       }
+      this.show(state);
       desk.lookNow();
     });
+    element.disabled = isAsked;
     element.dataset.action = what;
     return element;
   }
+}
+
+/** The name that the user gave a run, else that of its folder. */
+export const shownName = (run) => run.label || run.name;
+
+/** What the user should know: while it trains its notes, afterwards why it ended, or where the LoRA is. */
+function messageOf(run, notes, words) {
+  if (run.state === "running") return notes.join("\n");
+  return run.error || (run.lora && fill(words.loraIs, { lora: run.lora }));
 }
 
 /**

@@ -1,5 +1,7 @@
 /** What is known of a run so far, put together from the server's answers; see nodes/server/run_routes.py. */
 
+import { spread, union } from "./columns.mjs";
+
 /** The columns of the chart by step. What a resumed run did again takes the place of what it had done before. */
 export class Series {
   step = [];
@@ -28,15 +30,11 @@ export class Series {
 
   /** Columns of one length for the chart, which later steps do not change: step, loss, smoothed, validation, learning rate. */
   columns() {
-    const extra = [...this.validation.keys()].filter((step) => position(this.step, step) < 0);
-    if (!extra.length) {
-      const validation = this.step.map((step) => this.validation.get(step) ?? null);
-      return [this.step.slice(), this.loss.slice(), this.smoothed.slice(), validation, this.rate.slice()];
-    }
-    const steps = [...this.step, ...extra].sort((one, other) => one - other);
-    const of = (column) => steps.map((step) => column[position(this.step, step)] ?? null);
-    const validation = steps.map((step) => this.validation.get(step) ?? null);
-    return [steps, of(this.loss), of(this.smoothed), validation, of(this.rate)];
+    const measured = [...this.validation.keys()].sort((one, other) => one - other);
+    const steps = union([this.step, measured]);
+    const of = (column) => spread(this.step, column, steps);
+    const losses = measured.map((step) => this.validation.get(step));
+    return [steps, of(this.loss), of(this.smoothed), spread(measured, losses, steps), of(this.rate)];
   }
 
   #goBackTo(step) {
@@ -51,10 +49,17 @@ export class Series {
   }
 }
 
+/** What an event says to have been done, of what can be asked for. */
+const DONE = { checkpoint: "save", sample: "sample" };
+
 export class RunState {
   /** @param {string} name  of the run's folder */
   constructor(name) {
     this.name = name;
+    /** @type {Map<string, number>} what was asked for and is not done yet → when, in the server's time */
+    this.asked = new Map();
+    /** @type {{what: string, step: number}[]} what was done of that, until somebody takes it from here */
+    this.done = [];
     this.clear();
   }
 
@@ -78,7 +83,10 @@ export class RunState {
    * @returns {boolean} whether there is more to ask for at once
    */
   take({ run, layout, checkpoints, news }) {
-    if (news.from !== this.offset) this.clear(); // another run under this name
+    if (news.from !== this.offset) {
+      this.clear(); // another run under this name
+      this.asked.clear();
+    }
     Object.assign(this, { run, layout, checkpoints, offset: news.offset });
     this.series.add(news.points);
     for (const event of news.events) {
@@ -88,9 +96,20 @@ export class RunState {
         this.samples.set(event.file, event.step);
         this.versions.set(event.file, event.time ?? 0);
       }
+      const what = DONE[event.event];
+      if (this.asked.has(what) && event.time >= this.asked.get(what)) this.#finish(what, event.step);
       if (event.event === "validation" && Number.isFinite(event.loss)) this.series.validation.set(event.step, event.loss);
     }
+    if (run.state !== "running" && !news.more) {
+      if (this.asked.has("stop")) this.#finish("stop", run.step);
+      this.asked.clear(); // nobody is there any more who would do it
+    }
     return news.more;
+  }
+
+  #finish(what, step) {
+    this.asked.delete(what);
+    this.done.push({ what, step });
   }
 
   /** Files of the samples by step, the newest step first. @returns {{step: number, files: string[]}[]} */
@@ -112,22 +131,15 @@ export function firstRun(runs) {
   return runs.find((run) => run.state === "running") ?? runs[0];
 }
 
-/** What can be asked of a run, in the order of the buttons. @returns {string[]} */
+/**
+ * What can be asked of a run, in the order of the buttons.
+ * @param {object} run
+ * @param {boolean} isStopping  whether it was asked to stop; a process of its own can then be ended at once
+ * @returns {string[]}
+ */
 export function actionsOf(run, isStopping) {
   if (run.state === "running") {
-    const stop = isStopping && run.trainer === "sd-scripts" ? "end" : "stop";
-    return [stop, "save", "sample"];
+    return isStopping && run.trainer === "sd-scripts" ? ["stop", "end"] : ["stop", "save", "sample"];
   }
   return run.resumable ? ["resume"] : [];
-}
-
-function position(sorted, value) {
-  let [low, high] = [0, sorted.length - 1];
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    if (sorted[middle] === value) return middle;
-    if (sorted[middle] < value) low = middle + 1;
-    else high = middle - 1;
-  }
-  return -1;
 }

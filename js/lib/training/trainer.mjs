@@ -15,13 +15,17 @@ const FIELDS = [
 
 export class TrainerView {
   #desk;
+  #page;
   #words;
-  #tell;
 
-  constructor(desk, words, tell) {
+  /**
+   * @param {import("./desk.mjs").Desk} desk
+   * @param {import("./parts.mjs").Page} page
+   */
+  constructor(desk, page) {
     this.#desk = desk;
-    this.#words = words;
-    this.#tell = tell;
+    this.#page = page;
+    this.#words = page.words;
     this.about = new Part("div", "incontext-trainer");
     this.processes = new Part("div", "incontext-processes");
     this.log = new Part("pre", "incontext-log");
@@ -48,7 +52,7 @@ export class TrainerView {
         make("p", "", [words.trainerMissing]),
         make("p", "", [fill(words.trainerSize, trainer)]),
         where,
-        ...(trainer.space ? [make("p", "incontext-problem", [trainer.space])] : []),
+        ...(trainer.space ? [make("p", "incontext-problem", [this.#page.translate(trainer.space)])] : []),
         this.#button(fill(words.install, trainer), "install"),
       ];
     });
@@ -81,16 +85,16 @@ export class TrainerView {
     const set = button(words.keepProcesses, words.processesHint, () => this.#set(valuesOf(inputs)));
     set.dataset.action = "processes";
     const note = cards > 1 ? [make("span", "incontext-note", [fill(words.cards, { cards })])] : [];
-    return [...labels, set, ...note, ...(problem ? [make("p", "incontext-problem", [problem])] : [])];
+    return [...labels, set, ...note, ...(problem ? [make("p", "incontext-problem", [this.#page.translate(problem)])] : [])];
   }
 
   async #set(values) {
     try {
       const trainer = await this.#desk.post("/trainer/processes", values);
       this.#show(trainer);
-      this.#tell(fill(this.#words.processesAre, trainer.processes));
+      this.#page.tell(fill(this.#words.processesAre, trainer.processes));
     } catch (error) {
-      this.#tell(error.message, true);
+      this.#page.tell(this.#page.translate(error.message), true);
     }
   }
 
@@ -99,7 +103,7 @@ export class TrainerView {
       try {
         this.#show(await this.#desk.post("/trainer", { action }));
       } catch (error) {
-        this.#tell(error.message, true);
+        this.#page.tell(this.#page.translate(error.message), true);
       }
     });
     element.dataset.action = action;

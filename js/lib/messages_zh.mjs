@@ -1,0 +1,100 @@
+/**
+ * What the server says in panels, in Chinese: sentences, or several that always come together, with a name in the place of
+ * each value. A test checks that the pack's Python says each of them.
+ *
+ * @type {Record<string, string>}
+ */
+export const CHINESE = {
+  // what a training does
+  starting: "启动",
+  preparing: "准备",
+  "preparing the data": "准备数据",
+  "loading the models": "加载模型",
+  "encoding picture": "编码图片",
+  "encoding the pictures": "编码图片",
+  "encoding caption": "编码提示词",
+  training: "训练",
+  validating: "验证",
+  sampling: "采样",
+  saving: "保存",
+
+  // how it ended
+  "Stopped at step {step}.": "已在第 {step} 步停止。",
+  "Stopped before the first step.": "在第一步之前停止。",
+  "Stopped at step {step}. Resume it from there.": "已在第 {step} 步停止，可从该处恢复。",
+  "Resume it from step {step}.": "可从第 {step} 步恢复。",
+  "Resume it: it goes on from step {step}.": "可以恢复，从第 {step} 步继续。",
+  "It has no saved state yet; start it again.": "尚无保存的状态，请重新开始。",
+  "The cause is in the last lines of its output.": "原因见其输出的最后几行。",
+  "The disk is full. Free some space, then resume the run.": "磁盘已满。请腾出空间，然后恢复训练。",
+  "The trainer found no pictures. Build the dataset again.": "训练器没有找到图片。请重新构建数据集。",
+  "The loss is {loss} at step {step}. Lower the learning rate ({rate}), or compute in bf16 or fp32; the last checkpoint is kept.":
+    "第 {step} 步的损失为 {loss}。请降低学习率（{rate}），或用 bf16、fp32 计算；最后的检查点会保留。",
+  "References of {model} cannot be isolated yet; they are trained clean instead.":
+    "{model} 的参考尚不能隔离，改用干净参考训练。",
+
+  // what can be asked of it
+  "{name} does not run any more.": "{name} 已不在运行。",
+  "{name} is training. Stop it before you delete it.": "{name} 正在训练。请先停止，再删除。",
+  "{name} is still running; watch it, or stop it first.": "{name} 仍在运行；请查看，或先停止它。",
+  "{name} is finished. Choose its LoRA under continue_from to train it further.":
+    "{name} 已完成。要继续训练，请在“继续训练”中选择它的 LoRA。",
+  "{name} is finished. Continue its LoRA in a new run instead.": "{name} 已完成。请在新的训练中继续它的 LoRA。",
+  "{name} has no saved state to resume from. Start it again.": "{name} 没有可恢复的状态。请重新开始。",
+  "{name} is being resumed by somebody else at this moment.": "此刻另有人正在恢复 {name}。",
+  "{name} has no process of its own here. Cancel the prompt to end it.": "{name} 在此没有自己的进程。要结束它，请取消任务。",
+  "There is no training {name} in output/incontext_runs; it may have been removed.":
+    "output/incontext_runs 中没有训练 {name}；它可能已被删除。",
+  "{name} has no checkpoint {file}. Reload the list: it may have been removed.":
+    "{name} 没有检查点 {file}。请重新加载列表：它可能已被删除。",
+  "ComfyUI is working on a prompt. Wait until it is done, then resume the training.":
+    "ComfyUI 正在执行任务。请等它完成，再恢复训练。",
+  "The {field} has {length} characters. Shorten it to {limit}.": "{field} 有 {length} 个字符，请缩短到 {limit} 个以内。",
+  "run.json cannot be used: {reason}.": "run.json 无法使用：{reason}。",
+  "{place} cannot be written: {reason}. Free space there, allow writing to it, or see whether its disk is still connected.":
+    "无法写入 {place}：{reason}。请腾出空间、允许写入，或检查磁盘是否仍然连接。",
+
+  // what the build of a dataset found
+  "The images are not numbered; they were taken by name: {names}.": "图片没有编号，已按名称排列：{names}。",
+  "Number them in the order of the panels.": "请按分格顺序编号。",
+  "The folder holds no images.": "文件夹中没有图片。",
+  "Put the set's images there, or remove the folder.": "请放入该组的图片，或删除此文件夹。",
+  "The folder holds folders, but no images.": "文件夹中只有文件夹，没有图片。",
+  "Build the dataset from this folder instead.": "请改用此文件夹构建数据集。",
+  "The archive was not read.": "未读取压缩包。",
+  "Unpack it into this folder.": "请解压到此文件夹。",
+  "The caption has no image beside it.": "提示词旁边没有图片。",
+  "Name it like its image or set, or remove it.": "请与其图片或图组同名，或将其删除。",
+  "The image lies beside the folders of the sets and was not used.": "图片位于各图组文件夹之外，未使用。",
+  "Put the images of each set into a folder of their own.": "请将每组图片放入各自的文件夹。",
+  "Keep one of the two.": "请保留其中一个。",
+  "The set has no caption.": "该组没有提示词。",
+  "The caption is empty.": "提示词为空。",
+  "Describe the set.": "请描述该组。",
+  "The text of {panels} is missing or empty.": "{panels} 的文本缺失或为空。",
+  "Describe each panel.": "请描述每一格。",
+  "The prefix {prefix} was put in front of the caption.": "已在提示词前加上前缀 {prefix}。",
+  "The prefix {foreign} was replaced by {prefix}.": "前缀 {foreign} 已替换为 {prefix}。",
+  "The caption has no summary in front of the first panel; it ties them together.":
+    "提示词在第一格之前没有总述；总述将各格联系在一起。",
+  "No text follows {markers}.": "{markers} 之后没有文本。",
+  "Remove what is not wanted.": "请删除不需要的。",
+  "The file is empty.": "文件为空。",
+  "Copy it again from where it came.": "请从来源重新复制。",
+  "The image is damaged ({reason}).": "图片已损坏（{reason}）。",
+  "Copy or export it again.": "请重新复制或导出。",
+  "Open it in an image editor and save it as PNG.": "请用图像编辑器打开并另存为 PNG。",
+  "The camera's orientation was applied.": "已应用相机方向。",
+  "CMYK colours were converted to RGB.": "CMYK 颜色已转换为 RGB。",
+  "Transparent parts were laid on the padding colour.": "透明部分已铺在填充色上。",
+  "{size} was enlarged {factor} times to fill {width}×{height}.": "{size} 被放大 {factor} 倍以填满 {width}×{height}。",
+  "Use a larger original.": "请使用更大的原图。",
+  "{share} of {size} was cut away to fill {width}×{height}.": "为填满 {width}×{height}，{size} 被裁掉 {share}。",
+  "Choose the fit '{fit}', or a recipe with panels of such proportions.": "请选择适配方式“{fit}”，或使用分格比例相近的配方。",
+  "Add sets, or train for fewer steps and look at the samples.": "请增加图组，或减少训练步数并查看样图。",
+  "Keep the most varied ones if time matters.": "如需节省时间，请保留差异最大的图组。",
+  "The dataset has {count} sets; {fewest} to {most} are intended. More do no harm, but they add little and take longer to train.":
+    "数据集有 {count} 组；建议 {fewest} 到 {most} 组。更多无害，但作用不大，训练更久。",
+  "The dataset has {count} set{plural}; {fewest} to {most} are intended. With so few, a LoRA memorises these sets rather than learning how the panels belong together.":
+    "数据集有 {count} 组；建议 {fewest} 到 {most} 组。图组太少时，LoRA 会记住这些图组，而不是学会各格之间的联系。",
+};
