@@ -82,7 +82,7 @@ def test_missing_texts_are_empty() -> None:
 
 
 def test_the_prefix_of_another_lora_is_replaced() -> None:
-    recipe = Recipe("toys", layout.rows(64, 128, 2), prefix="[TOY]", opening="Two toys")
+    recipe = Recipe("toys", arrange.rows(64, 128, 2), prefix="[TOY]", opening="Two toys")
     own = "[TOY] a bear [TOP] sits [BOTTOM] sleeps"
     assert build(recipe, "[MOVIE-SHOTS] a bear", ["sits", "sleeps"]) == own
     assert build(recipe, "[TOY] [MOVIE-SHOTS] [TOY] a bear", ["sits", "sleeps"]) == own
