@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import sys
@@ -14,6 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from incontext_lora.tests.browser.trainings import (
+    TRAIN,
+    is_drawn,
+    panel,
+    past_run,
+    pick,
+    runs_folder,
+    said,
+    step_of,
+    wait_for_state,
+    wait_for_step,
+    without_panel,
+)
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import begin, settle
@@ -21,70 +33,6 @@ from incontext_lora.training.sd_scripts import begin, settle
 if TYPE_CHECKING:
     from incontext_lora.demo.server import ComfyServer
     from incontext_lora.tests.browser.conftest import Interface
-    from playwright.sync_api import Locator
-
-TRAIN = "InContextTrainLoraInHost"
-SHOW = "() => app.extensionManager.command.execute('InContextLora.ShowTrainings')"
-
-
-def runs_folder(server: ComfyServer) -> Path:
-    return server.base / "output" / "incontext_runs"
-
-
-def panel(interface: Interface) -> Locator:
-    """The tab in the bottom panel, opened by its command."""
-    interface.page.evaluate(SHOW)
-    found = interface.page.locator(".incontext-monitor")
-    found.wait_for()
-    return found
-
-
-def without_panel(interface: Interface) -> None:
-    """Close the bottom panel, which ComfyUI opens again on the next page; it would lie over the nodes."""
-    interface.page.evaluate("() => { app.extensionManager.bottomPanel.activePanel = null }")
-    interface.settle()
-
-
-def pick(shown: Locator, name: str) -> None:
-    shown.locator(".incontext-run", has=shown.page.locator(f"b:text-is('{name}')")).click()
-    shown.locator(f".incontext-title b:text-is('{name}')").wait_for()
-
-
-def said(interface: Interface, text: str) -> None:
-    """Wait for a message."""
-    interface.page.locator(".p-toast-message", has_text=re.compile(text)).first.wait_for()
-
-
-def step_of(shown: Locator) -> int:
-    """The step that is shown."""
-    text = " ".join(shown.locator(".incontext-facts span").all_inner_texts())
-    return int(text.split("step ")[1].split(" of")[0]) if "step " in text else 0
-
-
-def wait_for_step(shown: Locator, step: int, patience: float = 60) -> None:
-    shown.page.wait_for_function(
-        """([element, step]) =>
-            Number(/step (\\d+)/.exec(element.querySelector('.incontext-facts')?.textContent)?.[1] ?? 0) >= step""",
-        arg=[shown.element_handle(), step],
-        timeout=1000 * patience,
-    )
-
-
-def wait_for_state(shown: Locator, state: str) -> None:
-    shown.locator(f".incontext-title .incontext-badge.incontext-{state}").wait_for()
-
-
-def is_drawn(curve: Locator, colour: str = "--incontext-loss") -> bool:
-    """Whether the chart's canvas has a line in this colour of the stylesheet, by default that of the smoothed loss."""
-    script = """(canvas, name) => {
-        const hex = getComputedStyle(canvas).getPropertyValue(name).trim();
-        const wanted = [1, 3, 5].map(place => parseInt(hex.slice(place, place + 2), 16));
-        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-        let count = 0;
-        for (let i = 0; i < data.length; i += 4)
-            if (wanted.every((value, part) => Math.abs(data[i + part] - value) < 40) && data[i + 3] > 200) count++;
-        return count > 20 }"""
-    return curve.locator("canvas").evaluate(script, colour)
 
 
 def few_sets(server: ComfyServer) -> str:
@@ -245,98 +193,6 @@ def test_ten_thousand_steps_stay_fluid(interface: Interface) -> None:
     assert "step 9" in shown.locator(".u-legend").inner_text(), "the legend follows the pointer"
 
 
-def past_run(runs: Path, name: str, steps: int = 200) -> Run:
-    if (runs / name).exists():
-        return Run(runs / name)
-    writer = RunWriter.create(runs, name, {"trainer": "in-host", "name": name, "settings": {"steps": steps}})
-    writer.event("started", steps=steps)
-    for step in range(1, steps + 1):
-        loss = 0.3 + 1 / step + 0.1 * ((7919 * step) % 11) / 11
-        writer.event("step", step=step, steps=steps, loss=loss, smoothed=0.35 + 1 / step, learning_rate=1e-4)
-    writer.event("finished", lora=f"{name}.safetensors")
-    writer.close()
-    return writer.run
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
-
-
-def test_nothing_is_said_before_it_is_known(interface: Interface) -> None:
-    """While the server has not answered, there may well be a training."""
-    without_panel(interface)
-    interface.page.route("**/incontext_lora/runs", lambda route: None)  # answered by nobody
-    interface.open()
-    node = interface.add(TRAIN)
-    interface.show(node)
-    assert interface.page.locator(".incontext-compact .incontext-nothing").inner_text() == "Loading the trainings …"
-    assert panel(interface).locator(".incontext-nothing").inner_text() == "Loading the trainings …"
-    interface.page.unroute("**/incontext_lora/runs")
-    interface.open()
-
-
-def test_what_is_done_is_counted(interface: Interface) -> None:
-    about = {"trainer": "in-host", "name": "counting", "settings": {"steps": 90}}
-    writer = RunWriter.create(runs_folder(interface.server), "counting", about)
-    writer.event("started", steps=90)
-    writer.event("phase", phase="encoding picture", done=12, total=40)
-    shown = panel(interface)
-    pick(shown, "counting")
-    shown.locator(".incontext-facts", has_text="encoding picture 12 of 40").wait_for()
-    shown.locator("[data-action=save]").click()
-    shown.locator("[data-action=save][disabled]", has_text="Saving").wait_for()
-    writer.event("checkpoint", step=3, file="x.safetensors")
-    said(interface, "counting: the checkpoint of step 3 is saved")
-    shown.locator("[data-action=sample]").click()
-    writer.event("cancelled", error="Stopped at step 3. Resume it from there.")
-    writer.close()
-    wait_for_state(shown, "cancelled")
-    assert shown.locator("[data-action=sample]").count() == 0
-    assert shown.locator(".incontext-facts").inner_text() == "step 0 of 90"
-
-
-def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None:
-    runs = runs_folder(interface.server)
-    for name in ("compared", "unwanted"):
-        past_run(runs, name)
-    shown = panel(interface)
-    pick(shown, "unwanted")
-    assert is_drawn(shown)
-    compared = shown.locator(".incontext-run-line", has=shown.page.locator("b:text-is('compared')"))
-    compared.locator(".incontext-compare").check()
-    legend = shown.locator(".u-legend")
-    legend.get_by_text("unwanted").wait_for()
-    legend.get_by_text("compared").wait_for()
-    assert is_drawn(shown, "--incontext-run-2")
-    interface.screenshot("training-compared")
-    compared.locator(".incontext-compare").uncheck()
-    legend.get_by_text("learning rate").wait_for()
-
-    shown.locator("[data-tab=about]").click()
-    shown.locator("[name=label]").fill("with better captions")
-    shown.locator("[name=label]").press("Enter")
-    shown.locator(".incontext-title b:text-is('with better captions')").wait_for()
-    shown.locator("[name=note]").fill("the hero's face drifts\nafter step 400")
-    shown.locator("[name=note]").blur()
-    shown.locator(".incontext-run[title*='drifts']").wait_for()
-    assert json.loads((runs / "unwanted" / "label.json").read_text()) == {
-        "label": "with better captions",
-        "note": "the hero's face drifts\nafter step 400",
-    }
-    interface.screenshot("training-about")
-
-    shown.locator("[data-action=delete]").click()
-    dialog = interface.page.get_by_role("dialog").filter(has_text="Delete with better captions")
-    dialog.wait_for()
-    interface.page.keyboard.press("Escape")
-    dialog.wait_for(state="hidden")
-    assert (runs / "unwanted" / "run.json").is_file(), "nothing without a yes"
-    shown.locator("[data-action=delete]").click()
-    interface.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    said(interface, "with better captions is deleted")
-    shown.locator("b:text-is('with better captions')").first.wait_for(state="detached")
-    assert not (runs / "unwanted").exists()
-
-
 # --- sd-scripts -----------------------------------------------------------------------------------------------------
 
 
@@ -353,7 +209,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
         small_dataset,
         stand_in_place,
     )
-    from incontext_lora.training.sd_scripts import environment
+    from incontext_lora.training.sd_scripts import environment, settle
 
     where = replace(
         stand_in_place(tmp_path, tmp_path / "ComfyUI"),
@@ -385,7 +241,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_in: Any) -> None:
-    run, settle = stand_in
+    run, wait_and_settle = stand_in
     shown = panel(interface)
     pick(shown, run.name)
     wait_for_state(shown, "running")
@@ -393,7 +249,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     shown.locator("[data-action=stop]").click()
     shown.locator("[data-action=end]").wait_for()
     assert shown.locator("[data-action=stop]").inner_text() == "Stopping …"
-    settle()
+    wait_and_settle()
     wait_for_state(shown, "cancelled")
     assert "Resume it from step" in shown.locator(".incontext-message").inner_text()
     shown.locator("[data-action=resume]").click()

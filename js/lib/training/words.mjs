@@ -47,7 +47,7 @@ const ENGLISH = {
   resumeAsked: "Resuming …",
   resuming: "The training goes on in the background.",
   queued: "The training is in the queue. It goes on from its last saved state.",
-  noNodeToResume: "{name} goes on with the model of its workflow. Open that workflow, then click Resume again.",
+  noNodeToResume: "{name} needs the model of its workflow. Open that workflow, then click Resume again.",
   loraIs: "The LoRA is {lora} in output/loras.",
   compare: "Compare",
   compareHint: "Show the loss of this run together with the others.",

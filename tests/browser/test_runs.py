@@ -1,0 +1,98 @@
+"""What is known of runs, and what is done with them, in the training panel."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from incontext_lora.tests.browser.trainings import (
+    TRAIN,
+    is_drawn,
+    panel,
+    past_run,
+    pick,
+    runs_folder,
+    said,
+    wait_for_state,
+    without_panel,
+)
+from incontext_lora.training.runs.run_folder import RunWriter
+
+if TYPE_CHECKING:
+    from incontext_lora.tests.browser.conftest import Interface
+
+
+def test_nothing_is_said_before_it_is_known(interface: Interface) -> None:
+    """While the server has not answered, there may well be a training."""
+    without_panel(interface)
+    interface.page.route("**/incontext_lora/runs", lambda route: None)  # answered by nobody
+    interface.open()
+    node = interface.add(TRAIN)
+    interface.show(node)
+    assert interface.page.locator(".incontext-compact .incontext-nothing").inner_text() == "Loading the trainings …"
+    assert panel(interface).locator(".incontext-nothing").inner_text() == "Loading the trainings …"
+    interface.page.unroute("**/incontext_lora/runs")
+    interface.open()
+
+
+def test_what_is_done_is_counted(interface: Interface) -> None:
+    about = {"trainer": "in-host", "name": "counting", "settings": {"steps": 90}}
+    writer = RunWriter.create(runs_folder(interface.server), "counting", about)
+    writer.event("started", steps=90)
+    writer.event("phase", phase="encoding picture", done=12, total=40)
+    shown = panel(interface)
+    pick(shown, "counting")
+    shown.locator(".incontext-facts", has_text="encoding picture 12 of 40").wait_for()
+    shown.locator("[data-action=save]").click()
+    shown.locator("[data-action=save][disabled]", has_text="Saving").wait_for()
+    writer.event("checkpoint", step=3, file="x.safetensors")
+    said(interface, "counting: the checkpoint of step 3 is saved")
+    shown.locator("[data-action=sample]").click()
+    writer.event("cancelled", error="Stopped at step 3. Resume it from there.")
+    writer.close()
+    wait_for_state(shown, "cancelled")
+    assert shown.locator("[data-action=sample]").count() == 0
+    assert shown.locator(".incontext-facts").inner_text() == "step 0 of 90"
+
+
+def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None:
+    runs = runs_folder(interface.server)
+    for name in ("compared", "unwanted"):
+        past_run(runs, name)
+    shown = panel(interface)
+    pick(shown, "unwanted")
+    assert is_drawn(shown)
+    compared = shown.locator(".incontext-run-line", has=shown.page.locator("b:text-is('compared')"))
+    compared.locator(".incontext-compare").check()
+    legend = shown.locator(".u-legend")
+    legend.get_by_text("unwanted").wait_for()
+    legend.get_by_text("compared").wait_for()
+    assert is_drawn(shown, "--incontext-run-2")
+    interface.screenshot("training-compared")
+    compared.locator(".incontext-compare").uncheck()
+    legend.get_by_text("learning rate").wait_for()
+
+    shown.locator("[data-tab=about]").click()
+    shown.locator("[name=label]").fill("with better captions")
+    shown.locator("[name=label]").press("Enter")
+    shown.locator(".incontext-title b:text-is('with better captions')").wait_for()
+    shown.locator("[name=note]").fill("the hero's face drifts\nafter step 400")
+    shown.locator("[name=note]").blur()
+    shown.locator(".incontext-run[title*='drifts']").wait_for()
+    assert json.loads((runs / "unwanted" / "label.json").read_text()) == {
+        "label": "with better captions",
+        "note": "the hero's face drifts\nafter step 400",
+    }
+    interface.screenshot("training-about")
+
+    shown.locator("[data-action=delete]").click()
+    dialog = interface.page.get_by_role("dialog").filter(has_text="Delete with better captions")
+    dialog.wait_for()
+    interface.page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert (runs / "unwanted" / "run.json").is_file(), "nothing without a yes"
+    shown.locator("[data-action=delete]").click()
+    interface.page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    said(interface, "with better captions is deleted")
+    shown.locator("b:text-is('with better captions')").first.wait_for(state="detached")
+    assert not (runs / "unwanted").exists()
