@@ -99,7 +99,7 @@ export class Chart {
       width: line.width,
       dash: line.isDashed ? [4, 3] : undefined,
       spanGaps: Boolean(line.hasGaps),
-      points: line.hasGaps ? { size: 5, fill: colours.lines[index], filter: alone } : { show: false },
+      points: line.hasGaps ? { show: true, size: 5, fill: colours.lines[index], filter: alone } : { show: false },
       value: (plot, value) => (value == null ? "" : line.write(value)),
     }));
     return {
@@ -112,7 +112,7 @@ export class Chart {
       axes: [
         {
           ...axis,
-          size: this.#isSmall ? 20 : 34,
+          size: this.#isSmall ? 20 : 32,
           label: this.#isSmall ? undefined : words.stepAxis,
           labelSize: 14,
           labelGap: 0,
