@@ -209,7 +209,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
         small_dataset,
         stand_in_place,
     )
-    from incontext_lora.training.sd_scripts import environment, settle
+    from incontext_lora.training.sd_scripts import environment
 
     where = replace(
         stand_in_place(tmp_path, tmp_path / "ComfyUI"),
