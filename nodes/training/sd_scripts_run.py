@@ -21,6 +21,7 @@ from ...incontext.lora.recipe_file import read_recipe
 from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
+from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import begin, environment, follow, preflight, settle, torch_device
 from ...training.sd_scripts.architectures import architecture
