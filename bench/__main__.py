@@ -21,6 +21,7 @@ from .peers import peer_figures
 from .references import reference_figures
 from .sd_scripts import trainer_figures
 from .start import added_milliseconds
+from .sweeping import sweep_figures
 from .tasks import task_figures
 from .trust import fault_figures, trust_figures
 from .trust_load import load_figures
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Path, Say], list[Figure]]] = {
     "start": lambda base, say: [added_milliseconds()],
     "train_in_host": lambda base, say: step_figures(base),
     "choose": choosing_figures,
+    "choose.sweep": sweep_figures,
     "demo": demo_table,
     "demo.sets": set_count_curve,
     "tasks": task_figures,

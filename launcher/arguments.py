@@ -24,8 +24,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .checks import KINDS, test
-from .commands import bench, compare, demo, serve
-from .trainer import SD_SCRIPTS, SD_SCRIPTS_COMMIT, sweep, train, trainer
+from .commands import bench, compare, demo, serve, sweep
+from .trainer import SD_SCRIPTS, SD_SCRIPTS_COMMIT, train, trainer
 
 Command = Callable[[argparse.Namespace, Sequence[str]], int]
 """Takes its options and what is passed on; returns an exit code."""
@@ -82,7 +82,12 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
     add("train", train, "train a LoRA with sd-scripts, without the browser", has_help=False)  # its own --help
     add("compare", compare, "compare checkpoints and choose the best, without the browser", has_help=False)
-    add("sweep", sweep, "train many LoRAs with sd-scripts and compare them", has_help=False)
+    add(
+        "sweep",
+        sweep,
+        "train many LoRAs and compare them; in ComfyUI with --workflow, else with sd-scripts",
+        has_help=False,
+    )
     options, unknown = parser.parse_known_args(arguments)
     for kind in getattr(options, "kinds", ()):
         if kind not in KINDS:

@@ -13,6 +13,7 @@ from .interpreters import module_command
 from .pack import ROOT
 from .processes import run_child
 from .progress import say
+from .trainer import sweep_with_sd_scripts
 from .work import Work, model_paths, require_repository, set_up
 
 
@@ -41,8 +42,20 @@ def compare(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Compare checkpoints in ComfyUI without the browser; after Ctrl-C the same command goes on."""
     if "-h" in extra or "--help" in extra:
         extra = ["--help"]
+    return _in_comfyui("demo.compare", extra)
+
+
+def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
+    """Train many times, with sd-scripts or in ComfyUI by a workflow; after Ctrl-C the same command goes on."""
+    if any(word.partition("=")[0] == "--workflow" for word in extra):
+        return _in_comfyui("demo.sweep", extra)
+    return sweep_with_sd_scripts(options, extra)
+
+
+def _in_comfyui(module: str, extra: Sequence[str]) -> int:
+    """Run a module that starts a ComfyUI, with the user's models and output folder where it is the user's own."""
     work = set_up()
-    command = [*module_command(work.host.python, "demo.compare"), "--base", str(work.base)]
+    command = [*module_command(work.host.python, module), "--base", str(work.base)]
     command += ["--comfyui", str(work.host.comfyui), *extra]
     if not work.host.managed:
         output = str(work.host.comfyui / "output")  # where `run.py train` puts runs

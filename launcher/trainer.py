@@ -52,7 +52,7 @@ def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return _train_by("training.sd_scripts.cli", extra)
 
 
-def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
+def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train many times with sd-scripts in the foreground; after Ctrl-C the same command goes on."""
     return _train_by("training.sweep.cli", extra)
 
