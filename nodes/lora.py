@@ -207,6 +207,10 @@ def _recipe_words(recipe: recipes.Recipe | None, source: str) -> str:
         lines.append(f"Trained on {recipe.base}.")
     if recipe.references.share:
         lines.append(f"Given panels {_ENTER[recipe.references.clean, recipe.references.isolated]}, as in training.")
+    if recipe.strength != 1.0:
+        lines.append(f"Recommended strength: {recipe.strength:g}.")
+    if recipe.evidence.score:
+        lines.append(recipe.evidence.describe())
     if recipe.note:
         lines.append(recipe.note)
     return "\n".join(lines)

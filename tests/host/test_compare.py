@@ -219,6 +219,11 @@ def test_the_chosen_one_gets_its_evidence(host: HostPack, run: Any, tmp_path: Pa
     assert recipe.strength == 0.8
     assert (recipe.evidence.score, recipe.evidence.value, recipe.evidence.base) == ("consistency", 1.0, 0.0)
     assert "Chosen among 4 candidates on 2 captions" in recipe.evidence.describe()
+    from incontext_lora.nodes.lora import _recipe_words
+
+    words = _recipe_words(recipe, "the file itself")
+    assert "Recommended strength: 0.8." in words
+    assert recipe.evidence.describe() in words
     assert put_in_place(made, comparison, chosen) == name, "the very same one is put there once"
     saved = save_new(tmp_path, "plain", {"x.lora_up.weight": torch.zeros(1)}, RECIPE)
     assert "evidence" in (read_recipe(saved) or RECIPE).to_json()

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import InContextError, RecipeError
 from incontext_lora.incontext.lora import tasks
-from incontext_lora.incontext.lora.recipe import VERSION, Recipe, References, Sampling
+from incontext_lora.incontext.lora.recipe import VERSION, Evidence, Recipe, References, Sampling
 from incontext_lora.incontext.panels import arrange, box
 
 LAYOUT = arrange.rows(64, 128, 2)
@@ -91,3 +92,20 @@ def test_a_recipe_keeps_no_images() -> None:
     whole = box.Box(0, 0, 64, 64)
     placed = LAYOUT.placed([box.Placement(64, 64, whole, whole), None])
     assert Recipe("r", placed).layout == LAYOUT
+
+
+def test_the_evidence_of_a_choice_comes_back() -> None:
+    evidence = Evidence("consistency", "DINOv2", 0.5, 0.45, 0.55, 0.1, 8, 2, 6)
+    recipe = Recipe("pair", arrange.columns(128, 64, 2), strength=0.8, evidence=evidence)
+    assert Recipe.from_json(recipe.to_json()) == recipe
+    assert "0.500 (0.450 to 0.550), 0.100 without a LoRA" in evidence.describe()
+    old = {name: value for name, value in recipe.to_json().items() if name not in ("strength", "evidence")}
+    assert Recipe.from_json(old).strength == 1.0
+    assert Evidence().describe() == ""
+
+
+@pytest.mark.parametrize("wrong", [{"strength": math.nan}, {"strength": 1e9}, {"evidence": {"value": math.inf}}])
+def test_evidence_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    data = {**Recipe("pair", arrange.columns(128, 64, 2)).to_json(), **wrong}
+    with pytest.raises(RecipeError):
+        Recipe.from_json(data)

@@ -158,9 +158,7 @@ class TestInterpreter:
         usable = executable(folder / "python3.10", f'exec "{sys.executable}" "$@"')
         there: dict[str, str] = {"python3.10": str(usable)}
         candidates = fit.interpreter_candidates
-        monkeypatch.setattr(
-            fit, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux")
-        )
+        monkeypatch.setattr(fit, "interpreter_candidates", lambda: candidates(str(portable), there.get, "linux"))
         assert find_interpreter() == getattr(sys, "_base_executable", sys.executable)
         there.clear()
         assert find_interpreter() == "", "uv brings one"
