@@ -14,7 +14,15 @@ from .lora import InContextLoadLora, InContextSaveLora
 from .panels.layout import InContextLayout, InContextTask
 from .panels.stitch import InContextSplitPanels, InContextStitchPanels
 from .references.condition import InContextConditionPanels
-from .references.pictures import NODES as REFERENCE_NODES
+from .references.crop import InContextContextCrop, InContextPastePanels
+from .references.finished import (
+    InContextEnlargePanels,
+    InContextFindPanels,
+    InContextKeepGiven,
+    InContextMatchColours,
+    InContextRepaintPanels,
+)
+from .references.reference_attention import InContextReferenceAttention
 from .renamed import register_renamed
 from .server.routes import add_routes
 from .server.run_routes import add_run_routes
@@ -32,7 +40,14 @@ NODES: list[type[io.ComfyNode]] = [
     InContextLoadLora,
     InContextSaveLora,
     InContextConditionPanels,
-    *REFERENCE_NODES,
+    InContextContextCrop,
+    InContextPastePanels,
+    InContextKeepGiven,
+    InContextRepaintPanels,
+    InContextFindPanels,
+    InContextEnlargePanels,
+    InContextMatchColours,
+    InContextReferenceAttention,
     *DESCRIBING_NODES,
     InContextBuildDataset,
     InContextTrainLora,

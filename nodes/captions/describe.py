@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 
     from ...incontext.captions.describe.answer import Answer
     from ...incontext.captions.describe.joint import Ask
+from .describe_inputs import caption_outputs, escape_input, server_inputs, wish_inputs
 
 CATEGORY = "in-context lora/caption"
-MODEL = "qwen2.5vl:7b"
-
 _captioned = Watch(lambda inputs: folder_fingerprint(inputs["folder"]))
 
 
@@ -59,12 +58,12 @@ class InContextCaptionPanels(io.ComfyNode):
                         "where the recipe's panels meet."
                     ),
                 ),
-                *_server_inputs(),
-                *_wish_inputs(),
-                _escape_input(),
+                *server_inputs(),
+                *wish_inputs(),
+                escape_input(),
                 io.Clip.Input("clip", optional=True, tooltip="Counts the caption's tokens with its real tokenizers."),
             ],
-            outputs=[*_caption_outputs()],
+            outputs=[*caption_outputs()],
         )
 
     @classmethod
@@ -132,8 +131,8 @@ class InContextCaptionDataset(io.ComfyNode):
                     ),
                 ),
                 shape_input(),
-                *_server_inputs(),
-                *_wish_inputs(),
+                *server_inputs(),
+                *wish_inputs(),
             ],
             outputs=[
                 io.String.Output(
@@ -231,7 +230,7 @@ class InContextCaptionInstruction(io.ComfyNode):
                     default=Pictures.ALL.value,
                     tooltip="What the other node shows to its model: the canvas with all panels, or each panel by itself.",
                 ),
-                *_wish_inputs(),
+                *wish_inputs(),
             ],
             outputs=[io.String.Output(display_name="instruction", tooltip="For the prompt of the other node.")],
         )
@@ -269,10 +268,10 @@ class InContextReadCaption(io.ComfyNode):
                     default="",
                     tooltip="Names of persons and things, separated by commas; written as <Leo> wherever they occur.",
                 ),
-                _escape_input(),
+                escape_input(),
                 io.Clip.Input("clip", optional=True, tooltip="Counts the caption's tokens with its real tokenizers."),
             ],
-            outputs=[*_caption_outputs()],
+            outputs=[*caption_outputs()],
         )
 
     @classmethod
@@ -283,97 +282,6 @@ class InContextReadCaption(io.ComfyNode):
 
         node_id = str(cls.hidden.unique_id or "")
         return _outputs(node_id, recipe, read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
-
-
-def _server_inputs() -> list[Any]:
-    default = Settings(MODEL)
-    return [
-        io.String.Input(
-            "base_url",
-            default=servers.OLLAMA,
-            tooltip=(
-                "Address of the server's API; Ollama's by default, LM Studio has http://127.0.0.1:1234/v1. Other machines "
-                "must be named in the environment of ComfyUI; the help page says how."
-            ),
-        ),
-        io.String.Input(
-            "model",
-            default=default.model,
-            tooltip="Name of a model on that server that reads several pictures at once.",
-        ),
-        io.Combo.Input(
-            "pictures",
-            options=Pictures,
-            default=default.pictures.value,
-            tooltip="What the model is shown: each panel by itself, or one canvas, for models that read a single picture.",
-        ),
-        io.Int.Input(
-            "side",
-            default=default.side,
-            min=128,
-            max=2048,
-            step=64,
-            tooltip="The longer side of the pictures that are sent, in pixels. Larger shows more detail and takes longer.",
-        ),
-        io.Int.Input(
-            "max_tokens",
-            default=default.max_tokens,
-            min=64,
-            max=65536,
-            tooltip="The longest answer, with what a model thinks before it. Raise it for models that think.",
-        ),
-        io.Int.Input(
-            "timeout", default=round(default.timeout), min=1, max=3600, tooltip="Seconds to wait for an answer."
-        ),
-        io.Int.Input(
-            "seed",
-            default=default.seed,
-            min=0,
-            max=2**31 - 1,
-            control_after_generate=False,
-            tooltip="Another number asks for another answer.",
-        ),
-    ]
-
-
-def _wish_inputs() -> list[Any]:
-    return [
-        io.String.Input(
-            "names",
-            default="",
-            tooltip="Names of persons and things in the panels, separated by commas; written as <Leo> wherever they occur.",
-        ),
-        io.Boolean.Input(
-            "invent_names",
-            default=False,
-            tooltip="Without names: let the model give one to each person who is in several panels, as storyboards want it.",
-        ),
-        io.String.Input(
-            "hint",
-            multiline=True,
-            default="",
-            tooltip="What else the model should know or mind, such as 'the logo is called Aurora'.",
-        ),
-    ]
-
-
-def _escape_input() -> Any:
-    return io.Boolean.Input(
-        "escape_parentheses",
-        default=True,
-        tooltip="Write \\( for (, so that ComfyUI takes parentheses as text and not as emphasis.",
-    )
-
-
-def _caption_outputs() -> list[Any]:
-    return [
-        io.String.Output(display_name="caption", tooltip="The joint caption, one line, for CLIP Text Encode."),
-        io.String.Output(display_name="summary", tooltip="What the panels share, without prefix."),
-        io.String.Output(
-            display_name="panel texts", is_output_list=True, tooltip="One text per panel, without markers, as a list."
-        ),
-        io.String.Output(display_name="report", tooltip="Repairs, remaining problems, and the token counts."),
-    ]
 
 
 def _outputs(node_id: str, recipe: Recipe, answer: Answer, wishes: Wishes, escape: bool, clip: Any) -> io.NodeOutput:

@@ -15,7 +15,8 @@ from ...incontext.panels.edge import without_extension
 from ...training.in_host.items import read_picture
 from .. import host, types
 from ..lora import apply_lora
-from ..references.condition import core_node, grid_step
+from ..references.canvas import grid_step
+from ..references.core_nodes import core_node
 from ..schema import found_by, shows_first
 from . import plan as plans
 from . import result

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...incontext.evaluate.grid import Candidate, Cell
 from ...incontext.panels.edge import missing
 from ...incontext.panels.fit import Align, Alpha, Fit
-from ..references.condition import Given
+from ..references.prepare import ReferenceEntry
 from .plan import Plan, place_of, reference_of
 
 CELL, COMPARE = "InContextComparisonCell", "InContextCompareCheckpoints"
@@ -134,7 +134,7 @@ def _given(
         vae=inputs["vae"],
         canvas=stitched.out(0),
         mask=stitched.out(1),
-        given_panels=Given.RECIPE.value,
+        given_panels=ReferenceEntry.RECIPE.value,
         recipe=plan.recipe,
         layout=plan.layout,
         positive=wires["positive"],

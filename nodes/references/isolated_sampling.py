@@ -19,7 +19,7 @@ from ...incontext.errors import PanelError
 from ...training.in_host.memory import block_sizes
 from ..training.gradients import assign
 from .clean import prepared_mask
-from .isolation import OVERRIDE, Pair, Pass, Recorded, Selection, choosing, picture_tokens, reference_conditions
+from .isolation import OVERRIDE, KeyValues, Pair, Pass, Selection, choosing, picture_tokens, reference_conditions
 
 _SESSION = "incontext_isolation"  # in transformer_options, while a sampler runs
 _NAME = "incontext_isolated_references"
@@ -100,7 +100,7 @@ def _apply(
 
     conditions = {"c_crossattn": c_crossattn, **conds}
 
-    def record(recorded: Recorded) -> None:
+    def record(recorded: KeyValues) -> None:
         one = Pass(session.selection(len(x), x.device, painted=False), inner=inner)
         one.recorded = recorded
         # wrappers of other nodes, such as caches that skip steps, are about the picture that is painted
@@ -136,7 +136,7 @@ class Session:
         self.references = int(tokens.sum())
         self.has_references = 0 < self.references < tokens.numel()
         self._selections: dict[Any, Selection] = {}
-        self._kept: dict[Any, Kept] = {}
+        self._kept: dict[Any, KeyValueCache] = {}
 
     def selection(self, batch: int, device: torch.device, *, painted: bool) -> Selection:
         """The given or the painted tokens of a batch that holds the pictures once per caption."""
@@ -145,13 +145,13 @@ class Session:
             self._selections[key] = Selection.of(~self._tokens if painted else self._tokens, device)
         return self._selections[key].repeated(batch)
 
-    def recorded(self, key: Any, record: Callable[[Recorded], None], device: torch.device) -> Recorded:
+    def recorded(self, key: Any, record: Callable[[KeyValues], None], device: torch.device) -> KeyValues:
         """What was recorded for these conditions, recorded now if nothing was."""
         if key not in self._kept:
             conditions = set(key[0])
             for other in [other for other in self._kept if conditions & set(other[0])]:
                 del self._kept[other]  # the same captions in batches of another size
-            kept = Kept(device)
+            kept = KeyValueCache(device)
             record(kept)
             if not kept.pairs:
                 raise PanelError(
@@ -165,7 +165,7 @@ class Session:
         self._kept.clear()
 
 
-class Kept(Recorded):
+class KeyValueCache(KeyValues):
     """Keys and values on the graphics card as far as they fit; the others wait in main memory, and come one block ahead.
 
     Args:

@@ -111,7 +111,7 @@ def given_tokens(given: Tensor, patch: int) -> Tensor:
 
 
 @dataclass
-class Recorded:
+class KeyValues:
     """Keys and values of the references.
 
     Attributes:
@@ -135,10 +135,10 @@ class Pass:
         inner: another attention override, which then computes what this one asks for.
     """
 
-    def __init__(self, selection: Selection, recorded: Recorded | None = None, inner: Attention | None = None) -> None:
+    def __init__(self, selection: Selection, recorded: KeyValues | None = None, inner: Attention | None = None) -> None:
         self.selection = selection
         self.records = recorded is None
-        self.recorded = Recorded() if recorded is None else recorded
+        self.recorded = KeyValues() if recorded is None else recorded
         self.position = 0
         self.in_text = False
         self._inner = inner
@@ -205,7 +205,7 @@ class Pass:
         self, position: int, in_text: bool, pairs: Sequence[Tensor], block: Callable[[], Any]
     ) -> tuple[Any, list[Tensor]]:
         """Compute a block whose first attention has this number; its result, and the pairs that it records."""
-        outside, self.recorded = self.recorded, Recorded()
+        outside, self.recorded = self.recorded, KeyValues()
         self.position, self.in_text = position, in_text
         for number, pair in enumerate(zip(pairs[::2], pairs[1::2], strict=True), position):
             self.recorded.pairs[number] = pair

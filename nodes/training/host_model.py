@@ -25,7 +25,6 @@ import comfy.utils
 import comfy.weight_adapter
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ...incontext.captions.joint import escape
 from ...incontext.errors import TrainingError
@@ -47,6 +46,8 @@ from ..references.isolation import (
 )
 from ..references.patches import patch_side
 from .gradients import assign, differentiable
+from .patching import copied, lasting, recomputed
+from .tensors import computes_bf16, leave_inference_mode, usable
 
 PREFIX = "diffusion_model."
 
@@ -88,7 +89,7 @@ class HostModel:
     def load(self, memory: int = 0) -> None:
         """Bring the model to its device, with this many bytes left for computing; ComfyUI offloads what does not fit."""
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
-        _leave_inference_mode(self.transformer)
+        leave_inference_mode(self.transformer)
 
     def unload_others(self) -> None:
         """Take every other model off the device: text encoders and autoencoder are not needed while training."""
@@ -169,7 +170,7 @@ class HostModel:
                     for c in (conditions[i].model_conds for i in rows)
                 ]
             )
-            arguments = {name: _usable(value, self.device) for name, value in arguments.items()}
+            arguments = {name: usable(value, self.device) for name, value in arguments.items()}
             with self._autocast():
                 if tokens is None or not key[1]:
                     denoised = self.model.apply_model(x, t, transformer_options=dict(OPTIONS), **arguments)
@@ -220,9 +221,9 @@ class HostModel:
             for block in repeated_blocks(self.transformer):
                 for part in block.children():
                     if "norm" in type(part).__name__.lower():
-                        undo.callback(part.register_forward_pre_hook(_copied).remove)
+                        undo.callback(part.register_forward_pre_hook(copied).remove)
                 if gradient_checkpointing:
-                    block.forward = partial(_recomputed, block.forward)
+                    block.forward = partial(recomputed, block.forward)
                     undo.callback(vars(block).pop, "forward")
             yield
 
@@ -231,7 +232,7 @@ class HostModel:
         chosen = {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16, Precision.FP32: torch.float32}
         if precision is not Precision.AUTO:
             return chosen[precision]
-        if _computes_bf16(self.device):
+        if computes_bf16(self.device):
             return torch.bfloat16
         return torch.float16 if self._own_dtype is torch.float16 else torch.float32
 
@@ -311,62 +312,6 @@ class HostModel:
         return found
 
 
-def lasting(patcher: Any) -> Any:
-    """A clone of the model whose weights stay in place. ComfyUI may lend each for one operation, but gradients need them later.
-
-    Raises:
-        TrainingError: where that takes loading the model once more, and whatever loaded it does not let ComfyUI do so.
-    """
-    if not getattr(patcher, "is_dynamic", bool)():  # unknown to ComfyUI 0.3
-        return patcher.clone()
-    if patcher.cached_patcher_init is None:
-        raise TrainingError(
-            f"{type(patcher.model).__name__} was loaded by a node that does not let ComfyUI load it again, which training "
-            "needs. Load it with Load Diffusion Model or Load Checkpoint, or start ComfyUI with --disable-dynamic-vram."
-        )
-    return patcher.clone(disable_dynamic=True)
-
-
-def _recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
-    """Gradient checkpointing of a block, which keeps its inputs only and computes again for the gradient.
-
-    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them. Keys
-    and values of isolated references go in and out beside the block's own tensors, since gradients flow through them, too.
-    """
-    count, names = len(inputs), list(named)
-    one = (named.get("transformer_options") or {}).get(OVERRIDE)
-    one = one if isinstance(one, Pass) else None
-    pairs = one.upcoming() if one else []
-    position, in_text = (one.position, one.in_text) if one else (0, False)
-    own_results = 0
-    is_tensor = True
-
-    def run(_: Tensor, *values: Any) -> tuple:
-        nonlocal own_results, is_tensor
-        copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
-        own, extra = copies[: count + len(names)], copies[count + len(names) :]
-
-        def block() -> Any:
-            return forward(*own[:count], **dict(zip(names, own[count:], strict=True)))
-
-        result, recorded = one.again(position, in_text, extra, block) if one else (block(), [])
-        is_tensor = isinstance(result, Tensor)
-        results = (result,) if is_tensor else tuple(result)
-        own_results = len(results)
-        return (*results, *recorded)
-
-    wanted = torch.ones((), requires_grad=True)  # the first block's inputs ask for no gradient themselves
-    results = checkpoint(run, wanted, *inputs, *named.values(), *pairs, use_reentrant=True)
-    if one:
-        one.keep(position, results[own_results:])
-    return results[0] if is_tensor else tuple(results[:own_results])
-
-
-def _copied(_module: nn.Module, inputs: tuple) -> tuple | None:
-    """Before a norm: FLUX's blocks then add to the very tensor that the norm's gradient needs."""
-    return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None
-
-
 def _together_key(condition: Condition) -> str:
     """Conditions with the same key can be computed in one batch: same shapes, same constants."""
     return repr(
@@ -381,49 +326,3 @@ def _text_tokens(condition: Condition) -> int:
     """Tokens of the caption, as far as the model takes them as a sequence."""
     text = condition.model_conds.get("c_crossattn")
     return text.cond.shape[1] if text is not None else 0
-
-
-def _usable(value: Any, device: torch.device) -> Any:
-    """On the device, and free of inference mode."""
-    if isinstance(value, Tensor):
-        return value.clone().to(device) if value.is_inference() else value.to(device)
-    if isinstance(value, list):
-        return [_usable(part, device) for part in value]
-    return value
-
-
-def _leave_inference_mode(module: nn.Module) -> None:
-    """Replace the tensors that autograd cannot keep for its backward pass by ordinary ones over the same memory."""
-    for part in module.modules():
-        for name, parameter in part._parameters.items():
-            if parameter is not None and not _counts_versions(parameter):
-                part._parameters[name] = nn.Parameter(_ordinary(parameter), requires_grad=False)
-        for name, buffer in part._buffers.items():
-            if buffer is not None and not _counts_versions(buffer):
-                part._buffers[name] = _ordinary(buffer)
-
-
-def _counts_versions(tensor: Tensor) -> bool:
-    """Whether autograd can keep it. `Tensor.is_inference` does not say so: moving a module assigns ``param.data``, after which
-    a parameter that was made in inference mode denies it."""
-    try:
-        _ = tensor._version
-    except RuntimeError:
-        return False
-    return True
-
-
-def _ordinary(tensor: Tensor) -> Tensor:
-    """The tensor outside of inference mode. The memory is shared, so nothing is copied and pinned memory stays pinned."""
-    if type(tensor) not in (Tensor, nn.Parameter):  # a quantised tensor, which wraps others
-        return tensor.detach().clone()
-    shared = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-    return shared.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
-
-
-def _computes_bf16(device: torch.device) -> bool:
-    """Whether bf16 is native there. Processors without it take several times as long as in float32."""
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
-    return comfy.model_management.should_use_bf16(device)

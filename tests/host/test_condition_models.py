@@ -309,7 +309,7 @@ def test_panels_off_the_model_s_grid_are_reported(host: HostPack, vae: Any) -> N
 )
 def test_the_grid_is_the_autoencoder_s_times_the_patch(factor: int, patch: Any, step: int) -> None:
     """FLUX.1, FLUX.2, HunyuanImage, Wan and a UNet."""
-    from incontext_lora.nodes.references.condition import grid_step
+    from incontext_lora.nodes.references.canvas import grid_step
 
     transformer = SimpleNamespace(patch_size=patch) if patch else SimpleNamespace()
     model = SimpleNamespace(model=SimpleNamespace(diffusion_model=transformer))
@@ -317,7 +317,7 @@ def test_the_grid_is_the_autoencoder_s_times_the_patch(factor: int, patch: Any, 
 
 
 def test_models_of_comfyui_tell_their_grid(host: HostPack, vae: Any) -> None:
-    from incontext_lora.nodes.references.condition import grid_step
+    from incontext_lora.nodes.references.canvas import grid_step
 
     assert [grid_step(make(), vae) for make in (flux, chroma, sd3)] == [16, 16, 16]
     assert grid_step(qwen(), wan_vae()) == 16

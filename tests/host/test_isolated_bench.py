@@ -18,7 +18,7 @@ def test_computed_once_is_exact(host: Any, kind: str) -> None:
 def test_the_error_of_keys_that_are_kept_inexactly_is_seen(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from incontext_lora.nodes.references import isolated_sampling
 
-    class Inexact(isolated_sampling.Kept):
+    class Inexact(isolated_sampling.KeyValueCache):
         made = 0
 
         def __init__(self, device: torch.device) -> None:
@@ -32,7 +32,7 @@ def test_the_error_of_keys_that_are_kept_inexactly_is_seen(host: Any, monkeypatc
             key, value = pair
             super().__setitem__(number, (key.bfloat16().float(), value.bfloat16().float()))
 
-    monkeypatch.setattr(isolated_sampling, "Kept", Inexact)
+    monkeypatch.setattr(isolated_sampling, "KeyValueCache", Inexact)
     assert isolated_rounds.largest_error("sd3", steps=2) > 1e-4
     assert Inexact.made == 1 + 2
 

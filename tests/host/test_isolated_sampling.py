@@ -149,14 +149,14 @@ def test_what_was_kept_is_freed_when_sampling_ends_and_when_it_fails(
     from incontext_lora.nodes.references import isolated_sampling
 
     made: list[Any] = []
-    kept = isolated_sampling.Kept
+    kept = isolated_sampling.KeyValueCache
 
     def watched(device: torch.device) -> Any:
         one = kept(device)
         made.append(weakref.ref(one))
         return one
 
-    monkeypatch.setattr(isolated_sampling, "Kept", watched)
+    monkeypatch.setattr(isolated_sampling, "KeyValueCache", watched)
     sd3.sample()
 
     class Cancelled(Exception):

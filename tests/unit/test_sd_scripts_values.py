@@ -288,7 +288,7 @@ class TestData:
         stays, large, small = unused("stays", 3), unused("large", 10, 1000), unused("small", 20)
         recent = unused("recent", 1, 5000)
         removed = data.prune(tmp_path, {used}, now, largest=5050)
-        assert removed == [data.Removed("flux-large", 1000), data.Removed("flux-old", 10)]
+        assert removed == [data.Removal("flux-large", 1000), data.Removal("flux-old", 10)]
         assert [folder.exists() for folder in (old, large)] == [False, False]
         assert all(folder.exists() for folder in (used, stays, small, recent))
 

@@ -24,10 +24,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "bench/trust_faults.py",
         "js/incontext.css",
         "js/incontext_training.css",
-        "nodes/captions/describe.py",
-        "nodes/references/condition.py",
-        "nodes/references/pictures.py",
-        "nodes/training/host_model.py",
         "tests/e2e/test_workflows.py",
         "tests/host/test_lora.py",
         "tests/host/test_references.py",
@@ -45,11 +41,7 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "tests/unit/test_stitch.py",
     }
 )
-NODES_STILL_TOO_LONG: frozenset[str] = frozenset(
-    {
-        "InContextConditionPanels",
-    }
-)
+NODES_STILL_TOO_LONG: frozenset[str] = frozenset()
 STILL_IN_CIRCLES: frozenset[str] = frozenset()
 STILL_PARTICIPLES: frozenset[str] = frozenset(
     {
@@ -59,11 +51,8 @@ STILL_PARTICIPLES: frozenset[str] = frozenset(
         "Generated",
         "Given",
         "Judged",
-        "Kept",
         "Measured",
         "Named",
-        "Recorded",
-        "Removed",
         "Renamed",
         "Stitched",
         "Timed",

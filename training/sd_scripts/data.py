@@ -150,14 +150,14 @@ def prepare(
 
 
 @dataclass(frozen=True)
-class Removed:
+class Removal:
     """Prepared data that was removed: its folder's name, and bytes."""
 
     name: str
     size: int
 
 
-def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, largest: int = LARGEST) -> list[Removed]:
+def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, largest: int = LARGEST) -> list[Removal]:
     """Remove what no training has used for long, and the longest unused of what is left where that is too large.
 
     It is made again when a training needs it; only the time to encode it is lost.
@@ -178,7 +178,7 @@ def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, lar
             kept += size
             continue
         shutil.rmtree(folder, ignore_errors=True)
-        removed.append(Removed(folder.name, size))
+        removed.append(Removal(folder.name, size))
     return removed
 
 

@@ -1,0 +1,242 @@
+"""Crop a part of a picture with its surroundings, and paste panels back."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...incontext.errors import PanelError
+from ...incontext.panels.box import Box
+from ...incontext.panels.colour_match import ColourMatch
+from ...incontext.panels.layout import PanelLayout
+from ...incontext.panels.paste import paste, paste_windows
+from ...incontext.panels.stitch import split
+from ...incontext.panels.windows import Windows, context_crop
+from ...incontext.tensors import checked_masks, checked_pictures
+from .. import types
+from ..host import send_text
+from ..schema import found_by, shows_first
+from .inputs import CATEGORY, colour_match_input, feather_input
+
+Window = io.Custom("INCONTEXT_WINDOW")
+
+
+class Regions(Enum):
+    """What masked places that lie apart get."""
+
+    TOGETHER = "one window around all"
+    APART = "one window each"
+
+
+@found_by("inpaint crop", "crop and stitch", "mask crop")
+@shows_first("panel", "width", "height", "context")
+class InContextContextCrop(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextContextCrop",
+            display_name="Context Crop",
+            category=CATEGORY,
+            description=(
+                "Cuts a window around what is masked on a large picture, in the shape of a panel and with context around it. "
+                "Paste Panels puts the painted panel back, at the picture's own resolution."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The picture, of any size."),
+                io.Mask.Input("mask", tooltip="White where it is to be repainted; several places are possible."),
+                io.String.Input(
+                    "panel", default="2", tooltip="Which panel of the layout the crop is for, by number or name."
+                ),
+                io.Int.Input(
+                    "width",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    tooltip="Width of the crop without a layout; 0 takes the window's own size, a multiple of 16.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=0,
+                    min=0,
+                    max=16384,
+                    step=8,
+                    tooltip="Height of the crop without a layout; 0 takes the window's own size, a multiple of 16.",
+                ),
+                io.Float.Input(
+                    "context",
+                    default=0.25,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="How much is seen around the masked place, as a share of its longer side, on each side.",
+                ),
+                io.Int.Input(
+                    "grow",
+                    default=0,
+                    min=0,
+                    max=256,
+                    tooltip="Pixels by which the mask is enlarged to all sides first.",
+                ),
+                io.Boolean.Input(
+                    "enlarge",
+                    default=True,
+                    tooltip="Paint small places enlarged, for more detail. Off: never larger than the picture's own pixels.",
+                ),
+                io.Combo.Input(
+                    "regions",
+                    options=Regions,
+                    default=Regions.TOGETHER.value,
+                    tooltip="Masked places that lie apart: one window around all, or a crop each, as a batch.",
+                ),
+                types.Layout.Input(
+                    "layout",
+                    optional=True,
+                    tooltip="From In-Context Task or Panel Layout: gives the crop its panel's size.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="crop", tooltip="For Stitch Panels, exactly the panel's size."),
+                io.Mask.Output(
+                    display_name="crop_mask",
+                    tooltip="For the same panel of Stitch Panels. What lies beyond the picture's border is masked too.",
+                ),
+                Window.Output(display_name="window", tooltip="For Paste Panels: where the crop came from."),
+                io.Int.Output(display_name="crop_width", tooltip="Width of the crop in pixels."),
+                io.Int.Output(display_name="crop_height", tooltip="Height of the crop in pixels."),
+                io.String.Output(display_name="report", tooltip="Windows and their scale."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        mask: Tensor,
+        panel: str,
+        width: int,
+        height: int,
+        context: float,
+        grow: int,
+        enlarge: bool,
+        regions: str,
+        layout: PanelLayout | None = None,
+    ) -> io.NodeOutput:
+        cropped = context_crop(
+            checked_pictures(image, "the image", coloured=False),
+            checked_masks(mask, "the mask"),
+            panel=crop_size(layout, panel, width, height),
+            context=context,
+            grow=grow,
+            enlarge=enlarge,
+            apart=Regions(regions) is Regions.APART,
+        )
+        windows = cropped.windows
+        report = windows.describe()
+        send_text(cls.hidden.unique_id, report)
+        return io.NodeOutput(cropped.crops, cropped.masks, windows, windows.panel_width, windows.panel_height, report)
+
+
+@found_by("inpaint stitch", "uncrop", "paste back")
+class InContextPastePanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextPastePanels",
+            display_name="Paste Panels",
+            category=CATEGORY,
+            description=(
+                "Puts a painted panel back into the full picture it came from, at the picture's resolution. Outside the mask "
+                "the picture keeps its own pixels, to the bit."
+            ),
+            inputs=[
+                io.Image.Input(
+                    "image", tooltip="The full picture, as it was given to Context Crop or to Stitch Panels."
+                ),
+                io.Image.Input("painted", tooltip="The painted canvas; or, without a layout, the painted panel."),
+                io.String.Input(
+                    "panel", default="2", tooltip="Which panel of the canvas goes back, by number or name."
+                ),
+                feather_input(),
+                colour_match_input("Bring the painted panel's colours to those of the picture around the mask."),
+                types.Layout.Input(
+                    "layout",
+                    optional=True,
+                    tooltip="From Stitch Panels: where the panel is on the canvas, and how it was fitted.",
+                ),
+                Window.Input("window", optional=True, tooltip="From Context Crop, which also knows the mask."),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Without a window: what was repainted, on the full picture."
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="pasted", tooltip="The full picture with the painted part in it.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: Tensor,
+        painted: Tensor,
+        panel: str,
+        feather: int,
+        colour_match: str,
+        layout: PanelLayout | None = None,
+        window: Windows | None = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        colours = ColourMatch(colour_match)
+        image = checked_pictures(image, "the image")
+        painted = checked_pictures(painted, "the painted image")
+        mask = None if mask is None else checked_masks(mask, "the mask")
+        if layout is not None:
+            painted = split(painted, layout)[layout.index(panel)]
+        if window is not None:
+            return io.NodeOutput(paste_windows(image, painted, window, feather=feather, colours=colours))
+        placement, box = placed(layout, panel)
+        if mask is None:
+            raise PanelError(
+                "Neither a window nor a mask is connected, so it is not known what was repainted. Connect the mask of the full "
+                "picture, or the window of Context Crop."
+            )
+        return io.NodeOutput(paste(image, painted, placement, box, mask, feather=feather, colours=colours))
+
+
+def crop_size(layout: PanelLayout | None, panel: str, width: int, height: int) -> tuple[int, int] | None:
+    """Size of a crop: the panel's, or what is written; None for the window's own.
+
+    Raises:
+        PanelError: where only one side is written, or the layout has no such panel.
+    """
+    if layout is not None:
+        box = layout.boxes[layout.index(panel)]
+        return box.width, box.height
+    if bool(width) != bool(height):
+        raise PanelError(
+            f"The crop's size is {width}×{height}. Write both sides, leave both at 0, or connect a layout."
+        )
+    return (width, height) if width else None
+
+
+def placed(layout: PanelLayout | None, panel: str) -> tuple[Any, Box]:
+    """How a picture came into a panel of a stitched layout.
+
+    Raises:
+        PanelError: where that is not known.
+    """
+    if layout is None:
+        raise PanelError(
+            "Neither a window nor a layout is connected, so it is not known where the panel came from. Connect the window of "
+            "Context Crop, or the layout of Stitch Panels."
+        )
+    index = layout.index(panel)
+    placement = layout.placements[index] if layout.placements else None
+    if placement is None:
+        raise PanelError(
+            f"Panel {layout.names[index]} was not given, so there is no picture to put it back into. Choose another panel, and "
+            "connect the layout that comes out of Stitch Panels."
+        )
+    return placement, layout.boxes[index]

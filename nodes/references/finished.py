@@ -1,0 +1,235 @@
+"""Finished sets: keep the given panels, repaint, find, enlarge and match panels."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from comfy_api.latest import io
+from torch import Tensor
+
+from ...incontext.panels.colour_match import ColourMatch, matched
+from ...incontext.panels.colours import parse_colour
+from ...incontext.panels.layout import PanelLayout
+from ...incontext.panels.paste import keep_given
+from ...incontext.panels.rework import enlarged, repaint
+from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
+from ...incontext.tensors import checked_masks, checked_pictures
+from .. import types
+from ..host import send_text
+from ..schema import found_by
+from .inputs import CATEGORY, colour_match_input
+
+
+@found_by("keep references", "composite", "restore")
+class InContextKeepGiven(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextKeepGiven",
+            display_name="Keep Given Panels",
+            category=CATEGORY,
+            description=(
+                "The painted canvas with everything that was given exactly as it was given: not encoded and decoded, but the "
+                "same pixels to the bit."
+            ),
+            inputs=[
+                io.Image.Input("canvas", tooltip="From Stitch Panels or Repaint Panels."),
+                io.Image.Input("painted", tooltip="The same canvas after sampling, from VAE Decode."),
+                io.Mask.Input("mask", tooltip="From Stitch Panels or Repaint Panels."),
+                io.Int.Input(
+                    "feather",
+                    default=0,
+                    min=0,
+                    max=128,
+                    tooltip=(
+                        "Pixels over which painted parts fade into the picture that was there; needs 'pictures'. Panels that "
+                        "are painted as a whole never fade."
+                    ),
+                ),
+                colour_match_input("Bring the painted canvas's colours to what was given."),
+                io.Image.Input(
+                    "pictures",
+                    optional=True,
+                    tooltip=(
+                        "The canvas before anything was opened: the image that Repaint Panels was given, or a Stitch Panels "
+                        "without masks."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="kept", tooltip="The canvas: given panels as given, the others as painted."
+                )
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        canvas: Tensor,
+        painted: Tensor,
+        mask: Tensor,
+        feather: int,
+        colour_match: str,
+        pictures: Tensor | None = None,
+    ) -> io.NodeOutput:
+        colours = ColourMatch(colour_match)
+        canvas, painted = checked_pictures(canvas, "the canvas"), checked_pictures(painted, "the painted canvas")
+        mask = checked_masks(mask, "the mask")
+        pictures = None if pictures is None else checked_pictures(pictures, "the pictures")
+        return io.NodeOutput(keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours))
+
+
+@found_by("inpaint", "redo panel", "mask panels")
+class InContextRepaintPanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextRepaintPanels",
+            display_name="Repaint Panels",
+            category=CATEGORY,
+            description=(
+                "Opens some panels of a finished set for repainting; the others are given. Follow it by Condition Panels and "
+                "the sampler, and Keep Given Panels returns the others to the bit."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The finished set on its canvas."),
+                types.Layout.Input(
+                    "layout", tooltip="Where its panels are; Find Panels tells it for a picture from elsewhere."
+                ),
+                io.String.Input(
+                    "panels", default="2", tooltip="Which panels to repaint, by number or name: '2' or '1, 3'."
+                ),
+                io.String.Input("fill", default="gray", tooltip="Colour that they hold meanwhile."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="canvas", tooltip="For Condition Panels."),
+                io.Mask.Output(display_name="mask", tooltip="For Condition Panels: white where panels are repainted."),
+                types.Layout.Output(
+                    display_name="panels_layout", tooltip="The layout, which knows which panels are given."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, layout: PanelLayout, panels: str, fill: str) -> io.NodeOutput:
+        image = checked_pictures(image, "the image")
+        opened = repaint(image, layout, layout.select_some(panels), fill=parse_colour(fill))
+        return io.NodeOutput(opened.canvas, opened.mask, opened.layout)
+
+
+@found_by("detect grid", "detect panels")
+class InContextFindPanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextFindPanels",
+            display_name="Find Panels",
+            category=CATEGORY,
+            description=(
+                "Finds the panels of a picture that came without a layout, such as a drawn storyboard: seams and gutters are "
+                "looked for near the lines of an expected layout."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The picture; of a batch, the first one is looked at."),
+                types.Layout.Input(
+                    "expected",
+                    tooltip="How many panels there are and about where; the size of its canvas does not matter.",
+                ),
+                io.Float.Input(
+                    "tolerance",
+                    default=0.2,
+                    min=0.01,
+                    max=LARGEST_TOLERANCE,
+                    step=0.01,
+                    tooltip="How far a seam may lie from its expected line, as a share of the panel beside it.",
+                ),
+                io.Int.Input(
+                    "step",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="Move seams to multiples of so many pixels: 1 to cut exactly, 16 to repaint panels.",
+                ),
+            ],
+            outputs=[
+                types.Layout.Output(display_name="layout", tooltip="The panels that were found."),
+                io.Float.Output(
+                    display_name="confidence", tooltip="0 … 1, of the least certain seam; below 0.3 look at the result."
+                ),
+                io.String.Output(
+                    display_name="report", tooltip="Every seam, where it was found and how certain it is."
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, expected: PanelLayout, tolerance: float, step: int) -> io.NodeOutput:
+        found = find_panels(checked_pictures(image, "the image")[0], expected, tolerance=tolerance, step=step)
+        report = found.describe()
+        send_text(cls.hidden.unique_id, report)
+        return io.NodeOutput(found.layout, found.confidence, report)
+
+
+@found_by("upscale", "hires fix")
+class InContextEnlargePanels(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextEnlargePanels",
+            display_name="Enlarge Panels",
+            category=CATEGORY,
+            description=(
+                "Every panel of a finished set enlarged on its own, to be finished at a low denoise panel by panel. Afterwards "
+                "Match Colours keeps the set's colours, and Stitch Panels joins it on the enlarged layout."
+            ),
+            inputs=[
+                io.Image.Input("image", tooltip="The finished set on its canvas."),
+                types.Layout.Input("layout", tooltip="Where its panels are."),
+                io.Float.Input("factor", default=2.0, min=1.0, max=8.0, step=0.25, tooltip="How many times as large."),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="panels",
+                    is_output_list=True,
+                    tooltip="A list; VAE Encode, the sampler and VAE Decode work on one panel after the other.",
+                ),
+                types.Layout.Output(display_name="enlarged_layout", tooltip="For Stitch Panels, with 'fit' exact."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, layout: PanelLayout, factor: float) -> io.NodeOutput:
+        image = checked_pictures(image, "the image", coloured=False)
+        return io.NodeOutput(*enlarged(image, layout, Fraction(factor).limit_denominator(64)))
+
+
+@found_by("color match", "colour transfer", "match colors")
+class InContextMatchColours(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="InContextMatchColours",
+            display_name="Match Colours",
+            category=CATEGORY,
+            description="Gives an image the colours of another of the same size; lists are matched one by one.",
+            inputs=[
+                io.Image.Input("image", tooltip="For example a panel that was finished at a higher resolution."),
+                io.Image.Input(
+                    "reference", tooltip="The image whose colours it is to have, for example the panel before."
+                ),
+                io.Combo.Input(
+                    "colour_match",
+                    options=ColourMatch,
+                    default=ColourMatch.MEAN_AND_CONTRAST.value,
+                    tooltip="What is carried over, for each colour channel.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="matched", tooltip="The image in the other's colours.")],
+        )
+
+    @classmethod
+    def execute(cls, image: Tensor, reference: Tensor, colour_match: str) -> io.NodeOutput:
+        image, reference = checked_pictures(image, "the image"), checked_pictures(reference, "the reference")
+        return io.NodeOutput(matched(image[..., :3], reference[..., :3], ColourMatch(colour_match)))
