@@ -1,16 +1,15 @@
-from __future__ import annotations
+"""Panels into one canvas and back: exact, with every pixel accounted for."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.errors import InContextError, LayoutError, PanelError
+from incontext_lora.incontext.errors import LayoutError, PanelError
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.box import Box
 from incontext_lora.incontext.panels.fit import (
-    WHITE,
     Align,
     Alpha,
     Fit,
@@ -18,24 +17,11 @@ from incontext_lora.incontext.panels.fit import (
     place,
     resize,
     resize_mask,
-    settings_per_panel,
 )
-from incontext_lora.incontext.panels.gather import gather
 from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import NEUTRAL, generated, split, stitch
-from incontext_lora.incontext.tensors import checked_masks
+from incontext_lora.tests.panel_pictures import EXACT, TWO, flat, picture
 from torch import Tensor
-
-TWO = arrange.columns(128, 64, 2)
-EXACT = PanelSettings(fit=Fit.EXACT)
-
-
-def picture(width: int, height: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:
-    return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(seed))
-
-
-def flat(width: int, height: int, *values: float) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).expand(1, height, width, len(values)).clone()
 
 
 @st.composite
@@ -184,9 +170,6 @@ def test_gutter_and_fill_have_their_colours() -> None:
     assert canvas[0, 0, [0, 64, 128]].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]]
 
 
-# --- kinds of images ------------------------------------------------------------------------------------------------
-
-
 def test_grey_becomes_rgb() -> None:
     image = picture(64, 64, channels=1)
     assert torch.equal(split(stitch(TWO, [image]).canvas, TWO)[0], image.expand(1, 64, 64, 3))
@@ -230,9 +213,6 @@ def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
     assert str(list(shape) if len(shape) != 3 else [1, *shape]) in str(refused.value)
 
 
-# --- batches --------------------------------------------------------------------------------------------------------
-
-
 def test_one_image_serves_a_whole_batch() -> None:
     one, three = picture(64, 64), picture(64, 64, batch=3, seed=1)
     left, right = split(stitch(TWO, [one, three]).canvas, TWO)
@@ -243,9 +223,6 @@ def test_one_image_serves_a_whole_batch() -> None:
 def test_batches_that_differ_are_refused() -> None:
     with pytest.raises(PanelError, match=r"LEFT 2, RIGHT 3.*same number"):
         stitch(TWO, [picture(64, 64, batch=2), picture(64, 64, batch=3)])
-
-
-# --- masks ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_mask_repaints_a_part_of_a_given_panel() -> None:
@@ -328,9 +305,6 @@ def test_resized_images_stay_in_range() -> None:
     assert torch.equal(resize(image, 64, 64), image)
 
 
-# --- splitting ------------------------------------------------------------------------------------------------------
-
-
 def test_split_takes_any_number_of_channels() -> None:
     assert [panel.shape for panel in split(picture(128, 64, channels=4), TWO)] == [(1, 64, 64, 4)] * 2
 
@@ -354,88 +328,3 @@ def test_original_size_of_a_doubled_canvas_is_twice_the_original_size() -> None:
 def test_all_panels_are_generated_where_nothing_was_stitched() -> None:
     panels = split(picture(128, 64), TWO)
     assert generated(panels, TWO) == panels
-
-
-# --- how nodes give panels ------------------------------------------------------------------------------------------
-
-
-def test_a_batch_is_one_image_a_panel() -> None:
-    batch = picture(64, 64, batch=2)
-    panels = gather(3, [batch], {})
-    assert [None if panel is None else panel.shape for panel in panels] == [(1, 64, 64, 3), (1, 64, 64, 3), None]
-    assert torch.equal(torch.cat([panel for panel in panels if panel is not None]), batch)
-
-
-def test_a_list_keeps_the_batch_of_each_panel_and_numbers_come_first() -> None:
-    first, second, third = (picture(64, 32 + n, batch=2, seed=n) for n in range(3))
-    panels = gather(3, [first, second], {1: None, 2: [third], 3: []})
-    assert panels[0] is first
-    assert panels[1] is third
-    assert panels[2] is None
-
-
-def test_a_list_for_one_panel_becomes_its_batch() -> None:
-    (panel,) = gather(1, [], {1: [picture(8, 8), picture(8, 8, seed=1)]})
-    assert panel is not None
-    assert panel.shape[0] == 2
-
-
-@pytest.mark.parametrize(
-    ("call", "says"),
-    [
-        (lambda: gather(1, [picture(8, 8, batch=2)], {}), ["2 images", "1 panels", "larger layout"]),
-        (lambda: gather(1, [], {2: [picture(8, 8)]}), ["panel 2", "1 panels", "Disconnect"]),
-        (lambda: gather(1, [], {1: [picture(8, 8), picture(9, 8)]}), ["8×8, 9×8", "'images'"]),
-        (lambda: gather(1, [], {1: [picture(8, 8), torch.rand(1, 8, 8, 4)]}), ["8×8, 8×8 with 4 channels", "Panel 1"]),
-        (
-            lambda: gather(1, [], {1: [picture(8, 8), torch.tensor(0.5)]}),
-            ["The input for panel 1 has the shape []", "IMAGE"],
-        ),
-        (lambda: gather(1, [], {1: [torch.rand(3), torch.rand(1)]}), ["The input for panel 1 has the shape [3]"]),
-        (
-            lambda: gather(1, [], {1: [torch.rand(1, 8, 8), torch.rand(2)]}, checked_masks),
-            ["The input for panel 1 has the shape [2]", "MASK"],
-        ),
-    ],
-)
-def test_panels_that_there_are_not_are_refused(call: Callable[[], object], says: list[str]) -> None:
-    with pytest.raises(PanelError) as refused:
-        call()
-    for words in says:
-        assert words in str(refused.value)
-
-
-COMMON = PanelSettings(padding=WHITE)
-
-
-@pytest.mark.parametrize(
-    ("text", "fits"),
-    [
-        ("", [(Fit.COVER, Align.CENTER), (Fit.COVER, Align.CENTER)]),
-        ("2: contain, top", [(Fit.COVER, Align.CENTER), (Fit.CONTAIN, Align.TOP)]),
-        ("[LEFT]: Stretch\n\nright: Bottom Right", [(Fit.STRETCH, Align.CENTER), (Fit.COVER, Align.BOTTOM_RIGHT)]),
-        ("1: contain, extend edges, left", [(Fit.CONTAIN_EDGE, Align.LEFT), (Fit.COVER, Align.CENTER)]),
-        ("1: Contain,extend edges", [(Fit.CONTAIN_EDGE, Align.CENTER), (Fit.COVER, Align.CENTER)]),
-    ],
-)
-def test_settings_of_single_panels(text: str, fits: list[tuple[Fit, Align]]) -> None:
-    settings = settings_per_panel(TWO, COMMON, text)
-    assert [(one.fit, one.align) for one in settings] == fits
-    assert {one.padding for one in settings} == {WHITE}
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("3: cover", ["'3'", "1 to 2", "LEFT, RIGHT"]),
-        ("²: cover", ["'²'"]),
-        ("MIDDLE: cover", ["'MIDDLE'"]),
-        ("1: covers", ["'covers'", "'cover'", "'top left'"]),
-        ("1", ["''"]),
-    ],
-)
-def test_exceptions_that_cannot_be_read_are_refused(text: str, says: list[str]) -> None:
-    with pytest.raises(InContextError) as refused:
-        settings_per_panel(TWO, COMMON, text)
-    for words in says:
-        assert words in str(refused.value)

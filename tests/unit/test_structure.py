@@ -32,13 +32,9 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "tests/training/test_real_trainer.py",
         "tests/training/tiny.py",
         "tests/unit/test_crop.py",
-        "tests/unit/test_dataset_build.py",
-        "tests/unit/test_describe_client.py",
         "tests/unit/test_loop.py",
-        "tests/unit/test_lora_file.py",
         "tests/unit/test_sd_scripts_runs.py",
         "tests/unit/test_sd_scripts_values.py",
-        "tests/unit/test_stitch.py",
     }
 )
 NODES_STILL_TOO_LONG: frozenset[str] = frozenset()

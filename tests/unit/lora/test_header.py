@@ -1,3 +1,5 @@
+"""Headers: what is written leaves the tensors alone, and what is read is checked."""
+
 from __future__ import annotations
 
 import json
@@ -13,44 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LoraError
-from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.header import read_header, read_metadata
-from incontext_lora.incontext.lora.recipe import Recipe, References
 from incontext_lora.incontext.lora.recipe_file import (
     METADATA_KEY,
-    UnreadableRecipe,
-    find_recipe,
     read_recipe,
     write_recipe,
 )
-from incontext_lora.incontext.lora.save import checked_name, save_new
-from incontext_lora.incontext.panels import arrange
-from safetensors import safe_open
+from incontext_lora.tests.lora_files import RECIPE, lora, raw_tensors
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-RECIPE = Recipe(
-    "räume-間",
-    arrange.rows(128, 192, 3),
-    prefix="[ROOMS]",
-    references=References(clean=True, share=0.5),
-    lineage=("first",),
-)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.uint8, torch.bool)
-
-
-def lora(path: Path, metadata: dict[str, str] | None = None) -> Path:
-    save_file({"diffusion_model.a.lora_up.weight": torch.arange(6.0).reshape(3, 2)}, str(path), metadata)
-    return path
-
-
-def raw_tensors(path: Path) -> tuple[dict[str, object], bytes]:
-    """The header's entries for tensors, and the bytes behind the header."""
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header.pop("__metadata__", None)
-    return header, content[8 + length :]
 
 
 @st.composite
@@ -244,203 +219,3 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write_recipe(link, RECIPE)
     assert link.is_symlink()
     assert read_recipe(target) == RECIPE
-
-
-# --- where recipes are found ----------------------------------------------------------------------------------------
-
-
-def test_the_files_own_recipe_goes_first(tmp_path: Path) -> None:
-    path = lora(tmp_path / "film-storyboard.safetensors")
-    (tmp_path / "film-storyboard.incontext.json").write_text(json.dumps(replace(RECIPE, name="beside").to_json()))
-    assert find_recipe(path)[0] == replace(RECIPE, name="beside")
-    write_recipe(path, RECIPE)
-    recipe, source = find_recipe(path)
-    assert (recipe, source) == (RECIPE, "the file itself")
-
-
-def test_both_sidecars_in_order(tmp_path: Path) -> None:
-    path = lora(tmp_path / "mine.v2.safetensors")
-    assert find_recipe(path)[0] is None
-    (tmp_path / "mine.v2.json").write_text(json.dumps(replace(RECIPE, name="plain").to_json()), encoding="utf-8-sig")
-    recipe, source = find_recipe(path)
-    assert recipe is not None
-    assert (recipe.name, source) == ("plain", "mine.v2.json beside it")
-    (tmp_path / "mine.v2.incontext.json").write_text(json.dumps({METADATA_KEY: RECIPE.to_json()}))
-    assert find_recipe(path)[0] == RECIPE
-
-
-def test_other_programs_sidecars_are_passed_over(tmp_path: Path) -> None:
-    path = lora(tmp_path / "film-storyboard.safetensors")
-    for content in (
-        '{"activation text": "a girl", "preferred weight": 0.8}',
-        "[1, 2]",
-        "no json",
-        '{"layout": "grid"}',
-    ):
-        (tmp_path / "film-storyboard.json").write_text(content)
-        recipe, source = find_recipe(path)
-        assert recipe == tasks.recipe("film-storyboard")
-        assert source == "the table of published LoRAs (film-storyboard)"
-
-
-def test_a_recipe_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path) -> None:
-    path = lora(tmp_path / "a.safetensors", {METADATA_KEY: '{"version": 1, "name": "broken"'})
-    with pytest.raises(UnreadableRecipe):
-        read_recipe(path)
-    (tmp_path / "a.incontext.json").write_text('{"layout": {"width": 0}}')
-    recipe, source = find_recipe(path)
-    assert recipe is None
-    assert "inside a.safetensors is no JSON" in source
-    assert "a.incontext.json cannot be read" in source
-
-
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-    )
-)
-def test_newer_recipes_are_read_as_far_as_understood(news: object) -> None:
-    data = {**RECIPE.to_json(), "version": 99, "something new": news}
-    data["sampling"] = {**data["sampling"], "something new": news}
-    with tempfile.TemporaryDirectory() as folder:
-        path = lora(Path(folder) / "a.safetensors", {METADATA_KEY: json.dumps(data)})
-        assert find_recipe(path)[0] == RECIPE
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.dictionaries(
-                st.sampled_from(["layout", "width", "height", "panels", "box", "name", "markers", "sampling"]), inner
-            )
-        ),
-    )
-)
-def test_nonsense_in_place_of_a_recipe_never_stops_the_file(nonsense: object) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = lora(Path(folder) / "a.safetensors", {METADATA_KEY: json.dumps(nonsense)})
-        recipe, source = find_recipe(path)
-        assert (recipe is None) == source.startswith("no recipe")
-
-
-# --- saving ---------------------------------------------------------------------------------------------------------
-
-
-def test_saving_counts_up_and_overwrites_nothing(tmp_path: Path) -> None:
-    first = save_new(tmp_path, "set/rooms", {"a.lora_up.weight": torch.ones(2, 2)}, RECIPE)
-    content = first.read_bytes()
-    second = save_new(
-        tmp_path, "set\\rooms.safetensors", {"a.lora_up.weight": torch.zeros(2, 2)}, RECIPE, {"more": "x"}
-    )
-    assert [path.relative_to(tmp_path).as_posix() for path in (first, second)] == [
-        "set/rooms.safetensors",
-        "set/rooms_00002.safetensors",
-    ]
-    assert first.read_bytes() == content
-    assert read_recipe(second) == RECIPE
-    assert read_metadata(second)["more"] == "x"
-    assert len(list((tmp_path / "set").iterdir())) == 2
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no permissions of this kind")
-def test_saving_leaves_the_umask_of_the_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It belongs to all threads: a file that another one makes meanwhile would be open to everybody."""
-    previous = os.umask(0o027)
-    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("the process's umask was changed"))
-    try:
-        saved = save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE)
-        assert saved.stat().st_mode & 0o777 == 0o640
-        saved.chmod(0o600)
-        write_recipe(saved, RECIPE)
-        assert saved.stat().st_mode & 0o777 == 0o600
-    finally:
-        monkeypatch.undo()
-        os.umask(previous)
-
-
-def test_saving_takes_tensors_that_share_memory_or_are_not_contiguous(tmp_path: Path) -> None:
-    whole = torch.arange(16.0).reshape(4, 4)
-    with torch.inference_mode():
-        inference = torch.ones(3)
-    tensors = {"a": whole, "b": whole, "c": whole[:2], "d": whole.T, "e": torch.nn.Parameter(whole), "f": inference}
-    loaded = load_file(str(save_new(tmp_path, "x", tensors, None)))
-    assert loaded.keys() == tensors.keys()
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors.items())
-
-
-def test_saving_works_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_links(*_: object) -> None:
-        raise PermissionError("this file system has no links")
-
-    monkeypatch.setattr(os, "link", no_links)
-    for expected in ("x.safetensors", "x_00002.safetensors", "x_00003.safetensors"):
-        assert save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE).name == expected
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(
-            "",
-            " ",
-            "/",
-            "/etc/x",
-            "..",
-            "../x",
-            "..\\x",
-            "a/../../x",
-            "a/..",
-            "a/",
-            "a//b",
-            "C:\\x",
-            "c:x",
-            ".hidden",
-            "x.",
-        ),
-        *("nul", "COM1.v2", "a\0b", "a\nb", "a?b", "x" * 300, ".safetensors"),
-    ],
-)
-def test_names_that_escape_or_cannot_be_stored_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(LoraError, match="cannot be the name"):
-        save_new(tmp_path / "loras", name, {"a": torch.ones(1)}, RECIPE)
-    assert not list(tmp_path.rglob("*.safetensors"))
-
-
-@given(st.text(max_size=30))
-def test_accepted_names_stay_inside(name: str) -> None:
-    try:
-        accepted = checked_name(name)
-    except LoraError:
-        return
-    root = Path("/loras")
-    assert Path(os.path.normpath(root / f"{accepted}.safetensors")) == root / f"{accepted}.safetensors"
-    assert checked_name(accepted) == accepted
-
-
-def test_a_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
-    loras, elsewhere = tmp_path / "loras", tmp_path / "elsewhere"
-    loras.mkdir()
-    elsewhere.mkdir()
-    try:
-        (loras / "link").symlink_to(elsewhere)
-    except OSError:
-        pytest.skip("this system allows no links here")
-    with pytest.raises(LoraError, match="leaves the folder"):
-        save_new(loras, "link/x", {"a": torch.ones(1)}, RECIPE)
-    assert not list(elsewhere.iterdir())
-
-
-def test_saving_nothing_or_no_tensors_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoraError, match="holds no tensors"):
-        save_new(tmp_path, "x", {}, RECIPE)
-    with pytest.raises(LoraError, match="'a' is not a tensor"):
-        save_new(tmp_path, "x", {"a": [1.0]}, RECIPE)  # type: ignore[dict-item]
-
-
-def test_the_real_reader_sees_the_recipe(tmp_path: Path) -> None:
-    path = save_new(tmp_path, "x", {"a": torch.ones(1)}, RECIPE)
-    with safe_open(str(path), "pt") as file:
-        assert Recipe.from_json(json.loads(file.metadata()[METADATA_KEY])) == RECIPE
