@@ -34,14 +34,15 @@ app.registerExtension({
       app.canvas.emitAfterChange();
     });
     // inputs stay until a saved workflow, if there is one, has connected them
-    for (const widget of advancedWidgets(node)) showWidget(widget, byHost());
+    for (const widget of advancedWidgets(node)) showWidget(widget, byHost().inThisRenderer);
     const [width, height] = node.computeSize();
     node.setSize([Math.max(width, WIDTH), height]);
   },
 });
 
 function byHost() {
-  return Boolean(LiteGraph.vueNodesMode) && app.extensionManager.setting.get(HOST_SETTING) !== undefined;
+  const inAny = app.extensionManager.setting.get(HOST_SETTING) !== undefined;
+  return { inAny, inThisRenderer: inAny && Boolean(LiteGraph.vueNodesMode) };
 }
 
 function update(node) {

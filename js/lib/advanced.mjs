@@ -19,7 +19,7 @@ export function advancedWidgets(node) {
  * @param {() => void} toggle
  */
 export function addToggle(node, toggle) {
-  const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false }); // no part of the prompt
+  const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false, [TOGGLE]: true }); // no part of the prompt
   widget.serialize = false; // no part of a saved workflow
   return widget;
 }
@@ -27,23 +27,24 @@ export function addToggle(node, toggle) {
 /**
  * Show what is to be seen of a node; an advanced input that is connected always stays.
  * @param {object} node
- * @param {boolean} byHost  whether the host folds advanced inputs away
+ * @param {{inThisRenderer: boolean, inAny: boolean}} byHost  where the host folds advanced inputs away
  * @param {{showAdvanced: string, hideAdvanced: string}} words
  * @returns {boolean} whether anything changed
  */
 export function foldAdvanced(node, byHost, words) {
-  const toggle = node.widgets?.find((widget) => widget.name === TOGGLE);
+  const toggle = node.widgets?.find((widget) => widget.options?.[TOGGLE]);
   if (!toggle) return false;
   const widgets = advancedWidgets(node);
   const names = new Set(widgets.map((widget) => widget.name));
-  const isOpen = byHost || Boolean(node.showAdvanced);
-  let changed = showWidget(toggle, !byHost);
+  const isOpen = byHost.inThisRenderer || Boolean(node.showAdvanced);
+  let changed = showWidget(toggle, !byHost.inThisRenderer);
   for (const widget of widgets) if (showWidget(widget, isOpen || isLinked(node, widget.name))) changed = true;
   const present = new Set(node.inputs.map((input) => input.name));
   if (keepInputs(node, (name) => (names.has(name) ? isOpen : present.has(name)))) changed = true;
   const label = isOpen ? words.hideAdvanced : words.showAdvanced.replace("{count}", String(widgets.length));
   if (toggle.label !== label) {
     toggle.label = label;
+    if (!byHost.inAny) toggle.name = label; // older frontends write a button's name on it
     changed = true;
   }
   return changed;

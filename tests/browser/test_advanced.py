@@ -13,7 +13,7 @@ FIELDS = """node.widgets.filter(widget => widget.serialize !== false && !widget.
     && !(widget.options.advanced && LiteGraph.vueNodesMode && !node.showAdvanced
         && app.extensionManager.setting.get("Comfy.Node.AlwaysShowAdvancedWidgets") !== undefined))
     .map(widget => widget.name)"""
-TOGGLE = "node.widgets.find(widget => widget.name === 'incontext_advanced')"
+TOGGLE = "node.widgets.find(widget => widget.options?.incontext_advanced)"
 
 
 def shown(interface: Interface, node: int) -> list[str]:
@@ -40,6 +40,8 @@ def test_training_shows_eight_fields(either: Interface) -> None:
     either.screenshot(f"advanced-folded-{either.renderer}")
     if by_host(either, node):
         return
+    if either.renderer == "nodes-2.0":
+        either.page.get_by_role("button", name="Show 19 advanced inputs").wait_for()
     folded = either.node(node, "node.size[1]")
     press(either, node)
     assert len(shown(either, node)) > 20
