@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,16 @@ def read_comparison(folder: Path) -> dict[str, Any]:
 
 
 def _run_of(path: Path) -> str | None:
+    try:
+        status = path.stat()
+    except OSError:  # it was removed at this very moment
+        return None
+    return _known_run(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _known_run(path: Path, changed: int, size: int) -> str | None:
+    """The run of a comparison; read again when the file changes, since pages ask every second."""
     try:
         run = strict_json.read_object(path, largest=_LARGEST, most=_MOST).get("run")
     except (OSError, strict_json.JsonError):

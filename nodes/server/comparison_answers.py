@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from ...incontext.errors import TrainingError
@@ -18,8 +19,13 @@ def comparison(run: str) -> Json:
     if folder is None:
         return {"comparison": None, "version": ""}
     version = host.file_stamp(folder / FILE)
-    found = read_comparison(folder)
-    return {"comparison": {key: value for key, value in found.items() if key != "cells"}, "version": version}
+    return {"comparison": _shown(folder, version), "version": version}
+
+
+@lru_cache(maxsize=16)
+def _shown(folder: Path, version: str) -> Json:
+    """A comparison without its single pictures, which a page does not show."""
+    return {name: value for name, value in read_comparison(folder).items() if name != "cells"}
 
 
 def grid(run: str, file: str) -> Path:
