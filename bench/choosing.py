@@ -92,7 +92,7 @@ class Bench:
     def judge(self, comparison: Mapping[str, Any], asked: Sequence[world.Set]) -> dict[str, Judgement]:
         """Each candidate by the exact checker, on the comparison's own pictures."""
         means = {one["candidate"]: one["means"] for one in comparison["choice"]["standings"]}
-        found: dict[str, list[exact.Judged]] = {label: [] for label in means}
+        found: dict[str, list[exact.Judgement]] = {label: [] for label in means}
         for cell in comparison["cells"]:
             with Image.open(self._store.folder / "cells" / cell["picture"]) as picture:
                 pixels = np.asarray(picture.convert("RGB"))

@@ -27,7 +27,7 @@ RECIPES = (Recipe("pair", LAYOUT), Recipe("clean pair", LAYOUT, references=Refer
 DTYPES = [torch.float32] * 6 + [torch.float16, torch.bfloat16, torch.float64, torch.uint8, torch.int64, torch.bool]
 DTYPES += [torch.complex64, torch.float8_e4m3fn]
 CAPTION = "a pair [LEFT] a fox [RIGHT] a hare"
-# values of inputs by name; others have their default, a choice, or what `Given` holds
+# values of inputs by name; others have their default, a choice, or what `InputValues` holds
 VALUES: Mapping[str, Sequence[Any]] = {
     "panel": ("1", "2", "LEFT", "3", ""),
     "panels": ("1", "2", "1, 2", "3", ""),
@@ -46,7 +46,7 @@ Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Given:
+class InputValues:
     """What else nodes take.
 
     Attributes:
@@ -82,7 +82,7 @@ def tensor_nodes(nodes: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def campaign(schemas: Mapping[str, Any], call: Call, given: Given, cases: int) -> Outcome:
+def campaign(schemas: Mapping[str, Any], call: Call, given: InputValues, cases: int) -> Outcome:
     """Try each node with as many cases as the others.
 
     Args:
@@ -106,7 +106,7 @@ def campaign(schemas: Mapping[str, Any], call: Call, given: Given, cases: int) -
     return outcome
 
 
-def inputs_of(schema: Any, rng: random.Random, given: Given) -> dict[str, Any]:
+def inputs_of(schema: Any, rng: random.Random, given: InputValues) -> dict[str, Any]:
     """Inputs of a node by name; a node that takes lists gets a list for each.
 
     Raises:
@@ -137,7 +137,7 @@ def _belongs(name: str) -> bool:
     return not number.isdecimal() or int(number) <= len(LAYOUT)
 
 
-def _value(entry: Any, kind: str, name: str, rng: random.Random, given: Given, side: int) -> Any:
+def _value(entry: Any, kind: str, name: str, rng: random.Random, given: InputValues, side: int) -> Any:
     if kind not in WIDGETS:
         return given.by_type[kind](rng)
     if name in given.by_name:
@@ -203,7 +203,7 @@ def filled(rng: random.Random, shape: tuple[int, ...]) -> Tensor:
     return values.to(rng.choice(DTYPES))
 
 
-def given_by(schemas: Mapping[str, Any], call: Call, server: str) -> Given:
+def given_by(schemas: Mapping[str, Any], call: Call, server: str) -> InputValues:
     """What the pack's nodes take besides tensors, of small random models.
 
     Args:
@@ -217,7 +217,7 @@ def given_by(schemas: Mapping[str, Any], call: Call, server: str) -> Given:
     widgets = {entry.id: entry.default for entry in crop.inputs if entry.get_io_type() in WIDGETS}
     whole = {"image": picture(random.Random(1), fits=True), "mask": torch.ones(1, 64, 128)}
     window = call(crop.node_id, {**widgets, **whole})[2]
-    return Given(
+    return InputValues(
         {
             "MODEL": lambda rng: model,
             "VAE": lambda rng: vae,

@@ -60,14 +60,14 @@ SETTINGS = SdSettings(
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedLora:
     """The LoRA's file, and the seconds that it took from start to end."""
 
     lora: Path
     seconds: float
 
 
-def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Trained:
+def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> TrainedLora:
     """Train on the demo's 40 sets, in ``folder``.
 
     Raises:
@@ -95,7 +95,7 @@ def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Train
     result = settle.settle(run, place.loras, code)
     if result.state != run_folder.FINISHED or result.lora is None:
         raise RuntimeError("\n".join([result.message, *output.tail(run.folder)]))
-    return Trained(result.lora, time.monotonic() - began)
+    return TrainedLora(result.lora, time.monotonic() - began)
 
 
 def agreement(

@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean
 
 from demo import judge
-from demo.job import Generated, Job, Mode
-from demo.judge import Judged
+from demo.job import GeneratedSets, Job, Mode
+from demo.judge import Judgement
 from demo.models import LORA_FILE
 from demo.server import ComfyServer
 from demo.tasks import COLOUR, GROWTH, RISE, Task
@@ -38,7 +38,7 @@ def task_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     return found
 
 
-def _alone(name: str, task: Task, base: Generated, learned: dict[Mode, Generated]) -> list[Figure]:
+def _alone(name: str, task: Task, base: GeneratedSets, learned: dict[Mode, GeneratedSets]) -> list[Figure]:
     detail = f"{task.says}; {HELD_OUT} held-out captions"
     plain, isolated = learned[Mode.PLAIN].judged, learned[Mode.ISOLATED].judged
     return [
@@ -51,7 +51,7 @@ def _alone(name: str, task: Task, base: Generated, learned: dict[Mode, Generated
     ]
 
 
-def _together(name: str, task: Task, both: Generated) -> list[Figure]:
+def _together(name: str, task: Task, both: GeneratedSets) -> list[Figure]:
     detail = f"the bundled LoRA and that of {task.name}, both at strength 1; {HELD_OUT} held-out captions"
     return [
         Figure.of(f"{name}_{kept.name}", [share_that_holds(kept, both.judged)], "share", "", detail)
@@ -59,6 +59,6 @@ def _together(name: str, task: Task, both: Generated) -> list[Figure]:
     ] + [Figure.of(f"{name}_captions", [judge.caption_accuracy(both.judged)], "share", "", detail)]
 
 
-def share_that_holds(task: Task, judged: Sequence[Judged]) -> float:
+def share_that_holds(task: Task, judged: Sequence[Judgement]) -> float:
     """Share of the pictures that have a task's relation, whichever they were asked for."""
     return round(mean(task.holds(one.read) for one in judged), 4)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from . import sets as demo_sets
 from . import world
-from .judge import Judged, judge
+from .judge import Judgement, judge
 from .server import ComfyServer
 from .tasks import COLOUR, Task
 from .workflow import find_node, load, set_value, to_prompt
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedLora:
     """A finished training: the LoRA's name as Load LoRA lists it, and what it took."""
 
     lora: str
@@ -48,11 +48,11 @@ class Mode(Enum):
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedSets:
     """Generated pictures, uint8 [PANEL, PANEL * panels, 3] each, and what the checker says of them."""
 
     pictures: tuple[np.ndarray, ...]
-    judged: tuple[Judged, ...]
+    judged: tuple[Judgement, ...]
 
 
 class Job:
@@ -86,7 +86,7 @@ class Job:
         name: str = "shape-story",
         save_every: int | None = None,
         values: Mapping[str, Any] | None = None,
-    ) -> Trained:
+    ) -> TrainedLora:
         """Draw ``count`` related sets, build the dataset and train a LoRA on it, by the train-in-host workflow."""
         started = time.monotonic()
         folder = f"{demo_sets.FOLDER}-{self._task.name}-{count}"
@@ -115,7 +115,9 @@ class Job:
         events = [json.loads(line) for line in (folder_of_run / "events.jsonl").read_text().splitlines()]
         losses = tuple(event["loss"] for event in events if event["event"] == "step")
         lora = next(event["lora"] for event in events if event["event"] == "finished")
-        return Trained(lora, len(losses), finished - training_began, training_began - started, losses, folder_of_run)
+        return TrainedLora(
+            lora, len(losses), finished - training_began, training_began - started, losses, folder_of_run
+        )
 
     def generate(
         self,
@@ -126,14 +128,14 @@ class Job:
         what: str,
         modes: Sequence[Mode] = (Mode.PLAIN,),
         second_lora: str | None = None,
-    ) -> dict[Mode, Generated]:
+    ) -> dict[Mode, GeneratedSets]:
         """Pictures for held-out sets, in each of the modes. ``second_lora`` is loaded beside ``lora``, at strength 1.
 
         A set's modes follow each other, so that ComfyUI encodes its caption once.
         """
         prompts = {mode: self._prompt_for(mode, lora, strength, second_lora) for mode in modes}
         pictures: dict[Mode, list[np.ndarray]] = {mode: [] for mode in modes}
-        judged: dict[Mode, list[Judged]] = {mode: [] for mode in modes}
+        judged: dict[Mode, list[Judgement]] = {mode: [] for mode in modes}
         for number, drawn in enumerate(asked):
             self._say(f"{what}: set {number + 1} of {len(asked)}")
             for mode, prompt in prompts.items():
@@ -141,7 +143,7 @@ class Job:
                 picture = self._picture(self._server.run(self._asking_for(prompt, drawn, reference, seed=number)))
                 pictures[mode].append(picture)
                 judged[mode].append(judge(drawn, picture, reference, self._task))
-        return {mode: Generated(tuple(pictures[mode]), tuple(judged[mode])) for mode in modes}
+        return {mode: GeneratedSets(tuple(pictures[mode]), tuple(judged[mode])) for mode in modes}
 
     def _prompt_for(self, mode: Mode, lora: str, strength: float, second_lora: str | None) -> dict[str, Any]:
         prompt = self.prompt("quickstart" if mode is Mode.PLAIN else "reference-panel")

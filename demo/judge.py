@@ -13,7 +13,7 @@ from .tasks import COLOUR, Task
 
 
 @dataclass(frozen=True)
-class Judged:
+class Judgement:
     """One generated picture against what was asked for.
 
     Attributes:
@@ -48,21 +48,21 @@ class Judged:
         ]
 
 
-def judge(asked: world.Set, picture: np.ndarray, reference: int | None = None, task: Task = COLOUR) -> Judged:
+def judge(asked: world.Set, picture: np.ndarray, reference: int | None = None, task: Task = COLOUR) -> Judgement:
     """Read a picture, uint8 [PANEL, PANEL * panels, 3]."""
-    return Judged(asked, world.read_set(picture), reference, task)
+    return Judgement(asked, world.read_set(picture), reference, task)
 
 
-def set_agreement(judged: Sequence[Judged]) -> float:
+def set_agreement(judged: Sequence[Judgement]) -> float:
     """Share of the sets whose panels have the task's relation."""
     return round(mean(one.panels_agree for one in judged), 4)
 
 
-def reference_agreement(judged: Sequence[Judged]) -> float:
+def reference_agreement(judged: Sequence[Judgement]) -> float:
     """Share of the sets whose generated panels have the task's relation to the given one."""
     return round(mean(one.agrees_with_reference for one in judged), 4)
 
 
-def caption_accuracy(judged: Sequence[Judged]) -> float:
+def caption_accuracy(judged: Sequence[Judgement]) -> float:
     """Share of the generated panels that show the shape their caption names."""
     return round(mean(met for one in judged for met in one.captions_met), 4)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from . import judge, world
 from . import sets as demo_sets
-from .job import Generated, Job, Mode
+from .job import GeneratedSets, Job, Mode
 from .picture import before_after
 from .server import ComfyServer
 from .tasks import COLOUR, TASKS, Task
@@ -62,7 +62,7 @@ class Line:
             self._width = 0
 
 
-def figures(generated: Mapping[Mode, Generated]) -> dict[str, float]:
+def figures(generated: Mapping[Mode, GeneratedSets]) -> dict[str, float]:
     """One side of the report: the three figures of the table, and the reference re-noised beside the isolated one."""
     plain, isolated, noised = (generated[mode].judged for mode in (Mode.PLAIN, Mode.ISOLATED, Mode.NOISED))
     return {
@@ -101,7 +101,7 @@ def main() -> None:
         line.phase(f"training a LoRA on {args.sets} sets whose {task.says}, which no caption mentions")
         trained = job.train(args.sets, steps=args.steps, seed=demo_sets.SEED, name=task.lora)
         generation = time.monotonic()
-        results: dict[str, dict[Mode, Generated]] = {}
+        results: dict[str, dict[Mode, GeneratedSets]] = {}
         for side, strength, name in (("base", 0.0, "without the LoRA"), ("lora", 1.0, "with the LoRA")):
             line.phase(f"generating {len(asked)} held-out captions {name}, also with one panel given")
             results[side] = job.generate(asked, lora=trained.lora, strength=strength, what=name, modes=list(Mode))

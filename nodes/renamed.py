@@ -9,7 +9,7 @@ from comfy_api import latest
 
 
 @dataclass(frozen=True)
-class Renamed:
+class NodeRename:
     """A node's former id and what became of it.
 
     Attributes:
@@ -27,11 +27,11 @@ class Renamed:
     outputs: Mapping[int, int] = field(default_factory=dict)
 
 
-RENAMED: tuple[Renamed, ...] = ()
+RENAMED: tuple[NodeRename, ...] = ()
 """No id has changed so far. Add an entry in the commit that renames a node."""
 
 
-async def register_renamed(renamed: Sequence[Renamed] = RENAMED) -> bool:
+async def register_renamed(renamed: Sequence[NodeRename] = RENAMED) -> bool:
     """Tell ComfyUI what nodes are called today; returns False in versions that cannot be told (up to 0.3.75)."""
     if not hasattr(latest.io, "NodeReplace"):
         return False

@@ -103,7 +103,7 @@ def bare(checkout: str, job: Path, steps: int) -> None:
     prepare()
     times: list[float] = []
 
-    class Timed(getattr(module, extra["trainer"])):
+    class TimedTrainer(getattr(module, extra["trainer"])):
         def sample_images(self, accelerator: Any, args: Any, epoch: Any, *rest: Any) -> None:
             if epoch is None:
                 times.append(time.monotonic())
@@ -111,7 +111,7 @@ def bare(checkout: str, job: Path, steps: int) -> None:
                     print(f"\nseconds {json.dumps([b - a for a, b in pairwise(times)])}", flush=True)
                     os._exit(0)
 
-    Timed().train(args)
+    TimedTrainer().train(args)
 
 
 def main(arguments: list[str]) -> int:

@@ -31,7 +31,7 @@ class Phrase:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PhraseMatch:
     start: int
     end: int
     phrase: Phrase
@@ -60,7 +60,7 @@ class Phrases:
         firsts = "".join(map(re.escape, sorted(by_first)))
         self._begins = re.compile(f"[{firsts}]" if firsts else r"(?!)")
 
-    def find(self, text: str) -> Iterator[Found]:
+    def find(self, text: str) -> Iterator[PhraseMatch]:
         place = 0
         while begun := self._begins.search(text, place):
             found = self.at(text, begun.start())
@@ -68,10 +68,10 @@ class Phrases:
                 yield found
             place = found.end if found else begun.end()
 
-    def first(self, text: str) -> Found | None:
+    def first(self, text: str) -> PhraseMatch | None:
         return next(self.find(text), None)
 
-    def at(self, text: str, place: int) -> Found | None:
+    def at(self, text: str, place: int) -> PhraseMatch | None:
         """The longest phrase that begins at this place."""
         no_word_before, by_length = self._by_first.get(text[place : place + 1], (True, []))
         after_word = place > 0 and is_word(text[place - 1])
@@ -82,7 +82,7 @@ class Phrases:
             if phrase is None or (phrase.not_after_word and after_word):
                 continue
             if not (phrase.not_before_word and is_word(text[place + length : place + length + 1])):
-                return Found(place, place + length, phrase)
+                return PhraseMatch(place, place + length, phrase)
         return None
 
 

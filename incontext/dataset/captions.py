@@ -19,7 +19,7 @@ _COARSE = ("clip_l", "clip_g")
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
+class SetCaption:
     """A joint caption; None where the set has none that can be used."""
 
     caption: str | None
@@ -27,7 +27,7 @@ class Composed:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class CaptionMeasure:
     """How long a caption is.
 
     Attributes:
@@ -43,7 +43,7 @@ class Measured:
 
 def compose(
     files: SetFiles, recipe: Recipe, shape: Shape, references: Iterable[int], name_of: Callable[[Path], str]
-) -> Composed:
+) -> SetCaption:
     """The caption of a set: its joint one, or one built from a text for each panel.
 
     Args:
@@ -61,9 +61,9 @@ def compose(
         findings.extend(replace(finding, set=files.name) for finding in text.findings)
         return text.line
 
-    def refuse(problem: str, remedy: str, path: Path | None = None) -> Composed:
+    def refuse(problem: str, remedy: str, path: Path | None = None) -> SetCaption:
         file = name_of(path) if path else ""
-        return Composed(None, (*findings, Finding(Level.ERROR, problem, remedy, files.name, file)))
+        return SetCaption(None, (*findings, Finding(Level.ERROR, problem, remedy, files.name, file)))
 
     only_text = [path for path in files.panel_texts if path]
     joint_file, panel_texts = files.joint, files.panel_texts
@@ -75,7 +75,7 @@ def compose(
     line = read(joint_file) if joint_file else ""
     summary = read(files.summary) if files.summary else ""
     if line is None or summary is None:
-        return Composed(None, tuple(findings))
+        return SetCaption(None, tuple(findings))
     if joint_file and not line:
         return refuse("The caption is empty.", "Describe the set.", joint_file)
     if (
@@ -89,7 +89,7 @@ def compose(
         findings += [_not_used(files, path, "the texts of the panels", name_of) for path in files.unused]
         parts = [read(path) if path else "" for path in panel_texts]
         if any(part is None for part in parts):
-            return Composed(None, tuple(findings))
+            return SetCaption(None, tuple(findings))
         lines = [part or "" for part in parts]
         empty = [i for i, part in enumerate(lines) if not part and i not in given]
         if empty:
@@ -104,10 +104,10 @@ def compose(
     except CaptionError as error:
         return refuse(str(error), "", joint_file)
     findings += [Finding(level, problem, "", files.name) for level, problem in _remarks(line, recipe, given)]
-    return Composed(_with_prefix(line, recipe), tuple(findings))
+    return SetCaption(_with_prefix(line, recipe), tuple(findings))
 
 
-def measure(line: str, counters: Mapping[str, Callable[[str], int]]) -> Measured:
+def measure(line: str, counters: Mapping[str, Callable[[str], int]]) -> CaptionMeasure:
     """Count a caption's tokens and find the limits that it passes."""
     counts = joint.count_tokens(line, counters)
     fine = any(entry.encoder not in _COARSE for entry in counts)
@@ -124,7 +124,7 @@ def measure(line: str, counters: Mapping[str, Callable[[str], int]]) -> Measured
             f"The caption has {entry.count} tokens for {entry.encoder}; trainers read {entry.limit} and drop what "
             f"follows, from “{rest[:40]}{'…' * (len(rest) > 40)}” on."
         )
-    return Measured({entry.encoder: entry.count for entry in counts}, tuple(problems), tuple(coarse))
+    return CaptionMeasure({entry.encoder: entry.count for entry in counts}, tuple(problems), tuple(coarse))
 
 
 def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Level, str]]:

@@ -12,10 +12,10 @@ from .colours import Colour
 from .edge import without_extension
 from .fit import resize
 from .layout import PanelLayout
-from .stitch import NEUTRAL, Stitched, split
+from .stitch import NEUTRAL, StitchedCanvas, split
 
 
-def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> Stitched:
+def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> StitchedCanvas:
     """A finished set in which some panels are to be repainted and the others are given.
 
     Args:
@@ -44,7 +44,7 @@ def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill:
             whole = Box(0, 0, box.width, box.height)
             placements.append(Placement(box.width, box.height, whole, whole))
     own = PanelLayout(canvas.shape[2], canvas.shape[1], boxes, layout.names, tuple(placements))
-    return Stitched(result, mask, own)
+    return StitchedCanvas(result, mask, own)
 
 
 def enlarged(canvas: Tensor, layout: PanelLayout, factor: Fraction) -> tuple[list[Tensor], PanelLayout]:

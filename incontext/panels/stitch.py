@@ -26,7 +26,7 @@ _ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error b
 
 
 @dataclass(frozen=True, slots=True)
-class Stitched:
+class StitchedCanvas:
     """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements.
 
     The mask may be an expanded view: change a clone of it.
@@ -45,7 +45,7 @@ def stitch(
     settings: PanelSettings | Sequence[PanelSettings] = DEFAULT_SETTINGS,
     fill: Colour = NEUTRAL,
     gutter: Colour = WHITE,
-) -> Stitched:
+) -> StitchedCanvas:
     """Put panels on the layout's canvas.
 
     Args:
@@ -101,7 +101,7 @@ def stitch(
             hidden.append((content.moved(box.left, box.top), shown))
         placements.append(placement)
     mask = _mask(canvas, hidden if any_given else [], 0.0 if any_given else 1.0)
-    return Stitched(canvas, mask, layout.placed(placements))
+    return StitchedCanvas(canvas, mask, layout.placed(placements))
 
 
 def is_filled(mask: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Windows:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cropped:
+class ContextCrop:
     """Crops [n, panel height, panel width, 3], their masks [n, panel height, panel width], and where they came from."""
 
     crops: Tensor
@@ -100,7 +100,7 @@ def context_crop(
     apart: bool = False,
     step: int = PANEL_STEP,
     outside: Colour = NEUTRAL,
-) -> Cropped:
+) -> ContextCrop:
     """Cut a window with context around what is masked.
 
     Args:
@@ -141,7 +141,7 @@ def context_crop(
     )
     windows = Windows(batch, width, height, *panel, regions)
     crops, crop_masks = zip(*(_cut(pictures, windows, region, outside) for region in regions), strict=True)
-    return Cropped(torch.cat(crops), torch.cat(crop_masks), windows)
+    return ContextCrop(torch.cat(crops), torch.cat(crop_masks), windows)
 
 
 def window_around(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...incontext.captions import joint as captions
 from ...incontext.captions.describe import servers
-from ...incontext.captions.describe.options import Existing, Pictures, Settings, Wishes
+from ...incontext.captions.describe.options import CaptionWishes, Existing, Pictures, Settings
 from ...incontext.lora.recipe import Recipe
 from ...incontext.tensors import checked_pictures
 from .. import host, types
@@ -88,7 +88,7 @@ class InContextCaptionPanels(io.ComfyNode):
 
         shown = Pictures(pictures[0])
         settings = Settings(model[0], timeout[0], max_tokens[0], seed[0], side=side[0], pictures=shown)
-        wishes = Wishes.of(names[0], invent_names[0], hint[0])
+        wishes = CaptionWishes.of(names[0], invent_names[0], hint[0])
         node_id = str(cls.hidden.unique_id or "")
         ask = asking(base_url[0], settings, node_id)
         answer = describe(recipe[0], _pixels(images), wishes, settings, ask)
@@ -171,11 +171,11 @@ class InContextCaptionDataset(io.ComfyNode):
         hint: str,
     ) -> io.NodeOutput:
         from ...incontext.captions.describe import answer as answers
-        from ...incontext.captions.describe.folder import Written, caption_folder
+        from ...incontext.captions.describe.folder import WrittenCaption, caption_folder
         from ...incontext.captions.describe.joint import describe
 
         settings = Settings(model, timeout, max_tokens, seed, side=side, pictures=Pictures(pictures))
-        wishes = Wishes.of(names, invent_names, hint)
+        wishes = CaptionWishes.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
         source = host.resolve_folder(folder)
         place, count = "", host.counting(node_id)
@@ -189,11 +189,11 @@ class InContextCaptionDataset(io.ComfyNode):
             place = f"{done} of {total} sets"
             say("next" if done < total else "done")
 
-        def described(panels: Sequence[np.ndarray]) -> Written:
+        def described(panels: Sequence[np.ndarray]) -> WrittenCaption:
             answer = describe(recipe, panels, wishes, settings, ask)
             line = answers.build(recipe, answer.parts, wishes.names)
             # parentheses are plain text in a training caption
-            return Written(line, answers.remarks(recipe, answer, captions.escape(line)))
+            return WrittenCaption(line, answers.remarks(recipe, answer, captions.escape(line)))
 
         ask = asking(base_url, settings, node_id, say)
         report = caption_folder(
@@ -239,7 +239,7 @@ class InContextCaptionInstruction(io.ComfyNode):
     def execute(cls, recipe: Recipe, pictures: str, names: str, invent_names: bool, hint: str) -> io.NodeOutput:
         from ...incontext.captions.describe.instruction import instruction
 
-        return io.NodeOutput(instruction(recipe, Wishes.of(names, invent_names, hint), Pictures(pictures)))
+        return io.NodeOutput(instruction(recipe, CaptionWishes.of(names, invent_names, hint), Pictures(pictures)))
 
 
 @found_by("parse caption", "vlm answer")
@@ -281,10 +281,12 @@ class InContextReadCaption(io.ComfyNode):
         from ...incontext.captions.describe.answer import read
 
         node_id = str(cls.hidden.unique_id or "")
-        return _outputs(node_id, recipe, read(recipe, answer), Wishes.of(names), escape_parentheses, clip)
+        return _outputs(node_id, recipe, read(recipe, answer), CaptionWishes.of(names), escape_parentheses, clip)
 
 
-def _outputs(node_id: str, recipe: Recipe, answer: Answer, wishes: Wishes, escape: bool, clip: Any) -> io.NodeOutput:
+def _outputs(
+    node_id: str, recipe: Recipe, answer: Answer, wishes: CaptionWishes, escape: bool, clip: Any
+) -> io.NodeOutput:
     """What both nodes give, and the caption on the node itself: Preview as Text would hide <names>."""
     from ...incontext.captions.describe import answer as answers
 

@@ -92,9 +92,9 @@ def test_nodes_are_found_by_what_people_call_them(schemas: list[Any]) -> None:
 
 
 def test_a_renamed_node_is_replaced_where_comfyui_can(host: Any) -> None:
-    from incontext_lora.nodes.renamed import RENAMED, Renamed, register_renamed
+    from incontext_lora.nodes.renamed import RENAMED, NodeRename, register_renamed
 
-    renamed = Renamed("InContextFormerTask", "InContextTask", ("kind",), {"kind": "task"}, {0: 0})
+    renamed = NodeRename("InContextFormerTask", "InContextTask", ("kind",), {"kind": "task"}, {0: 0})
     known = host.loop.run_until_complete(register_renamed([renamed]))
     if not known:
         pytest.skip("This ComfyUI does not replace renamed nodes.")

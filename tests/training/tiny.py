@@ -332,13 +332,13 @@ def bare(checkout: str, job: Path) -> None:
     put_sizes()
     times: list[float] = []
 
-    class Timed(getattr(module, extra["trainer"])):
+    class TimedTrainer(getattr(module, extra["trainer"])):
         def sample_images(self, accelerator: Any, args: Any, epoch: Any, *rest: Any) -> None:
             super().sample_images(accelerator, args, epoch, *rest)
             if epoch is None or not times:
                 times.append(time.monotonic())
 
-    Timed().train(args)
+    TimedTrainer().train(args)
     print(f"\nseconds {times[-1] - times[0]}", flush=True)
 
 

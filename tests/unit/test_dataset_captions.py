@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from incontext_lora.incontext.dataset import Level, SetFiles, Shape
-from incontext_lora.incontext.dataset.captions import Composed, compose, measure
+from incontext_lora.incontext.dataset.captions import SetCaption, compose, measure
 from incontext_lora.tests.dataset_sets import RECIPE, joint
 
 
@@ -19,16 +19,16 @@ def written(folder: Path, **texts: str) -> SetFiles:
     return SetFiles("hero", images, paths.get("joint"), panels if any(panels) else (), paths.get("summary"))
 
 
-def composed(files: SetFiles, references: tuple[int, ...] = ()) -> Composed:
+def composed(files: SetFiles, references: tuple[int, ...] = ()) -> SetCaption:
     return compose(files, RECIPE, Shape.FOLDERS, references, lambda path: path.name)
 
 
-def levels(result: Composed) -> list[Level]:
+def levels(result: SetCaption) -> list[Level]:
     return [finding.level for finding in result.findings]
 
 
 def test_a_joint_caption_is_taken_as_it_is(tmp_path: Path) -> None:
-    assert composed(written(tmp_path, joint=joint(1))) == Composed(joint(1))
+    assert composed(written(tmp_path, joint=joint(1))) == SetCaption(joint(1))
 
 
 def test_the_prefix_is_put_in_front(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_without_a_summary_that_is_noted(tmp_path: Path) -> None:
 
 def test_what_stands_above_the_panels_without_markers_is_their_summary(tmp_path: Path) -> None:
     result = composed(written(tmp_path, joint="A day.", _1="one", _2="two", _3="three"))
-    assert result == Composed("[TOY] A day. [SCENE-1] one [SCENE-2] two [SCENE-3] three")
+    assert result == SetCaption("[TOY] A day. [SCENE-1] one [SCENE-2] two [SCENE-3] three")
 
 
 def test_a_joint_caption_comes_before_the_texts_of_the_panels(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_joint_caption_comes_before_the_texts_of_the_panels(tmp_path: Path) ->
 
 
 def test_one_text_of_all_panels_under_the_first_image_is_the_joint_caption(tmp_path: Path) -> None:
-    assert composed(written(tmp_path, _1=joint(1))) == Composed(joint(1))
+    assert composed(written(tmp_path, _1=joint(1))) == SetCaption(joint(1))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_missing_and_empty_captions_leave_the_set_out(tmp_path: Path, texts: dic
 
 def test_a_given_panel_needs_no_text(tmp_path: Path) -> None:
     result = composed(written(tmp_path, summary="A day.", _2="two", _3="three"), references=(0,))
-    assert result == Composed("[TOY] A day. [SCENE-1] [SCENE-2] two [SCENE-3] three")
+    assert result == SetCaption("[TOY] A day. [SCENE-1] [SCENE-2] two [SCENE-3] three")
 
 
 @pytest.mark.parametrize(

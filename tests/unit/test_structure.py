@@ -39,24 +39,7 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
 )
 NODES_STILL_TOO_LONG: frozenset[str] = frozenset()
 STILL_IN_CIRCLES: frozenset[str] = frozenset()
-STILL_PARTICIPLES: frozenset[str] = frozenset(
-    {
-        "Composed",
-        "Cropped",
-        "Found",
-        "Generated",
-        "Given",
-        "Judged",
-        "Measured",
-        "Named",
-        "Renamed",
-        "Stitched",
-        "Timed",
-        "Trained",
-        "Wishes",
-        "Written",
-    }
-)
+STILL_PARTICIPLES: frozenset[str] = frozenset()
 
 PARTICIPLE = re.compile(
     r"_?(?!Need)(?:[A-Z][a-z]+ed|Found|Given|Made|Kept|Written|Known|Drawn|Seen|Told|Read|Sent|Built|Held|Left|Lost|Put|Cut|Shown|"

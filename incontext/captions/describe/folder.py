@@ -37,14 +37,14 @@ _ENOUGH = 2048  # pixels of a side; more is sent to no model
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenCaption:
     """A caption for a set: one line, and what to say about it."""
 
     line: str
     remarks: tuple[str, ...] = ()
 
 
-Describe = Callable[[Sequence[np.ndarray]], Written]
+Describe = Callable[[Sequence[np.ndarray]], WrittenCaption]
 """Pictures, uint8 [height, width, 3] each → caption. Raises InContextError where there is none for them."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...lora.recipe import Recipe
-from .options import Pictures, Wishes
+from .options import CaptionWishes, Pictures
 
 SUMMARY = "SUMMARY:"
 
@@ -14,7 +14,7 @@ _WORDS = 260  # of a whole caption; T5 reads 512 tokens, and a word has one to t
 _MOST_WORDS = 60  # of one part
 
 
-def instruction(recipe: Recipe, wishes: Wishes, shown: Pictures = Pictures.EACH) -> str:
+def instruction(recipe: Recipe, wishes: CaptionWishes, shown: Pictures = Pictures.EACH) -> str:
     """The text that goes to the model together with the pictures.
 
     Args:
@@ -46,7 +46,7 @@ def once_more(problem: str) -> str:
     return f"That answer cannot be used. {problem} Answer once more, with exactly the lines that were asked for."
 
 
-def messages(recipe: Recipe, wishes: Wishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, Any]]:
+def messages(recipe: Recipe, wishes: CaptionWishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, Any]]:
     """The question as messages of the chat protocol.
 
     Args:
@@ -70,7 +70,7 @@ def _seen(count: int, shown: Pictures) -> str:
     return f"The {count} pictures are panels that belong together, one per picture, in this order. {end}"
 
 
-def _about_names(recipe: Recipe, wishes: Wishes) -> str:
+def _about_names(recipe: Recipe, wishes: CaptionWishes) -> str:
     if wishes.names:
         listed = ", ".join(_written(recipe, name) for name in wishes.names)
         return (

@@ -12,13 +12,15 @@ from ...lora.recipe import Recipe
 from . import pictures
 from .answer import Answer, AnswerError, read
 from .instruction import messages, once_more
-from .options import Pictures, Settings, Wishes
+from .options import CaptionWishes, Pictures, Settings
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], str]
 """Messages → the text of the answer."""
 
 
-def describe(recipe: Recipe, panels: Sequence[np.ndarray], wishes: Wishes, settings: Settings, ask: Ask) -> Answer:
+def describe(
+    recipe: Recipe, panels: Sequence[np.ndarray], wishes: CaptionWishes, settings: Settings, ask: Ask
+) -> Answer:
     """Describe a set, all panels in one question.
 
     Args:

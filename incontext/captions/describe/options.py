@@ -7,7 +7,7 @@ from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class CaptionWishes:
     """What the model should write beside what the recipe says.
 
     Attributes:
@@ -21,10 +21,10 @@ class Wishes:
     hint: str = ""
 
     @staticmethod
-    def of(names: str = "", invent_names: bool = False, hint: str = "") -> Wishes:
-        """Wishes as a user writes them: names are separated by commas."""
+    def of(names: str = "", invent_names: bool = False, hint: str = "") -> CaptionWishes:
+        """As a user writes them: names are separated by commas."""
         listed = tuple(" ".join(name.split()) for name in names.split(","))
-        return Wishes(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
+        return CaptionWishes(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
 
 
 class Pictures(Enum):

@@ -85,7 +85,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedServer:
     """The key of a server that whoever runs ComfyUI has named; empty where it needs none."""
 
     key: str = field(repr=False)
@@ -114,7 +114,7 @@ def address(text: str) -> Server:
     return Server(match["scheme"].lower(), match["host"].lower().strip("[]").rstrip("."), port, path or "/v1")
 
 
-def permitted(base_url: str, named: Mapping[Place, Named]) -> Server:
+def permitted(base_url: str, named: Mapping[Place, NamedServer]) -> Server:
     """The server of an address, with the key that belongs to it.
 
     Args:
@@ -136,7 +136,7 @@ def permitted(base_url: str, named: Mapping[Place, Named]) -> Server:
     return replace(asked, key=_checked(known.key, known.source), source=known.source)
 
 
-def _known(asked: Server, named: Mapping[Place, Named]) -> Named | None:
+def _known(asked: Server, named: Mapping[Place, NamedServer]) -> NamedServer | None:
     """What was named for an address: for its very path, or for the longest one that it is below."""
     *where, path = asked.place
     while path:
@@ -147,7 +147,7 @@ def _known(asked: Server, named: Mapping[Place, Named]) -> Named | None:
     return None
 
 
-def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[Place, Named]:
+def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[Place, NamedServer]:
     """All servers that were named, by scheme, host, port and path; the file goes before the environment.
 
     Args:
@@ -160,7 +160,7 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
     entries = [(base, key, str(file)) for base, key in (_entries(file) if file else {}).items()]
     if environment.get(BASE):
         entries.append((environment[BASE], environment.get(KEY, ""), KEY))
-    named: dict[Place, Named] = {}
+    named: dict[Place, NamedServer] = {}
     for base, key, source in entries:
         try:
             server = address(base)
@@ -168,11 +168,11 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
             raise VisionError(
                 f"A server that is named beside {source} has an address of another form. {error}"
             ) from None
-        named.setdefault(server.place, Named(key, source))
+        named.setdefault(server.place, NamedServer(key, source))
     if environment.get("OPENAI_API_KEY"):
         with suppress(VisionError):  # it is there for other programs too, which read other addresses
             server = address(environment.get("OPENAI_BASE_URL") or _OPENAI)
-            named.setdefault(server.place, Named(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
+            named.setdefault(server.place, NamedServer(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
     return named
 
 

@@ -9,7 +9,7 @@ import pytest
 from incontext_lora.incontext.captions.describe import joint
 from incontext_lora.incontext.captions.describe.answer import AnswerError
 from incontext_lora.incontext.captions.describe.client import complete
-from incontext_lora.incontext.captions.describe.options import Pictures, Settings, Wishes
+from incontext_lora.incontext.captions.describe.options import CaptionWishes, Pictures, Settings
 from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.errors import PanelError
@@ -27,7 +27,7 @@ def panel(value: int, height: int = 64, width: int = 128) -> np.ndarray:
 def describe(server: VisionServer, panels: list[np.ndarray], shown: Pictures = Pictures.EACH) -> Any:
     settings = Settings("seeing-model", side=96, pictures=shown)
     return joint.describe(
-        RECIPE, panels, Wishes(), settings, lambda messages: complete(address(server.url), settings, messages)
+        RECIPE, panels, CaptionWishes(), settings, lambda messages: complete(address(server.url), settings, messages)
     )
 
 
