@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from incontext_lora.incontext.errors import PanelError
+from incontext_lora.incontext.errors import LayoutError, PanelError
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.box import Box
 from incontext_lora.incontext.panels.layout import PanelLayout
@@ -143,9 +143,9 @@ def test_repaint_takes_names_and_refuses_unknown_panels(host: HostPack) -> None:
     assert layout.given == (False, True, False)
     assert (layout.width, layout.height) == (384, 128)
     assert bool((mask[:, :, 128:256] == 0).all())
-    with pytest.raises(PanelError, match="There is no panel '4'"):
+    with pytest.raises(LayoutError, match="There is no panel '4'"):
         host.call("InContextRepaintPanels", image=finished, layout=LAYOUT, panels="4")
-    with pytest.raises(PanelError, match="No panel is named"):
+    with pytest.raises(LayoutError, match="No panel is listed"):
         host.call("InContextRepaintPanels", image=finished, layout=LAYOUT, panels=" ")
 
 
