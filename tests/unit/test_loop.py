@@ -1,129 +1,32 @@
+"""The training loop: what it learns, saves and shows the model."""
+
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.in_host.adapters import Adapters, new_adapters
-from incontext_lora.training.in_host.items import TrainItem
-from incontext_lora.training.in_host.learner import Batches, learning_rate_factor
-from incontext_lora.training.in_host.loop import Hooks, Predict, Progress, masks, train, validation_loss
-from incontext_lora.training.in_host.settings import Schedule, TrainSettings
-from incontext_lora.training.references import ReferenceKind
-from torch import Tensor, nn
-
-CPU = torch.device("cpu")
-CHANNELS, HEIGHT, WIDTH = 4, 4, 8
-PLAIN = TrainSettings(
-    steps=3,
-    batch_size=2,
-    learning_rate=1e-2,
-    warmup_steps=0,
-    rank=2,
-    alpha=2.0,
-    caption_dropout=0.0,
-    reference_share=0.0,
-    save_every=0,
-    seed=1,
+from incontext_lora.tests.toy_training import (
+    CHANNELS,
+    HEIGHT,
+    ITEMS,
+    PLAIN,
+    WIDTH,
+    Toy,
+    Watched,
+    item,
+    run,
+    same,
+    seeded,
 )
-
-
-class Toy(nn.Module):
-    """A model that is one layer over the channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(CHANNELS, CHANNELS).requires_grad_(False)
-        self.seen: list[tuple[Tensor, Tensor, list[Any]]] = []
-        self.isolated: list[Tensor | None] = []
-        nn.init.zeros_(self.layer.weight)
-        nn.init.zeros_(self.layer.bias)
-
-    def predict(
-        self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None
-    ) -> Tensor:
-        self.seen.append((noisy.clone(), sigmas.clone(), list(conditions)))
-        self.isolated.append(isolated)
-        return self.layer(noisy.movedim(1, -1)).movedim(-1, 1)
-
-
-def item(number: int = 0, shape: Sequence[int] = (CHANNELS, HEIGHT, WIDTH)) -> TrainItem:
-    """A set of two panels side by side."""
-    latent = 0.2 * torch.randn(*shape, generator=torch.Generator().manual_seed(number))
-    panels = torch.zeros(2, *shape[-2:], dtype=torch.bool)
-    panels[0, :, : shape[-1] // 2] = True
-    panels[1] = ~panels[0]
-    return TrainItem(f"set {number}", latent, f"caption {number}", panels, torch.ones(*shape[-2:]))
-
-
-ITEMS = [item(number) for number in range(6)]
-
-
-@dataclass
-class Watched:
-    """What a training did."""
-
-    losses: list[float] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
-    validated: list[tuple[int, float]] = field(default_factory=list)
-    saved: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    sampled: list[int] = field(default_factory=list)
-    seen: list[tuple[Tensor, Tensor, list[Any]]] = field(default_factory=list)
-    isolated: list[Tensor | None] = field(default_factory=list)
-    lora: dict[str, Tensor] = field(default_factory=dict)
-
-
-def run(
-    settings: TrainSettings = PLAIN,
-    items: Sequence[TrainItem] = ITEMS,
-    *,
-    held_out: Sequence[TrainItem] = (),
-    references: Sequence[int] = (),
-    predict: Predict | None = None,
-    watched: Watched | None = None,
-    **hooks: Any,
-) -> Watched:
-    watched = watched or Watched()
-    toy = Toy()
-    adapters = new_adapters({"layer": (CHANNELS, CHANNELS)}, settings.rank, settings.alpha, seeded(settings.seed))
-
-    def checkpoint(step: int) -> None:
-        watched.saved[step] = adapters.state_dict("")
-
-    every = Hooks(
-        step=watched.progress.append,
-        validation=lambda step, losses: watched.validated.append((step, sum(losses) / len(losses))),
-        checkpoint=checkpoint,
-        sample=watched.sampled.append,
-    )
-    with adapters.attached(toy):
-        watched.losses = train(
-            settings,
-            items,
-            held_out,
-            adapters,
-            predict or toy.predict,
-            empty_condition="",
-            references=references,
-            shift=lambda position: position,
-            device=CPU,
-            hooks=replace(every, **hooks),
-        )
-    watched.seen, watched.isolated = toy.seen, toy.isolated
-    watched.lora = adapters.state_dict("")
-    return watched
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+from incontext_lora.training.in_host.adapters import new_adapters
+from incontext_lora.training.in_host.learner import Batches
+from incontext_lora.training.in_host.loop import masks
+from torch import Tensor
 
 
 def test_it_learns() -> None:
@@ -179,9 +82,6 @@ def test_gradients_are_clipped() -> None:
     # AdamW forgets the size of the first gradients, but not that of later ones beside them
     free, clipped = run(replace(PLAIN, max_grad_norm=0.0)), run(replace(PLAIN, max_grad_norm=1e-9))
     assert not same(free.lora, clipped.lora)
-
-
-# --- when things are saved ------------------------------------------------------------------------------------------
 
 
 def test_checkpoints_and_samples_come_when_they_are_due_and_at_the_end() -> None:
@@ -266,9 +166,6 @@ def test_without_sets_there_is_no_training() -> None:
         run(items=[])
 
 
-# --- what the model sees --------------------------------------------------------------------------------------------
-
-
 def test_every_sample_has_its_own_caption() -> None:
     ran = run(replace(PLAIN, steps=6, learning_rate=1e-9))
     for noisy, sigmas, conditions in ran.seen:
@@ -346,58 +243,3 @@ def test_every_set_is_seen_before_any_is_seen_again() -> None:
     for start in range(0, 24, 6):
         assert sorted(names[start : start + 6]) == [one.name for one in ITEMS]
     assert names[:6] != names[6:12]
-
-
-# --- validation and learning rate -----------------------------------------------------------------------------------
-
-
-def test_validation_is_measured_at_fixed_noise() -> None:
-    toy = Toy()
-    assert validation_loss(ITEMS, toy.predict, CPU, 3) == validation_loss(ITEMS, toy.predict, CPU, 3)
-    assert validation_loss(ITEMS, toy.predict, CPU, 3) != validation_loss(ITEMS, toy.predict, CPU, 4)
-
-
-def test_validation_comes_before_between_and_after_and_changes_nothing() -> None:
-    settings = replace(PLAIN, steps=60, learning_rate=0.05, validate_every=25)
-    ran = run(settings, ITEMS[:4], held_out=ITEMS[4:])
-    assert [step for step, _ in ran.validated] == [0, 25, 50, 60]
-    assert ran.validated[-1][1] < ran.validated[0][1]
-    assert same(ran.lora, run(replace(settings, validate_every=0), ITEMS[:4], held_out=ITEMS[4:]).lora)
-    still = run(replace(settings, learning_rate=1e-12), ITEMS[:4], held_out=ITEMS[4:]).validated
-    assert {round(loss, 6) for _, loss in still} == {round(ran.validated[0][1], 6)}
-
-
-@pytest.mark.parametrize(
-    ("schedule", "factors"),
-    [
-        (Schedule.CONSTANT, {0: 0.25, 3: 1.0, 4: 1.0, 9: 1.0, 13: 1.0}),
-        (Schedule.COSINE, {0: 0.25, 3: 1.0, 4: 1.0, 9: 0.505, 14: 0.01, 20: 0.01}),
-    ],
-)
-def test_the_learning_rate_rises_and_falls(schedule: Schedule, factors: dict[int, float]) -> None:
-    settings = replace(PLAIN, steps=14, warmup_steps=4, schedule=schedule)
-    assert {step: learning_rate_factor(step, settings) for step in factors} == pytest.approx(factors)
-
-
-def test_a_warm_up_longer_than_the_training() -> None:
-    settings = replace(PLAIN, steps=2, warmup_steps=10)
-    assert [learning_rate_factor(step, settings) for step in range(2)] == pytest.approx([0.1, 0.2])
-
-
-def test_adapters_stay_float32_under_autocast() -> None:
-    toy = Toy()
-    adapters: Adapters = new_adapters({"layer": (CHANNELS, CHANNELS)}, 2, 2.0, seeded(0))
-    with adapters.attached(toy), torch.autocast("cpu", torch.bfloat16):
-        toy.predict(ITEMS[0].latent[None], torch.ones(1), [""]).float().sum().backward()
-    assert {parameter.dtype for parameter in adapters.parameters()} == {torch.float32}
-    assert adapters.layers["layer"].lora_up.grad is not None
-
-
-def test_isolated_references_are_told_to_the_model_and_clean_ones_are_not() -> None:
-    def told(kind: ReferenceKind) -> list[Tensor | None]:
-        return run(replace(PLAIN, reference_share=1.0, references=kind)).isolated
-
-    isolated = told(ReferenceKind.ISOLATED)
-    assert len(isolated) == PLAIN.steps
-    assert all(one is not None and one.any() and not one.all() for one in isolated)
-    assert told(ReferenceKind.CLEAN) == told(ReferenceKind.NONE) == [None] * PLAIN.steps

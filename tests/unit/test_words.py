@@ -26,7 +26,6 @@ STILL_STILTED: frozenset[str] = frozenset(
         "js/lib/training/run_state.mjs",
         "js/lib/widgets.mjs",
         "tests/host/test_locales.py",
-        "tests/host/test_references.py",
         "tests/host/test_run_routes.py",
         "tests/tiny_models.py",
         "tests/unit/test_describe_servers.py",
