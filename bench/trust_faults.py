@@ -11,36 +11,20 @@ import json
 import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import psutil
-
-from ..demo import sets as demo_sets
-from ..demo.server import ComfyServer
-from ..demo.workflow import set_value
-from ..incontext.dataset import BuildOptions, build
-from ..incontext.lora.header import read_header
-from ..incontext.lora.recipe import Recipe
-from ..incontext.panels.arrange import rows
 from ..training.runs import monitor, output, run_folder, supervise
 from ..training.runs.run_folder import Run
-from ..training.sd_scripts import environment, settle, states
-from ..training.sd_scripts.machine import Machine, place_tokenizers
-from ..training.sd_scripts.settings import SdSettings, Sizes
-from .child import ROOT, in_pack
+from ..training.sd_scripts import states
+from .fault_keepers import SAVE_EVERY, STEPS, TOLD, BareKeeper, Keeper, comfy_keeper, real_keeper, stand_in_keepers
+from .fault_truth import PATIENCE, half_files, kill, orphans, shown, steps_of, true_state, until
 
 TRAINER, HOST, BOTH = "the trainer", "ComfyUI", "both"
-PATIENCE = 10.0  # seconds until the truth is said
-STEPS, SAVE_EVERY = 24, 4
-TOLD = {"pause": 0.02, "slow": 0.01, "checkpoints": True}
 
 
 @dataclass
@@ -64,204 +48,6 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-class Keeper(Protocol):
-    """Who starts trainings and looks after them."""
-
-    runs: Path
-    loras: Path
-    save_every: int
-
-    @property
-    def process(self) -> subprocess.Popen[Any]: ...
-
-    def begin(self) -> None:
-        """Live, again after it was killed."""
-        ...
-
-    def start(self) -> None:
-        """Ask for a training, without waiting for it."""
-        ...
-
-    def resume(self, run: Run) -> str:
-        """Go on with one; returns why that cannot be."""
-        ...
-
-    def end(self) -> None: ...
-
-
-class BareKeeper:
-    """`fault_host`, in a process of its own."""
-
-    def __init__(self, place: Mapping[str, str], order: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        self.runs, self.loras = Path(place["runs"]), Path(place["loras"])
-        self.save_every = order["settings"]["save_every"]
-        self._command = in_pack("bench.fault_host", json.dumps(place), json.dumps(order))
-        self.told = dict(told)
-        self._process: subprocess.Popen[Any] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[Any]:
-        assert self._process is not None
-        return self._process
-
-    def begin(self) -> None:
-        self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._read().get("ready")
-
-    def start(self) -> None:
-        self._say({"do": "start", "told": self.told})
-
-    def started(self) -> dict[str, Any]:
-        """The answer to `start` or `ask_to_resume`."""
-        return self._read()
-
-    def ask_to_resume(self, run: Run) -> None:
-        self._say({"do": "resume", "run": str(run.folder), "told": TOLD})
-
-    def resume(self, run: Run) -> str:
-        self.ask_to_resume(run)
-        return self.started().get("error", "")
-
-    def stop(self, run: Run, patience: float) -> dict[str, Any]:
-        self._say({"do": "stop", "run": str(run.folder), "patience": patience})
-        return self._read()
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.communicate()
-
-    def _say(self, what: Mapping[str, Any]) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(what) + "\n")
-        self.process.stdin.flush()
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {}
-
-
-class ComfyKeeper:
-    """ComfyUI itself; ``prompt`` makes what is queued to start a training."""
-
-    def __init__(
-        self, base: Path, node: str, prompt: Callable[[ComfyServer], dict[str, Any]], save_every: int, paths: Path
-    ) -> None:
-        self.runs, self.loras = base / "output" / "incontext_runs", base / "output" / "loras"
-        self.save_every = save_every
-        self._base, self._prompt = base, prompt
-        self._arguments = ["--extra-model-paths-config", str(paths)]
-        self._server: ComfyServer | None = None
-        self._made: dict[str, Any] = {}
-        self._node, self._started = node, 0
-
-    @property
-    def process(self) -> subprocess.Popen[Any]:
-        assert self._server is not None
-        assert self._server._process is not None
-        return self._server._process
-
-    def begin(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-        self._server = ComfyServer(self._base, extra_arguments=self._arguments)
-        self._server.__enter__()
-        self._made = self._made or self._prompt(self._server)
-
-    def start(self) -> None:
-        assert self._server is not None
-        self._started += 1  # a prompt that was executed before is answered from memory
-        set_value(self._made, self._node, "seed", self._started)
-        self._server.post_json("/prompt", {"prompt": self._made, "client_id": "faults"})
-
-    def resume(self, run: Run) -> str:
-        import urllib.error
-
-        assert self._server is not None
-        try:
-            self._server.post_json(f"/incontext_lora/runs/{run.name}/resume", {})
-        except urllib.error.HTTPError as error:
-            return error.read().decode()
-        return ""
-
-    def end(self) -> None:
-        if self._server is not None:
-            self._server.stop()
-
-
-# --- what is checked ------------------------------------------------------------------------------------------------
-
-
-def until(condition: Callable[[], object], seconds: float) -> float | None:
-    """Seconds until it holds; None where it does not in time."""
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > seconds:
-            return None
-        time.sleep(0.05)
-    return time.monotonic() - began
-
-
-def shown(run: Run) -> str:
-    """What the monitor says of a run."""
-    try:
-        return monitor.summary(run)["state"]
-    except OSError:
-        return "gone"
-
-
-def true_state(run: Run) -> set[str]:
-    """What may be said of a run whose trainer or ComfyUI was killed, from its processes and files alone."""
-    if supervise.members(run.folder):
-        return {monitor.RUNNING}
-    if settle._has_final(run):
-        return {run_folder.FINISHED}
-    return {run_folder.INTERRUPTED}
-
-
-def half_files(keeper: Keeper) -> list[str]:
-    """LoRA files that a list shows, and that are not whole."""
-    from safetensors.torch import load_file
-
-    listed = [path for folder in keeper.runs.glob("*") for path in Run(folder).checkpoints]
-    found = []
-    for path in [*listed, *keeper.loras.glob("*.safetensors")]:
-        try:
-            read_header(path)
-            load_file(str(path))
-        except Exception as error:
-            found.append(f"{path.name}: {error}")
-    return found
-
-
-def orphans(runs: Path) -> list[int]:
-    """Processes of runs of this folder that nothing knows of: no run of theirs is shown as running."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            mark = process.environ().get(supervise.MARK, "")
-            lives = process.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, OSError):
-            continue
-        if lives and mark and Path(mark).parent == runs and shown(Run(Path(mark))) != monitor.RUNNING:
-            found.append(process.pid)
-    return found
-
-
-def steps_of(run: Run) -> list[int]:
-    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
-
-
-def kill(process: psutil.Process | subprocess.Popen[Any] | None) -> None:
-    if process is None:
-        return
-    try:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(PATIENCE)
-    except (ProcessLookupError, psutil.Error, subprocess.TimeoutExpired):
-        pass
-
-
 class Check:
     """One fault, and what is wrong after it."""
 
@@ -281,9 +67,6 @@ class Check:
         self._tally.orphans += 0 if left is not None else len(orphans(keeper.runs))
         self(not half, f"not whole: {half}")
         self(left is not None, f"orphans {orphans(keeper.runs)}")
-
-
-# --- kills ----------------------------------------------------------------------------------------------------------
 
 
 def killed(keeper: Keeper, who: str, moment: float, tally: Tally, name: str, *, resumes: bool = True) -> None:
@@ -369,9 +152,6 @@ def living(keeper: Keeper) -> Iterator[None]:
             supervise.kill(folder)
 
 
-# --- other faults ---------------------------------------------------------------------------------------------------
-
-
 def full_disks(keeper: BareKeeper, tally: Tally, firsts: list[int]) -> None:
     """The disk is full from the n-th write of the trainer on, and takes more after some: no step is lost, nothing ends."""
     for first in firsts:
@@ -453,123 +233,6 @@ def stand_in_faults(folder: Path, tally: Tally, kinds: list[str], firsts: list[i
             other_faults(keeper, other, tally)
         keeper.told = dict(TOLD)
         rounds(keeper, kinds, 0.8, tally, "stand-in trainer", seed)
-
-
-# --- who trains what ------------------------------------------------------------------------------------------------
-
-
-def stand_in_keepers(folder: Path, count: int = 2) -> list[BareKeeper]:
-    """Hosts of one folder of runs, with the stand-in trainer."""
-    from ..tests import sd_scripts_place
-    from ..tests.dataset_sets import folder_sets
-
-    place = sd_scripts_place.stand_in_place(folder / "here", folder / "ComfyUI")
-    dataset = sd_scripts_place.small_dataset(folder_sets(folder / "sets", 3), folder / "datasets")
-    files = sd_scripts_place.flux_files(folder / "models")
-    settings = SdSettings(steps=STEPS, save_every=SAVE_EVERY, rank=4, sizes=Sizes.FULL)
-    order = _order("flux", list(files.values()), dataset.folder, settings)
-    return [BareKeeper(_paths(place), order, TOLD) for _ in range(count)]
-
-
-def _order(family: str, files: Sequence[Path], dataset: Path, settings: SdSettings) -> dict[str, Any]:
-    return {
-        "architecture": family,
-        "files": [str(path) for path in files],
-        "dataset": str(dataset),
-        "name": "toy",
-        "settings": settings.to_json(),
-    }
-
-
-def _paths(place: Machine) -> dict[str, str]:
-    return {
-        **{name: str(getattr(place, name)) for name in ("runs", "loras", "comfyui", "tokenizers", "runner")},
-        "python": str(place.trainer.python),
-        "checkout": str(place.trainer.checkout),
-    }
-
-
-def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
-    """A host with sd-scripts itself and FLUX at tiny sizes; None where it is not installed."""
-    from ..tests.dataset_sets import folder_sets
-    from ..tests.training import tiny
-    from ..training.sd_scripts.architectures import FLUX
-
-    try:
-        trainer = environment.find()
-    except environment.TrainerNotInstalled:
-        return None
-    models, tokenizers = folder / "models", folder / "tokenizers"
-    models.mkdir(parents=True)
-    command = [str(trainer.python), str(Path(tiny.__file__)), "write", str(trainer.checkout), "flux", str(models)]
-    subprocess.run(command, check=True, capture_output=True)
-    place_tokenizers(FLUX, comfyui, tokenizers)
-    recipe = Recipe("toy", rows(128, 192, 3), prefix="[TOY]")
-    dataset = build(folder_sets(folder / "sets", 4), folder / "datasets", recipe, BuildOptions(name="toy"))
-    files = [models / "model.safetensors", *(p for p in sorted(models.glob("*.safetensors")) if p.stem != "model")]
-    settings = SdSettings(
-        steps=12, save_every=3, rank=4, alpha=4.0, sizes=Sizes.FULL, sample_every=0, gradient_checkpointing=False,
-        batch_size=1,
-    )  # fmt: skip
-    place = Machine(
-        trainer, folder / "runs", folder / "loras", comfyui, tokenizers, runner=Path(tiny.__file__), on_cpu=True
-    )
-    return BareKeeper(_paths(place), _order("flux", files, dataset.folder, settings), {})
-
-
-def comfy_keeper(folder: Path, base: Path, *, in_host: bool) -> ComfyKeeper:
-    """ComfyUI with the demo models and, where it does not train itself, the stand-in trainer as its sd-scripts."""
-    from ..demo.job import Job
-    from ..launcher.work import model_paths, prepare_base
-    from ..tests import sd_scripts_place
-    from ..tests.dataset_sets import folder_sets
-
-    prepare_base(folder, ROOT)
-    paths = folder / "models.yaml"
-    paths.write_text(model_paths(base / "models"), encoding="utf-8")
-    trainer = folder / "data" / "trainer"
-    checkout = trainer / "sd-scripts"
-    checkout.mkdir(parents=True)
-    (checkout / "train_network.py").touch()
-    python = trainer / "python"
-    script = f'case "$1" in -c) echo cpu;; *) shift; exec "{sys.executable}" "{sd_scripts_place.STAND_IN}" "$@";; esac'
-    python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    python.chmod(0o755)
-    environment.remember(environment.Trainer(python, checkout), trainer)
-    for option, path in sd_scripts_place.flux_files(folder / "made").items():
-        kind = {"pretrained_model_name_or_path": "diffusion_models", "ae": "vae"}.get(option, "text_encoders")
-        (folder / "models" / kind).mkdir(exist_ok=True)
-        shutil.copy(path, folder / "models" / kind)
-    os.environ["INCONTEXT_LORA_DATA"] = str(folder / "data")
-    os.environ["STAND_IN"] = json.dumps(TOLD)
-
-    def in_comfyui(server: ComfyServer) -> dict[str, Any]:
-        demo_sets.write_sets(folder / "input" / "sets", 4, 1)
-        prompt = Job(server, folder, lambda text: None).prompt("train-in-host")
-        set_value(prompt, "InContextBuildDataset", "folder", "sets")
-        for name, value in {"name": "toy", "steps": 400, "save_every": 3, "sample_every": 0}.items():
-            set_value(prompt, "InContextTrainLoraInHost", name, value)
-        return prompt
-
-    def in_a_process(server: ComfyServer) -> dict[str, Any]:
-        folder_sets(folder / "input" / "sets", 3, size=(512, 512))
-        prompt = Job(server, folder, lambda text: None).prompt("train-sd-scripts-flux")
-        set_value(prompt, "InContextBuildDataset", "folder", "sets")
-        values = {
-            "steps": STEPS, "save_every": SAVE_EVERY, "rank": 4, "background": True, "samples": 0, "name": "toy",
-            "model": "flux.safetensors", "vae": "ae.safetensors", "text_encoder_1": "t5xxl.safetensors",
-            "text_encoder_2": "clip_l.safetensors", "text_encoder_3": "none",
-        }  # fmt: skip
-        for name, value in values.items():
-            set_value(prompt, "InContextTrainLora", name, value)
-        return prompt
-
-    if in_host:
-        return ComfyKeeper(folder, "InContextTrainLoraInHost", in_comfyui, 3, paths)
-    return ComfyKeeper(folder, "InContextTrainLora", in_a_process, SAVE_EVERY, paths)
-
-
-# --- the campaign ---------------------------------------------------------------------------------------------------
 
 
 def campaign(folder: Path, base: Path) -> Tally:

@@ -20,8 +20,6 @@ LONGEST_NODE = 40
 LONG_FOR_A_REASON: Mapping[str, str] = {}
 STILL_TOO_LONG: frozenset[str] = frozenset(
     {
-        "bench/hostile.py",
-        "bench/trust_faults.py",
         "js/incontext.css",
         "js/incontext_training.css",
         "tests/host/test_run_routes.py",
