@@ -22,6 +22,11 @@ TRANSFORMER_FILE = "incontext-demo-transformer.safetensors"
 TEXT_ENCODER_FILE = "incontext-demo-text-encoder.safetensors"
 AUTOENCODER_FILE = "incontext-demo-autoencoder.safetensors"
 LORA_FILE = "incontext-demo.safetensors"
+LORA_FILES = {  # by the task's name
+    "colour": LORA_FILE,
+    "growth": "incontext-demo-growth.safetensors",
+    "rise": "incontext-demo-rise.safetensors",
+}
 
 DEPTH = 3
 WIDTH = 64 * DEPTH  # ComfyUI derives an SD3 transformer's depth and heads from its width
@@ -146,6 +151,7 @@ def write_models(models: Path) -> None:
         unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         save_file(make(), unfinished)
         os.replace(unfinished, path)
-    if (WEIGHTS / LORA_FILE).exists():
-        (models / "loras").mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(WEIGHTS / LORA_FILE, models / "loras" / LORA_FILE)  # as it is, with the recipe in its header
+    (models / "loras").mkdir(parents=True, exist_ok=True)
+    for name in LORA_FILES.values():
+        if (WEIGHTS / name).exists():
+            shutil.copyfile(WEIGHTS / name, models / "loras" / name)  # as it is, with the recipe in its header

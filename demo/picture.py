@@ -24,11 +24,11 @@ _FAINT = (120, 118, 112)
 def before_after(
     captions: Sequence[str], columns: Sequence[tuple[str, Sequence[np.ndarray]]], path: Path, title: str = ""
 ) -> None:
-    """Draw generated sets side by side, one row a caption.
+    """Draw generated sets side by side, one row per caption.
 
     Args:
-        captions: one a row.
-        columns: heading and pictures (uint8 [PANEL, PANEL * panels, 3], one a row) of each column.
+        captions: one per row.
+        columns: heading and pictures (uint8 [PANEL, PANEL * panels, 3], one per row) of each column.
         path: JPEG or PNG to write.
         title: above everything; may be empty.
     """
@@ -54,9 +54,12 @@ def before_after(
     sheet.save(path, quality=88)
 
 
+Column = tuple[str, str, np.ndarray | None, Sequence[np.ndarray]]
+
+
 def side_by_side(
     captions: Sequence[str],
-    columns: Sequence[tuple[str, str, np.ndarray | None, Sequence[np.ndarray]]],
+    columns: Sequence[Column],
     path: Path,
 ) -> None:
     """Draw what each LoRA makes of the same captions: one column per LoRA, one row per caption.
@@ -84,6 +87,9 @@ def side_by_side(
             _paste_panels(sheet, example, left, _MARGIN + 74, _FRAME)
             note = "one of the 40 sets that it learned from"
             draw.text((left, _MARGIN + 74 + side + 4), note, fill=_FAINT, font=ImageFont.load_default(15))
+        else:
+            text = "Captions name shapes and nothing else.\nA row has one caption and one seed."
+            draw.text((left, _MARGIN + 86), text, fill=_FAINT, font=ImageFont.load_default(16), spacing=8)
         for row, picture in enumerate(pictures):
             height = top + row * (side + _LINE + _GAP)
             _paste_panels(sheet, picture, left, height, None)

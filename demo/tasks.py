@@ -41,18 +41,20 @@ class Task:
         return self.holds([*read[:place], true, *read[place + 1 :]])
 
 
-GROWTH_STEP = 6.0  # pixels of radius from panel to panel
-RISE_STEP = 9.0  # pixels of height from panel to panel
+GROWTH_STEP = 6.0  # pixels of radius from panel to panel in training sets,
+LEAST_GROWTH = 2.0  # and how many a generated set must grow by: what two readings can be wrong by together
+RISE_STEP = 9.0  # pixels of height from panel to panel in training sets,
+LEAST_RISE = 4.5  # and in generated sets at least
 
 
 def grows(read: Sequence[world.Reading]) -> bool:
-    """Whether every shape is larger than the one before by at least half the step of the training sets."""
-    return _climbs([one.radius for one in read], GROWTH_STEP / 2)
+    """Whether every shape is larger than the one before, by at least 2 pixels of radius."""
+    return _climbs([one.radius for one in read], LEAST_GROWTH)
 
 
 def rises(read: Sequence[world.Reading]) -> bool:
-    """Whether every shape stands higher than the one before by at least half the step of the training sets."""
-    return _climbs([None if one.dy is None else -one.dy for one in read], RISE_STEP / 2)
+    """Whether every shape stands higher than the one before, by at least 4.5 pixels."""
+    return _climbs([None if one.dy is None else -one.dy for one in read], LEAST_RISE)
 
 
 def _climbs(values: Sequence[float | None], least: float) -> bool:
@@ -61,7 +63,7 @@ def _climbs(values: Sequence[float | None], least: float) -> bool:
 
 
 def _growing(rng: random.Random, shapes: Sequence[str]) -> world.Set:
-    first = rng.uniform(11.75, 12.25)
+    first = rng.uniform(13.25, 13.75)
     radii = [first + GROWTH_STEP * place for place in range(len(shapes))]
     return world.Set(tuple(_anywhere(rng, shape, radius) for shape, radius in zip(shapes, radii, strict=True)))
 

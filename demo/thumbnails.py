@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +20,15 @@ from PIL import Image, ImageDraw
 from . import drawings, world
 from .cards import drawn_cards, picture_card
 from .job import Job, Mode
-from .models import LORA_FILE
-from .picture import before_after
+from .models import LORA_FILE, LORA_FILES
+from .picture import Column, before_after, side_by_side
 from .server import ComfyServer
+from .sets import SEED
+from .tasks import TASKS
 from .workflow import Prompt, find_node
 
+_SKIPPED, _ROWS = 3, 4  # the first three sets of the colour task happen to be blue alike
+_HEADINGS = {"colour": "LoRA: one colour", "growth": "LoRA: growing", "rise": "LoRA: rising"}
 ROOT = Path(__file__).parent.parent
 
 
@@ -54,6 +58,8 @@ def run_demo(base: Path, comfyui: Path) -> None:
         with_lora = job.generate(asked, lora=LORA_FILE, strength=1.0, what="lora", modes=modes)
         (sheet,) = run(server, job.prompt("build-dataset"), "Contact sheet")
         first, second = run(server, job.prompt("repaint-panel"), "Save first set", "Save whole set")
+        (ROOT / "docs").mkdir(exist_ok=True)
+        tasks_picture(job, ROOT / "docs" / "tasks.jpg")
     plain, isolated = with_lora[Mode.PLAIN].pictures, with_lora[Mode.ISOLATED].pictures
     save(
         {
@@ -64,7 +70,6 @@ def run_demo(base: Path, comfyui: Path) -> None:
             "train-in-host": picture_card([framed(without[3]), framed(plain[3])]),
         }
     )
-    (ROOT / "docs").mkdir(exist_ok=True)
     captions = [world.caption(drawn, prefix=world.PREFIX) for drawn in asked]
     columns = [("base model", without), ("with the In-Context LoRA", plain)]
     before_after(captions, columns, ROOT / "docs" / "before-after.jpg")
@@ -76,6 +81,23 @@ def run(server: ComfyServer, prompt: Prompt, *nodes: str) -> list[Image.Image]:
     files = [outputs[find_node(prompt, node)]["images"][0] for node in nodes]
     fetched = (server.fetch_image(file["filename"], file["subfolder"], file["type"]) for file in files)
     return [Image.open(io.BytesIO(data)).convert("RGB") for data in fetched]
+
+
+def tasks_picture(job: Job, path: Path) -> None:
+    """What the base model and each task's LoRA make of the same captions and seeds, and a set that each learned from."""
+    asked = list(world.held_out_sets(_SKIPPED + _ROWS, seed=6))
+
+    def drawn_by(lora: str, strength: float) -> Sequence[np.ndarray]:
+        return job.generate(asked, lora=lora, strength=strength, what=lora)[Mode.PLAIN].pictures[_SKIPPED:]
+
+    columns: list[Column] = [("Base model", "draws what the caption says", None, drawn_by(LORA_FILE, 0.0))]
+    for task in TASKS.values():
+        example = world.draw_set(next(iter(task.training_sets(1, SEED))))
+        columns.append((_HEADINGS[task.name], task.says, example, drawn_by(LORA_FILES[task.name], 1.0)))
+    captions = [
+        ", ".join(world.panel_text(panel, name_colour=False) for panel in drawn.panels) for drawn in asked[_SKIPPED:]
+    ]
+    side_by_side(captions, columns, path)
 
 
 def main() -> None:

@@ -14,9 +14,7 @@ from incontext_lora.tests.repository_files import TEXT, files, read
 
 STILL_STILTED: frozenset[str] = frozenset(
     {
-        "demo/README.md",
         "demo/models.py",
-        "demo/picture.py",
         "demo/server.py",
         "demo/workflow.py",
         "incontext/evaluate/sets.py",

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from incontext_lora.demo import judge, world
+from incontext_lora.demo import judge, models, world
 from incontext_lora.demo.sets import write_sets
 from incontext_lora.demo.tasks import COLOUR, GROWTH, RISE, TASKS, Task
 from incontext_lora.demo.world import Panel, Set
+from incontext_lora.launcher.arguments import parse
 from PIL import Image
 
 
@@ -68,7 +69,7 @@ def test_size_and_height_are_read_to_the_pixel(shape: str, radius: float) -> Non
     reach = min(world.REACH, world.PANEL / 2 - 1 - radius)
     for dy in (-reach, 0.0, reach):
         reading = world.read_panel(world.draw_panel(Panel(shape, "green", 2.0, dy, radius)))
-        assert reading.radius == pytest.approx(radius, abs=1.2)
+        assert reading.radius == pytest.approx(radius, abs=1.0)
         assert reading.dy == pytest.approx(dy, abs=1.0)
 
 
@@ -110,12 +111,12 @@ def panels(*places: tuple[float, float], colour: str = "blue") -> tuple[world.Re
     return world.read_set(world.draw_set(drawn))
 
 
-def test_growth_is_growth_at_every_step_by_half_of_what_was_shown() -> None:
+def test_growth_is_growth_at_every_step_and_more_than_readings_are_wrong_by() -> None:
     assert GROWTH.holds(panels((12, 0), (18, 0), (24, 0)))
     assert not GROWTH.holds(panels((22, 0), (17, 0), (12, 0)))  # shrinks
     assert not GROWTH.holds(panels((17, 0), (17, 0), (17, 0)))
     assert not GROWTH.holds(panels((12, 0), (17, 0), (17, 0)))  # stops growing
-    assert not GROWTH.holds(panels((15, 0), (17, 0), (19, 0)))  # by too little
+    assert not GROWTH.holds(panels((15, 0), (16, 0), (17, 0)))  # by too little
     unreadable = world.read_panel(np.full((world.PANEL, world.PANEL, 3), world.PAPER, np.uint8))
     assert not GROWTH.holds([*panels((12, 0), (17, 0)), unreadable])
 
@@ -152,3 +153,14 @@ def test_the_sets_of_a_task_as_files_never_mention_its_relation(task: Task, tmp_
 def test_the_first_task_is_the_shared_colour() -> None:
     assert list(COLOUR.training_sets(3, 1)) == list(world.relation_sets(3, 1))
     assert next(iter(TASKS.values())) is COLOUR
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_task_can_be_asked_for_and_has_its_bundled_lora(name: str) -> None:
+    options, extra = parse(["demo", "--task", name])
+    assert (options.task, extra) == (name, [])
+    assert (models.WEIGHTS / models.LORA_FILES[name]).is_file()
+
+
+def test_the_demo_fits_into_the_repository() -> None:
+    assert sum(file.stat().st_size for file in models.WEIGHTS.iterdir()) <= 16_000_000
