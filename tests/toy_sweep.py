@@ -1,10 +1,12 @@
 """A sweep of real trainings that take milliseconds: one linear layer learns a velocity by the in-host trainer's own loop.
 
-As a program it works on a sweep until nothing is left, or until it is killed: ``python toy_sweep.py FOLDER [PAUSE]``.
+As a program it works on a sweep until nothing is left, or kills itself after a step: ``toy_sweep FOLDER [TRIAL STEP]``.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +79,7 @@ class ToyTrainer:
     runs: Path
     pause: float = 0.0
     before: Callable[[Trial], None] = lambda trial: None
+    killed_at: tuple[int, int] = (0, 0)  # trial and step after which the process kills itself
     trained: list[tuple[int, bool]] = field(default_factory=list)
 
     def train(self, trial: Trial, earlier: Run | None, watch: work.Watch) -> Run:
@@ -86,7 +89,7 @@ class ToyTrainer:
         about = {"trainer": "in-host", "name": trial.key, "settings": settings.to_json(), "recipe": RECIPE.to_json()}
         writer = RunWriter.create(self.runs, trial.key, about)
         try:
-            self._train(settings, writer, watch)
+            self._train(trial, settings, writer, watch)
             writer.end(run_folder.FINISHED, lora=f"{writer.run.name}.safetensors")
         except Asked:
             writer.end(run_folder.CANCELLED)
@@ -97,7 +100,7 @@ class ToyTrainer:
             writer.close()
         return writer.run
 
-    def _train(self, settings: TrainSettings, writer: RunWriter, watch: work.Watch) -> None:
+    def _train(self, trial: Trial, settings: TrainSettings, writer: RunWriter, watch: work.Watch) -> None:
         toy = Toy()
         adapters = new_adapters(
             {"layer": (CHANNELS, CHANNELS)}, settings.rank, settings.alpha, torch.Generator().manual_seed(settings.seed)
@@ -112,6 +115,8 @@ class ToyTrainer:
         def step(progress: loop.Progress) -> None:
             time.sleep(self.pause)
             tell(run_folder.STEP, step=progress.step, steps=settings.steps, loss=progress.loss)
+            if (trial.number, progress.step) == self.killed_at:
+                os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has one that ends as hard
             if wanted:
                 raise Asked
 
@@ -151,9 +156,10 @@ def toy_plan(axes: Mapping[str, tuple[Any, ...]], **changed: Any) -> Plan:
 def main() -> None:
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
-    pause = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+    killed_at = (int(sys.argv[2]), int(sys.argv[3])) if len(sys.argv) > 3 else (0, 0)
     runs = folder.parent.parent / "runs"
-    work.work(Sweep.load(folder), ToyTrainer(runs, pause), runs, lambda line: print(line, flush=True), pause=0.05)
+    trainer = ToyTrainer(runs, killed_at=killed_at)
+    work.work(Sweep.load(folder), trainer, runs, lambda line: print(line, flush=True), pause=0.05)
 
 
 if __name__ == "__main__":

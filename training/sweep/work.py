@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from .plan import Plan, Strategy, Trial, ranked
 Say = Callable[[str], None]
 Watch = Callable[[Run, Mapping[str, Any]], bool]
 _DECIDED = (State.PAUSED, State.STOPPED)
+LAST = 3  # checkpoints of each training that stay besides the best one, such as for an average
 
 
 class Trainer(Protocol):
@@ -221,6 +223,7 @@ def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
             state, why = State.FAILED, end.get("error", "")
     elif state is State.TRAINING:  # the watcher did not ask for it
         state, why = State.STOPPED, f"You stopped it at step {len(curve.trained)}."
+    prune(run, curve)
     return sweep.changed(
         trial,
         state=state,
@@ -230,6 +233,17 @@ def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
         curve=replace(curve, trained=()),
         saved=tuple(sorted(entry["step"] for entry in checkpoints(run))),
     )
+
+
+def prune(run: Run, curve: Curve) -> None:
+    """Remove the checkpoints of a run but for the best one and the last ones: a sweep would fill a disk with them."""
+    found = checkpoints(run)
+    best, _ = curve.best(each["step"] for each in found)
+    last = sorted(each["step"] for each in found)[-LAST:]
+    for each in found:
+        if each["step"] not in (best, *last):
+            with suppress(OSError):  # it only takes space
+                (run.folder / "checkpoints" / each["file"]).unlink()
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------
