@@ -221,11 +221,17 @@ def drawn_cards() -> Mapping[str, Image.Image]:
             0.7,
             [(0, 0)],
         ),
+        "repaint-panel": _repaint(shots, man),
         "finish-panels": _finish([shots[1], evening]),
         "compare-and-choose": comparing_card(),
         "caption-panels": caption_card(),
         "train-sd-scripts-flux": training_card(),
     }
+
+
+def _repaint(shots: Sequence[Panel], odd: Panel) -> Image.Image:
+    """A set with one panel that does not belong, and the same set with that panel painted again."""
+    return given_card([[shots[0], odd, shots[2]], list(shots)], 0.72, [(1, 0), (1, 2)], (1.5, 1))
 
 
 def _finish(panels: Sequence[Panel]) -> Image.Image:

@@ -57,7 +57,6 @@ def run_demo(base: Path, comfyui: Path) -> None:
         modes = [Mode.PLAIN, Mode.ISOLATED]
         with_lora = job.generate(asked, lora=LORA_FILE, strength=1.0, what="lora", modes=modes)
         (sheet,) = run(server, job.prompt("build-dataset"), "Contact sheet")
-        first, second = run(server, job.prompt("repaint-panel"), "Save first set", "Save whole set")
         (ROOT / "docs").mkdir(exist_ok=True)
         tasks_picture(job, ROOT / "docs" / "tasks.jpg")
     plain, isolated = with_lora[Mode.PLAIN].pictures, with_lora[Mode.ISOLATED].pictures
@@ -65,7 +64,6 @@ def run_demo(base: Path, comfyui: Path) -> None:
         {
             "quickstart": picture_card([framed(picture) for picture in plain[:3]]),
             "reference-panel": picture_card([framed(picture, number) for number, picture in enumerate(isolated[:3])]),
-            "repaint-panel": picture_card([framed(np.asarray(first)), framed(np.asarray(second), 1)]),
             "build-dataset": picture_card([sheet]),
             "train-in-host": picture_card([framed(without[3]), framed(plain[3])]),
         }

@@ -11,10 +11,11 @@ import { fill } from "./words.mjs";
  * @returns {[string, string][]}
  */
 export function factsOf(recipe, words) {
-  const { layout, prefix, base, sampling } = recipe;
+  const { title, layout, prefix, base, sampling } = recipe;
   const size = fill(words.cardSize, { width: layout.width, height: layout.height, count: layout.panels.length });
   const steps = sampling && fill(words.cardSampling, sampling);
   const facts = [
+    [words.cardTask, title],
     [words.cardTrigger, prefix?.trim()],
     [words.cardTrained, size],
     [words.cardBase, base],
@@ -33,7 +34,7 @@ export function factsOf(recipe, words) {
 export function loraCard(name, recipe, words, preview) {
   const picture = make("img", "incontext-card-preview", [], { src: preview, alt: "" });
   picture.addEventListener("error", () => picture.remove());
-  const card = make("aside", "incontext-lora incontext-card", [picture, make("strong", "", [recipe?.title || name])]);
+  const card = make("aside", "incontext-lora incontext-card", [picture, make("strong", "", [name.replace(/\.safetensors$/i, "")])]);
   if (!recipe) {
     card.append(make("p", "incontext-note", [recipe === null ? words.cardNoRecipe : words.cardAsking]));
     return card;

@@ -26,6 +26,9 @@ def test_a_card_shows_a_loras_recipe_in_the_list(interface: Interface) -> None:
     card = page.locator(".incontext-card")
     card.get_by_text("[SHAPE-STORY]").wait_for()
     assert "3 panels" in card.inner_text()
+    size = card.bounding_box()
+    assert size is not None
+    assert size["height"] < 400
     interface.screenshot("lora-card")
     page.mouse.move(5, 5)
     card.wait_for(state="detached")

@@ -14,12 +14,13 @@ const RECIPE = {
 
 test("a card says trigger, size, base and settings", () => {
   assert.deepEqual(factsOf(RECIPE, wordsOf("en")), [
+    ["Task", "Film storyboard"],
     ["Trigger", "[MOVIE-SHOTS]"],
     ["Trained at", "1024 × 1536, 3 panels"],
     ["Base model", "FLUX.1-dev"],
     ["Settings", "28 steps, CFG 1, guidance 3.5"],
   ]);
-  assert.equal(factsOf(RECIPE, wordsOf("zh"))[1][1], "1024 × 1536，3 格");
+  assert.equal(factsOf(RECIPE, wordsOf("zh"))[2][1], "1024 × 1536，3 格");
 });
 
 test("what a recipe does not say is left out", () => {
