@@ -26,9 +26,9 @@ from .figure import Figure
 
 CAPTIONS = 12
 STEPS, CFG = 10, 4.0  # of sampling
-GOOD = {"sets": 40, "steps": 90, "save_every": 30, "batch": 8}
+GOOD = {"sets": 40, "steps": 100, "save_every": 50, "batch": 8}
 OVERFITTED = {"sets": 4, "steps": 400, "save_every": 200, "batch": 4}
-STRENGTHS = "0.4, 1.0"
+STRENGTHS = "0.3, 0.45, 0.6, 1.0"  # from no agreement to full agreement
 
 
 @dataclass(frozen=True)
