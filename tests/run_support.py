@@ -33,6 +33,10 @@ def watch_to_end(run: Run, process: Any) -> int | None:
     return follow.watch(run, process, follow.EventTail(run), lambda event: None, pause=0.02)
 
 
+def steps(run: Run) -> list[int]:
+    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
+
+
 class FullDisk:
     """Writes through a run's writer fail while it is on, as on a disk without space."""
 

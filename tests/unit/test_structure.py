@@ -24,10 +24,7 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "js/incontext_training.css",
         "tests/host/test_run_routes.py",
         "tests/host/test_train_in_host.py",
-        "tests/training/test_real_trainer.py",
         "tests/training/tiny.py",
-        "tests/unit/test_sd_scripts_runs.py",
-        "tests/unit/test_sd_scripts_values.py",
     }
 )
 NODES_STILL_TOO_LONG: frozenset[str] = frozenset()
