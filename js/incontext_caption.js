@@ -96,12 +96,15 @@ function placeInputs(node, { y, margin }, editor) {
   }
 }
 
+/** Stands for a text that another node gives: it is not missing, and nobody knows it yet. */
+const PENDING = "…";
+
 /** Ask the server what the caption will be, once nothing has changed for a moment. */
 function check(node, state, recipe, values, linked) {
   const question = {
     recipe,
-    summary: values.summary,
-    panels: panelTexts(values),
+    summary: linked.includes("summary") ? PENDING : values.summary,
+    panels: panelTexts(values).map((text, index) => (linked.includes(PANEL_WIDGETS[index]) ? PENDING : text)),
     names: isLinked(node, "names") ? "" : valueOf(node, "names"),
     escape_parentheses: valueOf(node, "escape_parentheses"),
     seed: isLinked(node, SEED) ? null : (valueOf(node, SEED) ?? null),

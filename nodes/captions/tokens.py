@@ -10,6 +10,18 @@ import comfy.sd1_clip
 
 from ...incontext.captions.joint import escape
 
+# by the start of the base's name, the longer one first; the others read with encoders that ComfyUI's FLUX does not have
+_ENCODERS = {
+    "flux2": frozenset[str](),
+    "flux": frozenset({"clip_l", "t5xxl"}),
+    "sd3": frozenset({"clip_l", "t5xxl"}),
+    "stablediffusion3": frozenset({"clip_l", "t5xxl"}),
+    "chroma": frozenset({"t5xxl"}),
+    **dict.fromkeys(
+        ("qwenimage", "lumina", "zimage", "hunyuanimage", "wan", "anima", "omnigen", "hidream"), frozenset[str]()
+    ),
+}
+
 
 def counters(clip: Any) -> dict[str, Callable[[str], int]]:
     """Encoder name (``clip_l``, ``t5xxl`` …) → function that counts a text's tokens, start and end included.
@@ -34,6 +46,16 @@ def bundled_counters() -> dict[str, Callable[[str], int]]:
     from comfy.text_encoders.flux import FluxTokenizer
 
     return {name: partial(_count, part) for name, part in vars(FluxTokenizer()).items()}
+
+
+def encoders_of(base: str) -> frozenset[str] | None:
+    """Which of the bundled tokenizers a base model reads captions with; None where that is not known.
+
+    Args:
+        base: as a recipe names it, such as ``FLUX.1-dev``, or the name of a model class of ComfyUI.
+    """
+    name = "".join(letter for letter in base.lower() if letter.isalnum())
+    return next((encoders for start, encoders in _ENCODERS.items() if name.startswith(start)), None)
 
 
 def _encoder_name(attribute: str, tokenizer: Any) -> str:

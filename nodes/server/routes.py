@@ -33,7 +33,7 @@ from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.permissions import NotAllowed
 from .. import host
 from ..captions.joint import write_caption
-from ..captions.tokens import bundled_counters
+from ..captions.tokens import bundled_counters, encoders_of
 from ..host import lora_names, lora_path
 from . import access
 
@@ -121,7 +121,9 @@ def written_caption(fields: Mapping[str, Any]) -> Json:
         bool(fields["escape_parentheses"]),
         None if seed is None else int(seed),
     )
-    counts = captions.count_tokens(written.caption, bundled_counters())
+    encoders = encoders_of(recipe.base)
+    counters = {name: count for name, count in bundled_counters().items() if encoders is None or name in encoders}
+    counts = captions.count_tokens(written.caption, counters)
     return {
         "caption": written.caption,
         "marks": [list(span) for span in captions.marks(recipe, written.caption)],

@@ -8,6 +8,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -112,6 +113,25 @@ def test_tokens_are_counted_before_a_model_is_loaded(client: Client) -> None:
     assert clip["count"] > 77
     assert long["caption"][clip["cut"] :].startswith(("a ", "red ", "lantern ", "in ", "the ", "rain "))
     assert t5["cut"] is None
+
+
+@pytest.mark.parametrize(
+    ("base", "encoders"),
+    [
+        ("FLUX.1-Fill-dev", ["clip_l", "t5xxl"]),
+        ("Flux", ["clip_l", "t5xxl"]),
+        ("SD3", ["clip_l", "t5xxl"]),
+        ("Chroma", ["t5xxl"]),
+        ("QwenImage", []),
+        ("Flux2", []),
+        ("a model that nobody knows", ["clip_l", "t5xxl"]),
+        ("", ["clip_l", "t5xxl"]),
+    ],
+)
+def test_tokens_are_counted_for_the_encoders_of_the_base(client: Client, base: str, encoders: list[str]) -> None:
+    asked = {**fields(summary="a cat"), "recipe": replace(STORY, base=base).to_json()}
+    _, answer = client.post("/incontext_lora/caption", asked)
+    assert [entry["encoder"] for entry in answer["tokens"]] == encoders
 
 
 def test_a_whole_caption_falls_into_its_fields(client: Client) -> None:
