@@ -66,14 +66,15 @@ test("columns that are drawn stay as they are", () => {
   assert.deepEqual([steps, loss], [[1, 2], [1, 1 / 2]]);
 });
 
-test("ten thousand steps are put together at once", () => {
+test("a long run is put together in proportion to its steps", () => {
   const series = new Series();
-  series.add(points(...Array.from({ length: 10_000 }, (_, index) => index + 1)));
-  for (let step = 0; step <= 10_000; step += 50) series.validation.set(step, 0.1);
+  const step = Array.from({ length: 300_000 }, (_, index) => index + 1);
+  series.add({ step, loss: step, smoothed: step, learning_rate: step });
+  for (let measured = 0; measured <= 300_000; measured += 50) series.validation.set(measured, 0.1);
   const started = performance.now();
   const [steps] = series.columns();
-  assert.equal(steps.length, 10_001);
-  assert.ok(performance.now() - started < 200);
+  assert.equal(steps.length, 300_001);
+  assert.ok(performance.now() - started < 10_000, "looking for each step among all others would take minutes");
 });
 
 test("damaged steps are passed over", () => {
