@@ -16,6 +16,7 @@ from incontext_lora.tests.browser.trainings import (
     wait_for_state,
     without_panel,
 )
+from incontext_lora.training.runs import claims
 from incontext_lora.training.runs.run_folder import RunWriter
 
 if TYPE_CHECKING:
@@ -38,18 +39,20 @@ def test_nothing_is_said_before_it_is_known(interface: Interface) -> None:
 def test_what_is_done_is_counted(interface: Interface) -> None:
     about = {"trainer": "in-host", "name": "counting", "settings": {"steps": 90}}
     writer = RunWriter.create(runs_folder(interface.server), "counting", about)
-    writer.event("started", steps=90)
-    writer.event("phase", phase="encoding picture", done=12, total=40)
-    shown = panel(interface)
-    pick(shown, "counting")
-    shown.locator(".incontext-facts", has_text="encoding picture 12 of 40").wait_for()
-    shown.locator("[data-action=save]").click()
-    shown.locator("[data-action=save][disabled]", has_text="Saving").wait_for()
-    writer.event("checkpoint", step=3, file="x.safetensors")
-    said(interface, "counting: the checkpoint of step 3 is saved")
-    shown.locator("[data-action=sample]").click()
-    writer.event("cancelled", error="Stopped at step 3. Resume it from there.")
-    writer.close()
+    with claims.attending(writer.run.folder):  # else it counts as interrupted after a moment
+        writer.event("started", steps=90)
+        writer.event("phase", phase="encoding picture", done=12, total=40)
+        shown = panel(interface)
+        pick(shown, writer.run.name)
+        shown.locator(".incontext-facts", has_text="encoding picture 12 of 40").wait_for()
+        shown.locator("[data-action=save]").click()
+        shown.locator("[data-action=save][disabled]", has_text="Saving").wait_for()
+        writer.event("checkpoint", step=3, file="x.safetensors")
+        said(interface, "counting: the checkpoint of step 3 is saved")
+        shown.locator("[data-action=sample]").click()
+        shown.locator("[data-action=sample][disabled]", has_text="Sampling").wait_for()
+        writer.event("cancelled", error="Stopped at step 3. Resume it from there.")
+        writer.close()
     wait_for_state(shown, "cancelled")
     assert shown.locator("[data-action=sample]").count() == 0
     assert shown.locator(".incontext-facts").inner_text() == "step 0 of 90"
