@@ -1,6 +1,6 @@
 """The demo's three model files, in the form that ComfyUI's own loaders take.
 
-The repository stores what was learned and nothing else: the transformer in 8 bits a weight (one scale a row) without
+The repository stores what was learned and nothing else: the transformer in 8 bits per weight (one scale per row) without
 the columns that only ever meet zeros, and the autoencoder in half precision. `write_models` expands them and adds the
 text encoder, which is not learned: seeded random embeddings in the shape of CLIP-L, whose layers pass their input
 on unchanged. ComfyUI reads the results with *Load Diffusion Model*, *Load CLIP* (type ``sd3``) and *Load VAE*.

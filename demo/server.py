@@ -340,7 +340,7 @@ def _failure(name: str, data: dict[str, Any]) -> ServerError | None:
 
 
 def describe_refusal(answer: str) -> str:
-    """What ComfyUI's answer to a refused prompt says, one line a node."""
+    """What ComfyUI's answer to a refused prompt says, one line per node."""
     try:
         refusal = json.loads(answer)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Sets of the toy world as files, in the shape that Build Dataset reads: one folder a set."""
+"""Sets of the toy world as files, in the shape that Build Dataset reads: one folder per set."""
 
 from __future__ import annotations
 

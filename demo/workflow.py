@@ -88,7 +88,7 @@ def load(name: str | Path) -> dict[str, Any]:
         raise WorkflowError(f"{path} is no JSON file ({error}). Save the workflow again.") from error
     if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
         raise WorkflowError(
-            f"{path} is no workflow: it has no list of nodes. Save it with 'Save' (not 'Export (API)') in ComfyUI."
+            f"{path} is not a workflow: it has no list of nodes. Save it with 'Save' (not 'Export (API)') in ComfyUI."
         )
     return workflow
 

@@ -23,7 +23,7 @@ app.registerExtension({
     if (isOurs(node.constructor.nodeData ?? {})) labelNode(node, texts());
   },
 
-  /** Also called after the language was changed, when the definitions have come anew and were registered as they are. */
+  /** Also called after the language was changed, when new definitions have arrived and were registered as they are. */
   async refreshComboInNodes(definitions) {
     for (const definition of await translate(definitions)) await app.registerNodeDef(definition.name, definition);
   },

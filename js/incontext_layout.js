@@ -70,7 +70,7 @@ app.registerExtension({
     addElement(app, node, PICTURE, picture.element, isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT);
   },
 
-  /** A workflow that was opened is as it was saved once it is shown: what follows from it is no change of it. */
+  /** A workflow that was opened is as it was saved once it is shown: what follows from it does not change it. */
   async afterConfigureGraph() {
     lookNow();
     await known.settled();
@@ -97,7 +97,7 @@ function update(node) {
   if (node.comfyClass === "InContextStitchPanels") {
     const open = openPanels(node, shown.layout?.boxes.length ?? NUMBERED_PANELS);
     const grown = growInputs(node, [...numbered("panel", open, "IMAGE"), ...numbered("mask", open, "MASK")]);
-    const present = new Set(node.inputs.map((input) => input.name)); // inputs that are no panel's are not seen to here
+    const present = new Set(node.inputs.map((input) => input.name)); // inputs of other kinds are left alone
     changed = keepInputs(node, (name) => (numberOf(name) ? numberOf(name) <= open : present.has(name))) || grown;
   }
   if (changed) refresh(app, node);

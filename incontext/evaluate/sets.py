@@ -103,8 +103,8 @@ def within(embeddings: Tensor) -> Tensor:
 def between(embeddings: Tensor, captions: Sequence[str]) -> Tensor:
     """For each set, the mean cosine of its panels with the other panels of sets with other captions, [sets].
 
-    Pairs are of different positions, as within a set, so that what a position always shows does not count. NaN where there
-    is no set with another caption.
+    Pairs are of different positions, as within a set, so that what a position always shows does not count. NaN if no
+    other set has another caption.
     """
     sets, panels = embeddings.shape[:2]
     total = embeddings.new_full((sets,), math.nan)

@@ -1,6 +1,6 @@
 /**
  * Widgets and inputs of a node in both renderers: the classic canvas reads them from the node, Nodes 2.0 keeps a copy that
- * is made anew when a node is reported as added.
+ * is rebuilt when a node is reported as added.
  */
 
 import { isLinked } from "./upstream.mjs";

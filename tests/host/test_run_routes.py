@@ -112,7 +112,7 @@ def test_a_past_run_is_shown(client: Client, runs: Path) -> None:
     status, picture = client.get("runs/past/samples/step000005.png")
     assert status == 200
     assert Image.open(io.BytesIO(picture)).size == (128, 192)
-    # the name comes again when the run is resumed or made anew
+    # the name comes again when the run is resumed or started again
     assert "no-cache" in client.caching("runs/past/samples/step000005.png")
     assert "saved past-step000005.safetensors" in client.get("runs/past/log")[1]["log"][-1]
     assert run.state == "finished"
@@ -141,7 +141,7 @@ def test_only_what_is_new_is_sent(client: Client, runs: Path) -> None:
         file.write('ep": 7, "loss": 0.1}\n')
     again = client.get(f"runs/growing?from={news['offset']}")[1]["news"]
     assert (again["points"]["step"], again["points"]["smoothed"]) == ([7], [None])
-    assert client.get("runs/growing?from=999999999")[1]["news"]["from"] == 0, "the file was made anew"
+    assert client.get("runs/growing?from=999999999")[1]["news"]["from"] == 0, "the file was replaced"
 
 
 def test_damaged_lines_are_passed_over(client: Client, runs: Path) -> None:

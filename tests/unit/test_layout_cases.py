@@ -1,6 +1,6 @@
 """The cases by which the interface's layout mathematics is held to the library's: tests/js/layout_cases.json is current.
 
-Write it anew with ``python tests/unit/test_layout_cases.py`` after a change of incontext/panels/layout.py.
+Write it again with ``python tests/unit/test_layout_cases.py`` after a change of incontext/panels/layout.py.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def text() -> str:
 
 
 def test_the_cases_are_current() -> None:
-    assert CASES.read_text(encoding="utf-8") == text(), f"write them anew: python {Path(__file__).relative_to(ROOT)}"
+    assert CASES.read_text(encoding="utf-8") == text(), f"write them again: python {Path(__file__).relative_to(ROOT)}"
 
 
 def test_the_cases_hold_layouts_and_refusals() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.tests.unit.test_loop import CHANNELS, CPU, HEIGHT, PLAIN, Cancelled, Toy, item, same, seeded
+from incontext_lora.tests.toy_training import CHANNELS, CPU, HEIGHT, PLAIN, Cancelled, Toy, item, same, seeded
 from incontext_lora.training.in_host import learner, loop, saved_state
 from incontext_lora.training.in_host.adapters import Adapters, new_adapters, restored_adapters
 from incontext_lora.training.in_host.settings import Schedule, TrainSettings

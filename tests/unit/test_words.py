@@ -14,21 +14,10 @@ from incontext_lora.tests.repository_files import TEXT, files, read
 
 STILL_STILTED: frozenset[str] = frozenset(
     {
-        "demo/models.py",
-        "demo/server.py",
-        "demo/workflow.py",
-        "incontext/evaluate/sets.py",
-        "js/incontext_language.js",
-        "js/incontext_layout.js",
-        "js/lib/training/parts.mjs",
-        "js/lib/training/run_state.mjs",
-        "js/lib/widgets.mjs",
         "tests/host/test_locales.py",
-        "tests/host/test_run_routes.py",
         "tests/tiny_models.py",
         "tests/unit/test_describe_servers.py",
         "tests/unit/test_docs.py",
-        "tests/unit/test_layout_cases.py",
         "tests/unit/test_sd_scripts_runner.py",
         "tests/unit/test_world.py",
     }

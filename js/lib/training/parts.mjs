@@ -1,4 +1,4 @@
-/** Parts of the monitor that the panel and the nodes share. Each is built anew only when what it shows has changed. */
+/** Parts of the monitor that the panel and the nodes share. Each is rebuilt only when its content has changed. */
 
 import { make } from "../dom.mjs";
 import { fill } from "../words.mjs";
@@ -12,7 +12,7 @@ import { actionsOf } from "./run_state.mjs";
  * @property {(text: string) => string} translate  a sentence of the server in the user's language
  * @property {(text: string, isProblem?: boolean) => void} tell  say something to the user
  * @property {(question: string, hint: string) => Promise<boolean>} confirm  ask before something is lost
- * @property {(run: object) => Promise<void>} resume  go on with a run
+ * @property {(run: object) => Promise<void>} resume  continue a run
  * @property {() => void} onNewLora
  */
 

@@ -74,7 +74,7 @@ export class RunState {
     this.series = new Series();
     /** @type {Map<string, number>} file → step */
     this.samples = new Map();
-    /** @type {Map<string, number>} file → when it was written: names come again when a run is resumed or made anew */
+    /** @type {Map<string, number>} file → when it was written: names repeat when a run is resumed or started again */
     this.versions = new Map();
   }
 
