@@ -9,7 +9,7 @@ from incontext_lora.demo import judge
 from incontext_lora.demo.job import GeneratedSets, Job, Mode
 from incontext_lora.demo.models import LORA_FILES
 from incontext_lora.demo.server import ComfyServer
-from incontext_lora.demo.tasks import TASKS, Task
+from incontext_lora.demo.tasks import COLOUR, TASKS, Task
 
 CAPTIONS = 16
 
@@ -44,6 +44,7 @@ def test_painted_panels_have_the_relation_to_an_isolated_reference(sides: Sides)
     assert judge.reference_agreement(sides["lora"][Mode.ISOLATED].judged) >= 0.8
 
 
-@pytest.mark.parametrize("side", ["base", "lora"])
-def test_panels_show_what_their_caption_says(sides: Sides, side: str) -> None:
-    assert judge.caption_accuracy(sides[side][Mode.PLAIN].judged) >= 0.9
+def test_panels_show_what_their_caption_says(sides: Sides, task: Task) -> None:
+    assert judge.caption_accuracy(sides["lora"][Mode.PLAIN].judged) >= 0.9
+    if task is COLOUR:  # the base model is the same for all
+        assert judge.caption_accuracy(sides["base"][Mode.PLAIN].judged) >= 0.9
