@@ -11,10 +11,14 @@ for an account; T5's takes its place.)
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 import inspect
+import json
 import os
 import runpy
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +29,9 @@ WIDTH = 64  # of the hidden state
 TOO_LARGE = "TINY_SAMPLES_TOO_LARGE"  # in the environment: no sample fits into memory
 FULL_DISK = "TINY_FULL_DISK"  # in the environment: a file; while it is there, nothing fits on the disk
 BYT5_WIDTH = 1472  # its own, which HunyuanImage's trainer has in the midst of its code
+
+
+import_runner: Callable[[str], Any] = runpy.run_path(str(RUNNER))["import_runner"]
 
 
 def t5_config(width: int, words: int = 32128) -> Any:
@@ -317,18 +324,14 @@ def comfyui_names_of_vae(convert: Callable[..., Any]) -> dict[str, str]:
 
 def bare(checkout: str, job: Path) -> None:
     """The checkout's trainer as it is, with a clock at the first and the last step."""
-    import importlib
-    import json
-    import time
-
     sys.path.insert(0, checkout)
     sys.argv = [str(Path(checkout) / "train.py")]
     extra = json.loads((job / "job.json").read_text(encoding="utf-8"))
     module = importlib.import_module(extra["script"])
     import toml
 
-    parse = import_runner("options").parse
-    args = parse(module.setup_parser(), toml.loads((job / "job.toml").read_text(encoding="utf-8")))
+    options = toml.loads((job / "job.toml").read_text(encoding="utf-8"))
+    args = import_runner("options").parse(module.setup_parser(), options)
     put_sizes()
     times: list[float] = []
 
@@ -351,11 +354,9 @@ def make_samples_too_large() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 3.00 GiB.")
 
     setattr(flux_train_utils, "denoise", denoise)  # noqa: B010 - a module of the checkout
-    try:
-        import hunyuan_image_minimal_inference as hunyuan
-    except ModuleNotFoundError:
-        return
-    setattr(hunyuan, "generate_body", denoise)  # noqa: B010 - a module of the checkout
+    with contextlib.suppress(ModuleNotFoundError):
+        hunyuan = importlib.import_module("hunyuan_image_minimal_inference")
+        setattr(hunyuan, "generate_body", denoise)  # noqa: B010 - a module of the checkout
 
 
 def make_disk_full(file: Path) -> None:
@@ -393,11 +394,6 @@ def main(arguments: list[str]) -> int:
         bare(arguments[1], Path(arguments[2]))
         return 0
     return import_runner("main").main(arguments, prepare=prepare)
-
-
-def import_runner(module: str) -> Any:
-    """A module of the pack's runner."""
-    return runpy.run_path(str(RUNNER))["import_runner"](module)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ STILL_TOO_LONG: frozenset[str] = frozenset(
         "js/incontext_training.css",
         "tests/host/test_run_routes.py",
         "tests/host/test_train_in_host.py",
-        "tests/training/tiny.py",
     }
 )
 NODES_STILL_TOO_LONG: frozenset[str] = frozenset()

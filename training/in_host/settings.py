@@ -60,7 +60,7 @@ class TrainSettings:
     Attributes:
         steps: optimiser steps.
         batch_size: sets per forward pass; all have the same size.
-        gradient_accumulation: forward passes an optimiser step.
+        gradient_accumulation: forward passes per optimiser step.
         optimiser: what updates the LoRA.
         learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
         rank, alpha: of the LoRA; its strength is alpha / rank.

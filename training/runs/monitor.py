@@ -187,7 +187,7 @@ def news(run: Run, offset: int = 0) -> Json:
 
     Returns:
         from (where this begins: 0 where the file is shorter than ``offset``), offset (where to go on), more (whether there
-        is more already), points (``COLUMNS``, each a list with a value a step), events (all others, as they are).
+        is more already), points (``COLUMNS``, each a list with one value per step), events (all others, as they are).
     """
     place, data = _portion(run, offset)
     return {**place, **_told(data)}

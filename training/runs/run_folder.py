@@ -109,7 +109,7 @@ class Run:
         return [event for line in lines if (event := parse_event(line + b"\n")) is not None]
 
     def losses(self) -> list[float]:
-        """One a step; where a resumed run did steps again, the later ones count."""
+        """One per step; if a resumed run repeated steps, the later ones count."""
         by_step = {event["step"]: event.get("loss") for event in self.events() if event["event"] == STEP}
         return [math.nan if (loss := by_step[step]) is None else loss for step in sorted(by_step)]
 

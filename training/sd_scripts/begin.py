@@ -56,9 +56,9 @@ def _start(
 
 
 def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
-    """Go on with a run that was stopped or interrupted, from its last saved state.
+    """Resume a run that was stopped or interrupted, from its last saved state.
 
-    From the look whether it runs to the start of its process nobody else can resume, settle or end it.
+    Until its process is started, nobody else can resume, settle or end the run.
 
     Raises:
         TrainingError: where it still runs, is finished, has no state, or another one is resuming it.
@@ -113,7 +113,7 @@ def _ending(writer: RunWriter) -> Iterator[None]:
 
 
 def join(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
-    """Go on with a run on this machine; where it is not the first one, help with it from a run folder of its own.
+    """Resume a run on this machine. If it is not the first machine, help with the run from a run folder of its own.
 
     Args:
         run: where it is not the first machine, of that one, on a disk that both see.
@@ -194,7 +194,9 @@ def _begin(
         folder.mkdir()  # fails where another machine, on a file system without locks, was first
         job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
     except FileExistsError:
-        raise TrainingError(f"{run.name} is being resumed by somebody else at this moment.") from None
+        raise TrainingError(
+            f"{run.name} is being resumed by another process at this moment. Watch it instead."
+        ) from None
     except OSError as error:
         raise TrainingError(
             f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."

@@ -28,7 +28,7 @@ class Machine:
         loras: folder of finished LoRAs.
         comfyui: has the tokenizers; ``tokenizers`` is where they are put under the trainer's names.
         processes: how many train together.
-        runner: our script.
+        runner: the script that the trainer's interpreter runs.
         on_cpu: no graphics card is used; else ``device`` says whose it is.
         models: folders of model files and LoRAs, from which a run may be resumed.
     """

@@ -139,7 +139,7 @@ def _check_known(path: Path, digests: Mapping[str, Any], models: Sequence[Path],
         TrainingError: for a file that is gone, that another has taken the place of, or that was never ComfyUI's.
     """
     if not path.exists():
-        raise TrainingError(f"{path} is no longer there. Put it back to resume {name}.")
+        raise TrainingError(f"{path} is missing. Put it back to resume {name}.")
     noted = digests.get(str(path))
     if noted is None:
         plain = Path(os.path.abspath(path))  # links in the folders are their owner's

@@ -45,7 +45,9 @@ def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = Fa
         stopped: whether the user stopped it.
     """
     if not run.folder.is_dir():
-        return Outcome(run_folder.FAILED, None, f"The run's folder {run.folder} is gone, and with it what was trained.")
+        return Outcome(
+            run_folder.FAILED, None, f"The run's folder {run.folder} is missing, and what was trained with it."
+        )
     # the node, its watcher and a second ComfyUI may all come to this at once
     with claims.deciding(run.folder, patience=600.0):
         if supervise.find(run.folder) is not None:
@@ -197,7 +199,7 @@ def check_keys(header: Header, family: Architecture, name: str) -> None:
     strange = [key for key in header.tensors if not key.startswith(family.prefixes)]
     if strange or not is_lora(header.tensors):
         shown: Sequence[str] = strange[:1] or list(header.tensors)[:1]
-        raise TrainingError(f"{name} is no LoRA for {family.title}: it holds {', '.join(shown) or 'nothing'}.")
+        raise TrainingError(f"{name} is not a LoRA for {family.title}: it holds {', '.join(shown) or 'nothing'}.")
 
 
 def sweep(runs: Path, loras: Path) -> list[tuple[Run, Outcome]]:
