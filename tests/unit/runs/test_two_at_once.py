@@ -85,7 +85,7 @@ class TestTwoAtOnce:
         monkeypatch.setattr(file_lock, "acquire", lambda file, shared=False: None)
         monkeypatch.setattr(begin, "_next_segment", lambda run: 2)
         (stopped.folder / "job-2").mkdir()
-        with pytest.raises(TrainingError, match="by somebody else"):
+        with pytest.raises(TrainingError, match="by another process"):
             begin.resume(stopped, place)
         assert supervise.find(stopped.folder) is None
 
