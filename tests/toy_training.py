@@ -121,3 +121,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+class Cancelled(BaseException):
+    pass

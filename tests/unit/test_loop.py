@@ -16,6 +16,7 @@ from incontext_lora.tests.toy_training import (
     ITEMS,
     PLAIN,
     WIDTH,
+    Cancelled,
     Toy,
     Watched,
     item,
@@ -92,10 +93,6 @@ def test_checkpoints_and_samples_come_when_they_are_due_and_at_the_end() -> None
     assert not same(ran.saved[2], ran.saved[4])
     ran = run(replace(PLAIN, steps=4, save_every=2))
     assert (list(ran.saved), ran.sampled) == ([2, 4], [])
-
-
-class Cancelled(BaseException):
-    pass
 
 
 @pytest.mark.parametrize(("where", "calls"), [("step", 0), ("sample", 0), ("validation", 1)])
