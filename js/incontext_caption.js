@@ -39,7 +39,7 @@ app.registerExtension({
     watchNode(node);
     const editor = new CaptionEditor(words, {
       input: (field, text) => write(node, field, text),
-      commit: noteChange,
+      commit: () => noteChange(node),
       undo: (isRedo) => app.extensionManager.command.execute(isRedo ? "Comfy.Redo" : "Comfy.Undo"),
       paste: (caption) => paste(node, caption),
       plain: (isPlain) => {
@@ -134,8 +134,9 @@ function write(node, field, text) {
   }
 }
 
-/** A field was left: what was typed there is one step for undo. */
-function noteChange() {
+/** A field was left: what was typed there is one step for undo. When its node was taken away, undo itself is under way. */
+function noteChange(node) {
+  if (node.graph?.getNodeById(node.id) !== node || app.configuringGraph) return;
   app.canvas.emitBeforeChange();
   app.canvas.emitAfterChange();
 }

@@ -35,8 +35,8 @@ export class CaptionEditor {
   #areas = new Map();
   /** @type {WeakMap<HTMLTextAreaElement, string>} what the last step of undo left in a field */
   #committed = new WeakMap();
-  /** @type {WeakSet<HTMLTextAreaElement>} fields whose own undo was used, so that their own redo comes next */
-  #undone = new WeakSet();
+  /** @type {WeakMap<HTMLTextAreaElement, string>} what undo took out of a field, until something else is typed there */
+  #undone = new WeakMap();
   /** @type {Shown} */
   #shown = { recipe: null, notice: "", texts: [], linked: new Set(), isPlain: false };
   /** @type {Answer | {error: string} | null | undefined} the last answer; undefined where there is none yet */
@@ -159,9 +159,10 @@ export class CaptionEditor {
     area.dataset.field = name;
     area.addEventListener("input", () => {
       this.#pasted = "";
+      this.#undone.delete(area);
       this.#on.input(name, area.value);
     });
-    area.addEventListener("change", () => this.#commit(area));
+    area.addEventListener("blur", () => this.#commit(area));
     area.addEventListener("keydown", (event) => this.#undo(event, area));
     area.addEventListener("mouseup", (event) => event.stopPropagation()); // ComfyUI would end the step of undo at every click
     area.addEventListener("paste", (event) => this.#paste(event, area));
@@ -175,23 +176,35 @@ export class CaptionEditor {
     return make("label", "incontext-field", [label, area]);
   }
 
+  /** What was typed becomes a step of undo; a field also loses the cursor when its node is taken away. */
   #commit(area) {
+    if (area.value === this.#committed.get(area)) return;
     this.#committed.set(area, area.value);
     this.#undone.delete(area);
     this.#on.commit();
   }
 
-  /** A field takes back what was typed since it was entered; before that, undo is that of the workflow. */
+  /** A field takes back all that was typed since it was entered; before that, undo is that of the workflow. */
   #undo(event, area) {
     const key = event.key.toLowerCase();
     if (!(event.ctrlKey || event.metaKey) || event.altKey || !["z", "y"].includes(key)) return;
+    event.preventDefault(); // the browser's own history has a step per letter, since typing writes to the node
     const isRedo = key === "y" || event.shiftKey;
-    if (area.value !== this.#committed.get(area) || (isRedo && this.#undone.has(area))) {
-      if (!isRedo) this.#undone.add(area);
-      return;
+    const committed = this.#committed.get(area);
+    if (!isRedo && area.value !== committed) {
+      this.#undone.set(area, area.value);
+      this.#type(area, committed);
+    } else if (isRedo && this.#undone.has(area)) {
+      this.#type(area, this.#undone.get(area));
+      this.#undone.delete(area);
+    } else {
+      this.#on.undo(isRedo);
     }
-    event.preventDefault();
-    this.#on.undo(isRedo);
+  }
+
+  #type(area, text) {
+    area.value = text;
+    this.#on.input(area.dataset.field, text);
   }
 
   /** A whole caption is split into its fields; one that cannot be split is pasted as it is. */

@@ -217,8 +217,8 @@ class Walk:
         page.evaluate("() => document.activeElement?.blur()")
         self.interface.settle()
         page.keyboard.press(key)
-        page.wait_for_function("() => !app.configuringGraph")
         self.interface.settle()
+        page.wait_for_function("() => !app.extensionManager.workflow.activeWorkflow.changeTracker._restoringState")
         self.interface.settle()
 
     def _undo(self) -> str:
