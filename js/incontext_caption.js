@@ -134,9 +134,10 @@ function write(node, field, text) {
   }
 }
 
-/** A field was left: what was typed there is one step for undo. When its node was taken away, undo itself is under way. */
+/** A field was left: what was typed there is one step for undo. It is also left when an undo takes its node away. */
 function noteChange(node) {
-  if (node.graph?.getNodeById(node.id) !== node || app.configuringGraph) return;
+  const isUndoing = app.extensionManager.workflow.activeWorkflow?.changeTracker?._restoringState;
+  if (isUndoing || node.graph?.getNodeById(node.id) !== node) return;
   app.canvas.emitBeforeChange();
   app.canvas.emitAfterChange();
 }
