@@ -182,7 +182,7 @@ class TestSurvival:
         assert watch_to_end(run, process) == -9
         result = settle.settle(run, place.loras, -9)
         assert result.state == run_folder.FAILED
-        assert "is gone" in result.message
+        assert "is missing" in result.message
 
     def test_a_missing_description_of_the_run_is_said(self, start: Start, place: Machine) -> None:
         run, process = start()
