@@ -82,7 +82,8 @@ SCORES: dict[str, ScoreFacts] = {
     "novelty": ScoreFacts(
         "novelty",
         "Share of the sets that are no nearer to a training set than training sets are to each other.",
-        "Sees copies of whole sets, not of a detail. Few training sets make the limit coarse.",
+        "Sees nearly exact copies of whole sets, not of a detail. Training sets that are near-duplicates of each other hide "
+        "copies, and few training sets make the limit coarse.",
     ),
 }
 
