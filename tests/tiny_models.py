@@ -252,7 +252,7 @@ def skip_if_unknown(kind: str) -> None:
 
 
 def vae(seed: int = 0) -> Any:
-    """A VAE with 16 latent channels and 8 pixels a latent pixel."""
+    """A VAE with 16 latent channels and 8 pixels per latent pixel."""
     import comfy.sd
     from comfy.taesd.taesd import TAESD
 

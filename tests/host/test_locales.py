@@ -126,7 +126,7 @@ def test_pages_are_those_of_the_nodes_and_lie_where_the_interface_looks(
             assert path.is_file(), f"{node.id} has no help page: {path}"
             assert (served / path.relative_to(path.parents[1])).is_file()
     pages = {path.stem for path in page_path("any", "en").parents[1].glob("*.md")}
-    assert pages == {node.id for node in described}, "pages of nodes that there are not"
+    assert pages == {node.id for node in described}, "pages of nodes that do not exist"
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

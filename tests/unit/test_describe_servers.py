@@ -164,7 +164,7 @@ def test_a_damaged_file_is_told_without_what_is_in_it(tmp_path: Path, text: str)
 @pytest.mark.parametrize("key", ["a b", "sk-1\r\nX-Evil: 1", "schlüssel", "a\x00b"])
 def test_a_key_that_is_none_is_refused_unseen(key: str) -> None:
     named = named_servers({"OPENAI_API_KEY": key})
-    assert permitted("http://127.0.0.1:11434/v1", named).key == "", "what is wrong elsewhere is no hindrance here"
+    assert permitted("http://127.0.0.1:11434/v1", named).key == "", "a mistake elsewhere does not matter here"
     with pytest.raises(VisionError, match="OPENAI_API_KEY holds spaces or characters") as error:
         permitted("https://api.openai.com/v1", named)
     assert key not in str(error.value)

@@ -198,7 +198,7 @@ def test_nothing_was_left_in_english() -> None:
             assert CHINESE.search(text) or text in TERMS or keys[-1] in ("in-context lora", "lora"), (keys, text)
     for keys, text in leaves(texts("zh", "nodeDefs")):
         if keys[-1] in ("tooltip", "description"):
-            assert text.endswith(("。", "）")), f"{keys}: {text!r} is no sentence"
+            assert text.endswith(("。", "）")), f"{keys}: {text!r} is not a sentence"
 
 
 @pytest.mark.parametrize("node_id", NODE_IDS)

@@ -1,4 +1,4 @@
-"""The parts of the runner, none of which needs the trainer."""
+"""The parts of the runner that work without the trainer."""
 
 from __future__ import annotations
 

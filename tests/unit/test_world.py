@@ -60,7 +60,7 @@ def test_the_judge_counts_agreement_and_captions() -> None:
     mixed = judge.judge(asked, world.draw_set(other), reference=0)
     assert judge.set_agreement([same, mixed]) == 0.5
     assert judge.reference_agreement([same, mixed]) == 0.5
-    assert judge.caption_accuracy([same, mixed]) == 0.75  # the given panel does not count; the cross is no heart
+    assert judge.caption_accuracy([same, mixed]) == 0.75  # the given panel does not count; the cross is not a heart
 
 
 @pytest.mark.parametrize("shape", world.SHAPES)
