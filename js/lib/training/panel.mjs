@@ -21,6 +21,8 @@ export class Panel {
   #picked = "";
   #tab = "samples";
   #drawnCurve = "";
+  #drawnRun = "";
+  #drawnSteps = 0;
   /** Names of the runs whose loss is shown beside that of the picked one. */
   #compared = new Set();
 
@@ -100,8 +102,13 @@ export class Panel {
     const shown = this.wants(desk).map((name) => desk.state(name));
     const states = shown.filter(Boolean);
     const drawn = JSON.stringify(states.map((each) => [each.name, each.run.label, each.offset]));
-    if (drawn === this.#drawnCurve) return;
+    // while a long run is read, its curve is drawn again each time that it has grown by half
+    const steps = state.series.step.length;
+    const isReading = !desk.isWhole(state.name) && this.#drawnRun === state.name;
+    if (drawn === this.#drawnCurve || (isReading && steps < 1.5 * this.#drawnSteps)) return;
     this.#drawnCurve = drawn;
+    this.#drawnRun = state.name;
+    this.#drawnSteps = steps;
     const runs = states.map((each) => ({ label: shownName(each.run), series: each.series }));
     this.chart.show(runs.length > 1 ? curvesOfRuns(runs) : curvesOfRun(state.series, this.#words, false));
   }
