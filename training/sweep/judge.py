@@ -24,6 +24,9 @@ class Rule:
         grace: share of the steps before a training is held against others.
         worse: share by which its loss may exceed that of the model before the training, at two measurements in a row.
         diverged: times the loss before the training at which it is given up at once.
+        near: share of the loss before the training by which trainings may differ that are both good. The loss of a good one
+            may rise a little at first, and falls again.
+        learnt: share of the loss before the training that must be gained before any of it can be lost again.
         annealing: share of the best training's gain that may still come from a falling learning rate.
         rising: share of its own gain that a training may lose again.
     """
@@ -31,8 +34,10 @@ class Rule:
     steps: int
     warmup: int = 0
     grace: float = 0.1
-    worse: float = 0.05
+    worse: float = 0.25
     diverged: float = 2.0
+    near: float = 0.15
+    learnt: float = 0.02
     annealing: float = 0.0
     rising: float = 0.25
 
@@ -58,7 +63,10 @@ def overfitted(curve: Curve, rule: Rule) -> str:
         return ""
     step, lowest = curve.best()
     last = [loss for _, loss in curve.held_out[-4:]]
-    gain = curve.held_out[0][1] - lowest
+    first = curve.held_out[0][1]
+    gain = first - lowest
+    if gain <= rule.learnt * first:  # it has learnt nothing yet that it could lose
+        return ""
     if all(a < b for a, b in pairwise(last)) and last[-1] > lowest + rule.rising * gain:
         return f"Its loss on held-out sets has risen since step {step}, from {lowest:.4f} to {last[-1]:.4f}."
     return ""
@@ -110,8 +118,9 @@ def _out_of_reach(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
         if not rivals:
             return ""
         best = min(rivals)
-        gain = so_far.held_out[0][1] - best
-        if _promised(so_far, rule) - rule.annealing * max(0.0, gain) <= best:
+        first = so_far.held_out[0][1]
+        spare = max(rule.annealing * (first - best), rule.near * first)
+        if _promised(so_far, rule) - spare <= best:
             return ""
         reason = (
             f"Its loss on held-out sets is {so_far.last:.4f} at step {so_far.step}, where another training has "
