@@ -143,8 +143,9 @@ def test_every_field_is_one_step_of_undo(either: Interface, caption: int) -> Non
         keyboard.press("Tab")
     either.settle()
     assert [either.inputs(caption)[name] for name in ("summary", "panel_1", "panel_2")] == ["a day!", "dawn!", "noon!"]
-    either.undo()
-    wait(either, RESTORED, [caption, ["a day!", "dawn!", ""]])
+    for expected in (["a day!", "dawn!", ""], ["a day!", "", ""], ["", "", ""]):
+        either.undo()
+        wait(either, RESTORED, [caption, expected])
 
 
 def test_a_field_takes_back_what_was_typed_before_the_workflow_does(either: Interface, caption: int) -> None:
