@@ -154,7 +154,7 @@ def test_a_whole_caption_falls_into_its_fields(client: Client) -> None:
         ("caption", "{}".encode("utf-16"), "not valid UTF-8"),
         ("caption", b'{"summary": "\xff"}', "not valid UTF-8"),
         ("caption", b" " * (5 << 20), "larger than 4 MB"),
-        ("caption", {**fields(), "recipe": {"name": "x"}}, "no recipe"),
+        ("caption", {**fields(), "recipe": {"name": "x"}}, "not a recipe"),
         ("caption", fields(summary="[SCENE-2] stray"), "holds the panel marker"),
         ("caption", fields(panels=["[SCENE-2] stray"]), "holds the marker"),
         ("caption", fields(seed="red"), "cannot be read"),
