@@ -127,7 +127,7 @@ def test_small_layouts(layout: PanelLayout, boxes: list[tuple[int, int, int, int
         (lambda: arrange.rows(64, 128, 2).placed([None]), ["2 panels have 1 placements"]),
         (lambda: arrange.rows(64, 128, 2).on_canvas(64, 64), ["64×64", "64×128", "Connect the layout"]),
         (lambda: arrange.columns(64, 64, 4).on_canvas(10, 10), ["whole pixels", "10/64"]),
-        (lambda: PanelLayout.from_json({"width": 64}), ["no layout", "height"]),
+        (lambda: PanelLayout.from_json({"width": 64}), ["not a layout", "height"]),
         (lambda: PanelLayout.from_json({"width": 64, "height": 64, "panels": [{"name": "A", "box": [1]}]}), ["box"]),
         (lambda: arrange.parse_boxes("A: 0, 0, 1, 1\n0, 1, 1"), ["Line 2", "'0, 1, 1'", "left, top"]),
         (lambda: arrange.parse_boxes("A: 0, 0, 1, 1\n0, 1, 1, 1"), ["2 boxes have 1 names", "all of them or none"]),

@@ -34,7 +34,7 @@ def test_an_old_version_may_lack_everything_but_the_layout() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"layout": None}, "no layout"),
+        ({"layout": None}, "not a layout"),
         ({"layout": {"width": 64, "height": 64, "panels": []}}, "at least one panel"),
         ({"sampling": ["euler"]}, "sampling"),
         ({"sampling": {"steps": "20"}}, "'steps' is '20'"),

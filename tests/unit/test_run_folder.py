@@ -72,10 +72,10 @@ def test_a_second_run_of_the_name_is_counted_up(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"no training run.*run\.json"):
+    with pytest.raises(TrainingError, match=r"not a training run.*run\.json"):
         _ = Run(tmp_path).about
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(TrainingError, match="no training run"):
+    with pytest.raises(TrainingError, match="not a training run"):
         _ = Run(tmp_path).about
     assert list(Run(tmp_path).events()) == []
 

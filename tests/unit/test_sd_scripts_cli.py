@@ -29,7 +29,7 @@ from incontext_lora.training.sd_scripts import cli
 from incontext_lora.training.sd_scripts.environment import Trainer
 import os, sys
 cli.environment.find = lambda: Trainer(Path(sys.executable), Path(os.environ["STAND_IN_CHECKOUT"]))
-torch_device.has_gpu = lambda python: False
+cli.torch_device.has_gpu = lambda python: False
 place = cli.place
 def stand_in(options, trainer):
     from dataclasses import replace

@@ -41,7 +41,7 @@ def spoil_animated(folder: Path) -> None:
         (lambda folder: picture(1).save(folder / "2.jpg"), "twice"),
         (lambda folder: (folder / "caption.txt").unlink(), "no caption"),
         (lambda folder: (folder / "caption.txt").write_bytes(b"\n"), "empty"),
-        (lambda folder: (folder / "caption.txt").write_bytes(b"\0\1\2"), "no text"),
+        (lambda folder: (folder / "caption.txt").write_bytes(b"\0\1\2"), "cannot be read for certain as text"),
     ],
 )
 def test_a_bad_set_is_named_and_left_out(sets: Path, out: Path, spoil: Callable[[Path], object], said: str) -> None:

@@ -164,7 +164,7 @@ def test_pipes_are_not_waited_for(sets: Path, out: Path) -> None:
     os.mkfifo(sets / "set-2" / "caption.txt")
     report = build(sets, out, RECIPE).report
     assert errors(report) == {"set-2": "The set has no caption."}
-    assert [finding.file for finding in report.findings if "no file" in finding.problem] == [
+    assert [finding.file for finding in report.findings if "not a file" in finding.problem] == [
         "set-1/4.png",
         "set-2/caption.txt",
     ]

@@ -195,7 +195,7 @@ class TestFailure:
         run, process = start(wrong_file=True)
         result = settle.settle(run, place.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
-        assert "no LoRA for FLUX.1" in result.message
+        assert "not a LoRA for FLUX.1" in result.message
         assert not place.loras.exists()
 
     def test_a_full_disk_is_named_and_leaves_readable_events(self, start: Start, place: Machine) -> None:
