@@ -70,7 +70,7 @@ app.registerExtension({
     const view = new Compact(desk, page(), about, open);
     addElement(app, node, "training", view.element, HEIGHT);
     desk.add(view);
-    for (const widget of node.widgets.filter(({ name }) => name === "name" || name === "resume"))
+    for (const widget of (node.widgets ?? []).filter(({ name }) => name === "name" || name === "resume"))
       onWidget(widget, () => desk.lookNow());
     const removed = node.onRemoved;
     node.onRemoved = function (...values) {
@@ -82,7 +82,7 @@ app.registerExtension({
 
 /** Nodes 2.0 show three decimals (frontend 1.32): a learning rate would be 0 there. */
 function showSmallNumbers(node) {
-  for (const { options } of node.widgets) {
+  for (const { options } of node.widgets ?? []) {
     if (options.precision > 3) options.maxFractionDigits = options.precision;
   }
 }

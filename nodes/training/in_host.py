@@ -45,7 +45,13 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 types.Dataset.Input("dataset", tooltip="From Build Dataset."),
                 io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
                 io.Int.Input("steps", default=600, min=1, max=100_000, tooltip="Optimiser steps."),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="Sets a step; all have one size."),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="Sets per batch. All sets in a batch have the same size.",
+                ),
                 io.Int.Input(
                     "gradient_accumulation", default=1, min=1, max=64, tooltip="Batches that make up one step."
                 ),
