@@ -21,6 +21,7 @@ from ..incontext.lora.recipe import Recipe, References
 from ..incontext.panels import arrange, box
 
 TENSORS = ("IMAGE", "MASK", "LATENT")
+NEED_A_GRAPH = ("InContextCompareCheckpoints", "InContextComparisonCell")
 LAYOUT = arrange.columns(128, 64, 2)
 STITCHED = LAYOUT.placed([box.Placement(32, 32, box.Box(0, 0, 32, 32), box.Box(0, 0, 64, 64)), None])
 RECIPES = (Recipe("pair", LAYOUT), Recipe("clean pair", LAYOUT, references=References(clean=True, share=0.5)))
@@ -75,10 +76,15 @@ class Outcome:
 
 
 def tensor_nodes(nodes: Sequence[Any]) -> dict[str, Any]:
-    """Schemas by node id, of the nodes that take pictures, masks or latents."""
+    """Schemas by node id, of the nodes that take pictures, masks or latents.
+
+    Compare Checkpoints and its cells are left out: they hand pictures to other nodes, and need a graph to run.
+    """
     schemas = [node.GET_SCHEMA() for node in nodes]
     return {
-        schema.node_id: schema for schema in schemas if any(entry.get_io_type() in TENSORS for entry in schema.inputs)
+        schema.node_id: schema
+        for schema in schemas
+        if schema.node_id not in NEED_A_GRAPH and any(entry.get_io_type() in TENSORS for entry in schema.inputs)
     }
 
 

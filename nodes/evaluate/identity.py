@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ...incontext.evaluate.choose import ChoiceError
 from .. import host
 
 _SAMPLED = 16  # values of each tensor; files that differ, differ in nearly all tensors
@@ -24,6 +25,10 @@ def models_digest(*models: Any) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     for model in models:
+        if model is None:  # loaders give it where a checkpoint holds no text encoder or autoencoder
+            raise ChoiceError(
+                "The connected model, CLIP or VAE is empty: the checkpoint does not hold one. Load it from a file of its own."
+            )
         patcher = getattr(model, "patcher", model)
         digest.update(type(patcher.model).__name__.encode())
         for name, tensor in _weights(patcher):

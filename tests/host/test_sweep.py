@@ -77,10 +77,10 @@ def runs(host: Any, name: str) -> list[str]:
 
 
 def test_a_grid_gives_out_the_best_lora(host: Any, train: Train) -> None:
-    lora, recipe, losses, run, picture, lora_name, table = train("grid", learning_rate="3e-3, 1e-4, 20")
+    lora, recipe, losses, run, picture, lora_name, table = train("grid", learning_rate="3e-3, 1e-4, 300")
     sweep = sweep_of(host, "grid")
     assert states(sweep)[0] is State.FINISHED
-    assert states(sweep)[2] is State.STOPPED
+    assert states(sweep)[2] in (State.STOPPED, State.FAILED), "given up, or its loss is not a number"
     assert sweep.records()[3].curve.step < 12
     assert "Best: learning rate 0.003" in table
     assert run.name == "grid-t01"
@@ -92,7 +92,7 @@ def test_a_grid_gives_out_the_best_lora(host: Any, train: Train) -> None:
     assert all(torch.equal(stored[key], value) for key, value in lora.items())
     assert (sweep.folder / "table.csv").exists()
     # the same workflow once more: everything is there already
-    assert train("grid", learning_rate="3e-3, 1e-4, 20")[5] == lora_name
+    assert train("grid", learning_rate="3e-3, 1e-4, 300")[5] == lora_name
     assert runs(host, "grid") == ["grid-t01", "grid-t02", "grid-t03"]
 
 
