@@ -50,7 +50,7 @@ def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, m
     def act(event: dict[str, Any]) -> None:
         if event.get("phase") == "training" and not of_kind(run, run_folder.STEP):
             full.touch()
-        elif event["event"] == run_folder.NOTE and "goes on" in event["text"]:
+        elif event["event"] == run_folder.NOTE and "training continues" in event["text"]:
             full.unlink()
         elif event.get("step") == 32 and event["event"] == run_folder.STEP:
             full.touch()
@@ -61,7 +61,7 @@ def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, m
     assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
     assert steps(run) == list(range(1, 46))
     said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
-    assert any("could not be saved. The training goes on" in text for text in said)
+    assert any("could not be saved. The training continues" in text for text in said)
     assert any("is saved." in text for text in said)
     assert any("step 45, which could not be saved. The training is over and waits" in text for text in said)
 
@@ -130,7 +130,7 @@ def test_a_sample_that_does_not_fit_ends_nothing(order: Make, place: Machine, mo
     assert run.losses() == other.losses()
     notes = [event for event in of_kind(run, run_folder.NOTE) if "did not fit" in event["text"]]
     assert [event["step"] for event in notes] == [1]
-    assert "samples 0" in notes[0]["text"]
+    assert "With samples set to 0, none are tried" in notes[0]["text"]
     assert of_kind(run, run_folder.SAMPLE) == []
     assert len(measured(run)) == len(measured(other)) == 2
     assert all(abs(one - other) > 1e-4 for one, other in zip(measured(run), measured(other), strict=True))

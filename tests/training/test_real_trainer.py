@@ -73,8 +73,11 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: Mach
     assert steps(run) == [1, 2, 3, 4, 5, 6]
     assert len(run.losses()) == 6
     assert result.lora == place.loras / f"{family}.safetensors"
-    reused = of_kind(run, "cache")
-    assert [(event["pictures_reused"], event["captions_reused"]) for event in reused] == [(0, 0), (20, 20)]
+    reused = [(event["pictures_reused"], event["captions_reused"]) for event in of_kind(run, "cache")]
+    assert reused[-1] == (20, 20), (
+        "resumed, it encodes nothing; before, a training on the same sets may have encoded them"
+    )
+    assert len(reused) == 2
 
     recipe = read_recipe(result.lora)
     assert recipe is not None
