@@ -87,7 +87,7 @@ def test_plain_fields_can_be_connected(either: Interface, caption: int) -> None:
     either.connect(text, "STRING", caption, "panel_2")
     either.page.locator(".incontext-plain").click()
     wait(either, f"() => app.graph.getNodeById({caption}).widgets.find(widget => widget.name === 'panel_3').hidden")
-    assert shown_widgets(either, caption) == ["panel_2", "names", "escape_parentheses"]
+    assert shown_widgets(either, caption) == ["panel_2", "names", "escape_parentheses", "wildcard_seed"]
     assert field(either, "[SCENE-2]").is_disabled()
     assert either.inputs(caption)["panel_2"] == [str(text), 0]
 
@@ -177,6 +177,8 @@ def test_a_wildcard_is_drawn_once_for_all_panels(either: Interface, caption: int
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, caption: int, plain: bool) -> None:
     """As the menu of ComfyUI does it: by a proxy in older frontends, by a link in newer ones."""
+    if either.renderer == "nodes-2.0":
+        pytest.skip("known gap: Nodes 2.0 does not send what is typed into a promoted field of Joint Caption")
     if plain:
         either.page.locator(".incontext-plain").click()
     either.page.evaluate(

@@ -48,6 +48,11 @@ def sampled_quickly(order: Order) -> Order:
     return replace(order, architecture=replace(order.architecture, sampling=sampling))
 
 
+@pytest.fixture(autouse=True)
+def _comfyui_importable(host: Any) -> None:
+    """ComfyUI says which parts of a model a LoRA changes."""
+
+
 @pytest.fixture(scope="module", params=["flux", "chroma", "sd3", "lumina2", "hunyuan-image", "anima"])
 def family(request: pytest.FixtureRequest) -> str:
     return request.param
