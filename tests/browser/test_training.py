@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from incontext_lora.tests.browser.test_advanced import press
 from incontext_lora.tests.browser.trainings import (
     TRAIN,
     is_drawn,
@@ -140,6 +141,8 @@ def test_a_learning_rate_is_shown_and_stays(interface: Interface, kind: str) -> 
     """Nodes 2.0 alone would show 0."""
     interface.set_vue_nodes(True)
     node = interface.add(kind)
+    if kind == "InContextTrainLora":  # it is one of the advanced inputs there
+        press(interface, node)
     interface.show(node)
     rate = interface.page.locator("[aria-label='learning_rate'] input, input[aria-label='learning_rate']").first
     rate.wait_for()
