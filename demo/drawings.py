@@ -77,7 +77,8 @@ class Pen:
 
     def text(self, x: float, y: float, text: str, size: float, fill: Colour) -> None:
         font = ImageFont.load_default(size * self._unit)
-        self._draw.text(self._at((x, y)), text, font=font, fill=fill, anchor="mm")
+        left, top = self._at((x, y))
+        self._draw.text((left, top), text, font=font, fill=fill, anchor="mm")
 
     def done(self) -> Image.Image:
         return self.picture.resize(self._size, Image.Resampling.LANCZOS)

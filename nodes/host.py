@@ -160,7 +160,7 @@ def file_stamp(path: Path) -> str:
 
 def send_text(node_id: str, text: str) -> None:
     """Text on the node, while it works and afterwards. The page takes it for HTML, and names come from anywhere."""
-    from server import PromptServer
+    from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
 
     server = getattr(PromptServer, "instance", None)
     if server is not None and node_id:
@@ -169,7 +169,7 @@ def send_text(node_id: str, text: str) -> None:
 
 def server_routes() -> Any:
     """ComfyUI's table of routes, to which more can be added while packs are loaded; None where no server was made."""
-    from server import PromptServer
+    from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
 
     server = getattr(PromptServer, "instance", None)
     return None if server is None else server.routes
@@ -177,7 +177,7 @@ def server_routes() -> Any:
 
 def is_working() -> bool:
     """Whether a prompt is running or waits."""
-    from server import PromptServer
+    from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
 
     server = getattr(PromptServer, "instance", None)
     queue = getattr(server, "prompt_queue", None)

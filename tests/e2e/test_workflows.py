@@ -269,7 +269,7 @@ def test_train_in_host_leaves_a_whole_run_and_a_lora_that_paints(api: Api, comfy
     steps = [data["value"] for data in ran.of("progress", TRAIN) if data["max"] == 4]
     assert counts_up(steps, 4, comfyui)
     lines = [data["text"] for data in ran.of("progress_text", TRAIN)]
-    assert any(line.startswith("step 4 of 4, loss ") for line in lines)
+    assert any(line.startswith("step 4 of 4") for line in lines)
     assert lines[-1].startswith("finished: e2e-story.safetensors")
 
     prompt = api.prompt("quickstart")
