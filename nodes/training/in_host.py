@@ -13,7 +13,8 @@ from ...training.references import ReferenceKind
 from ...training.runs.cards import WhenBusy
 from .. import host, types
 from ..schema import found_by, shows_first
-from .inputs import NONE, when_busy
+from . import inputs
+from .inputs import NONE
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
@@ -81,17 +82,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     default=Timesteps.SIGMOID.value,
                     tooltip="How noise levels are drawn. 'shifted' uses the model's own shift, as sampling does.",
                 ),
-                io.Float.Input(
-                    "reference_share",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip=(
-                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
-                        "to given ones."
-                    ),
-                ),
+                inputs.reference_share(),
                 io.Float.Input(
                     "caption_dropout",
                     default=0.05,
@@ -118,9 +109,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 io.Float.Input(
                     "guidance", default=1.0, min=0.0, max=100.0, tooltip="FLUX's embedded guidance in training; keep 1."
                 ),
-                io.Int.Input(
-                    "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
-                ),
+                inputs.validation_sets(),
                 io.Int.Input("validate_every", default=100, min=0, max=100_000, tooltip="In steps; 0 for never."),
                 io.Int.Input(
                     "save_every",
@@ -180,7 +169,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "Models that cannot isolate them are trained with clean ones."
                     ),
                 ),
-                when_busy(),
+                inputs.when_busy(),
                 io.Combo.Input(
                     "resume",
                     options=[NONE, *host.resumable_runs(TRAINER)],
@@ -191,26 +180,18 @@ class InContextTrainLoraInHost(io.ComfyNode):
                         "dataset that it began with."
                     ),
                 ),
-                types.Sweep.Input(
-                    "sweep",
-                    optional=True,
-                    tooltip="From Sweep Trainings: train once per combination, and give out the best LoRA.",
-                ),
+                inputs.sweep(),
             ],
             outputs=[
                 io.LoraModel.Output(
                     display_name="lora", tooltip="The trained LoRA, for Load LoRA Model or Save In-Context LoRA."
                 ),
                 types.Recipe.Output(display_name="recipe", tooltip="The recipe that is inside the LoRA."),
-                io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
-                types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
+                inputs.loss_map_output(),
+                inputs.run_output(),
                 io.Image.Output(display_name="samples", tooltip="The last sample; the first set if none was made."),
-                io.String.Output(
-                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
-                ),
-                io.String.Output(
-                    display_name="table", tooltip="What a sweep found, as text for Preview as Text; empty without one."
-                ),
+                inputs.lora_name_output(),
+                inputs.table_output(),
             ],
         )
 

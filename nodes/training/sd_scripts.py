@@ -13,7 +13,8 @@ from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ...training.sd_scripts.settings import SdSettings
 from .. import host, types
 from ..schema import found_by, shows_first
-from .inputs import MODEL_FOLDERS, NONE, TITLES, when_busy
+from . import inputs
+from .inputs import MODEL_FOLDERS, NONE, TITLES
 
 if TYPE_CHECKING:
     from ...incontext.dataset import Dataset
@@ -109,17 +110,7 @@ class InContextTrainLora(io.ComfyNode):
                 io.Float.Input(
                     "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 in the official recipe."
                 ),
-                io.Float.Input(
-                    "reference_share",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip=(
-                        "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
-                        "to given ones."
-                    ),
-                ),
+                inputs.reference_share(),
                 io.Int.Input("save_every", default=250, min=0, max=100_000, tooltip="Checkpoint and state; in steps."),
                 io.Int.Input(
                     "samples",
@@ -129,9 +120,7 @@ class InContextTrainLora(io.ComfyNode):
                     tooltip="Captions of the dataset that are sampled; -1 for as many as the preset says, 0 for none.",
                 ),
                 io.Int.Input("sample_every", default=250, min=0, max=100_000, tooltip="In steps; 0 for never."),
-                io.Int.Input(
-                    "validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on."
-                ),
+                inputs.validation_sets(),
                 io.Int.Input(
                     "seed",
                     default=42,
@@ -160,7 +149,7 @@ class InContextTrainLora(io.ComfyNode):
                 types.Recipe.Input(
                     "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
                 ),
-                when_busy(),
+                inputs.when_busy(),
                 io.Combo.Input(
                     "references",
                     options=ReferenceKind,
@@ -171,22 +160,14 @@ class InContextTrainLora(io.ComfyNode):
                         "FLUX.1, Chroma and Stable Diffusion 3 can isolate them; the others are trained with clean ones."
                     ),
                 ),
-                types.Sweep.Input(
-                    "sweep",
-                    optional=True,
-                    tooltip="From Sweep Trainings: train once per combination, and give out the best LoRA.",
-                ),
+                inputs.sweep(),
             ],
             outputs=[
-                io.String.Output(
-                    display_name="lora_name", tooltip="The file in output/loras, as Load In-Context LoRA lists it."
-                ),
-                io.LossMap.Output(display_name="loss_map", tooltip="The loss of every step, for Plot Loss Graph."),
+                inputs.lora_name_output(),
+                inputs.loss_map_output(),
                 io.Image.Output(display_name="samples", tooltip="The last samples; the first set if none was made."),
-                types.Run.Output(display_name="run", tooltip="The run's folder with checkpoints, samples and events."),
-                io.String.Output(
-                    display_name="table", tooltip="What a sweep found, as text for Preview as Text; empty without one."
-                ),
+                inputs.run_output(),
+                inputs.table_output(),
             ],
         )
 
