@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,3 +79,8 @@ def _finite(values: Tensor, what: str) -> Tensor:
             "half precision. Run the model or the VAE in float32 or bfloat16."
         )
     return values
+
+
+def as_uint8(picture: Tensor) -> np.ndarray:
+    """Values in 0…1 of any shape → the nearest of 256 levels; values beyond become the outermost level."""
+    return (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -14,6 +14,7 @@ from ..panels.box import Box
 from ..panels.fit import Fit, PanelSettings, place
 from ..panels.layout import PanelLayout
 from ..panels.stitch import stitch
+from ..tensors import as_uint8
 from .images import Picture, Remark
 from .options import BuildOptions, Composite
 from .report import Level
@@ -108,7 +109,7 @@ def _stitched(layout: PanelLayout, parts: Sequence[np.ndarray], options: BuildOp
     canvas = stitch(
         layout, [_tensor(part) for part in parts], settings=_settings(options), gutter=options.gutter
     ).canvas
-    return (canvas[0] * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    return as_uint8(canvas[0])
 
 
 def _tensor(pixels: np.ndarray) -> Tensor:

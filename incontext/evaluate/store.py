@@ -25,6 +25,7 @@ from torch import Tensor
 from ..dataset.files import make_folder, write_atomic
 from ..files import names, strict_json
 from ..files.images import open_image
+from ..tensors import as_uint8
 from .choose import ChoiceError
 from .comparison import FILE, KIND, TABLE, Comparison
 
@@ -58,11 +59,10 @@ class Store:
             picture: [height, width, 3] in 0…1.
             about: what it shows; goes into the file as text.
         """
-        pixels = (picture.clamp(0, 1) * 255).round().byte().cpu().numpy()
         remarks = PngInfo()
         remarks.add_itxt("incontext_lora", json.dumps(dict(about), ensure_ascii=False))
         data = io.BytesIO()
-        Image.fromarray(pixels).save(data, "PNG", pnginfo=remarks)
+        Image.fromarray(as_uint8(picture)).save(data, "PNG", pnginfo=remarks)
         make_folder(self.folder / CELLS)
         write_atomic(self.picture(key), data.getvalue())
 

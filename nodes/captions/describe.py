@@ -15,7 +15,7 @@ from ...incontext.captions import joint as captions
 from ...incontext.captions.describe import servers
 from ...incontext.captions.describe.options import CaptionWishes, Existing, Pictures, Settings
 from ...incontext.lora.recipe import Recipe
-from ...incontext.tensors import checked_pictures
+from ...incontext.tensors import as_uint8, checked_pictures
 from .. import host, types
 from ..dataset import chosen_shape, folder_fingerprint, shape_input
 from ..freshness import Watch
@@ -317,7 +317,7 @@ def asking(base_url: str, settings: Settings, node_id: str, say: Any = None) -> 
 def _pixels(images: Sequence[Tensor]) -> list[np.ndarray]:
     """[batch, height, width, channels] each, 0…1 → uint8 [height, width, 3] for every picture."""
     every = [picture for batch in images for picture in checked_pictures(batch, "the image")[..., :3]]
-    return [(picture.clamp(0, 1) * 255).round().byte().cpu().numpy() for picture in every]
+    return [as_uint8(picture) for picture in every]
 
 
 NODES = [InContextCaptionPanels, InContextCaptionDataset, InContextCaptionInstruction, InContextReadCaption]

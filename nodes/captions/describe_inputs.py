@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from comfy_api.latest import io
 
 from ...incontext.captions.describe import servers
 from ...incontext.captions.describe.options import Pictures, Settings
-
-if TYPE_CHECKING:
-    pass
-
 
 MODEL = "qwen2.5vl:7b"
 

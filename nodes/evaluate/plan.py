@@ -20,6 +20,7 @@ from ...incontext.files import names
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.panels.layout import PanelLayout
+from ...incontext.tensors import as_uint8
 from ...training.runs.run_folder import Run
 from .. import host
 from .identity import file_digest
@@ -228,10 +229,7 @@ def _check_reference(recipe: Recipe, references: Tensor | None, panel: int, capt
 
 
 def _picture_digests(pictures: Tensor, count: int) -> list[str]:
-    found = [
-        hashlib.blake2b((one.clamp(0, 1) * 255).round().byte().cpu().numpy().tobytes(), digest_size=16).hexdigest()
-        for one in pictures
-    ]
+    found = [hashlib.blake2b(as_uint8(one).tobytes(), digest_size=16).hexdigest() for one in pictures]
     return found * count if len(found) == 1 else found
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -26,6 +25,7 @@ from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.lora.save import copy_new
 from ...incontext.panels.fit import resize
 from ...incontext.panels.stitch import split
+from ...incontext.tensors import as_uint8
 from ...training.in_host.items import read_picture
 from .. import host
 from ..captions.describe import asking
@@ -124,7 +124,7 @@ class Scoring:
             name = hashlib.blake2b(f"{asked_of} {one.text}".encode(), digest_size=8).hexdigest()
             share = self._store.answers(cell.key, name)
             if share is None:
-                urls = [pictures.data_url(_pixels(panel), _SIDE) for panel in self._panels(cell.key)]
+                urls = [pictures.data_url(as_uint8(panel[0, ..., :3]), _SIDE) for panel in self._panels(cell.key)]
                 said = questions.ask_about(self._plan.recipe, one.summary, one.panels, urls, ask)
                 share = said.share
                 kept = {"model": asked_of, "share": share, "panels": list(said.panels), "whole": dict(said.whole)}
@@ -153,9 +153,11 @@ def finish(plan: Plan, store: Store, given: Inputs, say: Callable[[str], None]) 
     found.references(given.references)
     found.captions(given.caption_clip, given.caption_vision)
     if given.vision_model.strip():
-        settings = Settings(given.vision_model.strip(), temperature=0.0)
-        ask = asking(given.base_url.strip() or servers.OLLAMA, settings, "", say)
-        found.answers(ask, f"{settings.model} at {given.base_url.strip() or servers.OLLAMA}")
+        settings, server = (
+            Settings(given.vision_model.strip(), temperature=0.0),
+            given.base_url.strip() or servers.OLLAMA,
+        )
+        found.answers(asking(server, settings, "", say), f"{settings.model} at {server}")
     return conclude(plan, store, found, measure.name, use=given.use_chosen)
 
 
@@ -234,8 +236,3 @@ def _note(found: Mapping[str, float], score: str) -> str:
 
 def _resized(picture: Tensor, width: int, height: int) -> Tensor:
     return resize(picture[..., :3], width, height)
-
-
-def _pixels(panel: Tensor) -> np.ndarray:
-    """[1, height, width, 3] in 0…1 → uint8 [height, width, 3]."""
-    return (panel[0, ..., :3].clamp(0, 1) * 255).round().byte().cpu().numpy()

@@ -17,6 +17,7 @@ from ...incontext.dataset import Dataset
 from ...incontext.files.atomic import replace_atomically
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...incontext.lora.save import save_new
+from ...incontext.tensors import as_uint8
 from ...training.in_host import loop, saved_state
 from ...training.in_host.items import TrainItem, latent_masks, read_mask, read_picture
 from ...training.in_host.settings import TrainSettings
@@ -29,6 +30,7 @@ from . import in_host_plan
 from .host_model import Condition, HostModel
 from .in_host_plan import Plan
 from .progress_text import progress_text
+from .samples import last_picture
 
 
 def train_in_host(
@@ -139,9 +141,8 @@ class _Training:
         saved_state.remove(self._writer.run.folder)
         self._writer.end(run_folder.FINISHED, lora=lora_name)
         host.send_text(self._node_id, f"finished: {lora_name}")
-        pictures = self._writer.run.samples
-        shown = pictures[-1] if pictures else self._dataset.image(self._dataset.items[0])
-        return lora, self._plan.recipe, {"loss": losses}, self._writer.run, read_picture(shown)[None], lora_name
+        run = self._writer.run
+        return lora, self._plan.recipe, {"loss": losses}, run, last_picture(run, self._dataset), lora_name
 
     def _encode(self) -> list[TrainItem]:
         """All pictures, then all captions: on a small card, autoencoder and text encoder would push each other out."""
@@ -268,7 +269,7 @@ class _Training:
         model.unload_others()
         model.load(self._memory)  # the sampler and the autoencoder may have pushed parts of it out
         path = self._writer.run.folder / "samples" / f"step{step:06d}.png"
-        image = Image.fromarray((picture[0].clamp(0, 1) * 255).round().byte().cpu().numpy())
+        image = Image.fromarray(as_uint8(picture[0]))
         with run_folder.written(path):
             replace_atomically(path, lambda temporary: image.save(temporary, "PNG"))
         self._writer.event(run_folder.SAMPLE, step=step, file=path.name)

@@ -25,7 +25,8 @@ from ...training.sweep.work import Watch, work
 from .. import host
 from .host_model import HostModel
 from .in_host_run import StopRequested, train_in_host
-from .sweep_best import last_picture, published
+from .samples import last_picture
+from .sweep_best import published
 
 
 @dataclass

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_management
-import torch
 from torch import Tensor
 
 from ...incontext.dataset import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import read_recipe
-from ...training.in_host.items import read_picture
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
 from ...training.runs.progress import describe_step
@@ -37,6 +35,7 @@ from ...training.sweep.work import work
 from .. import host
 from .inputs import MODEL_FOLDERS, NONE, TITLES
 from .progress_text import progress_text
+from .samples import last_pictures
 from .sweep_best import published
 
 
@@ -74,7 +73,7 @@ def train(
             run, process = begin.start(wanted, where, comfy.model_management.throw_exception_if_processing_interrupted)
     if background:
         settle_later(run, process)
-        return "", {"loss": run.losses()}, samples(run, dataset), run
+        return "", {"loss": run.losses()}, last_pictures(run, dataset), run
     result = watch_to_end(run, process, where, node_id, follow.EventTail(run, from_start=resume == NONE))
     if result.state == run_folder.CANCELLED:  # stopped from the monitor
         host.send_text(node_id, result.message)
@@ -83,7 +82,7 @@ def train(
         raise TrainingError(result.message)
     lora = result.lora.name if result.lora else ""  # a machine that helps another has none
     host.send_text(node_id, f"finished: {lora or result.message}")
-    return lora, {"loss": run.losses()}, samples(run, dataset), run
+    return lora, {"loss": run.losses()}, last_pictures(run, dataset), run
 
 
 def train_sweep(
@@ -109,7 +108,7 @@ def train_sweep(
     work(begun, trainer, where.runs, say, host.stop_if_cancelled)
     best = published(begun)
     say(best.text)
-    return best.lora, {"loss": best.run.losses()}, samples(best.run, wanted.dataset), best.run, best.text
+    return best.lora, {"loss": best.run.losses()}, last_pictures(best.run, wanted.dataset), best.run, best.text
 
 
 # --- from widgets to an order ---------------------------------------------------------------------------------------
@@ -229,15 +228,6 @@ def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: fol
             host.send_text(node_id, settle.settle_soon(run, where.loras, process.returncode, stopped=True).message)
             raise
         return settle.settle_soon(run, where.loras, code)
-
-
-def samples(run: Run, dataset: Dataset) -> Tensor:
-    """The pictures of the last sampled step as one batch; the dataset's first composite where there is none."""
-    pictures = run.samples
-    if not pictures:
-        return read_picture(dataset.image(dataset.items[0]))[None]
-    last = pictures[-1].name.split("-")[0]
-    return torch.stack([read_picture(path) for path in pictures if path.name.split("-")[0] == last])
 
 
 def resume(run: Run) -> None:

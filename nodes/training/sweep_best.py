@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from ...incontext.dataset import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import find_recipe
-from ...training.in_host.items import read_picture
 from ...training.runs import monitor
 from ...training.runs.run_folder import Run
 from ...training.sweep import table
@@ -56,9 +52,3 @@ def published(sweep: Sweep) -> Best:
         path = monitor.use_checkpoint(run, file, folder)
     recipe, _ = find_recipe(path)
     return Best(run, path.name, recipe or Recipe.from_json(run.about["recipe"]), text)
-
-
-def last_picture(run: Run, dataset: Dataset) -> Tensor:
-    """The run's last sample, [1, H, W, 3]; the dataset's first set where there is none."""
-    pictures = run.samples
-    return read_picture(pictures[-1] if pictures else dataset.image(dataset.items[0]))[None]
