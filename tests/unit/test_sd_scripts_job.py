@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
+from incontext_lora.tests.sd_scripts_jobs import build
 from incontext_lora.tests.sd_scripts_place import small_dataset
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import supervise
 from incontext_lora.training.sd_scripts import data, job, launch, outcome
 from incontext_lora.training.sd_scripts.architectures import (
     ARCHITECTURES,
-    FLUX,
     Architecture,
 )
-from incontext_lora.training.sd_scripts.data import Portion
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.presets import preset
 from incontext_lora.training.sd_scripts.processes import Processes
@@ -32,31 +31,6 @@ from PIL import Image
 
 if sys.version_info >= (3, 11):
     import tomllib
-
-
-def build(
-    settings: SdSettings,
-    segment: job.Segment = job.Segment(),  # noqa: B008
-    masked: bool = False,
-    family: Architecture = FLUX,
-    encoders: float = 0.0,
-) -> job.Job:
-    files = {"pretrained_model_name_or_path": Path("flux.safetensors"), "t5xxl": Path("t5.safetensors")}
-    portions = [Portion(1024, 1536, Path("images"), masked, 20)]
-    layout = OFFICIAL[1].layout
-    return job.build(
-        family,
-        settings,
-        files,
-        portions,
-        ["one", "two"],
-        layout,
-        (),
-        run=Path("runs/a"),
-        tokenizers=Path("t"),
-        segment=segment,
-        encoders=encoders,
-    )
 
 
 class TestData:

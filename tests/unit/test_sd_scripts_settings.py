@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.incontext.lora.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
+from incontext_lora.tests.sd_scripts_jobs import build
 from incontext_lora.tests.sd_scripts_place import TENSORS, flux_files, safetensors, small_dataset
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.sd_scripts import job, preflight, space
@@ -21,7 +21,6 @@ from incontext_lora.training.sd_scripts.architectures import (
     Architecture,
     architecture,
 )
-from incontext_lora.training.sd_scripts.data import Portion
 from incontext_lora.training.sd_scripts.presets import OFFICIAL as OFFICIAL_PRESET
 from incontext_lora.training.sd_scripts.presets import PRESETS, preset
 from incontext_lora.training.sd_scripts.processes import Processes
@@ -31,31 +30,6 @@ QWEN3 = {"model.layers.0.self_attn.q_norm.weight": (128,)}
 
 
 GEMMA = {"model.layers.0.post_feedforward_layernorm.weight": (2304,)}
-
-
-def build(
-    settings: SdSettings,
-    segment: job.Segment = job.Segment(),  # noqa: B008
-    masked: bool = False,
-    family: Architecture = FLUX,
-    encoders: float = 0.0,
-) -> job.Job:
-    files = {"pretrained_model_name_or_path": Path("flux.safetensors"), "t5xxl": Path("t5.safetensors")}
-    portions = [Portion(1024, 1536, Path("images"), masked, 20)]
-    layout = OFFICIAL[1].layout
-    return job.build(
-        family,
-        settings,
-        files,
-        portions,
-        ["one", "two"],
-        layout,
-        (),
-        run=Path("runs/a"),
-        tokenizers=Path("t"),
-        segment=segment,
-        encoders=encoders,
-    )
 
 
 class TestSettings:
