@@ -20,6 +20,7 @@ from typing import Any
 from ..incontext.dataset import Dataset
 from ..incontext.errors import InContextError
 from ..training.runs import claims, supervise
+from ..training.runs.event_tail import EventTail
 from ..training.runs.run_folder import Run
 from ..training.sd_scripts import begin, follow, preflight, settle
 from ..training.sd_scripts.architectures import architecture
@@ -54,7 +55,7 @@ def watch(run: Run, process: Any, loras: Path) -> None:
 
     def wait() -> None:
         with claims.attending(run.folder), contextlib.suppress(InContextError):
-            code = follow.watch(run, process, follow.EventTail(run, from_start=False), lambda event: None, pause=0.05)
+            code = follow.watch(run, process, EventTail(run, from_start=False), lambda event: None, pause=0.05)
             settle.settle_soon(run, loras, code)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -23,6 +23,7 @@ from ..incontext.dataset import BuildOptions, build
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder
+from ..training.runs.event_tail import EventTail
 from ..training.sd_scripts import begin, environment, follow, settle
 from ..training.sd_scripts.architectures import SD3
 from ..training.sd_scripts.machine import Machine
@@ -91,7 +92,7 @@ def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Train
     )
     began = time.monotonic()
     run, process = begin.start(order, place)
-    code = follow.watch(run, process, follow.EventTail(run), lambda event: None)
+    code = follow.watch(run, process, EventTail(run), lambda event: None)
     result = settle.settle(run, place.loras, code)
     if result.state != run_folder.FINISHED or result.lora is None:
         raise RuntimeError("\n".join([result.message, *output.tail(run.folder)]))

@@ -21,6 +21,7 @@ from ..incontext.lora.keys import match
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder
+from ..training.runs.event_tail import EventTail
 from ..training.runs.run_folder import Run
 from ..training.sd_scripts import begin, environment, follow, launch, preflight, settle
 from ..training.sd_scripts.architectures import ARCHITECTURES, architecture
@@ -84,7 +85,7 @@ class Rounds:
                 first.append(time.monotonic() - began)
 
         run, process = begin.start(order, self.place)
-        code = follow.watch(run, process, follow.EventTail(run), on_event, pause=0.05)
+        code = follow.watch(run, process, EventTail(run), on_event, pause=0.05)
         result = settle.settle(run, self.place.loras, code)
         if result.state != run_folder.FINISHED:
             raise SystemExit(result.message)
@@ -119,7 +120,7 @@ def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     seconds = time.monotonic() - asked
     settle.settle(run, rounds.place.loras, process.returncode, stopped=True)
     process = begin.resume(run, rounds.place)
-    follow.watch(run, process, follow.EventTail(run), lambda event: None)
+    follow.watch(run, process, EventTail(run), lambda event: None)
     steps = [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
     return seconds, sum(had != wanted for had, wanted in zip(steps, range(1, 13), strict=False)) + abs(len(steps) - 12)
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("incontext_lora")
 
+RUNS = "incontext_runs"  # folder of all runs, in ComfyUI's output folder
+
 
 def resolve_folder(text: str) -> Path:
     """The folder that a workflow names: a whole path, or a name in ComfyUI's input folder or one of its ``datasets`` folders.
@@ -60,7 +62,7 @@ def datasets_folder() -> Path:
 
 
 def runs_folder() -> Path:
-    return _output("incontext_runs")
+    return _output(RUNS)
 
 
 def output_folder(name: str) -> Path:
@@ -70,14 +72,14 @@ def output_folder(name: str) -> Path:
 
 def runs() -> list[Path]:
     """Folders of all runs; nothing is made."""
-    with contextlib.suppress(FileNotFoundError), os.scandir(output_folder("incontext_runs")) as entries:
+    with contextlib.suppress(FileNotFoundError), os.scandir(output_folder(RUNS)) as entries:
         return sorted(Path(each.path) for each in entries if os.path.isfile(os.path.join(each.path, "run.json")))
     return []
 
 
 def runs_with(pattern: str) -> list[Path]:
     """Folders of the runs that hold something of this pattern; nothing is made."""
-    runs = output_folder("incontext_runs")
+    runs = output_folder(RUNS)
     return sorted({runs / path.relative_to(runs).parts[0] for path in runs.glob(f"*/{pattern}")})
 
 
@@ -119,7 +121,7 @@ def lora_path(name: str) -> Path:
 
 def checkpoint_name(run: str, file: str) -> str:
     """What `lora_path` and Load In-Context LoRA take for a run's checkpoint, which no list of LoRAs shows."""
-    return f"incontext_runs/{run}/checkpoints/{file}"
+    return f"{RUNS}/{run}/checkpoints/{file}"
 
 
 def _checkpoint_path(name: str) -> Path | None:
@@ -214,7 +216,7 @@ def claim_cards(
     """
     from ..training.runs.cards import claim
 
-    runs = output_folder("incontext_runs")
+    runs = output_folder(RUNS)
     return claim(runs, wanted, when, stop_if_cancelled, lambda text: send_text(node_id, text), patience=patience)
 
 

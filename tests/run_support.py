@@ -13,6 +13,7 @@ import torch
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.runs import run_folder
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts import follow
 
@@ -30,7 +31,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
 
 
 def watch_to_end(run: Run, process: Any) -> int | None:
-    return follow.watch(run, process, follow.EventTail(run), lambda event: None, pause=0.02)
+    return follow.watch(run, process, EventTail(run), lambda event: None, pause=0.02)
 
 
 def steps(run: Run) -> list[int]:

@@ -172,7 +172,7 @@ def _run_folder(name: str) -> Path | None:
     reason = names.problem(name)
     if reason:
         raise ChoiceError(f"{name[:60]!r} is not the name of a run: {reason}.")
-    return host.output_folder("incontext_runs") / name
+    return host.output_folder(host.RUNS) / name
 
 
 def _files(run: Path | None, loras: str, checkpoints: int) -> list[grid.Candidate]:

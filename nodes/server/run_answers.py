@@ -28,7 +28,7 @@ def find_run(name: str) -> Run:
     Raises:
         TrainingError: where there is no such run right below the folder of runs.
     """
-    folder = subfolder(host.output_folder("incontext_runs"), name)
+    folder = subfolder(host.output_folder(host.RUNS), name)
     if folder is None or not (folder / "run.json").is_file():
         raise TrainingError(f"There is no training {name!r} in output/incontext_runs; it may have been removed.")
     return Run(folder)
@@ -43,7 +43,7 @@ def all_runs() -> JsonText:
             is_running |= run["state"] == monitor.RUNNING
             found.append((run["started"], json.dumps(run)))
     found.sort(key=lambda entry: entry[0], reverse=True)
-    on_card = occupants(host.output_folder("incontext_runs"), host.cards()) if is_running else []
+    on_card = occupants(host.output_folder(host.RUNS), host.cards()) if is_running else []
     runs = ", ".join(text for _, text in found)
     return JsonText.of(f'{{"runs": [{runs}], "on_card": {json.dumps([run.name for run in on_card])}}}')
 

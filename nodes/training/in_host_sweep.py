@@ -17,8 +17,8 @@ from ...incontext.lora.recipe import Recipe, Sampling
 from ...training.in_host import saved_state
 from ...training.in_host.items import TrainItem
 from ...training.in_host.settings import TRAINER, TrainSettings
+from ...training.runs.event_tail import EventTail
 from ...training.runs.run_folder import Run
-from ...training.sd_scripts.follow import EventTail
 from ...training.sweep.folder import FOLDER, Sweep
 from ...training.sweep.plan import Plan, SweepSettings, Trial
 from ...training.sweep.work import Watch, work

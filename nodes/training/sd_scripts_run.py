@@ -19,6 +19,7 @@ from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import read_recipe
 from ...training.runs import claims, run_folder, supervise
 from ...training.runs.cards import WhenBusy
+from ...training.runs.event_tail import EventTail
 from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import begin, environment, follow, preflight, settle, torch_device
@@ -74,7 +75,7 @@ def train(
     if background:
         settle_later(run, process)
         return "", {"loss": run.losses()}, last_pictures(run, dataset), run
-    result = watch_to_end(run, process, where, node_id, follow.EventTail(run, from_start=resume == NONE))
+    result = watch_to_end(run, process, where, node_id, EventTail(run, from_start=resume == NONE))
     if result.state == run_folder.CANCELLED:  # stopped from the monitor
         host.send_text(node_id, result.message)
         raise comfy.model_management.InterruptProcessingException
@@ -191,7 +192,7 @@ def free_memory() -> None:
 # --- while it runs --------------------------------------------------------------------------------------------------
 
 
-def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: follow.EventTail) -> Outcome:
+def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: EventTail) -> Outcome:
     """Show a run on the node until it is over.
 
     Raises:
@@ -251,7 +252,7 @@ def settle_later(run: Run, process: Any) -> None:
 
     def wait() -> None:
         with claims.attending(run.folder):
-            code = follow.watch(run, process, follow.EventTail(run, from_start=False), lambda event: None, pause=1.0)
+            code = follow.watch(run, process, EventTail(run, from_start=False), lambda event: None, pause=1.0)
             with contextlib.suppress(TrainingError):
                 settle.settle_soon(run, loras, code)
 

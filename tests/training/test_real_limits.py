@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from incontext_lora.tests.training import tiny
 from incontext_lora.training.runs import output, requests, run_folder, stopping, supervise
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, data, follow, preflight, settle, states
 from incontext_lora.training.sd_scripts.machine import Machine
@@ -24,7 +25,7 @@ def watch_to_end(run: Run, process: Any, act: Callable[[dict[str, Any]], None] =
     def on_event(event: dict[str, Any]) -> None:
         act(event)
 
-    return follow.watch(run, process, follow.EventTail(run), on_event, pause=0.05)
+    return follow.watch(run, process, EventTail(run), on_event, pause=0.05)
 
 
 def steps(run: Run) -> list[int]:

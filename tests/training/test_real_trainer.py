@@ -18,6 +18,7 @@ from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import output, requests, run_folder, supervise
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, follow, settle, states
 from incontext_lora.training.sd_scripts.machine import Machine
@@ -32,7 +33,7 @@ def watch_to_end(run: Run, process: Any, act: Callable[[dict[str, Any]], None] =
     def on_event(event: dict[str, Any]) -> None:
         act(event)
 
-    return follow.watch(run, process, follow.EventTail(run), on_event, pause=0.05)
+    return follow.watch(run, process, EventTail(run), on_event, pause=0.05)
 
 
 def steps(run: Run) -> list[int]:

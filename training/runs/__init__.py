@@ -8,6 +8,7 @@ claims       who may decide about a run, or watches it
 cards        which run trains on which graphics card
 process      processes that outlive the one that started them
 supervise    a run's process: started, found again, ended
+event_tail   what a run has told since the last look
 requests     stop, save and sample on request
 output       the last lines of a process's output
 progress     a training's progress in words

@@ -18,6 +18,7 @@ from ...incontext.errors import InContextError, TrainingError
 from ...incontext.files.names import as_path
 from ...incontext.lora.recipe_file import read_recipe
 from ..runs import cards, claims, run_folder
+from ..runs.event_tail import EventTail
 from ..runs.progress import describe_step
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     stopped = False
     with claims.attending(run.folder):
         try:
-            code = follow.watch(run, process, follow.EventTail(run), show)
+            code = follow.watch(run, process, EventTail(run), show)
         except KeyboardInterrupt:
             print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
             stopped = True

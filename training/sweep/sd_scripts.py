@@ -9,6 +9,7 @@ from typing import Any
 
 from ..runs import cards, claims, run_folder, supervise
 from ..runs.cards import WhenBusy
+from ..runs.event_tail import EventTail
 from ..runs.run_folder import Run
 from ..sd_scripts import begin, follow, settle, states
 from ..sd_scripts.machine import Machine
@@ -55,13 +56,13 @@ class SdScriptsTrainer:
         if found is not None and found.state == run_folder.FINISHED:
             return found
         if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
-            return self._follow(found, None, follow.EventTail(found, from_start=False), watch)
+            return self._follow(found, None, EventTail(found, from_start=False), watch)
         with cards.claim(self.place.runs, self.place.cards, WhenBusy.WAIT, self.go_on, self.say):
             if found is not None and states.find_last(found) is not None:
-                tail = follow.EventTail(found, from_start=False)
+                tail = EventTail(found, from_start=False)
                 return self._follow(found, begin.resume(found, self.place, self.go_on), tail, watch)
             run, process = begin.start(self._order(trial), self.place, self.go_on)
-        return self._follow(run, process, follow.EventTail(run), watch)
+        return self._follow(run, process, EventTail(run), watch)
 
     def _order(self, trial: Trial) -> Order:
         settings = SdSettings.from_json(trial.settings)
@@ -73,7 +74,7 @@ class SdScriptsTrainer:
             settle.settle(run, self.place.loras)
         return run
 
-    def _follow(self, run: Run, process: Process | None, tail: follow.EventTail, watch: Watch) -> Run:
+    def _follow(self, run: Run, process: Process | None, tail: EventTail, watch: Watch) -> Run:
         def on_event(event: Mapping[str, Any]) -> None:
             self.go_on()
             self.show(event)

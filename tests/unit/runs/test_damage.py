@@ -15,8 +15,9 @@ from incontext_lora.incontext.lora.header import header_digest
 from incontext_lora.tests.run_support import watch_to_end
 from incontext_lora.tests.sd_scripts_place import safetensors
 from incontext_lora.training.runs import monitor, run_folder, supervise
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run, RunWriter
-from incontext_lora.training.sd_scripts import begin, follow
+from incontext_lora.training.sd_scripts import begin
 from incontext_lora.training.sd_scripts.machine import Machine
 
 DAMAGED = [
@@ -77,7 +78,7 @@ class TestDamage:
             offset, more = news["offset"], news["more"]
             steps += news["points"]["step"]
         assert steps == [1, 2]
-        assert [event["event"] for event in follow.EventTail(writer.run)] == ["started", "step", "step", "cancelled"]
+        assert [event["event"] for event in EventTail(writer.run)] == ["started", "step", "step", "cancelled"]
 
     def test_a_line_without_an_end_is_passed_over(self, tmp_path: Path) -> None:
         writer = RunWriter.create(tmp_path, "endless", {})
@@ -90,7 +91,7 @@ class TestDamage:
             news = monitor.news(writer.run, offset)
             asked, offset, more = asked + 1, news["offset"], news["more"]
             assert asked < 10
-        assert [event["event"] for event in follow.EventTail(writer.run)] == ["step"]
+        assert [event["event"] for event in EventTail(writer.run)] == ["step"]
 
 
 def _with(run: Run, change: Callable[[dict[str, Any]], None]) -> None:

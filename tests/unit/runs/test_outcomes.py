@@ -21,6 +21,7 @@ from incontext_lora.tests.run_support import Start, steps, until, watch_to_end
 from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import run_folder, supervise
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, environment, follow, launch, settle, states
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
@@ -61,7 +62,7 @@ class TestSuccess:
     def test_events_are_told_as_they_happen(self, start: Start) -> None:
         run, process = start(pause=0.05)
         seen: list[str] = []
-        follow.watch(run, process, follow.EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
+        follow.watch(run, process, EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
         assert seen[:2] == [run_folder.STARTED, run_folder.PHASE]
         assert seen.count(run_folder.STEP) == 5
         assert "idle" in seen[seen.index(run_folder.STEP) :]

@@ -16,6 +16,7 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.run_support import Start, steps, until, watch_to_end
 from incontext_lora.tests.sd_scripts_place import small_dataset
 from incontext_lora.training.runs import output, run_folder, stopping, supervise
+from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.sd_scripts import begin, follow, settle, states
 from incontext_lora.training.sd_scripts.machine import Machine
 
@@ -128,7 +129,7 @@ class TestSurvival:
         assert found is not None
         assert settle.sweep(place.runs, place.loras) == []  # it still runs
         assert os.getsid(found.pid) != os.getsid(0)
-        assert follow.watch(run, None, follow.EventTail(run), lambda event: None, pause=0.02) is None
+        assert follow.watch(run, None, EventTail(run), lambda event: None, pause=0.02) is None
         ((_, result),) = settle.sweep(place.runs, place.loras)
         assert result.state == run_folder.FINISHED
         assert result.lora is not None
