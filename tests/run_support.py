@@ -30,12 +30,16 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-def watch_to_end(run: Run, process: Any) -> int | None:
-    return follow.watch(run, process, EventTail(run), lambda event: None, pause=0.02)
+def watch_to_end(run: Run, process: Any, act: Callable[[dict[str, Any]], object] = lambda event: None) -> int | None:
+    return follow.watch(run, process, EventTail(run), act, pause=0.02)
+
+
+def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
+    return [event for event in run.events() if event["event"] == kind]
 
 
 def steps(run: Run) -> list[int]:
-    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
+    return [event["step"] for event in of_kind(run, run_folder.STEP)]
 
 
 class FullDisk:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,38 +14,16 @@ from incontext_lora.incontext.dataset import Dataset
 from incontext_lora.incontext.lora.header import read_header
 from incontext_lora.incontext.lora.keys import match
 from incontext_lora.incontext.lora.recipe_file import read_recipe
+from incontext_lora.tests.run_support import of_kind, steps, watch_to_end
 from incontext_lora.tests.training.comfy_names import comfy_names
+from incontext_lora.tests.training.orders import Make, sampled_quickly
 from incontext_lora.training.references import ReferenceKind
 from incontext_lora.training.runs import output, requests, run_folder, supervise
-from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import begin, follow, settle, states
+from incontext_lora.training.sd_scripts import begin, settle, states
 from incontext_lora.training.sd_scripts.machine import Machine
-from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.sd_scripts.processes import Processes
 from safetensors.torch import load_file
-
-Make = Callable[..., Order]
-
-
-def watch_to_end(run: Run, process: Any, act: Callable[[dict[str, Any]], None] = lambda event: None) -> int | None:
-    def on_event(event: dict[str, Any]) -> None:
-        act(event)
-
-    return follow.watch(run, process, EventTail(run), on_event, pause=0.05)
-
-
-def steps(run: Run) -> list[int]:
-    return [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
-
-
-def of_kind(run: Run, kind: str) -> list[dict[str, Any]]:
-    return [event for event in run.events() if event["event"] == kind]
-
-
-def sampled_quickly(order: Order) -> Order:
-    sampling = {**order.architecture.sampling, "sample_steps": 2}
-    return replace(order, architecture=replace(order.architecture, sampling=sampling))
 
 
 @pytest.fixture(autouse=True)
