@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from incontext_lora.bench.choosing import Judgement, rank_figures, ranks, spearman
+from incontext_lora.bench.ranking import Judgement, rank_figures, ranks, spearman
 
 
 def test_ranks_are_means_for_ties() -> None:
