@@ -257,3 +257,21 @@ def test_a_state_of_other_sets_or_another_model_is_refused() -> None:
         restored_adapters({"layer": (4, 8)}, state["layers"])
     with pytest.raises(TrainingError, match=r"layer layer of 4×4, the model none\. Connect the model"):
         restored_adapters({}, state["layers"])
+
+
+def test_numbers_without_end_are_kept(tmp_path: Path) -> None:
+    """Prodigy's growth is unlimited by default, and JSON has no such number."""
+    state = {"step": 3, "groups": [{"growth_rate": float("inf"), "other": (-float("inf"), 0.5)}]}
+    assert through_disk(state, tmp_path) == state
+
+
+def test_a_training_that_is_cut_off_after_its_last_step_is_not_lost(tmp_path: Path) -> None:
+    """A sample or a measurement still follows the last step; whoever cancels then resumes to the finished LoRA."""
+    whole, last = run(), EVERYTHING.steps
+    first = run(stop_after=last)
+    assert not first.is_whole
+    assert last in first.states
+    second = run(resumed=through_disk(first.states[last], tmp_path))
+    assert second.is_whole
+    assert same(second.lora, whole.lora)
+    assert second.losses == whole.losses

@@ -117,12 +117,12 @@ def train(
         with learner.saved_weights(), torch.no_grad():
             hooks.validation(learner.step, held_out_losses(validation, predict, device, settings.seed))
 
-    def save() -> None:
+    def save(*, is_over: bool = False) -> None:
         nonlocal saved
         saved = learner.step
         with learner.saved_weights():
             hooks.checkpoint(learner.step)
-        if learner.step < settings.steps and (state := learner.state()) is not None:
+        if not is_over and (state := learner.state()) is not None:
             hooks.state(learner.step, state)
 
     def is_due(every: int) -> bool:
@@ -156,7 +156,7 @@ def train(
                 with learner.saved_weights():
                     hooks.sample(step)
             if step == settings.steps or "save" in asked or is_due(settings.save_every):
-                save()
+                save(is_over=step == settings.steps)
             paused += time.monotonic() - pause
     except TrainingError:
         raise

@@ -9,6 +9,7 @@ Both are plain data; unlike a pickle, neither can hold a program.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ def save(run: Path, state: Mapping[str, Any]) -> Path:
             unfinished.mkdir(parents=True)
             progress = {"version": VERSION, "step": state["step"], "state": _described(state, tensors)}
             save_file(tensors, unfinished / TENSORS)
-            (unfinished / PROGRESS).write_text(json.dumps(progress), encoding="utf-8")
+            (unfinished / PROGRESS).write_text(json.dumps(progress, allow_nan=False), encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)
             os.replace(unfinished, target)
         except SafetensorError as error:
@@ -108,6 +109,8 @@ def _described(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"dict": [[key, _described(part, tensors)] for key, part in value.items()]}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_described(part, tensors) for part in value]}
+    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number; Prodigy's growth is unlimited
+        return {"float": str(value)}
     return value
 
 
@@ -115,6 +118,8 @@ def _restored(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     match value:
         case {"tensor": str(name)}:
             return tensors[name]
+        case {"float": str(text)}:
+            return float(text)
         case {"dict": list(parts)}:
             return {key: _restored(part, tensors) for key, part in parts}
         case {"list": list(parts)}:
