@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ from ...training.sweep.folder import FOLDER, Sweep
 from ...training.sweep.plan import Plan, SweepSettings, Trial
 from ...training.sweep.work import Watch, work
 from .. import host
+from ..evaluate.identity import file_digest, models_digest
 from .host_model import HostModel
 from .in_host_run import StopRequested, train_in_host
 from .samples import last_picture
@@ -105,8 +106,11 @@ def sweep_in_host(
     about = {
         "dataset": {"folder": str(dataset.folder), "digest": dataset.digest},
         "model": model.name,
+        "models": models_digest(model.patcher, clip, vae),
         "continue_from": continue_from,
+        "continued": file_digest(host.lora_path(continue_from)) if continue_from else None,
         "guidance": guidance,
+        "sampling": asdict(sampling),
     }
     plan = Plan.of(TRAINER, sweep, settings.to_json(), about, len(dataset))
     begun = Sweep.begin(host.output_folder(FOLDER), name, plan)

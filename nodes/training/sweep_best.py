@@ -48,7 +48,12 @@ def published(sweep: Sweep) -> Best:
     if record.lora and step == record.curve.step and (folder / record.lora).exists():
         path = folder / record.lora
     else:
-        file = next(each["file"] for each in monitor.checkpoints(run) if each["step"] == step)
+        file = next((each["file"] for each in monitor.checkpoints(run) if each["step"] == step), None)
+        if file is None:
+            raise TrainingError(
+                f"The checkpoint of step {step} of {record.run}, the best of the sweep {sweep.name}, was deleted. Give the "
+                f"sweep another name to train again.\n{text}"
+            )
         path = monitor.use_checkpoint(run, file, folder)
     recipe, _ = find_recipe(path)
     return Best(run, path.name, recipe or Recipe.from_json(run.about["recipe"]), text)

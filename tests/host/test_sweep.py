@@ -202,3 +202,25 @@ def test_the_last_checkpoints_are_averaged(host: Any, wires: dict[str, Any]) -> 
         host.call("InContextAverageCheckpoints", run_name="none", last=5, decay=0.0, run=run)
     with pytest.raises(TrainingError, match="No training is chosen"):
         host.call("InContextAverageCheckpoints", run_name="none", last=2, decay=0.0, run=None)
+
+
+def test_another_model_is_another_sweep(host: Any, train: Train, wires: dict[str, Any]) -> None:
+    """Its LoRA would be that of the model before, without any training."""
+    first = train("models", rank="1, 2", steps=1)
+    wires_before = wires["model"]
+    wires["model"] = tiny_models.sd3(seed=7)
+    try:
+        second = train("models", rank="1, 2", steps=1)
+    finally:
+        wires["model"] = wires_before
+    assert first[3].name.startswith("models-t")
+    assert second[3].name.startswith("models-2-t")
+
+
+def test_a_best_checkpoint_that_was_deleted_is_named(host: Any, train: Train) -> None:
+    *_, run, _, lora_name, _ = train("deleted", rank="1, 2", steps=1)
+    (Path(host.base) / "output" / "loras" / lora_name).unlink()
+    for path in run.checkpoints:
+        path.unlink()
+    with pytest.raises(TrainingError, match=r"The checkpoint of step 1 of deleted-t0\d.* was deleted"):
+        train("deleted", rank="1, 2", steps=1)

@@ -69,6 +69,12 @@ class TestPlan:
         with pytest.raises(TrainingError, match=r"The values of (rank|learning rate) are '.*'; write"):
             parse_values(name, text)
 
+    @pytest.mark.parametrize("text", ["inf", "1e-4, nan", "1e999"])
+    def test_numbers_without_end_are_refused(self, text: str) -> None:
+        """JSON has none of them: a sweep that was written with one could not be read again."""
+        with pytest.raises(TrainingError, match="The values of learning rate are"):
+            parse_values("learning_rate", text)
+
     def test_a_plan_survives_the_disk(self) -> None:
         plan = toy_plan({"rank": (2, 4), "leave_out": ("", "a*")}, strategy=Strategy.HALVING)
         again = Plan.from_json(json.loads(json.dumps(plan.to_json())))

@@ -133,7 +133,12 @@ def parse_values(name: str, text: str) -> tuple[Any, ...]:
         parts = [part.strip() for part in text.split(";")]
         return tuple("" if part == "-" else part for part in parts if part)
     try:
-        return tuple(kind(float(part)) if kind is int and "e" in part.lower() else kind(part) for part in _words(text))
+        values = tuple(
+            kind(float(part)) if kind is int and "e" in part.lower() else kind(part) for part in _words(text)
+        )
+        if not all(map(math.isfinite, values)):
+            raise ValueError
+        return values
     except (ValueError, OverflowError):
         expected = "whole numbers such as 8, 16" if kind is int else "numbers such as 1e-4, 3e-4"
         raise TrainingError(f"The values of {AXES[name]} are {text[:80]!r}; write {expected}.") from None
