@@ -30,6 +30,9 @@ def models_digest(*models: Any) -> str:
                 "The connected model, CLIP or VAE is empty: the checkpoint does not hold one. Load it from a file of its own."
             )
         patcher = getattr(model, "patcher", model)
+        if not hasattr(patcher, "model"):  # another pack's own kind of encoder
+            digest.update(type(model).__qualname__.encode())
+            continue
         digest.update(type(patcher.model).__name__.encode())
         for name, tensor in _weights(patcher):
             digest.update(_sample(name, tensor))
@@ -53,9 +56,8 @@ def _weights(patcher: Any) -> Iterator[tuple[str, torch.Tensor]]:
 def graph_digest(graph: Any, node_id: str, inputs: tuple[str, ...]) -> str:
     """Of the nodes from which these inputs come: their kinds and values, whatever their numbers."""
     node = graph.get_node(node_id)
-    told = {name: _told(graph, node["inputs"][name], set()) for name in inputs if name in node["inputs"]}
-    text = json.dumps(told, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    known: dict[str, str] = {}
+    return _digest({name: _told(graph, node["inputs"][name], known) for name in inputs if name in node["inputs"]})
 
 
 def file_digest(path: Path) -> str:
@@ -72,14 +74,22 @@ def _file_digest(path: Path, stamp: str) -> str:
     return digest.hexdigest()
 
 
-def _told(graph: Any, value: Any, above: set[str]) -> Any:
+def _told(graph: Any, value: Any, known: dict[str, str]) -> Any:
+    """An input's value, or the output that it is connected to. ``known``: digests by node, each computed once."""
     if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)):
         return value
-    if value[0] in above:  # ComfyUI refuses such a prompt
-        return None
-    node = graph.get_node(value[0])
-    inputs = {name: _told(graph, each, {*above, value[0]}) for name, each in node["inputs"].items()}
-    return [node["class_type"], value[1], inputs]
+    source, output = value
+    if source not in known:
+        known[source] = ""  # a circle ends here; ComfyUI refuses such a prompt
+        node = graph.get_node(source)
+        inputs = {name: _told(graph, each, known) for name, each in node["inputs"].items()}
+        known[source] = _digest([node["class_type"], inputs])
+    return [known[source], output]
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _sample(name: str, tensor: torch.Tensor) -> bytes:

@@ -125,7 +125,11 @@ class Scoring:
             share = self._store.answers(cell.key, name)
             if share is None:
                 urls = [pictures.data_url(as_uint8(panel[0, ..., :3]), _SIDE) for panel in self._panels(cell.key)]
-                said = questions.ask_about(self._plan.recipe, one.summary, one.panels, urls, ask)
+                try:
+                    said = questions.ask_about(self._plan.recipe, one.summary, one.panels, urls, ask)
+                except questions.UnclearAnswer as error:
+                    self.remarks.append(f"Set {number + 1} has no answers: {error}")
+                    continue
                 share = said.share
                 kept = {"model": asked_of, "share": share, "panels": list(said.panels), "whole": dict(said.whole)}
                 self._store.keep_answers(cell.key, name, kept)

@@ -104,5 +104,5 @@ def _speak_alike(clip: Any, tower: str, clip_vision: Any) -> bool:
     shown = normalize(image_embeddings(clip_vision, pictures), dim=-1)
     texts = [text_embedding(clip, tower, f"a plain {colour} picture")[0] for colour in _PROBES]
     cosines = shown @ normalize(torch.stack(texts).to(shown), dim=-1).T
-    own = torch.arange(len(_PROBES))
+    own = torch.arange(len(_PROBES), device=cosines.device)
     return all(int((cosines.argmax(dim=side) == own).sum()) >= _PROBES_NEEDED for side in (0, 1))

@@ -227,3 +227,50 @@ def test_the_chosen_one_gets_its_evidence(host: HostPack, run: Any, tmp_path: Pa
     assert put_in_place(made, comparison, chosen) == name, "the very same one is put there once"
     saved = save_new(tmp_path, "plain", {"x.lora_up.weight": torch.zeros(1)}, RECIPE)
     assert "evidence" in (read_recipe(saved) or RECIPE).to_json()
+
+
+class Chain:
+    """A graph of loaders of which each takes two outputs of the one before."""
+
+    def __init__(self, length: int) -> None:
+        self.read = 0
+        self._nodes: dict[str, dict[str, Any]] = {"0": {"class_type": "Checkpoint", "inputs": {"name": "a"}}}
+        for number in range(1, length):
+            before = str(number - 1)
+            self._nodes[str(number)] = {"class_type": "Lora", "inputs": {"model": [before, 0], "clip": [before, 1]}}
+
+    def get_node(self, node_id: str) -> dict[str, Any]:
+        self.read += 1
+        assert self.read < 1000, "nodes are read again and again"
+        return self._nodes[node_id]
+
+
+def test_each_node_of_a_chain_of_loaders_is_read_once(host: HostPack) -> None:
+    """Read again for both of its outputs at each level, thirty loaders would take hours."""
+    from incontext_lora.nodes.evaluate.identity import graph_digest
+
+    graph = Chain(30)
+    whole = graph_digest(graph, "29", ("model", "clip"))
+    assert graph.read <= 31
+    assert graph_digest(Chain(30), "29", ("model", "clip")) == whole
+    assert graph_digest(Chain(29), "28", ("model", "clip")) != whole
+
+
+def test_an_unclear_answer_costs_the_answers_of_one_set(host: HostPack, run: Any, tmp_path: Path) -> None:
+    from incontext_lora.incontext.evaluate import scoring
+    from incontext_lora.nodes.evaluate.result import Scoring
+
+    made, store = plan(run=run.name, checkpoints=1, seeds=1), Store(tmp_path)
+    for number, cell in enumerate(made.cells):
+        store.save(cell.key, torch.full((64, 128, 3), number / 10), {})
+    found = Scoring(made, store, scoring.STATISTICS, lambda text: None)
+    found.likeness(None)
+    asked: list[Any] = []
+
+    def ask(messages: list[dict[str, Any]]) -> str:
+        asked.append(messages)
+        return "I am unsure." if len(asked) <= 2 else "1: yes\n2: no\n3: yes\n4: yes\n5: yes"
+
+    found.answers(ask, "a model")
+    assert ["answers" in scores for scores in found.found] == [False, *[True] * (len(made.cells) - 1)]
+    assert found.remarks == ["Set 1 has no answers: There is no clear yes or no for question 1, 2, 3, 4, 5."]
