@@ -17,7 +17,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from ..incontext.dataset import Dataset
+from ..incontext.dataset.manifest import Dataset
 from ..incontext.errors import InContextError
 from ..training.runs import claims, supervise
 from ..training.runs.event_tail import EventTail

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from ..demo import sets as demo_sets
 from ..demo.server import ComfyServer
 from ..demo.workflow import set_value
-from ..incontext.dataset import BuildOptions, build
+from ..incontext.dataset.build import build
+from ..incontext.dataset.options import BuildOptions
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import rows
 from ..training.runs.run_folder import Run

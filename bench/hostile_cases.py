@@ -14,8 +14,10 @@ from PIL import Image
 
 from ..incontext.captions import joint
 from ..incontext.captions.describe import answer, servers
-from ..incontext.dataset import Dataset, build, images, read_references, texts
+from ..incontext.dataset import images, texts
+from ..incontext.dataset.build import build
 from ..incontext.dataset.build import checked_name as dataset_name
+from ..incontext.dataset.manifest import Dataset, read_references
 from ..incontext.files.strict_json import parse
 from ..incontext.lora import header, recipe_file, save
 from ..incontext.lora.recipe import Recipe

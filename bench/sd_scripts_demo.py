@@ -19,7 +19,8 @@ from ..demo import judge, models, world
 from ..demo import sets as demo_sets
 from ..demo.job import Job, Mode
 from ..demo.server import ComfyServer
-from ..incontext.dataset import BuildOptions, build
+from ..incontext.dataset.build import build
+from ..incontext.dataset.options import BuildOptions
 from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.arrange import columns
 from ..training.runs import output, run_folder

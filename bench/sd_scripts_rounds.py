@@ -15,7 +15,9 @@ from typing import Any
 from PIL import Image
 
 from ..demo import world
-from ..incontext.dataset import BuildOptions, Dataset, build
+from ..incontext.dataset.build import build
+from ..incontext.dataset.manifest import Dataset
+from ..incontext.dataset.options import BuildOptions
 from ..incontext.lora.header import read_header
 from ..incontext.lora.keys import match
 from ..incontext.lora.recipe import Recipe

@@ -117,7 +117,9 @@ class InContextBuildDataset(io.ComfyNode):
         composites: str,
         clip: Any = None,
     ) -> io.NodeOutput:
-        from ..incontext.dataset import build, read_references, sheet
+        from ..incontext.dataset import sheet
+        from ..incontext.dataset.build import build
+        from ..incontext.dataset.manifest import read_references
 
         node_id = str(cls.hidden.unique_id or "")
         count = host.counting(node_id)
@@ -154,7 +156,8 @@ class InContextBuildDataset(io.ComfyNode):
 
 def _files_of_build(inputs: Mapping[str, Any]) -> tuple[str, str]:
     """What is in the folder of sets, and the dataset that lies where the node put its own."""
-    from ..incontext.dataset import Dataset, dataset_name
+    from ..incontext.dataset.build import dataset_name
+    from ..incontext.dataset.manifest import Dataset
 
     try:
         name = dataset_name(host.resolve_folder(inputs["folder"]), inputs["name"].strip())
@@ -184,7 +187,7 @@ def chosen_shape(value: str) -> Shape | None:
 
 def folder_fingerprint(folder: str | None) -> str:
     """Changes whenever something in a folder of sets does, so that its node runs again."""
-    from ..incontext.dataset import fingerprint
+    from ..incontext.dataset.scan import fingerprint
 
     try:
         return fingerprint(host.resolve_folder(folder or ""))

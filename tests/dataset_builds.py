@@ -9,11 +9,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from incontext_lora.incontext.dataset import (
-    Dataset,
-    Level,
-    Report,
-)
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.report import Level, Report
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,7 +42,9 @@ def run_in_process(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
         "import sys, types; from pathlib import Path\n"
         "package = types.ModuleType('incontext_lora'); package.__path__ = [sys.argv[1]]\n"
         "sys.modules['incontext_lora'] = package\n"
-        "from incontext_lora.incontext.dataset import build, BuildOptions, Dataset\n"
+        "from incontext_lora.incontext.dataset.build import build\n"
+        "from incontext_lora.incontext.dataset.manifest import Dataset\n"
+        "from incontext_lora.incontext.dataset.options import BuildOptions\n"
         "from incontext_lora.tests.dataset_sets import RECIPE\n"
     )
     command = [sys.executable, "-c", prelude + code, str(ROOT), *map(str, arguments)]

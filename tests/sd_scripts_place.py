@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.options import BuildOptions
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.sd_scripts import preflight

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from ..incontext.dataset import Dataset
+from ..incontext.dataset.manifest import Dataset
 from ..incontext.errors import TrainingError
 
 

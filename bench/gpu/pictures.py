@@ -7,7 +7,9 @@ from pathlib import Path
 from PIL import Image
 
 from ...demo import world
-from ...incontext.dataset import BuildOptions, Dataset, build
+from ...incontext.dataset.build import build
+from ...incontext.dataset.manifest import Dataset
+from ...incontext.dataset.options import BuildOptions
 from ...incontext.lora.recipe import Recipe
 from ...incontext.panels import arrange
 from ...incontext.panels.layout import PanelLayout

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...training.runs import output, run_folder, supervise
 from ...training.runs.run_folder import Run
 from ...training.sd_scripts import begin, environment, follow, launch, preflight, settle, states, torch_device

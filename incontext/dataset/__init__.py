@@ -11,29 +11,3 @@ sheet     the contact sheet
 report    what went well and what did not
 files     atomic writes and the lock of a folder
 """
-
-from .build import BuildCancelled, build, dataset_name
-from .manifest import Dataset, Item, SourceImage, read_references
-from .options import BuildOptions, Composite, Shape
-from .report import Finding, Level, Report
-from .scan import Scan, SetFiles, fingerprint, scan
-
-__all__ = [
-    "BuildCancelled",
-    "BuildOptions",
-    "Composite",
-    "Dataset",
-    "Finding",
-    "Item",
-    "Level",
-    "Report",
-    "Scan",
-    "SetFiles",
-    "Shape",
-    "SourceImage",
-    "build",
-    "dataset_name",
-    "fingerprint",
-    "read_references",
-    "scan",
-]

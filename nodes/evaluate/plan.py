@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from ...incontext.captions import joint as captions
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import InContextError
 from ...incontext.evaluate import grid
 from ...incontext.evaluate.choose import ChoiceError

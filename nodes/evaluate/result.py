@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from ...incontext.captions.describe import pictures, servers
 from ...incontext.captions.describe.options import Settings
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.evaluate import questions, scores, scoring, sets
 from ...incontext.evaluate.comparison import Comparison, decide
 from ...incontext.evaluate.grid import Candidate

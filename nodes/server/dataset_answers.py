@@ -6,8 +6,7 @@ import io
 
 from PIL import Image
 
-from ...incontext.dataset import Dataset
-from ...incontext.dataset.manifest import MANIFEST
+from ...incontext.dataset.manifest import MANIFEST, Dataset
 from ...incontext.dataset.report import Finding
 from ...incontext.errors import DatasetError
 from ...incontext.files.images import open_image

@@ -17,7 +17,7 @@ from . import inputs
 from .inputs import NONE
 
 if TYPE_CHECKING:
-    from ...incontext.dataset import Dataset
+    from ...incontext.dataset.manifest import Dataset
     from ...training.sweep.plan import SweepSettings
 
 CATEGORY = "in-context lora/training"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.recipe import Recipe, References, Sampling

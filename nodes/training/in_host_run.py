@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.files.atomic import replace_atomically
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...incontext.lora.save import save_new

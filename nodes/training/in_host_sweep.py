@@ -11,7 +11,7 @@ import comfy.model_management
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...training.in_host import saved_state

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...training.in_host.items import read_picture
 from ...training.runs.run_folder import Run
 

@@ -17,7 +17,7 @@ from . import inputs
 from .inputs import MODEL_FOLDERS, NONE, TITLES
 
 if TYPE_CHECKING:
-    from ...incontext.dataset import Dataset
+    from ...incontext.dataset.manifest import Dataset
     from ...incontext.lora.recipe import Recipe
     from ...training.sweep.plan import SweepSettings
 

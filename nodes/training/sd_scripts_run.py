@@ -13,7 +13,7 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import read_recipe

@@ -14,7 +14,7 @@ from incontext_lora.demo import sets, world
 from incontext_lora.demo.server import ComfyServer, ExecutionFailed, ExecutionInterrupted, PromptRefused
 from incontext_lora.demo.workflow import Prompt, find_node, load, set_value, to_prompt
 from incontext_lora.incontext.captions import joint as captions
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.comfy_versions import leaves_out_steps

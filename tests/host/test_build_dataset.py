@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import DatasetError, InContextError
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets, joint

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import progress_hook

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, folder_sets
 from incontext_lora.tests.route_client import Client

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.recipe_file import read_recipe, write_recipe
 from incontext_lora.tests import tiny_models

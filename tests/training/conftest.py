@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import BuildOptions, Dataset, build
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.options import BuildOptions
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.launcher.pack import ROOT

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from incontext_lora.incontext.dataset import Dataset
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.lora.header import read_header
 from incontext_lora.incontext.lora.keys import match
 from incontext_lora.incontext.lora.recipe_file import read_recipe

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.dataset import BuildOptions, Composite, read_references
 from incontext_lora.incontext.dataset.canvas import cuts, from_composite, from_panels, mask
 from incontext_lora.incontext.dataset.images import Picture
+from incontext_lora.incontext.dataset.manifest import read_references
+from incontext_lora.incontext.dataset.options import BuildOptions, Composite
 from incontext_lora.incontext.errors import DatasetError, LayoutError, PanelError
 from incontext_lora.incontext.panels.arrange import columns, grid, nested, rows
 from incontext_lora.incontext.panels.fit import Fit

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import Level, SetFiles, Shape
 from incontext_lora.incontext.dataset.captions import SetCaption, compose, measure
+from incontext_lora.incontext.dataset.options import Shape
+from incontext_lora.incontext.dataset.report import Level
+from incontext_lora.incontext.dataset.scan import SetFiles
 from incontext_lora.tests.dataset_sets import RECIPE, joint
 
 

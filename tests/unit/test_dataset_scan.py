@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.dataset import Level, Shape, fingerprint, scan
 from incontext_lora.incontext.dataset.listing import natural
+from incontext_lora.incontext.dataset.options import Shape
+from incontext_lora.incontext.dataset.report import Level
+from incontext_lora.incontext.dataset.scan import fingerprint, scan
 from incontext_lora.incontext.errors import DatasetError
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, folder_sets, joint, numbered_set, picture
 

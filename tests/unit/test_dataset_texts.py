@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from incontext_lora.incontext.dataset import Level
+from incontext_lora.incontext.dataset.report import Level
 from incontext_lora.incontext.dataset.texts import decode, one_line, read
 
 PROSE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn", "Co"), exclude_characters="\ufeff"), min_size=1)

@@ -17,7 +17,7 @@ from incontext_lora.incontext.captions.describe.folder import FolderReport, Writ
 from incontext_lora.incontext.captions.describe.options import CaptionWishes, Existing, Settings
 from incontext_lora.incontext.captions.describe.refusal import ServerError
 from incontext_lora.incontext.captions.describe.servers import address
-from incontext_lora.incontext.dataset import build as build_dataset
+from incontext_lora.incontext.dataset.build import build as build_dataset
 from incontext_lora.incontext.dataset.options import Shape
 from incontext_lora.incontext.errors import DatasetError, VisionError
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_sets, numbered_set, picture

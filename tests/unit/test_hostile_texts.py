@@ -11,7 +11,8 @@ import pytest
 from incontext_lora.incontext.captions import joint as captions
 from incontext_lora.incontext.captions.describe import answer
 from incontext_lora.incontext.captions.describe.options import CaptionWishes
-from incontext_lora.incontext.dataset import read_references, texts
+from incontext_lora.incontext.dataset import texts
+from incontext_lora.incontext.dataset.manifest import read_references
 from incontext_lora.incontext.errors import InContextError
 from incontext_lora.incontext.files import names
 from incontext_lora.incontext.files.strict_json import JsonError, parse

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import Dataset, build
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.files.strict_json import read
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import Recipe

@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import InContextError, TrainingError
 from ...incontext.files.names import as_path
 from ...incontext.lora.recipe_file import read_recipe

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.files.atomic import replace_atomically
 from ...incontext.files.images import open_image

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext.dataset import Dataset
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.header import header_digest

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import (
-    Dataset,
-    Level,
-    build,
-)
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.report import Level
 from incontext_lora.incontext.errors import DatasetError
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import columns

@@ -7,14 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from incontext_lora.incontext.dataset import (
-    BuildOptions,
-    Dataset,
-    Level,
-    Report,
-    Shape,
-    build,
-)
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.options import BuildOptions, Shape
+from incontext_lora.incontext.dataset.report import Level, Report
 from incontext_lora.incontext.panels.fit import Fit
 from incontext_lora.tests.dataset_builds import pixels
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, joint, numbered_set, picture

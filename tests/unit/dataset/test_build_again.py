@@ -8,12 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import (
-    BuildCancelled,
-    BuildOptions,
-    Dataset,
-    build,
-)
+from incontext_lora.incontext.dataset.build import BuildCancelled, build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.options import BuildOptions
 from incontext_lora.incontext.panels.fit import Fit
 from incontext_lora.tests.dataset_builds import item_files, run_in_process, stamps
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets, joint, picture

@@ -8,11 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import (
-    BuildOptions,
-    Dataset,
-    build,
-)
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.manifest import Dataset
+from incontext_lora.incontext.dataset.options import BuildOptions
 from incontext_lora.incontext.errors import DatasetError
 from incontext_lora.tests.dataset_builds import edit, errors
 from incontext_lora.tests.dataset_sets import RECIPE, folder_set, joint

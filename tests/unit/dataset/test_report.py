@@ -8,13 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from incontext_lora.incontext.dataset import (
-    Finding,
-    Level,
-    Report,
-    build,
-    sheet,
-)
+from incontext_lora.incontext.dataset import sheet
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.report import Finding, Level, Report
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.tests.dataset_builds import pixels, run_in_process
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets, picture

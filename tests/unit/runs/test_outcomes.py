@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from incontext_lora.incontext.dataset import BuildOptions, build
+from incontext_lora.incontext.dataset.build import build
+from incontext_lora.incontext.dataset.options import BuildOptions
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.recipe import Recipe, References
 from incontext_lora.incontext.lora.recipe_file import read_recipe
