@@ -13,7 +13,7 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import progress_hook
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
-from incontext_lora.tests.host.test_train_in_host import FEW, TRAIN, Tiny
+from incontext_lora.tests.in_host_training import FEW, TRAIN, Tiny
 from incontext_lora.training.runs import monitor
 from incontext_lora.training.runs.run_folder import Run
 
@@ -29,22 +29,6 @@ SETTINGS = {
     "save_every": 0,
     "seed": 5,
 }
-
-
-@pytest.fixture(scope="module")
-def sd3(host: Any) -> Tiny:
-    return Tiny("sd3", tiny_models.sd3(), tiny_models.Words.of("sd3"))
-
-
-@pytest.fixture(scope="module")
-def vae(host: Any) -> Any:
-    return tiny_models.vae()
-
-
-@pytest.fixture(scope="module")
-def dataset(host: Any) -> Dataset:
-    folder_sets(Path(host.base) / "input" / "resume-sets", 4)
-    return host.call("InContextBuildDataset", folder="resume-sets", recipe=RECIPE)[0]
 
 
 def train(host: Any, tiny: Tiny, vae: Any, dataset: Dataset, **values: Any) -> tuple[Any, ...]:
