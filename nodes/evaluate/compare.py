@@ -9,19 +9,10 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.evaluate.choose import ChoiceError
-from ...incontext.evaluate.store import Store
-from ...incontext.panels.edge import without_extension
-from ...training.in_host.items import read_picture
 from .. import host, types
 from ..lora import apply_lora
-from ..references.canvas import grid_step
-from ..references.core_nodes import core_node
 from ..schema import found_by, shows_first
-from . import plan as plans
-from . import result
-from .graph import CELL, COMPARE, expansion, follows_cells
-from .identity import graph_digest, models_digest
+from .ids import CELL, COMPARE, NO_RUN
 
 CATEGORY = "in-context lora/evaluate"
 
@@ -49,8 +40,8 @@ class InContextCompareCheckpoints(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Decodes the sets."),
                 io.Combo.Input(
                     "run",
-                    options=[plans.NO_RUN, *(folder.name for folder in host.runs())],
-                    default=plans.NO_RUN,
+                    options=[NO_RUN, *(folder.name for folder in host.runs())],
+                    default=NO_RUN,
                     tooltip="The training run whose checkpoints are compared.",
                 ),
                 io.String.Input(
@@ -157,10 +148,21 @@ class InContextCompareCheckpoints(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, run: str | None = None, loras: str | None = None, **_: Any) -> str:
-        return plans.files_stamp(run or plans.NO_RUN, loras or "")
+        from . import plan as plans
+
+        return plans.files_stamp(run or NO_RUN, loras or "")
 
     @classmethod
     def execute(cls, model: Any, clip: Any, vae: Any, after: Any = None, **values: Any) -> io.NodeOutput:
+        from ...incontext.evaluate.choose import ChoiceError
+        from ...incontext.evaluate.store import Store
+        from ...training.in_host.items import read_picture
+        from ..references.canvas import grid_step
+        from . import plan as plans
+        from . import result
+        from .graph import expansion, follows_cells
+        from .identity import graph_digest, models_digest
+
         graph, node_id = cls.hidden.dynprompt, cls.hidden.unique_id
         shown_on = graph.get_display_node_id(node_id)
         given = plans.Inputs(**values)
@@ -238,6 +240,10 @@ class InContextComparisonCell(io.ComfyNode):
         plan: str,
         after: Any = None,
     ) -> io.NodeOutput:
+        from ...incontext.evaluate.store import Store
+        from ...incontext.panels.edge import without_extension
+        from ..references.core_nodes import core_node
+
         store, how = Store(host.comparisons_folder()), json.loads(plan)
         if not store.has(key):
             host.send_text(how["shown_on"], f"making set {how['place']}: {how['candidate']}")

@@ -12,10 +12,9 @@ from torch import Tensor
 from ...incontext.evaluate.grid import Candidate, Cell
 from ...incontext.panels.edge import missing
 from ...incontext.panels.fit import Align, Alpha, Fit
-from ..references.prepare import ReferenceEntry
+from ..references.options import ReferenceEntry
+from .ids import CELL, COMPARE
 from .plan import Plan, place_of, reference_of
-
-CELL, COMPARE = "InContextComparisonCell", "InContextCompareCheckpoints"
 
 
 def expansion(

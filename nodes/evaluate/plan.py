@@ -24,8 +24,7 @@ from ...incontext.tensors import as_uint8
 from ...training.runs.run_folder import Run
 from .. import host
 from .identity import file_digest
-
-NO_RUN = "none"
+from .ids import NO_RUN
 
 
 @dataclass(frozen=True)

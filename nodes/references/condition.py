@@ -13,9 +13,7 @@ from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
 from ..schema import found_by, shows_first
-from .core_nodes import given_or_blocked
-from .model_kind import ModelKind
-from .prepare import ReferenceEntry, Request, prepare
+from .options import ModelKind, ReferenceEntry
 
 CATEGORY = "in-context lora/references"
 
@@ -128,6 +126,9 @@ class InContextConditionPanels(io.ComfyNode):
         positive: list | None = None,
         negative: list | None = None,
     ) -> io.NodeOutput:
+        from .core_nodes import given_or_blocked
+        from .prepare import Request, prepare
+
         prepared = prepare(
             model,
             vae,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import comfy.model_base
@@ -11,17 +10,9 @@ import comfy.model_base
 from ...incontext.errors import PanelError
 from ...incontext.lora.recipe import Recipe
 from .isolation import supports_isolation
+from .options import ModelKind
 
 EDIT_BASES = ("kontext", "qwen-image-edit", "qwen image edit", "omnigen2")  # as recipes name them
-
-
-class ModelKind(Enum):
-    """What a model can be told about given panels."""
-
-    DETECT = "detect"
-    PLAIN = "plain transformer"
-    INPAINTING = "inpainting model"
-    EDIT = "edit model"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from torch import Tensor
@@ -17,17 +16,8 @@ from .clean import keep_references_clean
 from .core_nodes import add_noise_mask, add_reference_latents, encode, encode_for_inpainting, soften_mask
 from .isolated_sampling import isolate_references
 from .isolation import supports_isolation
-from .model_kind import ModelKind, Recognition, recognise, require
-
-
-class ReferenceEntry(Enum):
-    """How given panels enter at each step of sampling."""
-
-    RECIPE = "as the recipe says"
-    CLEAN = "keep clean"
-    NOISED = "re-noise"
-    ISOLATED = "isolate"  # clean, and computed once
-
+from .model_kind import Recognition, recognise, require
+from .options import ModelKind, ReferenceEntry
 
 _DESCRIPTIONS = {
     ReferenceEntry.CLEAN: "kept clean at every step",

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ...incontext.tensors import checked_masks
 from ..schema import found_by, shows_first
-from .attention import attend_to_references
 from .inputs import CATEGORY
 
 
@@ -51,5 +50,7 @@ class InContextReferenceAttention(io.ComfyNode):
     def execute(
         cls, model: Any, mask: Tensor, strength: float, start_percent: float, end_percent: float
     ) -> io.NodeOutput:
+        from .attention import attend_to_references
+
         mask = checked_masks(mask, "the mask")
         return io.NodeOutput(attend_to_references(model, mask, strength, start_percent, end_percent))

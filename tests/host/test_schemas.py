@@ -127,3 +127,33 @@ print(*sorted(set(sys.modules) - before))
 """
     ran = subprocess.run([sys.executable, "-I", "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == []
+
+
+def test_what_only_a_run_needs_is_loaded_when_it_runs(host: Any) -> None:
+    """ComfyUI's start waits for what a pack loads: half of the library is loaded by the first node that needs it."""
+    code = """
+import asyncio, os, sys
+pack = sys.argv.pop()
+sys.argv.append("--cpu")
+sys.path.insert(0, os.environ["COMFYUI_PATH"])
+import comfy.options
+comfy.options.enable_args_parsing()
+import utils.install_util
+import nodes, server
+server.PromptServer(asyncio.new_event_loop())
+assert asyncio.run(nodes.load_custom_node(pack)), "ComfyUI could not load the pack"
+loaded = [name.removeprefix(pack).removeprefix(".") for name in sys.modules if name.startswith(pack)]
+print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
+"""
+    ran = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
+    loaded = next(line for line in ran.stdout.splitlines() if line.startswith("loaded ")).split()[1:]
+    assert {"nodes", "nodes.evaluate.compare", "incontext.panels.layout"} <= set(loaded)
+    later = (
+        "incontext.evaluate",
+        "incontext.dataset.",
+        "training.in_host.",
+        "training.sweep.",
+        "nodes.references.prepare",
+    )
+    allowed = {"incontext.dataset.options", "training.in_host.settings", "training.sweep.plan"}  # what users choose
+    assert [name for name in loaded if name.startswith(later) and name not in allowed] == []
