@@ -6,6 +6,8 @@ import argparse
 import json
 import os
 import platform
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"which of {', '.join((*BENCHMARKS, GPU))} (default: all)")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--tools", help=argparse.SUPPRESS)  # folder with Playwright, for the interface
     parser.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
     card = parser.add_argument_group("of gpu, which needs a graphics card")
     card.add_argument("--card", type=float, metavar="GB", help="act like a smaller card, such as 24")
@@ -66,6 +69,8 @@ def main() -> None:
     card.add_argument("--trainer", nargs=2, metavar=("PYTHON", "CHECKOUT"), help="an sd-scripts that is not installed")
     card.add_argument("--tiny", action="store_true", help="small models, to try the parts on any machine")
     args = parser.parse_args()
+    if args.tools:
+        sys.path.append(args.tools)
     options = Options(
         card=args.card,
         tiny=args.tiny,
@@ -85,9 +90,9 @@ def main() -> None:
 
     def say(text: str) -> None:
         nonlocal last
-        phase = text.split(":")[0].split(",")[0]
+        phase = re.sub(r"\d+", "", text.split(":")[0].split(",")[0])
         if phase != last and not phase.startswith("step "):
-            print(f"  {phase}", flush=True)
+            print(f"  {text}", flush=True)
             last = phase
 
     for name, run in benchmarks.items():

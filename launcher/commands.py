@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from ..demo.server import accelerator, server_command
 from .cache import write_atomically
+from .comfyui import managed_tools
 from .errors import SetupError
 from .interpreters import module_command
 from .pack import ROOT
 from .processes import run_child
 from .progress import say
+from .tools import install_chromium
 from .trainer import sweep_with_sd_scripts
 from .work import Work, model_paths, require_repository, set_up
 
@@ -34,6 +36,9 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
         command += ["--json", str(options.json.resolve())]
     if options.lines:
         command += ["--lines", str(options.lines.resolve())]
+    if work.host.managed and any(name.startswith("interface") for name in options.names or ["interface"]):
+        install_chromium(work)
+        command += ["--tools", str(managed_tools(work.cache, work.host, work.progress))]
     command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui), *extra]
     return run_child(command, ROOT, work.environment)
 
