@@ -15,7 +15,6 @@ from PIL import Image
 
 from demo import compare, world
 from demo import judge as exact
-from demo import sets as demo_sets
 from demo.job import Job
 from demo.server import ComfyServer
 from demo.workflow import load, set_value, to_prompt
@@ -52,8 +51,9 @@ class Bench:
     def compare(self, run: str, sets: int, asked: Sequence[world.Set], name: str, strengths: str) -> dict[str, Any]:
         """The comparison as Compare Checkpoints writes it."""
         prompt = to_prompt(load(compare.TEMPLATE), self._server.object_info())
-        set_value(prompt, "InContextBuildDataset", "folder", f"{demo_sets.FOLDER}-{sets}")
-        set_value(prompt, "InContextBuildDataset", "name", f"{demo_sets.FOLDER}-{sets}")
+        folder = self._job.dataset_folder(sets)
+        set_value(prompt, "InContextBuildDataset", "folder", folder)
+        set_value(prompt, "InContextBuildDataset", "name", folder)
         values = {
             "run": run,
             "loras": "",

@@ -77,6 +77,10 @@ class Job:
         """A bundled workflow, as the interface would send it."""
         return to_prompt(load(name), self._info)
 
+    def dataset_folder(self, count: int) -> str:
+        """The name in ComfyUI's input folder of the sets that `train` writes."""
+        return f"{demo_sets.FOLDER}-{self._task.name}-{count}"
+
     def train(
         self,
         count: int,
@@ -89,7 +93,7 @@ class Job:
     ) -> TrainedLora:
         """Draw ``count`` related sets, build the dataset and train a LoRA on it, by the train-in-host workflow."""
         started = time.monotonic()
-        folder = f"{demo_sets.FOLDER}-{self._task.name}-{count}"
+        folder = self.dataset_folder(count)
         demo_sets.write_sets(self._input / folder, count, seed, self._task)
         prompt = self.prompt("train-in-host")
         set_value(prompt, "InContextBuildDataset", "folder", folder)
