@@ -29,7 +29,7 @@ app.registerExtension({
   name: "InContextLora.Caption",
 
   setup() {
-    loadStyles();
+    loadStyles("caption");
     words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
     watchGraph(app, api, () => ourNodes(app, NODE).forEach(update));
   },

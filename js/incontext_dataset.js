@@ -23,7 +23,7 @@ app.registerExtension({
   name: "InContextLora.Dataset",
 
   setup() {
-    loadStyles("incontext_training.css");
+    loadStyles("parts", "dataset");
     watchGraph(app, api, () => nodes().forEach((node) => show(node, nameOf(node))));
     api.addEventListener("executed", ({ detail }) => {
       const [name] = detail.output?.incontext_dataset ?? [];

@@ -56,7 +56,7 @@ app.registerExtension({
   name: "InContextLora.Layout",
 
   setup() {
-    loadStyles();
+    loadStyles("picture");
     words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
     watchGraph(app, api, () => ourNodes(app, SHOWN).forEach(update));
   },

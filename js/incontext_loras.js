@@ -24,7 +24,7 @@ app.registerExtension({
   name: "InContextLora.Loras",
 
   setup() {
-    loadStyles();
+    loadStyles("lora_card");
     words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
     document.addEventListener("pointerover", ({ target }) => look(target));
     document.addEventListener("pointerdown", hide, true);

@@ -55,7 +55,7 @@ app.registerExtension({
   ],
 
   setup() {
-    loadStyles("incontext_training.css");
+    loadStyles("parts", "chart", "monitor", "compact");
     for (const event of ["execution_start", "executing", "execution_error", "execution_interrupted"])
       api.addEventListener(event, () => desk.lookNow());
     const card = new CardWatch(desk, page().words, page().tell);

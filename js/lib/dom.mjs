@@ -15,11 +15,17 @@ export function make(tag, className = "", children = [], attributes = {}) {
   return element;
 }
 
-/** Load a stylesheet of the pack, once a page. */
-export function loadStyles(file = "incontext.css") {
-  const href = new URL(`../${file}`, import.meta.url).href;
-  if (document.querySelector(`link[href="${href}"]`)) return;
-  document.head.append(make("link", "", [], { rel: "stylesheet", href }));
+/**
+ * Load stylesheets of the pack, each once a page. Where rules are equally specific the later file wins, so the ones that
+ * others build on come first.
+ * @param {...string} names  files in `styles/`, without the ending; `base` is always loaded before them
+ */
+export function loadStyles(...names) {
+  for (const name of ["base", ...names]) {
+    const href = new URL(`../styles/${name}.css`, import.meta.url).href;
+    if (document.querySelector(`link[href="${href}"]`)) continue;
+    document.head.append(make("link", "", [], { rel: "stylesheet", href }));
+  }
 }
 
 /** Position and size in per cent of a canvas. */
