@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
+from ..incontext.files import file_lock
+from ..incontext.files.atomic import write_atomic
 from .pack import FOLDER
-from .progress import Progress
+from .progress import Progress, say
 
 
 def cache_folder(environment: Mapping[str, str], system: str = sys.platform, home: Path | None = None) -> Path:
@@ -40,43 +41,22 @@ def short_hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that it is there complete or not at all."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
-
-
 @contextlib.contextmanager
-def file_lock(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
-    """Hold the operating system's lock on a file, which ends with the process, however that ends."""
+def exclusive(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
+    """Hold the operating system's lock on a file, which ends with the process, however that ends.
+
+    On a file system without locks the work goes on unguarded, and a line says so: waiting would never end.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         progress.start(f"Waiting for another run.py that is {purpose}")
-        while not _try_lock(file):
+        while (is_held := file_lock.acquire(file)) is False:
             progress.update()
             time.sleep(0.2)
         progress.finish()
+        if is_held is None:
+            say(f"{path.parent} is on a file system without locks. Start one run.py at a time.", progress.stream)
         yield  # closing the file releases the lock
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def find_cached(parent: Path, key: str) -> Path | None:
@@ -103,7 +83,7 @@ def get_or_build(
     cached = find_cached(parent, key)
     if cached and is_usable(cached):
         return cached
-    with file_lock(parent / f"{key}.lock", progress, "setting up the same environment"):
+    with exclusive(parent / f"{key}.lock", progress, "setting up the same environment"):
         cached = find_cached(parent, key)  # the one we waited for may have made it
         if cached and is_usable(cached):
             return cached
@@ -118,7 +98,7 @@ def get_or_build(
             progress.abandon()
             _remove_attempts(parent, key, None, progress)
             raise
-        write_atomically(stamp, json.dumps({"folder": attempt.name}) + "\n")
+        write_atomic(stamp, json.dumps({"folder": attempt.name}) + "\n", durable=True)
         # once more: a child of a killed attempt may have written on while it was being removed
         _remove_attempts(parent, key, attempt.name, progress)
         return attempt

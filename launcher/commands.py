@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from ..demo.server import accelerator, server_command
-from .cache import write_atomically
+from ..incontext.files.atomic import write_atomic
 from .comfyui import managed_tools
 from .errors import SetupError
 from .interpreters import module_command
@@ -92,7 +92,7 @@ def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
 def _user_models(work: Work) -> list[str]:
     """Arguments that let ComfyUI find the models of the user's own ComfyUI."""
     paths = work.base / "user-models.yaml"
-    write_atomically(paths, model_paths(work.host.comfyui / "models"))
+    write_atomic(paths, model_paths(work.host.comfyui / "models"))
     return ["--extra-model-paths-config", str(paths)]
 
 

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..incontext.files.atomic import write_atomic
 from ..training.sd_scripts import environment, fit, install_steps
 from . import pack
-from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash, write_atomically
+from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash
 from .comfyui import environment_key, given_host
 from .errors import SetupError
 from .interpreters import environment_python, missing_modules
@@ -103,7 +104,7 @@ def install_trainer(options: argparse.Namespace) -> None:
         wanted, left_out = fit.requirements(text, fitting.gpu)
         run_steps(install_steps.requirement_steps(wanted, fitting, attempt))
         install_steps.remove_leftovers(attempt)
-        write_atomically(attempt / "left-out.json", json.dumps(left_out))
+        write_atomic(attempt / "left-out.json", json.dumps(left_out))
 
     def is_usable(made: Path) -> bool:
         return environment.python_of(made / "venv").exists() and not install_steps.lacking(made / "sd-scripts")

@@ -12,7 +12,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import cache_folder, file_lock, new_log, short_hash, write_atomically
+from ..incontext.files.atomic import write_atomic
+from .cache import cache_folder, exclusive, new_log, short_hash
 from .comfyui import Host, given_host, managed_host
 from .errors import SetupError
 from .pack import FOLDER, ROOT
@@ -85,7 +86,7 @@ def demo_fingerprint(checkout: Path) -> str:
 def prepare_work(host: Host, cache: Path, progress: Progress) -> Path:
     """This checkout's work folder, with the demo models in it."""
     base = cache / "host" / f"{ROOT.name}-{short_hash(str(ROOT))}"
-    with file_lock(base.with_name(f"{base.name}.lock"), progress, "preparing the same work folder"):
+    with exclusive(base.with_name(f"{base.name}.lock"), progress, "preparing the same work folder"):
         prepare_base(base, ROOT)
         stamp, wanted = base / "demo-models.json", demo_fingerprint(ROOT)
         try:
@@ -98,7 +99,7 @@ def prepare_work(host: Host, cache: Path, progress: Progress) -> Path:
             command = [host.python, "-c", _WRITE_MODELS, base]
             logged_step("Writing the demo models", command, log, progress, cwd=ROOT)
             files = [path.relative_to(base / "models").as_posix() for path in base.glob("models/*/incontext-demo*")]
-            write_atomically(stamp, json.dumps({"from": wanted, "files": sorted(files)}) + "\n")
+            write_atomic(stamp, json.dumps({"from": wanted, "files": sorted(files)}) + "\n", durable=True)
     return base
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib
 import io
 import os
 import signal
@@ -11,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from incontext_lora.launcher.cache import cache_folder, find_cached, get_or_build, write_atomically
+from incontext_lora.launcher.cache import cache_folder, find_cached, get_or_build
 from incontext_lora.launcher.errors import SetupError
 from incontext_lora.launcher.pack import ROOT
 from incontext_lora.launcher.progress import Progress
@@ -21,8 +23,10 @@ MAKER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from launcher.cache import get_or_build
-from launcher.progress import Progress
+from launcher import pack
+pack.register()
+from incontext_lora.launcher.cache import get_or_build
+from incontext_lora.launcher.progress import Progress
 
 def make(folder):
     print("making", flush=True)
@@ -128,12 +132,17 @@ class TestFoldersMadeWhole:
         get_or_build(tmp_path, "key", lambda folder: None, quiet)
         assert time.monotonic() - started < 5
 
-    def test_write_atomically_replaces(self, tmp_path: Path) -> None:
-        file = tmp_path / "a.json"
-        file.write_text("old")
-        write_atomically(file, "new")
-        assert file.read_text() == "new"
-        assert names(tmp_path) == ["a.json"]
+    def test_a_file_system_without_locks_is_named_and_does_not_wait(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(file: object, operation: int) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        system, function = ("msvcrt", "locking") if os.name == "nt" else ("fcntl", "flock")
+        monkeypatch.setattr(importlib.import_module(system), function, refuse)
+        shown = io.StringIO()
+        assert get_or_build(tmp_path, "key", lambda folder: None, Progress(stream=shown)).is_dir()
+        assert f"{tmp_path} is on a file system without locks" in shown.getvalue()
 
 
 class TestCacheFolder:
