@@ -33,13 +33,22 @@ def models_digest(*models: Any) -> str:
         if not hasattr(patcher, "model"):  # another pack's own kind of encoder
             digest.update(type(model).__qualname__.encode())
             continue
-        digest.update(type(patcher.model).__name__.encode())
-        for name, tensor in _weights(patcher):
-            digest.update(_sample(name, tensor))
-        patches = {**patcher.object_patches, **patcher.patches, "options": patcher.model_options}
-        for name, patch in patches.items():
+        digest.update(weights_digest(patcher).encode())
+        settings = {**patcher.object_patches, "options": patcher.model_options}
+        for name, patch in settings.items():
             for part in _parts(str(name), patch, 0):
                 digest.update(part)
+    return digest.hexdigest()
+
+
+def weights_digest(patcher: Any) -> str:
+    """Of a model's weights, and of the LoRAs and other patches on them; not of its settings."""
+    digest = hashlib.blake2b(type(patcher.model).__name__.encode(), digest_size=16)
+    for name, tensor in _weights(patcher):
+        digest.update(_sample(name, tensor))
+    for name, patch in patcher.patches.items():
+        for part in _parts(str(name), patch, 0):
+            digest.update(part)
     return digest.hexdigest()
 
 

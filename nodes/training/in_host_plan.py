@@ -30,6 +30,7 @@ from ...training.references import ReferenceKind
 from ...training.runs import claims, monitor, run_folder
 from ...training.runs.run_folder import RunWriter
 from .. import host
+from ..evaluate.identity import weights_digest
 from .host_model import HostModel
 
 
@@ -82,6 +83,7 @@ def begin(
             "settings": settings.to_json(),
             "dataset": {"folder": str(dataset.folder), "sets": len(dataset.items), "digest": dataset.digest},
             "model": model.name,
+            "weights": weights_digest(model.patcher),
             "continue_from": continue_from,
             "guidance": guidance,
             "recipe": recipe.to_json(),
@@ -137,6 +139,11 @@ def _resumed_plan(run: run_folder.Run, model: HostModel, dataset: Dataset) -> Pl
     if trained_on != model.name:
         raise TrainingError(
             f"{run.name} was trained on {trained_on}, but the model is {model.name}. Connect the same model."
+        )
+    if about.get("weights", weights := weights_digest(model.patcher)) != weights:
+        raise TrainingError(
+            f"{run.name} was trained on another {trained_on} than the one connected. Connect the model file it began with, in "
+            "the same weight_dtype and with the same LoRAs, or continue its last checkpoint in a new training."
         )
     if digest != dataset.digest:
         raise TrainingError(

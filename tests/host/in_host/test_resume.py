@@ -148,6 +148,9 @@ def test_a_run_is_resumed_on_its_own_model_and_dataset_only(
     flux = Tiny("flux", tiny_models.flux(), tiny_models.Words.of("flux"))
     with pytest.raises(TrainingError, match=r"trained on SD3, but the model is Flux\. Connect the same model"):
         train(host, flux, vae, dataset, name="x", resume="faithful")
+    finetuned = Tiny("sd3", tiny_models.sd3(seed=1), tiny_models.Words.of("sd3"))
+    with pytest.raises(TrainingError, match=r"trained on another SD3 than the one connected\. Connect the model file"):
+        train(host, finetuned, vae, dataset, name="x", resume="faithful")
     about = run.about
     (run.folder / "run.json").write_text(json.dumps({**about, "trainer": "sd-scripts"}))
     with pytest.raises(
