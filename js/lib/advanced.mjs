@@ -4,7 +4,7 @@
  */
 
 import { isLinked } from "./upstream.mjs";
-import { keepInputs, showWidget } from "./widgets.mjs";
+import { isElement, keepInputs, showWidget } from "./widgets.mjs";
 
 const TOGGLE = "incontext_advanced";
 
@@ -14,13 +14,16 @@ export function advancedWidgets(node) {
 }
 
 /**
- * Give a node a button that folds its advanced inputs away and brings them back.
+ * Give a node a button that folds its advanced inputs away and brings them back. It stands after the inputs and before a
+ * picture or view of the node, whichever of the two the page makes first.
  * @param {object} node  just made
  * @param {() => void} toggle
  */
 export function addToggle(node, toggle) {
   const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false, [TOGGLE]: true }); // no part of the prompt
   widget.serialize = false; // no part of a saved workflow
+  const element = node.widgets.findIndex((other) => isElement(other));
+  if (element >= 0) node.widgets.splice(element, 0, node.widgets.splice(node.widgets.indexOf(widget), 1)[0]);
   return widget;
 }
 

@@ -10,6 +10,7 @@ const slots = new WeakMap();
 const MARGIN = 8; // around an element on the classic canvas, in pixels
 let elements = 0; // made so far
 const FRAMES = 4; // until Nodes 2.0 have measured a node that shows other widgets
+const ELEMENT = "INCONTEXT_"; // how the type of a widget begins that shows an element of ours
 const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's height
 
 /**
@@ -157,7 +158,7 @@ export function addElement(app, node, name, element, minHeight) {
     // Nodes 2.0 lie within the canvas and hand the wheel on by themselves
     if (!LiteGraph.vueNodesMode) app.canvas.processMouseWheel(event);
   });
-  const widget = node.addDOMWidget(`${name} ${++elements}`, `INCONTEXT_${name.toUpperCase()}`, element, {
+  const widget = node.addDOMWidget(`${name} ${++elements}`, `${ELEMENT}${name.toUpperCase()}`, element, {
     getMinHeight: () => (typeof minHeight === "number" ? minHeight : minHeight()) + 2 * MARGIN,
     margin: MARGIN,
     hideOnZoom: false,
@@ -165,4 +166,9 @@ export function addElement(app, node, name, element, minHeight) {
   });
   widget.serialize = false; // no part of a saved workflow
   return widget;
+}
+
+/** Whether a widget shows an element that `addElement` put on its node. */
+export function isElement(widget) {
+  return String(widget.type ?? "").startsWith(ELEMENT);
 }

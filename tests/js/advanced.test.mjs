@@ -52,3 +52,10 @@ test("a node without the button stays as it is", () => {
   assert.equal(foldAdvanced(plain, OWN, WORDS), false);
   assert.deepEqual(shown(plain), ["steps", "alpha", "seed"]);
 });
+
+test("the button stands before the picture, whichever of them is made first", () => {
+  const late = node();
+  late.widgets.push({ name: "picture 1", type: "INCONTEXT_PICTURE", options: {} });
+  addToggle(late, () => {});
+  assert.deepEqual(late.widgets.map(({ type }) => type), [undefined, undefined, undefined, "button", "INCONTEXT_PICTURE"]); // prettier-ignore
+});
