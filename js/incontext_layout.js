@@ -3,11 +3,12 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+import { readChoice, toggleChoice } from "./lib/choice.mjs";
 import { loadStyles } from "./lib/dom.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
-import { layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { isLinked, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
 import { addElement, growInputs, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
@@ -38,12 +39,18 @@ const SHOWN = {
     return { layout, states: null, message: error, isProblem: error !== "", values: error ? null : values };
   },
   InContextStitchPanels: (node) => ofPanels(node),
-  InContextRepaintPanels: (node) => ofPanels(node),
+  InContextRepaintPanels: (node) => withChoice(node, ofPanels(node)),
+  InContextBuildDataset: (node) => withChoice(node, ofRecipe(recipeAt(node, "recipe", known), troubleAt(node, "recipe"))),
   InContextConditionPanels: (node) => {
     const origins = ["layout", "canvas", "mask"].map((input) => source(node, input)?.node);
     const panels = origins.find((from) => from?.type in PANEL_STATES);
     return panels ? ofPanels(panels) : ofRecipe(recipeAt(node, "layout", known), troubleAt(node, "layout"));
   },
+};
+/** Where panels are chosen: the widget that lists them, what chosen ones and the others are, and what is wrong without any. */
+const CHOICES = {
+  InContextRepaintPanels: { widget: "panels", states: ["generated", "given"], none: "noneChosen" },
+  InContextBuildDataset: { widget: "references", states: ["reference", "learned"], none: "" },
 };
 const PANEL_STATES = { InContextStitchPanels: true, InContextRepaintPanels: true };
 
@@ -56,7 +63,7 @@ app.registerExtension({
   name: "InContextLora.Layout",
 
   setup() {
-    loadStyles("picture");
+    loadStyles("picture", "choice");
     words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
     watchGraph(app, api, () => ourNodes(app, SHOWN).forEach(update));
   },
@@ -64,7 +71,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!(node.comfyClass in SHOWN)) return;
     const isEditor = node.comfyClass === "InContextLayout";
-    const picture = new Picture(words, (changes) => writeWidgets(app, node, changes));
+    const picture = new Picture(words, (changes) => writeWidgets(app, node, changes), (index) => choose(node, index));
     watchNode(node);
     states.set(node, { picture, drawn: "" });
     addElement(app, node, PICTURE, picture.element, isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT);
@@ -114,7 +121,30 @@ function ofPanels(node) {
   const shown = ofRecipe(recipe, troubleAt(node, "layout"));
   if (!recipe) return shown;
   const states = panelStates(node, shown.layout.names);
-  return { ...shown, states, message: shown.message || (states ? "" : words.listed) };
+  const isListed = !states && node.type === "InContextStitchPanels";
+  return { ...shown, states, message: shown.message || (isListed ? words.listed : "") };
+}
+
+/** What is shown where panels can be chosen, unless another node chooses them. */
+function withChoice(node, shown) {
+  const { widget, states: [ifChosen, ifNot], none } = CHOICES[node.comfyClass];
+  if (!shown.layout) return shown;
+  if (isLinked(node, widget)) return { ...shown, states: null, message: shown.message || words.chosenElsewhere };
+  const { names } = shown.layout;
+  const { chosen: indices, unknown } = readChoice(valueOf(node, widget), names);
+  const chosen = names.map((_, index) => indices.includes(index));
+  const states = chosen.map((each) => (each ? ifChosen : ifNot));
+  const refusal = unknown.length
+    ? fill(words.noSuchPanel, { panel: unknown[0], count: names.length, names: names.join(", ") })
+    : indices.length ? "" : (words[none] ?? "");
+  if (shown.message || !refusal) return { ...shown, states, chosen };
+  return { ...shown, states, chosen, message: refusal, isProblem: true };
+}
+
+function choose(node, index) {
+  const { widget } = CHOICES[node.comfyClass];
+  const { names } = SHOWN[node.comfyClass](node).layout;
+  writeWidgets(app, node, { [widget]: toggleChoice(valueOf(node, widget), names, index) });
 }
 
 const nothing = (message) => ({ layout: null, states: null, message, isProblem: false, values: null });

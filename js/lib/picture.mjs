@@ -1,15 +1,17 @@
 /**
- * A drawing of a layout: numbered cells with names and sizes, which of them are given, and borders that can be dragged.
+ * A drawing of a layout: numbered cells with names and sizes, which of them are given, and borders that can be dragged. Where
+ * panels are chosen, the cells are buttons.
  *
  * @typedef {import("./layout.mjs").Layout} Layout
  * @typedef {import("./layout.mjs").LayoutValues} LayoutValues
  *
  * @typedef {object} Shown
  * @property {Layout | null} layout
- * @property {("given" | "opened" | "generated")[] | null} states  per panel, where they are known
+ * @property {("given" | "opened" | "generated" | "reference" | "learned")[] | null} states  per panel, where they are known
  * @property {string} message  what is wrong, or why there is no layout
  * @property {boolean} isProblem
  * @property {LayoutValues | null} values  the widgets that dragging writes to; null where nothing can be dragged
+ * @property {boolean[] | null} [chosen]  per panel, where a click chooses it or leaves it out
  */
 
 import { make, place } from "./dom.mjs";
@@ -23,16 +25,19 @@ export class Picture {
   #shown = { layout: null, states: null, message: "", isProblem: false, values: null };
   #words;
   #onEdit;
+  #onChoose;
   #canvas = make("div", "incontext-canvas");
   #foot = make("div", "incontext-foot incontext-note");
 
   /**
    * @param {ReturnType<typeof import("./words.mjs").wordsOf>} words
    * @param {(changes: Partial<LayoutValues>) => void} onEdit  called once a drag has ended
+   * @param {(index: number) => void} [onChoose]  called when a panel is clicked that can be chosen
    */
-  constructor(words, onEdit) {
+  constructor(words, onEdit, onChoose = () => {}) {
     this.#words = words;
     this.#onEdit = onEdit;
+    this.#onChoose = onChoose;
     this.element = make("div", "incontext-lora incontext-picture widget-expands", [
       make("div", "incontext-stage", [this.#canvas]),
       this.#foot,
@@ -43,15 +48,17 @@ export class Picture {
   show(shown) {
     this.#shown = shown;
     this.#canvas.removeAttribute("style"); // a drag may have held it in its place
+    const focused = [...this.#canvas.children].indexOf(document.activeElement);
     this.#draw(shown.layout, shown.message, shown.isProblem);
+    this.#canvas.children[focused]?.focus({ preventScroll: true }); // cells are made again
   }
 
   #draw(layout, message, isProblem) {
-    const { values, states } = this.#shown;
+    const { values, states, chosen } = this.#shown;
     this.element.classList.toggle("incontext-editable", values !== null);
     this.#foot.className = `incontext-foot ${isProblem ? "incontext-problem" : "incontext-note"}`;
     const size = layout ? `${layout.width} × ${layout.height} px, ${counted(layout.boxes.length, this.#words)}` : "";
-    this.#foot.textContent = message || size;
+    this.#foot.textContent = message || (chosen ? `${size} · ${this.#words.chooseHint}` : size);
     this.#foot.title = values ? this.#words.dragHint : "";
     this.#canvas.hidden = !layout;
     if (!layout) return;
@@ -73,10 +80,24 @@ export class Picture {
     if (state) parts.push(make("span", "incontext-state", [state]));
     const kind = panelState ? `incontext-${panelState}` : "";
     const title = [`${index + 1} ${layout.names[index]}`, `${box.width} × ${box.height} px`, state].filter(Boolean);
-    const cell = make("div", `incontext-cell ${kind}`, parts, { title: title.join("\n") });
+    const { chosen } = this.#shown;
+    const cell = chosen
+      ? this.#button(`incontext-cell ${kind}`, parts, { title: title.join("\n"), "aria-pressed": String(chosen[index]) }, index)
+      : make("div", `incontext-cell ${kind}`, parts, { title: title.join("\n") });
     place(cell, box, layout);
     if (this.#shown.values) cell.addEventListener("pointerdown", (event) => this.#lift(event, cell, index));
     return cell;
+  }
+
+  /** A cell that can be clicked, also with the keyboard; ComfyUI's canvas would take the press and the keys for itself. */
+  #button(className, parts, attributes, index) {
+    const button = make("button", className, parts, { type: "button", ...attributes });
+    button.addEventListener("pointerdown", (event) => event.button === 0 && event.stopPropagation());
+    for (const name of ["keydown", "keyup"]) {
+      button.addEventListener(name, (event) => [" ", "Enter"].includes(event.key) && event.stopPropagation());
+    }
+    button.addEventListener("click", () => this.#onChoose(index));
+    return button;
   }
 
   #border(layout, border) {

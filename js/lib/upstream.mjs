@@ -3,6 +3,7 @@
  * ComfyUI's graph as it is; only what is read here is relied on.
  */
 
+import { readChoice } from "./choice.mjs";
 import { layoutOf, LayoutError } from "./layout.mjs";
 
 /** Modes of a node in which nothing comes out of it. */
@@ -135,9 +136,8 @@ export function layoutFrom(recipe) {
 export function panelStates(node, names) {
   if (node.type === "InContextRepaintPanels") {
     if (isLinked(node, "panels")) return null;
-    const written = new Set((valueOf(node, "panels") ?? "").split(",").map(bareName));
-    const isOpen = (name, index) => written.has(String(index + 1)) || written.has(bareName(name));
-    return names.map((name, index) => (isOpen(name, index) ? "generated" : "given"));
+    const { chosen } = readChoice(valueOf(node, "panels") ?? "", names);
+    return names.map((_, index) => (chosen.includes(index) ? "generated" : "given"));
   }
   if (isLinked(node, "images") || isLinked(node, "masks")) return null;
   return names.map((_, index) => {
@@ -145,8 +145,6 @@ export function panelStates(node, names) {
     return arrives(node, `mask_${index + 1}`) ? "opened" : "given";
   });
 }
-
-const bareName = (name) => name.trim().replace(/^\[+|\]+$/g, "").toLowerCase();
 
 /** Whether something is connected to an input, and not from a node that is muted or bypassed. */
 const arrives = (node, inputName) => isLinked(node, inputName) && !source(node, inputName)?.silence;
