@@ -7,6 +7,7 @@ InContextError (ValueError)
 ├── RecipeError    a recipe is unknown or unreadable
 ├── LoraError      a LoRA file cannot be read, or does not match the model
 ├── DatasetError   a folder is not a dataset, or a dataset cannot be used
+├── SetError       a set that was made is gone, or cannot be used
 ├── TrainingError  a training cannot start or go on
 └── VisionError    a vision-language model cannot be asked, or its answer cannot be used
 """
@@ -47,6 +48,10 @@ class LoraError(InContextError):
 
 
 class DatasetError(InContextError):
+    pass
+
+
+class SetError(InContextError):
     pass
 
 

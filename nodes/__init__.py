@@ -26,6 +26,7 @@ from .references.reference_attention import InContextReferenceAttention
 from .renamed import register_renamed
 from .server.routes import add_routes
 from .server.run_routes import add_run_routes
+from .server.set_routes import add_set_routes
 from .training.average import InContextAverageCheckpoints
 from .training.in_host import InContextTrainLoraInHost
 from .training.sd_scripts import InContextTrainLora, settle_runs
@@ -64,6 +65,7 @@ class InContextExtension(ComfyExtension):
         if (routes := server_routes()) is not None:  # for the interface
             add_routes(routes)
             add_run_routes(routes)
+            add_set_routes(routes)
         await register_renamed()
         settle_runs()  # trainings that ended while ComfyUI did not run
         return NODES

@@ -7,6 +7,7 @@ import html
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("incontext_lora")
 
+STARTED = time.time_ns()  # what is newer was made since ComfyUI was started
 RUNS = "incontext_runs"  # folder of all runs, in ComfyUI's output folder
 
 
@@ -63,6 +65,15 @@ def datasets_folder() -> Path:
 
 def runs_folder() -> Path:
     return _output(RUNS)
+
+
+def input_folder() -> Path:
+    return Path(folder_paths.get_input_directory())
+
+
+def picture_folders() -> dict[str, Path]:
+    """Where ComfyUI keeps pictures that were saved (``output``) and shown (``temp``)."""
+    return {"output": Path(folder_paths.get_output_directory()), "temp": Path(folder_paths.get_temp_directory())}
 
 
 def output_folder(name: str) -> Path:
@@ -175,6 +186,17 @@ def server_routes() -> Any:
 
     server = getattr(PromptServer, "instance", None)
     return None if server is None else server.routes
+
+
+def finished_outputs() -> list[dict[str, Any]]:
+    """What the nodes of each finished prompt showed, by node id; the oldest prompt first. Not to be changed."""
+    from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
+
+    queue = getattr(getattr(PromptServer, "instance", None), "prompt_queue", None)
+    if queue is None:
+        return []
+    # with a function ComfyUI does not copy all of its history
+    return list(queue.get_history(map_function=lambda entry: entry.get("outputs") or {}).values())
 
 
 def is_working() -> bool:

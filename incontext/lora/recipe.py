@@ -211,6 +211,24 @@ class Recipe:
             raise RecipeError(f"This recipe cannot be read: {error}.") from error
 
 
+def custom(layout: PanelLayout, prefix: str = "", recipe: Recipe | None = None) -> Recipe:
+    """The recipe of a layout of one's own.
+
+    Args:
+        layout: its panels.
+        prefix: what every caption begins with; empty for the recipe's own.
+        recipe: a task whose caption style and settings are kept.
+
+    Raises:
+        RecipeError: where the prefix is not a text.
+    """
+    if recipe is None:
+        recipe = Recipe(name="custom", title="Custom layout", layout=layout)
+    if prefix.strip():
+        recipe = replace(recipe, prefix=prefix)
+    return recipe.with_layout(layout)
+
+
 def _known(kind: type, data: Any) -> dict[str, Any]:
     """Those entries that are fields of ``kind``, each of the kind of its default."""
     if not isinstance(data, Mapping):

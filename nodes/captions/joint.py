@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
 
 from ...incontext.captions import joint as captions
-from ...incontext.captions import wildcards
+from ...incontext.captions.written import NUMBERED_PANELS, panel_texts, write_caption
 from ...incontext.lora.recipe import Recipe
 from .. import types
 from ..schema import found_by
 from .tokens import counters
 
 CATEGORY = "in-context lora/caption"
-NUMBERED_PANELS = 9
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # as the interface splits
 
 
 @found_by("prompt", "caption", "text", "characters")
@@ -103,49 +98,11 @@ class InContextJointCaption(io.ComfyNode):
         wildcard_seed: int = 0,
         **panels: str,
     ) -> io.NodeOutput:
-        texts = [panels.get(f"panel_{n}") or "" for n in range(1, NUMBERED_PANELS + 1)]
-        written = write_caption(
-            recipe, summary, [*texts, *_LINE_BREAK.split(more_panels)], names, escape_parentheses, wildcard_seed
-        )
+        texts = panel_texts(panels, more_panels)
+        written = write_caption(recipe, summary, texts, names, escape_parentheses, wildcard_seed)
         report = list(written.problems)
         if clip is not None:
             report.append(
                 captions.token_report(written.caption, captions.count_tokens(written.caption, counters(clip)))
             )
         return io.NodeOutput(written.caption, "\n".join(report))
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenCaption:
-    """A caption, and what its author should know."""
-
-    caption: str
-    problems: tuple[str, ...]
-
-
-def write_caption(
-    recipe: Recipe, summary: str, texts: Sequence[str], names: str, escape_parentheses: bool, seed: int | None
-) -> WrittenCaption:
-    """The caption from the node's fields.
-
-    Args:
-        texts: one per panel. Texts for panels that the recipe does not have wait for a layout that has them.
-        names: separated by commas.
-        seed: draws the wildcards' options; None leaves the wildcards as they are.
-
-    Raises:
-        CaptionError: as `captions.build`.
-    """
-    count = len(recipe.markers)
-    parts = [summary, *texts[:count]]
-    summary, *panels = parts if seed is None else wildcards.expand(parts, seed)
-    caption = captions.build(recipe, summary, panels, names=names.split(","), escape_parentheses=escape_parentheses)
-    problems = captions.problems(recipe, caption)
-    waiting = sum(bool(text.strip()) for text in texts[count:])
-    if waiting:
-        problems += (f"{_texts(waiting)} not sent: the layout has {count} panels. A larger layout uses them again.",)
-    return WrittenCaption(caption, problems)
-
-
-def _texts(count: int) -> str:
-    return "1 text is" if count == 1 else f"{count} texts are"

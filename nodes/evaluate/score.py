@@ -106,6 +106,6 @@ class InContextScoreSet(io.ComfyNode):
     ) -> io.NodeOutput:
         from .set_scores import score_sets
 
-        *outputs, title = score_sets(image, layout, clip_vision, clip, caption or "", recipe)
+        *outputs, title, sets = score_sets(image, layout, clip_vision, clip, caption or "", recipe)
         send_text(cls.hidden.unique_id, title)
-        return io.NodeOutput(*outputs)
+        return io.NodeOutput(*outputs, ui={"incontext_scores": sets})

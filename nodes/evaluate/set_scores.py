@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,7 @@ class SetScores(NamedTuple):
         consistency: similarity within the sets minus that between them.
         composition: how differently the panels of a set place their contents.
         title: the measure and the similarity, for the node itself.
+        sets: the scores of each set, for the gallery.
     """
 
     similarity: float
@@ -43,6 +45,7 @@ class SetScores(NamedTuple):
     consistency: float
     composition: float
     title: str
+    sets: list[dict[str, Any]]
 
 
 def score_sets(
@@ -77,7 +80,19 @@ def score_sets(
     consistency, composition = _across(panels, embeddings)
     said = "\n".join(filter(None, (_about(consistency, composition), remark)))
     report = scoring.report(layout.names, sets, measure, follows, said)
-    return SetScores(score, lowest, caption_score, picture, report, consistency, composition, title)
+    return SetScores(
+        score, lowest, caption_score, picture, report, consistency, composition, title, _each(sets, follows, measure)
+    )
+
+
+def _each(
+    sets: Sequence[scoring.SetScore], follows: Sequence[scoring.CaptionScore], measure: str
+) -> list[dict[str, Any]]:
+    captions_of_sets = [round(entry.mean, 4) for entry in follows] or [None] * len(sets)
+    return [
+        {"mean": round(entry.mean, 4), "lowest": round(entry.lowest, 4), "caption": caption, "measure": measure}
+        for entry, caption in zip(sets, captions_of_sets, strict=True)
+    ]
 
 
 def _across(panels: list[Tensor], embeddings: list[Tensor]) -> tuple[float, float]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from comfy_api.latest import io
 
 from ...incontext.lora import tasks
-from ...incontext.lora.recipe import Recipe
+from ...incontext.lora.recipe import Recipe, custom
 from ...incontext.panels.arrange import LayoutKind, panel_layout
 from ...incontext.panels.layout import PanelLayout
 from .. import types
@@ -141,8 +139,4 @@ class InContextLayout(io.ComfyNode):
         recipe: Recipe | None = None,
     ) -> io.NodeOutput:
         layout = panel_layout(kind, width, height, rows, columns, columns_per_row, gutter, panel_step, boxes, names)
-        if recipe is None:
-            recipe = Recipe(name="custom", title="Custom layout", layout=layout)
-        if prefix.strip():
-            recipe = replace(recipe, prefix=prefix)
-        return io.NodeOutput(*outputs_of(recipe.with_layout(layout)))
+        return io.NodeOutput(*outputs_of(custom(layout, prefix, recipe)))

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from ...incontext.captions import joint as captions
+from ...incontext.captions.written import write_caption
 from ...incontext.errors import InContextError
 from ...incontext.files import strict_json
 from ...incontext.lora import tasks
@@ -32,7 +33,6 @@ from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.permissions import NotAllowed
 from .. import host
-from ..captions.joint import write_caption
 from ..captions.tokens import bundled_counters, encoders_of
 from ..host import lora_names, lora_path
 from . import access

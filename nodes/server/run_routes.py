@@ -25,80 +25,37 @@ checkout or an option of the trainer, and no page but ComfyUI's own can POST (se
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
-from ...incontext.errors import InContextError
 from ...incontext.permissions import NotAllowed
 from .. import host
 from . import access
-from .routes import ROOT, Busy, Json, JsonText, SharedAnswer, acting, answering, picturing, posted, watching
+from .handlers import acted, json_text, pictured, watched
+from .routes import ROOT, Json, JsonText, SharedAnswer, answering
 
 
 def add_run_routes(routes: web.RouteTableDef) -> None:
     """Add the routes to those of ComfyUI's server."""
     runs = SharedAnswer(_all_runs)
     routes.get(f"{ROOT}/runs")(answering(lambda request: runs()))
-    routes.get(f"{ROOT}/runs/{{run}}")(_watched(_one_run))
-    routes.get(f"{ROOT}/runs/{{run}}/log")(_watched(_log))
-    routes.get(f"{ROOT}/runs/{{run}}/samples/{{file}}")(_pictured(_sample))
-    routes.get(f"{ROOT}/runs/{{run}}/comparison")(_watched(_comparison))
-    routes.get(f"{ROOT}/runs/{{run}}/comparison/{{file}}")(_pictured(_comparison_grid))
-    routes.post(f"{ROOT}/runs/{{run}}/ask")(_acted(_ask))
-    routes.post(f"{ROOT}/runs/{{run}}/resume")(_acted(_resume))
-    routes.post(f"{ROOT}/runs/{{run}}/use")(_acted(_use))
-    routes.post(f"{ROOT}/runs/{{run}}/label")(_acted(_label))
-    routes.post(f"{ROOT}/runs/{{run}}/folder")(_acted(_folder))
-    routes.post(f"{ROOT}/runs/{{run}}/delete")(_acted(_delete))
-    routes.get(f"{ROOT}/trainer")(_watched(_trainer))
-    routes.post(f"{ROOT}/trainer")(_acted(_set_up_trainer))
-    routes.post(f"{ROOT}/trainer/processes")(_acted(_set_processes))
-    routes.get(f"{ROOT}/datasets/{{dataset}}")(_watched(_dataset))
-    routes.get(f"{ROOT}/datasets/{{dataset}}/{{item}}")(_pictured(_thumbnail))
-
-
-# --- in which threads, and in which form ----------------------------------------------------------------------------
-
-
-def _watched(answer: Callable[[web.Request], JsonText]) -> Callable[[web.Request], Any]:
-    async def handler(request: web.Request) -> JsonText:
-        return await watching.begin(answer, request)
-
-    return answering(handler)
-
-
-def _acted(answer: Callable[[web.Request, Json], Json]) -> Callable[[web.Request], Any]:
-    async def handler(request: web.Request, asked: Json) -> Json:
-        return await acting.begin(answer, request, asked)
-
-    return posted(handler)
-
-
-def _pictured(picture: Callable[[web.Request], Path | bytes]) -> Callable[[web.Request], Any]:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        try:
-            found = await picturing.begin(picture, request)
-        except Busy as error:
-            return web.json_response({"error": str(error)}, status=503)
-        except InContextError as error:
-            return web.json_response({"error": str(error)}, status=404)
-        except OSError as error:  # it was removed at this very moment, or its disk
-            return web.json_response({"error": f"The picture cannot be read: {error.strerror or error}."}, status=404)
-        if isinstance(found, bytes):  # a set's picture, whose name changes whenever its content does
-            headers = {"Cache-Control": "private, max-age=86400"}
-            return web.Response(body=found, content_type="image/jpeg", headers=headers)
-        # a resumed or repeated run uses a sample's name again: the browser asks each time whether it is new
-        return web.FileResponse(found, headers={"Cache-Control": "private, no-cache"})
-
-    return handler
-
-
-def _text(value: Json) -> JsonText:
-    return JsonText.of(json.dumps(value))
+    routes.get(f"{ROOT}/runs/{{run}}")(watched(_one_run))
+    routes.get(f"{ROOT}/runs/{{run}}/log")(watched(_log))
+    routes.get(f"{ROOT}/runs/{{run}}/samples/{{file}}")(pictured(_sample))
+    routes.get(f"{ROOT}/runs/{{run}}/comparison")(watched(_comparison))
+    routes.get(f"{ROOT}/runs/{{run}}/comparison/{{file}}")(pictured(_comparison_grid))
+    routes.post(f"{ROOT}/runs/{{run}}/ask")(acted(_ask))
+    routes.post(f"{ROOT}/runs/{{run}}/resume")(acted(_resume))
+    routes.post(f"{ROOT}/runs/{{run}}/use")(acted(_use))
+    routes.post(f"{ROOT}/runs/{{run}}/label")(acted(_label))
+    routes.post(f"{ROOT}/runs/{{run}}/folder")(acted(_folder))
+    routes.post(f"{ROOT}/runs/{{run}}/delete")(acted(_delete))
+    routes.get(f"{ROOT}/trainer")(watched(_trainer))
+    routes.post(f"{ROOT}/trainer")(acted(_set_up_trainer))
+    routes.post(f"{ROOT}/trainer/processes")(acted(_set_processes))
+    routes.get(f"{ROOT}/datasets/{{dataset}}")(watched(_dataset))
+    routes.get(f"{ROOT}/datasets/{{dataset}}/{{item}}")(pictured(_thumbnail))
 
 
 def _is_from_here(request: web.Request) -> bool:
@@ -126,7 +83,7 @@ def _one_run(request: web.Request) -> JsonText:
 def _log(request: web.Request) -> JsonText:
     from . import run_answers
 
-    return _text(run_answers.log(request.match_info["run"]))
+    return json_text(run_answers.log(request.match_info["run"]))
 
 
 def _sample(request: web.Request) -> Path:
@@ -138,7 +95,7 @@ def _sample(request: web.Request) -> Path:
 def _comparison(request: web.Request) -> JsonText:
     from . import comparison_answers
 
-    return _text(comparison_answers.comparison(request.match_info["run"]))
+    return json_text(comparison_answers.comparison(request.match_info["run"]))
 
 
 def _comparison_grid(request: web.Request) -> Path:
@@ -189,7 +146,7 @@ def _delete(request: web.Request, asked: Json) -> Json:
 def _trainer(request: web.Request) -> JsonText:
     from . import trainer_answers
 
-    return _text(trainer_answers.trainer())
+    return json_text(trainer_answers.trainer())
 
 
 def _set_up_trainer(request: web.Request, asked: Json) -> Json:
@@ -217,7 +174,7 @@ def _set_processes(request: web.Request, asked: Json) -> Json:
 def _dataset(request: web.Request) -> JsonText:
     from . import dataset_answers
 
-    return _text(dataset_answers.dataset(request.match_info["dataset"]))
+    return json_text(dataset_answers.dataset(request.match_info["dataset"]))
 
 
 def _thumbnail(request: web.Request) -> bytes:

@@ -112,6 +112,7 @@ def test_who_can_stop_a_training(client: Client, run: Path, headers: dict[str, s
     "path",
     [
         *("caption", "parse_caption", "trainer", "trainer/processes"),
+        *(f"sets/x/{action}" for action in ("reference", "dataset")),
         *(f"runs/x/{action}" for action in ("ask", "resume", "use", "label", "folder", "delete")),
     ],
 )
@@ -127,7 +128,7 @@ def test_no_post_of_the_pack_is_without_a_guard(host: HostPack) -> None:
 
     ours = [r for r in host.prompt_server.routes if isinstance(r, web.RouteDef) and "/incontext_lora/" in r.path]
     assert {r.method for r in ours} == {"GET", "POST"}
-    assert len([r for r in ours if r.method == "POST"]) == 10, "name the new one in the test above"
+    assert len([r for r in ours if r.method == "POST"]) == 12, "name the new one in the test above"
 
 
 def test_a_host_can_be_allowed(client: Client, run: Path, host: HostPack, monkeypatch: pytest.MonkeyPatch) -> None:

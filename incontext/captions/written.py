@@ -1,0 +1,60 @@
+"""The caption that Joint Caption writes, from the node's fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..lora.recipe import Recipe
+from . import joint, wildcards
+
+NUMBERED_PANELS = 9  # fields of their own; later panels share one
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # as the interface splits
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenCaption:
+    """A caption, and what its author should know."""
+
+    caption: str
+    problems: tuple[str, ...]
+
+
+def panel_texts(fields: Mapping[str, str | None], more_panels: str) -> list[str]:
+    """The texts of all panels in order.
+
+    Args:
+        fields: ``panel_1`` and so on; a missing one is empty.
+        more_panels: the texts of later panels, one per line.
+    """
+    numbered = [fields.get(f"panel_{n}") or "" for n in range(1, NUMBERED_PANELS + 1)]
+    return [*numbered, *_LINE_BREAK.split(more_panels)]
+
+
+def write_caption(
+    recipe: Recipe, summary: str, texts: Sequence[str], names: str, escape_parentheses: bool, seed: int | None
+) -> WrittenCaption:
+    """The caption from the node's fields.
+
+    Args:
+        texts: one per panel. Texts for panels that the recipe does not have wait for a layout that has them.
+        names: separated by commas.
+        seed: draws the wildcards' options; None leaves the wildcards as they are.
+
+    Raises:
+        CaptionError: as `joint.build`.
+    """
+    count = len(recipe.markers)
+    parts = [summary, *texts[:count]]
+    summary, *panels = parts if seed is None else wildcards.expand(parts, seed)
+    caption = joint.build(recipe, summary, panels, names=names.split(","), escape_parentheses=escape_parentheses)
+    problems = joint.problems(recipe, caption)
+    waiting = sum(bool(text.strip()) for text in texts[count:])
+    if waiting:
+        problems += (f"{_texts(waiting)} not sent: the layout has {count} panels. A larger layout uses them again.",)
+    return WrittenCaption(caption, problems)
+
+
+def _texts(count: int) -> str:
+    return "1 text is" if count == 1 else f"{count} texts are"

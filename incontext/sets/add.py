@@ -1,0 +1,167 @@
+"""A set that was made → one more set of a dataset's folder, in the form that Build Dataset reads."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..dataset.images import SUFFIXES
+from ..dataset.listing import is_litter, list_folder
+from ..errors import SetError
+from ..files import names
+
+CAPTION = "caption.txt"
+MOST_LISTED = 500
+_ESCAPED = re.compile(r"\\([()])")
+_NOT_IN_NAMES = re.compile(r"[^\w-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """
+    Attributes:
+        name: of the set's folder.
+        count: sets in the dataset's folder now.
+        is_new: False where the same set was there already.
+    """
+
+    name: str
+    count: int
+    is_new: bool
+
+
+def training_caption(caption: str) -> str:
+    """A caption as trainers read it: ``(`` where a prompt for ComfyUI needs ``\\(``."""
+    return _ESCAPED.sub(r"\1", caption)
+
+
+def count_sets(folder: Path) -> int:
+    """Folders with pictures right below a folder."""
+    return len(_sets(folder))
+
+
+def add_set(folder: Path, name: str, panels: Sequence[bytes], caption: str) -> Addition:
+    """Write a set's panels and caption into a folder of their own; nothing is overwritten.
+
+    The set is there as a whole or not at all: it is written under a name that Build Dataset passes over, then renamed.
+
+    Args:
+        folder: of the sets; it is made where it is missing.
+        name: of the set; a number is added where another set has it.
+        panels: the panels' PNG files, in reading order.
+        caption: the joint caption, as ComfyUI read it.
+
+    Raises:
+        SetError: where there is no caption, where the folder's sets have another form or number of panels, or the disk refuses.
+    """
+    text = training_caption(caption).strip()
+    if not text:
+        raise SetError(
+            "This set has no caption that its prompt tells, and a dataset needs one. Make the set with Joint Caption, or write "
+            "the caption into the text field of CLIP Text Encode."
+        )
+    files = {**{f"{number}.png": data for number, data in enumerate(panels, 1)}, CAPTION: (text + "\n").encode()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sets = _checked(folder, len(panels))
+        for each in sets:
+            if _holds(each, files):
+                return Addition(each.name, len(sets), is_new=False)
+        made = _write(folder, _stem(name), files)
+        return Addition(made.name, count_sets(folder), is_new=True)
+    except OSError as error:
+        raise SetError(
+            f"The set cannot be written to {folder}: {error.strerror or error}. Free space there, or allow writing to it."
+        ) from error
+
+
+def _checked(folder: Path, panels: int) -> list[Path]:
+    """The sets of the folder.
+
+    Raises:
+        SetError: where another one would not be read together with them.
+    """
+    if list_folder(folder, folder).images:
+        raise SetError(
+            f"The pictures of {folder.name} lie side by side in the folder itself, and sets from the gallery come in folders of "
+            "their own. Choose another folder."
+        )
+    sets = _sets(folder)
+    for each in sets:
+        count = len(list_folder(each, folder).images)
+        if count != panels:
+            raise SetError(
+                f"The sets of {folder.name} have {_panels(count)} ({each.name}), and this one has {_panels(panels)}. Choose "
+                "another folder."
+            )
+    return sets
+
+
+def _panels(count: int) -> str:
+    return "1 panel" if count == 1 else f"{count} panels"
+
+
+def _sets(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(Path(each.path) for each in entries if each.is_dir() and not is_litter(each.name))
+    except OSError:
+        return []
+    return [each for each in found if _has_pictures(each)]
+
+
+def _has_pictures(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(os.path.splitext(each.name)[1].lower() in SUFFIXES for each in entries)
+    except OSError:
+        return False
+
+
+def _holds(folder: Path, files: dict[str, bytes]) -> bool:
+    """Whether a set is the same: its caption, and the pixels of its panels."""
+    try:
+        if (folder / CAPTION).read_bytes().strip() != files[CAPTION].strip():
+            return False
+        return all((folder / name).read_bytes() == data for name, data in files.items() if name != CAPTION)
+    except OSError:
+        return False
+
+
+def _write(folder: Path, stem: str, files: dict[str, bytes]) -> Path:
+    temporary = folder / f".{stem[:40]}-{secrets.token_hex(8)}.part"
+    temporary.mkdir()
+    try:
+        for name, data in files.items():
+            (temporary / name).write_bytes(data)
+        return _renamed(temporary, folder, stem)
+    finally:
+        with suppress(OSError):
+            if temporary.exists():
+                shutil.rmtree(temporary)
+
+
+def _renamed(temporary: Path, folder: Path, stem: str) -> Path:
+    """Give the folder the first name that is free; one that others take at this very moment is left to them."""
+    number = 1
+    while True:
+        target = folder / (stem if number == 1 else f"{stem}-{number}")
+        if not target.exists():
+            try:
+                os.rename(temporary, target)  # refused where the folder there is not empty
+                return target
+            except OSError:
+                if not target.exists():
+                    raise
+        number += 1
+
+
+def _stem(name: str) -> str:
+    stem = _NOT_IN_NAMES.sub("-", name).strip("-_")[:80] or "set"
+    return f"set-{stem}" if names.problem(stem) else stem

@@ -1,0 +1,115 @@
+"""What a PNG's header holds: its size, and the texts that ComfyUI puts in front of the pixels."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+LARGEST = 8 << 20  # bytes of a text; the prompt of a thousand nodes has half a million
+MOST_CHUNKS = 1000  # in front of the pixels; ComfyUI writes five
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+
+
+class UnreadablePng(ValueError):
+    """The file is not a PNG, or is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """
+    Attributes:
+        width, height: in pixels.
+        texts: by keyword; those that were asked for and could be read.
+    """
+
+    width: int
+    height: int
+    texts: dict[str, str] = field(default_factory=dict)
+
+
+def read_header(path: Path, wanted: Collection[str]) -> Header:
+    """Size and texts of a PNG; the pixels are not read.
+
+    A text that is larger than `LARGEST`, also once it is unpacked, or not valid text, is passed over.
+
+    Args:
+        wanted: keywords of the texts, such as ``prompt``.
+
+    Raises:
+        UnreadablePng: where it is not a PNG, or ends too early.
+        OSError: where the file cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(SIGNATURE)) != SIGNATURE:
+            raise UnreadablePng(f"{path.name} is not a PNG file.")
+        size: tuple[int, int] | None = None
+        texts: dict[str, str] = {}
+        for kind, length in _chunks(file, path):
+            if size is None:
+                size = _size(kind, _read(file, length, path), path)
+            elif kind in _TEXTS and length <= LARGEST:
+                keyword, text = _text(kind, _read(file, length, path))
+                if keyword in wanted and text is not None:
+                    texts.setdefault(keyword, text)
+            else:
+                file.seek(length, 1)
+            file.seek(4, 1)  # the checksum
+        if size is None:
+            raise UnreadablePng(f"{path.name} is damaged: it holds no picture.")
+        return Header(*size, texts)
+
+
+def _chunks(file: IO[bytes], path: Path) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of each chunk in front of the pixels; the reader moves on to the next one."""
+    for _ in range(MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8:
+            raise UnreadablePng(f"{path.name} is damaged: it ends before its pixels.")
+        length, kind = struct.unpack(">I4s", head)
+        if kind in (b"IDAT", b"IEND"):
+            return
+        yield kind, length
+    raise UnreadablePng(f"{path.name} has more than {MOST_CHUNKS} chunks in front of its pixels.")
+
+
+def _read(file: IO[bytes], length: int, path: Path) -> bytes:
+    data = file.read(length) if length <= LARGEST else b""
+    if len(data) < length:
+        raise UnreadablePng(f"{path.name} is damaged: it ends within its header.")
+    return data
+
+
+def _size(kind: bytes, data: bytes, path: Path) -> tuple[int, int]:
+    if kind != b"IHDR" or len(data) < 8:
+        raise UnreadablePng(f"{path.name} is damaged: its size is missing.")
+    width, height = struct.unpack(">II", data[:8])
+    return width, height
+
+
+def _text(kind: bytes, data: bytes) -> tuple[str, str | None]:
+    """Keyword and text; None for a text that cannot be read."""
+    name, _, rest = data.partition(b"\0")
+    keyword = name.decode("latin-1")
+    try:
+        if kind == b"tEXt":
+            return keyword, rest.decode("latin-1")
+        if kind == b"zTXt":
+            return keyword, _unpacked(rest[1:]).decode("latin-1")
+        is_packed = rest[:1] == b"\1"
+        text = rest[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
+        return keyword, (_unpacked(text) if is_packed else text).decode()
+    except (IndexError, UnicodeDecodeError, zlib.error):
+        return keyword, None
+
+
+def _unpacked(data: bytes) -> bytes:
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(data, LARGEST)
+    if unpacking.unconsumed_tail:
+        raise zlib.error("too large")
+    return text

@@ -1,0 +1,118 @@
+"""Links of a prompt → the recipes and layouts that its nodes would give, as far as the prompt alone tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from ..errors import InContextError
+from ..lora import tasks
+from ..lora.recipe import Recipe, custom
+from ..panels.arrange import panel_layout
+from ..panels.layout import PanelLayout
+from .prompt import Link, Node, Prompt
+
+LoraRecipe = Callable[[str], Recipe | None]
+"""The recipe of a LoRA by its name; None where the file is gone or has none."""
+
+DEEPEST = 50  # nodes that pass a layout or a recipe on
+_WIDGETS = ("kind", "width", "height", "rows", "columns", "columns_per_row", "gutter", "panel_step", "boxes")
+
+
+@dataclass(frozen=True, slots=True)
+class Panels:
+    """A layout, and which of its panels a picture was put into.
+
+    Attributes:
+        given: per panel; None where the prompt does not tell.
+    """
+
+    layout: PanelLayout
+    given: tuple[bool, ...] | None = None
+
+
+class Recipes:
+    """What the nodes of a prompt would give; unknown where a node of another pack, or a picture, decides it."""
+
+    def __init__(self, prompt: Prompt, lora_recipe: LoraRecipe) -> None:
+        self._prompt = prompt
+        self._lora_recipe = lora_recipe
+
+    def recipe(self, link: Link | None, depth: int = 0) -> Recipe | None:
+        """The recipe on a wire; None where it is not known."""
+        node = self._prompt.at(link)
+        if node is None or depth > DEEPEST:
+            return None
+        match node.kind:
+            case "InContextTask":
+                return tasks.RECIPES.get(str(self._value(node, "task")))
+            case "InContextLayout":
+                return self._custom(node, depth)
+            case "InContextLoadLora":
+                name = self._value(node, "lora_name")
+                found = self._lora_recipe(name) if isinstance(name, str) else None
+                return found or self.recipe(node.links.get("recipe_if_missing"), depth + 1)
+        for name in ("recipe", "dataset"):  # what a trainer's LoRA, or a dataset, was made with
+            if name in node.links:
+                return self.recipe(node.links[name], depth + 1)
+        return None
+
+    def panels(self, link: Link | None, depth: int = 0) -> Panels | None:
+        """The layout on a wire, or that of the node whose width is on it; None where it is not known."""
+        node = self._prompt.at(link)
+        if node is None or depth > DEEPEST:
+            return None
+        before = None
+        for name in ("layout", "expected"):
+            if node.kind.startswith("InContext") and name in node.links:
+                before = self.panels(node.links[name], depth + 1)
+        match node.kind:
+            case "InContextTask" | "InContextLayout" | "InContextLoadLora":
+                recipe = self.recipe(link)
+                return Panels(recipe.layout) if recipe else None
+            case "InContextStitchPanels":
+                return before and Panels(before.layout, self._stitched(node, len(before.layout)))
+            case "InContextRepaintPanels":
+                return before and Panels(before.layout, self._kept(node, before.layout))
+            case "InContextEnlargePanels":
+                return before and self._enlarged(node, before.layout)
+        return before
+
+    def _custom(self, node: Node, depth: int) -> Recipe | None:
+        values = {name: self._value(node, name) for name in _WIDGETS}
+        names, prefix = (self._value(node, name) or "" for name in ("names", "prefix"))
+        task = self.recipe(node.links.get("recipe"), depth + 1)
+        if None in values.values() or (task is None and "recipe" in node.links):
+            return None
+        try:
+            return custom(panel_layout(**values, names=names), prefix, task)
+        except (InContextError, AttributeError, TypeError, ValueError):
+            return None  # the node itself would have refused it
+
+    def _value(self, node: Node, name: str) -> Any:
+        return self._prompt.value(node, name)
+
+    def _stitched(self, node: Node, count: int) -> tuple[bool, ...] | None:
+        if "images" in node.links:
+            return None  # how many they are shows only when it runs
+        return tuple(f"panel_{n}" in node.links and f"mask_{n}" not in node.links for n in range(1, count + 1))
+
+    def _kept(self, node: Node, layout: PanelLayout) -> tuple[bool, ...] | None:
+        panels = self._value(node, "panels")
+        try:
+            painted = layout.select(panels) if isinstance(panels, str) else None
+        except InContextError:
+            return None
+        return None if painted is None else tuple(index not in painted for index in range(len(layout)))
+
+    def _enlarged(self, node: Node, layout: PanelLayout) -> Panels | None:
+        factor = self._value(node, "factor")
+        try:
+            scale = Fraction(factor).limit_denominator(64)
+            boxes = tuple(box.scaled(scale.numerator, scale.denominator) for box in layout.boxes)
+            width, height = layout.width * scale, layout.height * scale
+            return Panels(PanelLayout(int(width), int(height), boxes, layout.names))
+        except (InContextError, OverflowError, TypeError, ValueError):
+            return None

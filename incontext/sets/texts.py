@@ -1,0 +1,86 @@
+"""Links of a prompt → the caption that the text encoder read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..captions.wildcards import has_wildcards
+from ..captions.written import panel_texts, write_caption
+from ..errors import InContextError
+from ..lora.recipe import Recipe
+from .prompt import Link, Node, Prompt
+from .recipes import Recipes
+
+DEEPEST = 200
+# names under which text encoders of ComfyUI and of other packs take their text, the one that reads most first
+_TEXTS = ("text", "t5xxl", "prompt", "caption", "positive_prompt", "text_g", "clip_l")
+# what is not the way to a text
+_OTHERS = frozenset(
+    {"clip", "vae", "model", "control_net", "style_model", "clip_vision", "clip_vision_output", "negative"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """
+    Attributes:
+        text: empty where the prompt does not hold it: another model wrote it, for instance.
+        recipe: how it was written; None where no recipe was used.
+    """
+
+    text: str = ""
+    recipe: Recipe | None = None
+
+
+def caption_of(prompt: Prompt, recipes: Recipes, conditioning: Link | None) -> Caption:
+    """The caption behind a conditioning; of several, the one of the first input that has any."""
+    waiting: list[Link] = [conditioning] if conditioning else []
+    seen: set[Link] = set()
+    while waiting and len(seen) < DEEPEST:
+        link = waiting.pop()
+        node = prompt.at(link)
+        if node is None or link in seen:
+            continue
+        seen.add(link)
+        if "positive" in node.links:  # it passes on both
+            waiting.append(node.links["positive"])
+            continue
+        name = next((each for each in _TEXTS if each in node.inputs), None)
+        if name is not None:
+            return _text(prompt, recipes, node, name)
+        waiting += reversed([origin for each, origin in node.links.items() if each not in _OTHERS])
+    return Caption()
+
+
+def _text(prompt: Prompt, recipes: Recipes, node: Node, name: str) -> Caption:
+    writer = prompt.at(node.links.get(name))
+    if writer is not None and writer.kind == "InContextJointCaption":
+        return _joint(prompt, recipes, writer)
+    text = prompt.value(node, name)
+    recipe = recipes.recipe(writer.links.get("recipe")) if writer is not None else None
+    return Caption(text if isinstance(text, str) else "", recipe)
+
+
+def _joint(prompt: Prompt, recipes: Recipes, node: Node) -> Caption:
+    recipe = recipes.recipe(node.links.get("recipe"))
+    if recipe is None:
+        return Caption()
+    values = {name: prompt.value(node, name) for name in node.inputs if name not in ("recipe", "clip")}
+    seed = values.pop("wildcard_seed", 0)
+    if any(not isinstance(value, str | bool) for value in values.values()):  # another node writes a part of it
+        return Caption("", recipe)
+    if not isinstance(seed, int) and has_wildcards([str(value) for value in values.values()]):
+        return Caption("", recipe)
+    texts = panel_texts(values, values.get("more_panels", ""))
+    try:
+        written = write_caption(
+            recipe,
+            values.get("summary", ""),
+            texts,
+            values.get("names", ""),
+            bool(values.get("escape_parentheses", True)),
+            seed if isinstance(seed, int) else None,
+        )
+    except (InContextError, AttributeError, TypeError, ValueError):
+        return Caption("", recipe)
+    return Caption(written.caption, recipe)
