@@ -87,7 +87,7 @@ def train(
 
 
 def train_sweep(
-    wanted: Order, where: Machine, sweep: SweepSettings, node_id: str
+    wanted: Order, where: Machine, sweep: SweepSettings, when_busy: WhenBusy, node_id: str
 ) -> tuple[str, dict[str, list[float]], Tensor, Run, str]:
     """Train all trials of a sweep, or those that are left; returns the node's outputs, of the best one.
 
@@ -95,6 +95,7 @@ def train_sweep(
         TrainingError: where no training can begin, or none comes to a LoRA.
         InterruptProcessingException: when the user cancels; the same sweep goes on later.
     """
+    host.claim_cards(where.cards, when_busy, node_id).close()  # each training claims them again
     free_memory()
     begun = Sweep.begin(host.output_folder(FOLDER), wanted.name, plan_of(wanted, sweep))
     say = partial(host.send_text, node_id)
@@ -105,7 +106,7 @@ def train_sweep(
         elif event["event"] == run_folder.PHASE:
             say(event["phase"])
 
-    trainer = SdScriptsTrainer(wanted, where, begun.name, host.stop_if_cancelled, say, show)
+    trainer = SdScriptsTrainer(wanted, where, begun.name, host.stop_if_cancelled, say, show, when_busy.in_queue)
     work(begun, trainer, where.runs, say, host.stop_if_cancelled)
     best = published(begun)
     say(best.text)

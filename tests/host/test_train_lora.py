@@ -203,7 +203,11 @@ def test_two_trainings_on_one_card(
         train(name="beside", steps=2)
     with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
         host.call("InContextTrainLoraInHost", model=None, clip=None, vae=None, dataset=None)
+    rates = host.call("InContextSweep", learning_rate="1e-4, 2e-4")[0]
+    with pytest.raises(TrainingError, match="on-card is still training on the graphics card"):
+        train(name="queue", steps=2, validation_sets=1, sweep=rates)
     assert not (with_card.runs / "beside").exists(), "nothing was begun"
+    assert not list(with_card.runs.glob("queue*"))
     host.sent()
     name, *_ = train(name="afterwards", steps=2, when_busy="wait")
     assert name == "afterwards.safetensors"

@@ -33,6 +33,11 @@ class WhenBusy(Enum):
     WAIT = "wait"
     ANYWAY = "start anyway"
 
+    @property
+    def in_queue(self) -> WhenBusy:
+        """What the later trainings of a queue do: they were asked for, so they wait rather than end the queue."""
+        return self if self is WhenBusy.ANYWAY else WhenBusy.WAIT
+
 
 def card_names(indices: Sequence[int], environment: Mapping[str, str] = os.environ) -> list[str]:
     """The cards that torch counts from 0, as every process of this machine names them."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...incontext.errors import InContextError, TrainingError
 from ..runs import run_folder
+from ..runs.cards import WhenBusy, claim
 from ..sd_scripts import cli as training
 from ..sd_scripts import environment
 from . import table
@@ -76,9 +77,12 @@ def main(arguments: Sequence[str]) -> int:
         varied = sweep_settings(options)
         where = training.place(options, environment.find())
         order = training.order(options)
+        when = WhenBusy(options.when_busy)
+        claim(where.runs, where.cards, when, say=say).close()  # each training claims them again
         sweep = Sweep.begin(options.output / FOLDER, order.name, plan_of(order, varied))
         print(f"sweep: {sweep.folder}", flush=True)
-        work(sweep, SdScriptsTrainer(order, where, sweep.name, say=say, show=show), where.runs, say)
+        trainer = SdScriptsTrainer(order, where, sweep.name, say=say, show=show, when_busy=when.in_queue)
+        work(sweep, trainer, where.runs, say)
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py sweep: {error}", file=sys.stderr)
         return 1

@@ -37,6 +37,7 @@ class SdScriptsTrainer:
         go_on: called several times a second; raises to stop the sweep, whose training then saves its state.
         say: takes what is waited for.
         show: takes every event of a training.
+        when_busy: what a training does where another one has its graphics card.
     """
 
     order: Order
@@ -45,6 +46,7 @@ class SdScriptsTrainer:
     go_on: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda text: None
     show: Callable[[Mapping[str, Any]], None] = lambda event: None
+    when_busy: WhenBusy = WhenBusy.WAIT
 
     def train(self, trial: Trial, earlier: Run | None, watch: Watch) -> Run:
         """See `work.Trainer`.
@@ -57,7 +59,7 @@ class SdScriptsTrainer:
             return found
         if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
             return self._follow(found, None, EventTail(found, from_start=False), watch)
-        with cards.claim(self.place.runs, self.place.cards, WhenBusy.WAIT, self.go_on, self.say):
+        with cards.claim(self.place.runs, self.place.cards, self.when_busy, self.go_on, self.say):
             if found is not None and states.find_last(found) is not None:
                 tail = EventTail(found, from_start=False)
                 return self._follow(found, begin.resume(found, self.place, self.go_on), tail, watch)
