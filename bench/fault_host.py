@@ -30,7 +30,7 @@ from ..training.sd_scripts.order import Order
 from ..training.sd_scripts.settings import SdSettings
 
 
-def place_from(values: dict[str, str]) -> Machine:
+def machine_from(values: dict[str, str]) -> Machine:
     return Machine(
         trainer=Trainer(Path(values["python"]), Path(values["checkout"])),
         runs=Path(values["runs"]),
@@ -61,34 +61,34 @@ def watch(run: Run, process: Any, loras: Path) -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def answer(asked: dict[str, Any], place: Machine, order: Order) -> dict[str, Any]:
+def answer(asked: dict[str, Any], machine: Machine, order: Order) -> dict[str, Any]:
     if "told" in asked:
         os.environ["STAND_IN"] = json.dumps(asked["told"])
     try:
         if asked["do"] == "start":
-            run, process = begin.start(order, place)
+            run, process = begin.start(order, machine)
         elif asked["do"] == "resume":
             run = Run(Path(asked["run"]))
-            process = begin.resume(run, place)
+            process = begin.resume(run, machine)
         else:
             run = Run(Path(asked["run"]))
             follow.stop(run, None, patience=asked["patience"])
-            return {"state": settle.settle_soon(run, place.loras, stopped=True).state}
+            return {"state": settle.settle_soon(run, machine.loras, stopped=True).state}
     except InContextError as error:
         return {"error": str(error)}
-    watch(run, process, place.loras)
+    watch(run, process, machine.loras)
     return {"run": str(run.folder)}
 
 
 def main(arguments: list[str]) -> None:
-    place, order = place_from(json.loads(arguments[0])), order_from(json.loads(arguments[1]))
-    settle.sweep(place.runs, place.loras)
-    for record in place.runs.glob(f"*/{supervise.RECORD}"):
+    machine, order = machine_from(json.loads(arguments[0])), order_from(json.loads(arguments[1]))
+    settle.sweep(machine.runs, machine.loras)
+    for record in machine.runs.glob(f"*/{supervise.RECORD}"):
         if supervise.find(record.parent) is not None:
-            watch(Run(record.parent), None, place.loras)
+            watch(Run(record.parent), None, machine.loras)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
-        print(json.dumps(answer(json.loads(line), place, order)), flush=True)
+        print(json.dumps(answer(json.loads(line), machine, order)), flush=True)
 
 
 if __name__ == "__main__":

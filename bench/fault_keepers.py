@@ -56,10 +56,10 @@ class Keeper(Protocol):
 class BareKeeper:
     """`fault_host`, in a process of its own."""
 
-    def __init__(self, place: Mapping[str, str], order: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        self.runs, self.loras = Path(place["runs"]), Path(place["loras"])
+    def __init__(self, machine: Mapping[str, str], order: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        self.runs, self.loras = Path(machine["runs"]), Path(machine["loras"])
         self.save_every = order["settings"]["save_every"]
-        self._command = in_pack("bench.fault_host", json.dumps(place), json.dumps(order))
+        self._command = in_pack("bench.fault_host", json.dumps(machine), json.dumps(order))
         self.told = dict(told)
         self._process: subprocess.Popen[Any] | None = None
 
@@ -155,15 +155,15 @@ class ComfyKeeper:
 
 def stand_in_keepers(folder: Path, count: int = 2) -> list[BareKeeper]:
     """Hosts of one folder of runs, with the stand-in trainer."""
-    from ..tests import sd_scripts_place
+    from ..tests import sd_scripts_machine
     from ..tests.dataset_sets import folder_sets
 
-    place = sd_scripts_place.stand_in_place(folder / "here", folder / "ComfyUI")
-    dataset = sd_scripts_place.small_dataset(folder_sets(folder / "sets", 3), folder / "datasets")
-    files = sd_scripts_place.flux_files(folder / "models")
+    machine = sd_scripts_machine.stand_in_machine(folder / "here", folder / "ComfyUI")
+    dataset = sd_scripts_machine.small_dataset(folder_sets(folder / "sets", 3), folder / "datasets")
+    files = sd_scripts_machine.flux_files(folder / "models")
     settings = SdSettings(steps=STEPS, save_every=SAVE_EVERY, rank=4, sizes=Sizes.FULL)
     order = _order("flux", list(files.values()), dataset.folder, settings)
-    return [BareKeeper(_paths(place), order, TOLD) for _ in range(count)]
+    return [BareKeeper(_paths(machine), order, TOLD) for _ in range(count)]
 
 
 def _order(family: str, files: Sequence[Path], dataset: Path, settings: SdSettings) -> dict[str, Any]:
@@ -176,11 +176,11 @@ def _order(family: str, files: Sequence[Path], dataset: Path, settings: SdSettin
     }
 
 
-def _paths(place: Machine) -> dict[str, str]:
+def _paths(machine: Machine) -> dict[str, str]:
     return {
-        **{name: str(getattr(place, name)) for name in ("runs", "loras", "comfyui", "tokenizers", "runner")},
-        "python": str(place.trainer.python),
-        "checkout": str(place.trainer.checkout),
+        **{name: str(getattr(machine, name)) for name in ("runs", "loras", "comfyui", "tokenizers", "runner")},
+        "python": str(machine.trainer.python),
+        "checkout": str(machine.trainer.checkout),
     }
 
 
@@ -206,17 +206,17 @@ def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
         steps=12, save_every=3, rank=4, alpha=4.0, sizes=Sizes.FULL, sample_every=0, gradient_checkpointing=False,
         batch_size=1,
     )  # fmt: skip
-    place = Machine(
+    machine = Machine(
         trainer, folder / "runs", folder / "loras", comfyui, tokenizers, runner=Path(tiny.__file__), on_cpu=True
     )
-    return BareKeeper(_paths(place), _order("flux", files, dataset.folder, settings), {})
+    return BareKeeper(_paths(machine), _order("flux", files, dataset.folder, settings), {})
 
 
 def comfy_keeper(folder: Path, base: Path, *, in_host: bool) -> ComfyKeeper:
     """ComfyUI with the demo models and, where it does not train itself, the stand-in trainer as its sd-scripts."""
     from ..demo.job import Job
     from ..launcher.work import model_paths, prepare_base
-    from ..tests import sd_scripts_place
+    from ..tests import sd_scripts_machine
     from ..tests.dataset_sets import folder_sets
 
     prepare_base(folder, ROOT)
@@ -227,11 +227,13 @@ def comfy_keeper(folder: Path, base: Path, *, in_host: bool) -> ComfyKeeper:
     checkout.mkdir(parents=True)
     (checkout / "train_network.py").touch()
     python = trainer / "python"
-    script = f'case "$1" in -c) echo cpu;; *) shift; exec "{sys.executable}" "{sd_scripts_place.STAND_IN}" "$@";; esac'
+    script = (
+        f'case "$1" in -c) echo cpu;; *) shift; exec "{sys.executable}" "{sd_scripts_machine.STAND_IN}" "$@";; esac'
+    )
     python.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     python.chmod(0o755)
     environment.remember(environment.Trainer(python, checkout), trainer)
-    for option, path in sd_scripts_place.flux_files(folder / "made").items():
+    for option, path in sd_scripts_machine.flux_files(folder / "made").items():
         kind = {"pretrained_model_name_or_path": "diffusion_models", "ae": "vae"}.get(option, "text_encoders")
         (folder / "models" / kind).mkdir(exist_ok=True)
         shutil.copy(path, folder / "models" / kind)

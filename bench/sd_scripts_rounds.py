@@ -40,7 +40,7 @@ SETTINGS = SdSettings(
 
 
 class Rounds:
-    """Datasets, models and a place in a temporary folder."""
+    """Datasets, models and a machine in a temporary folder."""
 
     def __init__(self, folder: Path, trainer: environment.Trainer) -> None:
         self.folder = folder
@@ -53,7 +53,7 @@ class Rounds:
             (target / "caption.txt").write_text(world.caption(drawn) + "\n", encoding="utf-8")
         self.dataset = self._dataset("toy", 128)
         comfyui = Path(os.environ["COMFYUI_PATH"])
-        self.place = Machine(
+        self.machine = Machine(
             trainer, folder / "runs", folder / "loras", comfyui, folder / "tokenizers", runner=TINY, on_cpu=True
         )
 
@@ -68,7 +68,7 @@ class Rounds:
 
     def order(self, name: str, **changed: Any) -> Order:
         folder = self.folder / name
-        trainer = self.place.trainer
+        trainer = self.machine.trainer
         if not folder.exists():
             write = [str(trainer.python), str(TINY), "write", str(trainer.checkout), name, str(folder)]
             subprocess.run(write, check=True, stdout=sys.stderr)
@@ -86,16 +86,16 @@ class Rounds:
             if event["event"] == run_folder.STEP and not first:
                 first.append(time.monotonic() - began)
 
-        run, process = begin.start(order, self.place)
+        run, process = begin.start(order, self.machine)
         code = follow.watch(run, process, EventTail(run), on_event, pause=0.05)
-        result = settle.settle(run, self.place.loras, code)
+        result = settle.settle(run, self.machine.loras, code)
         if result.state != run_folder.FINISHED:
             raise SystemExit(result.message)
         return run, first[0]
 
     def bare_seconds(self, run: Run) -> float:
         """The same job by hand."""
-        trainer = self.place.trainer
+        trainer = self.machine.trainer
         command = [str(trainer.python), str(TINY), "bare", str(trainer.checkout), str(run.folder / "job-1")]
         told = launch.build(trainer, run.folder / "job-1", Processes(cpu=True), os.environ, offline=True)
         answer = subprocess.run(
@@ -112,7 +112,7 @@ def training_seconds(run: Run) -> float:
 
 def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     """Seconds from the request to stop to the end, and how many step numbers are wrong after resuming."""
-    run, process = begin.start(rounds.order("flux", steps=12), rounds.place)
+    run, process = begin.start(rounds.order("flux", steps=12), rounds.machine)
     while not any(event["event"] == run_folder.STEP for event in run.events()):
         if process.poll() is not None:
             raise SystemExit("\n".join(output.tail(run.folder)))
@@ -120,8 +120,8 @@ def stop_and_resume(rounds: Rounds) -> tuple[float, int]:
     asked = time.monotonic()
     follow.stop(run, process)
     seconds = time.monotonic() - asked
-    settle.settle(run, rounds.place.loras, process.returncode, stopped=True)
-    process = begin.resume(run, rounds.place)
+    settle.settle(run, rounds.machine.loras, process.returncode, stopped=True)
+    process = begin.resume(run, rounds.machine)
     follow.watch(run, process, EventTail(run), lambda event: None)
     steps = [event["step"] for event in run.events() if event["event"] == run_folder.STEP]
     return seconds, sum(had != wanted for had, wanted in zip(steps, range(1, 13), strict=False)) + abs(len(steps) - 12)

@@ -61,7 +61,7 @@ class Trainers:
         if context.tiny:
             os.environ[TINY] = "1"
 
-    def place(self, name: str) -> Machine:
+    def machine(self, name: str) -> Machine:
         """Its own folder of runs: the pack lets one run at a time have the card."""
         folder = self.context.work / "sd-scripts"
         comfyui = Path(os.environ["COMFYUI_PATH"])
@@ -87,12 +87,12 @@ class Trainers:
         files = preflight.assign(FAMILY, model, others)
         return Order(dataset, FAMILY, files, settings, name, dataset.recipe)
 
-    def start(self, order: Order, place: Machine, limit: float | None) -> Training:
+    def start(self, order: Order, machine: Machine, limit: float | None) -> Training:
         os.environ.pop(LIMIT, None)
         if limit is not None:
             os.environ[LIMIT] = str(limit)
-        run, process = begin.start(order, place)
-        return Training(run, process, place, time.monotonic())
+        run, process = begin.start(order, machine)
+        return Training(run, process, machine, time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Training:
 
     run: Run
     process: subprocess.Popen[bytes]
-    place: Machine
+    machine: Machine
     began: float
 
     def step_times(self) -> list[float]:
@@ -147,23 +147,23 @@ def rounds(trainers: Trainers) -> None:
         steps=1000, batch_size=1, ema=0.0, caption_dropout=0.0, reference_share=0.0, sizes=Sizes.FULL, save_every=0,
         sample_every=0, samples=0, gradient_checkpointing=True,
     )  # fmt: skip
-    dataset, place = trainers.dataset("rounds"), trainers.place("rounds")
+    dataset, machine = trainers.dataset("rounds"), trainers.machine("rounds")
     order = trainers.order("rounds", settings, dataset, small=True)
     before = card_memory()
-    with cleaned(place):
-        first = trainers.start(order, place, context.card)
+    with cleaned(machine):
+        first = trainers.start(order, machine, context.card)
         ours = [first.wait_for_steps(steps, trainers.patience)]
         os.kill(first.process.pid, signal.SIGKILL)
         context.answer(figure="kill", empty=seconds_until_empty(before))
         first.process.wait(10)
-        settle.settle(first.run, place.loras, first.process.returncode)
+        settle.settle(first.run, machine.loras, first.process.returncode)
         bare = bare_seconds(trainers, first.run, steps)
-        last = trainers.start(order, place, context.card)
+        last = trainers.start(order, machine, context.card)
         ours.append(last.wait_for_steps(steps, trainers.patience))
         asked = time.monotonic()
         follow.stop(last.run, last.process)
         stopped = round(time.monotonic() - asked, 2)
-        outcome = settle.settle(last.run, place.loras, last.process.returncode, stopped=True)
+        outcome = settle.settle(last.run, machine.loras, last.process.returncode, stopped=True)
         context.answer(
             figure="stop",
             seconds=stopped,
@@ -238,10 +238,10 @@ def presets(trainers: Trainers) -> None:
     together = max(1, min(TOGETHER, int(psutil.virtual_memory().total // MEMORY)))
     running: dict[str, Training] = {}
     limits = {name: min(float(gigabytes(name)), total - 20 if total > 60 else total) for name in waiting}
-    places = {name: trainers.place(f"preset-{gigabytes(name)}") for name in waiting}
+    machines = {name: trainers.machine(f"preset-{gigabytes(name)}") for name in waiting}
     with contextlib.ExitStack() as undo:
-        for place in places.values():
-            undo.enter_context(cleaned(place))
+        for machine in machines.values():
+            undo.enter_context(cleaned(machine))
         while waiting or running:
             for name, training in list(running.items()):
                 if training.process.poll() is not None or time.monotonic() - training.began > trainers.patience:
@@ -251,11 +251,11 @@ def presets(trainers: Trainers) -> None:
             fits = [name for name in waiting if limits[name] - card.TAKEN + CONTEXT <= room or not running]
             if fits and len(running) < together:
                 waiting.remove(fits[0])
-                running[fits[0]] = start_preset(trainers, fits[0], places[fits[0]], limits[fits[0]])
+                running[fits[0]] = start_preset(trainers, fits[0], machines[fits[0]], limits[fits[0]])
             time.sleep(0.1)
 
 
-def start_preset(trainers: Trainers, name: str, place: Machine, limit: float) -> Training:
+def start_preset(trainers: Trainers, name: str, machine: Machine, limit: float) -> Training:
     """Two steps with a sample and a checkpoint, at the full size, where its peak is."""
     preset = PRESETS[name]
     settings = replace(
@@ -268,7 +268,7 @@ def start_preset(trainers: Trainers, name: str, place: Machine, limit: float) ->
     )
     folder = f"preset-{gigabytes(name)}"
     order = trainers.order(folder, settings, trainers.dataset(folder), small=gigabytes(name) <= SMALL)
-    return trainers.start(order, place, limit)
+    return trainers.start(order, machine, limit)
 
 
 def preset_answer(name: str, training: Training, limit: float) -> dict[str, Any]:
@@ -276,7 +276,7 @@ def preset_answer(name: str, training: Training, limit: float) -> dict[str, Any]
     phase = training.phase
     supervise.kill(training.run.folder)
     code = training.process.wait(10)
-    outcome = settle.settle(training.run, training.place.loras, code, stopped=late)
+    outcome = settle.settle(training.run, training.machine.loras, code, stopped=late)
     peaks = training.peaks
     answer: dict[str, Any] = {
         "figure": "preset", "preset": name, "limit": round(limit, 2), "peaks": peaks,
@@ -306,12 +306,12 @@ def card_total() -> float | None:
 
 
 @contextlib.contextmanager
-def cleaned(place: Machine) -> Iterator[None]:
+def cleaned(machine: Machine) -> Iterator[None]:
     """However the context ends, nothing of its runs is left running."""
     try:
         yield
     finally:
-        for folder in place.runs.glob("*/"):
+        for folder in machine.runs.glob("*/"):
             supervise.kill(folder)
 
 

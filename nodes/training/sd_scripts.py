@@ -201,8 +201,8 @@ class InContextTrainLora(io.ComfyNode):
             sweep.check_alone("" if resume == NONE else resume, background=background)
             dataset.check_current()
             order = sd_scripts_run.order(*what, continue_from)
-            where, when = sd_scripts_run.place(), WhenBusy(when_busy)
-            return io.NodeOutput(*sd_scripts_run.train_sweep(order, where, sweep, when, node_id))
+            machine, when = sd_scripts_run.this_machine(), WhenBusy(when_busy)
+            return io.NodeOutput(*sd_scripts_run.train_sweep(order, machine, sweep, when, node_id))
         trained = sd_scripts_run.train(
             *what,
             continue_from=continue_from,

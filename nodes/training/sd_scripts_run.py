@@ -61,21 +61,23 @@ def train(
     Raises:
         TrainingError: where it cannot start, or failed.
     """
-    where = place()
-    with host.claim_cards(where.cards, when_busy, node_id):
+    machine = this_machine()
+    with host.claim_cards(machine.cards, when_busy, node_id):
         host.send_text(node_id, "preparing")
         free_memory()
         if resume != NONE:
             run = Run(host.runs_folder() / run_folder.safe_name(resume))
-            process = begin.resume(run, where)
+            process = begin.resume(run, machine)
         else:
             dataset.check_current()
             wanted = order(dataset, name, title, model, encoders, vae, chosen, recipe, continue_from)
-            run, process = begin.start(wanted, where, comfy.model_management.throw_exception_if_processing_interrupted)
+            run, process = begin.start(
+                wanted, machine, comfy.model_management.throw_exception_if_processing_interrupted
+            )
     if background:
         settle_later(run, process)
         return "", {"loss": run.losses()}, last_pictures(run, dataset), run
-    result = watch_to_end(run, process, where, node_id, EventTail(run, from_start=resume == NONE))
+    result = watch_to_end(run, process, machine, node_id, EventTail(run, from_start=resume == NONE))
     if result.state == run_folder.CANCELLED:  # stopped from the monitor
         host.send_text(node_id, result.message)
         raise comfy.model_management.InterruptProcessingException
@@ -87,7 +89,7 @@ def train(
 
 
 def train_sweep(
-    wanted: Order, where: Machine, sweep: SweepSettings, when_busy: WhenBusy, node_id: str
+    wanted: Order, machine: Machine, sweep: SweepSettings, when_busy: WhenBusy, node_id: str
 ) -> tuple[str, dict[str, list[float]], Tensor, Run, str]:
     """Train all trials of a sweep, or those that are left; returns the node's outputs, of the best one.
 
@@ -95,7 +97,7 @@ def train_sweep(
         TrainingError: where no training can begin, or none comes to a LoRA.
         InterruptProcessingException: when the user cancels; the same sweep goes on later.
     """
-    host.claim_cards(where.cards, when_busy, node_id).close()  # each training claims them again
+    host.claim_cards(machine.cards, when_busy, node_id).close()  # each training claims them again
     free_memory()
     begun = Sweep.begin(host.output_folder(FOLDER), wanted.name, plan_of(wanted, sweep))
     say = partial(host.send_text, node_id)
@@ -106,8 +108,8 @@ def train_sweep(
         elif event["event"] == run_folder.PHASE:
             say(event["phase"])
 
-    trainer = SdScriptsTrainer(wanted, where, begun.name, host.stop_if_cancelled, say, show, when_busy.in_queue)
-    work(begun, trainer, where.runs, say, host.stop_if_cancelled)
+    trainer = SdScriptsTrainer(wanted, machine, begun.name, host.stop_if_cancelled, say, show, when_busy.in_queue)
+    work(begun, trainer, machine.runs, say, host.stop_if_cancelled)
     best = published(begun)
     say(best.text)
     return best.lora, {"loss": best.run.losses()}, last_pictures(best.run, wanted.dataset), best.run, best.text
@@ -116,7 +118,7 @@ def train_sweep(
 # --- from widgets to an order ---------------------------------------------------------------------------------------
 
 
-def place() -> Machine:
+def this_machine() -> Machine:
     """
     Raises:
         TrainingError: where no trainer is installed.
@@ -193,7 +195,7 @@ def free_memory() -> None:
 # --- while it runs --------------------------------------------------------------------------------------------------
 
 
-def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: EventTail) -> Outcome:
+def watch_to_end(run: Run, process: Any, machine: Machine, node_id: str, tail: EventTail) -> Outcome:
     """Show a run on the node until it is over.
 
     Raises:
@@ -227,9 +229,9 @@ def watch_to_end(run: Run, process: Any, where: Machine, node_id: str, tail: Eve
         except comfy.model_management.InterruptProcessingException:
             host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
             follow.stop(run, process, insists=comfy.model_management.processing_interrupted)
-            host.send_text(node_id, settle.settle_soon(run, where.loras, process.returncode, stopped=True).message)
+            host.send_text(node_id, settle.settle_soon(run, machine.loras, process.returncode, stopped=True).message)
             raise
-        return settle.settle_soon(run, where.loras, code)
+        return settle.settle_soon(run, machine.loras, code)
 
 
 def resume(run: Run) -> None:
@@ -240,10 +242,10 @@ def resume(run: Run) -> None:
     """
     if host.is_working():
         raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
-    where = place()
-    with host.claim_cards(where.cards, WhenBusy.SAY, patience=claims.BRIEF):
+    machine = this_machine()
+    with host.claim_cards(machine.cards, WhenBusy.SAY, patience=claims.BRIEF):
         free_memory()
-        process = begin.resume(run, where)
+        process = begin.resume(run, machine)
     settle_later(run, process)
 
 

@@ -205,17 +205,17 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
     if os.name == "nt":
         pytest.skip("The stand-in's interpreter is a shell script.")
     from incontext_lora.tests.dataset_sets import folder_sets
-    from incontext_lora.tests.sd_scripts_place import (
+    from incontext_lora.tests.sd_scripts_machine import (
         STAND_IN,
         flux_files,
         flux_order,
         small_dataset,
-        stand_in_place,
+        stand_in_machine,
     )
     from incontext_lora.training.sd_scripts import environment
 
     where = replace(
-        stand_in_place(tmp_path, tmp_path / "ComfyUI"),
+        stand_in_machine(tmp_path, tmp_path / "ComfyUI"),
         runs=runs_folder(prepared_server),
         loras=prepared_server.base / "output" / "loras",
     )

@@ -15,7 +15,7 @@ from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
-from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, stand_in_place
+from incontext_lora.tests.sd_scripts_machine import STAND_IN, flux_files, stand_in_machine
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import states
@@ -53,8 +53,10 @@ def train(
     from incontext_lora.nodes.training import sd_scripts_run
 
     base = Path(host.base) / "output"
-    where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
-    monkeypatch.setattr(sd_scripts_run, "place", lambda: where)
+    where = replace(
+        stand_in_machine(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras"
+    )
+    monkeypatch.setattr(sd_scripts_run, "this_machine", lambda: where)
 
     def call(told: dict[str, Any] | None = None, **inputs: Any) -> tuple[Any, ...]:
         monkeypatch.setenv("STAND_IN", json.dumps(told or {}))
@@ -194,8 +196,8 @@ def test_two_trainings_on_one_card(
     from incontext_lora.nodes.server import run_answers
     from incontext_lora.nodes.training import sd_scripts_run
 
-    with_card = replace(sd_scripts_run.place(), on_cpu=False)
-    monkeypatch.setattr(sd_scripts_run, "place", lambda: with_card)
+    with_card = replace(sd_scripts_run.this_machine(), on_cpu=False)
+    monkeypatch.setattr(sd_scripts_run, "this_machine", lambda: with_card)
     monkeypatch.setattr(globals_of_host, "cards", lambda: ["0"])
     *_, first = train({"pause": 0.3}, name="on-card", steps=9, background=True)
     assert json.loads(run_answers.all_runs().body)["on_card"] == ["on-card"]

@@ -94,7 +94,7 @@ def models(trainer: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 
 @pytest.fixture
-def place(trainer: Trainer, comfyui: Path, tmp_path: Path) -> Machine:
+def machine(trainer: Trainer, comfyui: Path, tmp_path: Path) -> Machine:
     place_tokenizers(FLUX, comfyui, tmp_path / "tokenizers")  # `tiny` gives Lumina one of these
     return Machine(
         trainer, tmp_path / "runs", tmp_path / "loras", comfyui, tmp_path / "tokenizers", runner=TINY, on_cpu=True

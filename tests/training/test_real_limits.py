@@ -18,12 +18,14 @@ from incontext_lora.training.sd_scripts.machine import Machine
 from incontext_lora.training.sd_scripts.processes import Processes
 
 
-def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_nothing(
+    order: Make, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What could not be saved is said and saved later; the last LoRA waits until there is space."""
     full = tmp_path / "full"
     monkeypatch.setenv(tiny.FULL_DISK, str(full))
     wanted = order("flux", steps=45, save_every=15, keep=1)
-    run, process = begin.start(wanted, place)
+    run, process = begin.start(wanted, machine)
 
     def act(event: dict[str, Any]) -> None:
         if event.get("phase") == "training" and not of_kind(run, run_folder.STEP):
@@ -36,7 +38,7 @@ def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, m
             full.unlink()
 
     assert watch_to_end(run, process, act) == 0, output.tail(run.folder)
-    assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
+    assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
     assert steps(run) == list(range(1, 46))
     said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
     assert any("could not be saved. The training continues" in text for text in said)
@@ -44,8 +46,8 @@ def test_a_full_disk_ends_nothing(order: Make, place: Machine, tmp_path: Path, m
     assert any("step 45, which could not be saved. The training is over and waits" in text for text in said)
 
 
-def test_a_stop_leaves_nothing_behind(order: Make, place: Machine) -> None:
-    run, process = begin.start(order("flux", steps=500), place)
+def test_a_stop_leaves_nothing_behind(order: Make, machine: Machine) -> None:
+    run, process = begin.start(order("flux", steps=500), machine)
     began = time.monotonic()
     while not steps(run) and time.monotonic() - began < 120:
         time.sleep(0.1)
@@ -53,15 +55,15 @@ def test_a_stop_leaves_nothing_behind(order: Make, place: Machine) -> None:
     follow.stop(run, process)
     assert time.monotonic() - asked < stopping.SAVING
     assert supervise.members(run.folder) == []
-    assert settle.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+    assert settle.settle(run, machine.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
     assert states.find_last(run) is not None
 
 
-def test_a_stop_ends_a_sample(order: Make, place: Machine) -> None:
+def test_a_stop_ends_a_sample(order: Make, machine: Machine) -> None:
     """A sample of half an hour is not waited for; the step before it is saved."""
     wanted = order("flux", steps=4, sample_every=2, save_every=0)
     slow = replace(wanted.architecture, sampling={**wanted.architecture.sampling, "sample_steps": 50_000})
-    run, process = begin.start(replace(wanted, architecture=slow), place)
+    run, process = begin.start(replace(wanted, architecture=slow), machine)
     code = watch_to_end(
         run, process, lambda event: event.get("phase") == "sampling" and requests.add(run.folder, "stop")
     )
@@ -72,15 +74,17 @@ def test_a_stop_ends_a_sample(order: Make, place: Machine) -> None:
     assert of_kind(run, run_folder.SAMPLE) == []
 
 
-def test_a_stop_before_the_first_step(order: Make, place: Machine) -> None:
-    run, process = begin.start(order("flux"), place)
+def test_a_stop_before_the_first_step(order: Make, machine: Machine) -> None:
+    run, process = begin.start(order("flux"), machine)
     requests.add(run.folder, "stop")
     assert watch_to_end(run, process) == 75, output.tail(run.folder)
-    result = settle.settle(run, place.loras, 75)
+    result = settle.settle(run, machine.loras, 75)
     assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
 
-def test_a_sample_that_does_not_fit_ends_nothing(order: Make, place: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_that_does_not_fit_ends_nothing(
+    order: Make, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is said at the first step, and the run trains on as one without samples.
 
     Validation measures the weights that are saved: with an average it is another loss than that of the raw ones.
@@ -95,8 +99,8 @@ def test_a_sample_that_does_not_fit_ends_nothing(order: Make, place: Machine, mo
             "learning_rate": 2e-2,
             **settings,
         }
-        run, process = begin.start(order("flux", **chosen), place)
-        result = settle.settle(run, place.loras, watch_to_end(run, process))
+        run, process = begin.start(order("flux", **chosen), machine)
+        result = settle.settle(run, machine.loras, watch_to_end(run, process))
         assert result.state == run_folder.FINISHED, result.message
         return run
 
@@ -128,7 +132,7 @@ def test_encoders_that_do_not_fit(
     option: str,
     phase: str,
     order: Make,
-    place: Machine,
+    machine: Machine,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Larger text encoders than the card holds: captions are encoded elsewhere, and the run says so."""
@@ -138,16 +142,16 @@ def test_encoders_that_do_not_fit(
     wanted = order(name, steps=2, save_every=0, sample_every=2)
     held = share * preflight.encoder_size(wanted.architecture, wanted.files)
     wanted = replace(wanted, settings=replace(wanted.settings, encoders_on_card=held, vae_chunk_size=16))
-    as_card = replace(place, on_cpu=False, processes=Processes(cpu=True))
+    as_card = replace(machine, on_cpu=False, processes=Processes(cpu=True))
     run, process = begin.start(sampled_quickly(wanted), as_card)
     code = watch_to_end(run, process)
-    assert settle.settle(run, place.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
+    assert settle.settle(run, machine.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
     assert option in (run.folder / "job-1" / "job.toml").read_text()
     assert phase in [event["phase"] for event in of_kind(run, run_folder.PHASE)]
     assert any("text encoders have" in event["text"] for event in of_kind(run, run_folder.NOTE))
 
 
-def test_wrong_file_is_refused_before_anything_starts(order: Make, place: Machine, tmp_path: Path) -> None:
+def test_wrong_file_is_refused_before_anything_starts(order: Make, machine: Machine, tmp_path: Path) -> None:
     from incontext_lora.incontext.errors import TrainingError
     from incontext_lora.training.sd_scripts.architectures import CHROMA
 

@@ -36,26 +36,26 @@ def family(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: Machine) -> None:
+def test_trains_stops_resumes_and_finishes(family: str, order: Make, machine: Machine) -> None:
     """Stop after step 3, resume, finish: true step numbers, one LoRA, the recipe inside, every key matched by ComfyUI."""
-    run, process = begin.start(order(family), place)
+    run, process = begin.start(order(family), machine)
     code = watch_to_end(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
-    stopped = settle.settle(run, place.loras, code)
+    stopped = settle.settle(run, machine.loras, code)
     assert (stopped.state, code) == (run_folder.CANCELLED, 75), stopped.message
     done = steps(run)[-1]
     assert 2 <= done < 6
     saved = states.find_last(run)
     assert saved is not None
     assert saved[1] == done
-    assert not place.loras.exists()
+    assert not machine.loras.exists()
 
-    process = begin.resume(run, place)
+    process = begin.resume(run, machine)
     assert watch_to_end(run, process) == 0, output.tail(run.folder)
-    result = settle.settle(run, place.loras, process.returncode)
+    result = settle.settle(run, machine.loras, process.returncode)
     assert result.state == run_folder.FINISHED, result.message
     assert steps(run) == [1, 2, 3, 4, 5, 6]
     assert len(run.losses()) == 6
-    assert result.lora == place.loras / f"{family}.safetensors"
+    assert result.lora == machine.loras / f"{family}.safetensors"
     reused = [(event["pictures_reused"], event["captions_reused"]) for event in of_kind(run, "cache")]
     assert reused[-1] == (20, 20), (
         "resumed, it encodes nothing; before, a training on the same sets may have encoded them"
@@ -97,15 +97,15 @@ def test_trains_stops_resumes_and_finishes(family: str, order: Make, place: Mach
         ("anima", ["qwen3"]),
     ],
 )
-def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order: Make, place: Machine) -> None:
+def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order: Make, machine: Machine) -> None:
     """A second run spares the text encoders, and trains and samples the very same as one that loads them."""
 
     wanted = sampled_quickly(order(name, steps=2, save_every=0, sample_every=2, caption_dropout=0.5))
 
     def trained() -> tuple[Run, Path, bytes]:
-        run, process = begin.start(wanted, place)
+        run, process = begin.start(wanted, machine)
         code = watch_to_end(run, process)
-        result = settle.settle(run, place.loras, code)
+        result = settle.settle(run, machine.loras, code)
         assert result.lora is not None, result.message
         first, sample = of_kind(run, run_folder.SAMPLE)
         assert (first["step"], sample["step"]) == (1, 2)  # the first step is sampled, to see whether it fits
@@ -124,9 +124,9 @@ def test_what_is_encoded_is_not_loaded_again(name: str, files: list[str], order:
     assert all(bool((ours[key] == theirs[key]).all()) for key in theirs)
 
 
-def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: Machine) -> None:
+def test_killed_runs_are_found_interrupted_and_resume(order: Make, machine: Machine) -> None:
     """kill -9: nothing half-written, at most one save interval lost, step numbers true."""
-    run, process = begin.start(order("flux", steps=8), place)
+    run, process = begin.start(order("flux", steps=8), machine)
     found: list[bool] = []
 
     def kill(event: dict[str, Any]) -> None:
@@ -137,13 +137,13 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: Machin
     code = watch_to_end(run, process, kill)
     assert found == [True]
     assert supervise.find(run.folder) is None
-    ((swept, result),) = settle.sweep(place.runs, place.loras)
+    ((swept, result),) = settle.sweep(machine.runs, machine.loras)
     assert (swept, code) == (run, -9)
     assert result.state == run.state == run_folder.INTERRUPTED
     assert "Resume" in result.message
-    process = begin.resume(run, place)
+    process = begin.resume(run, machine)
     assert watch_to_end(run, process) == 0, output.tail(run.folder)
-    assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
+    assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
     second = [
         event["step"]
         for event in list(run.events())[[e["event"] for e in run.events()].index("interrupted") :]
@@ -155,10 +155,10 @@ def test_killed_runs_are_found_interrupted_and_resume(order: Make, place: Machin
 
 
 @pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
-def test_everything_on_request(name: str, order: Make, place: Machine, referenced: Dataset) -> None:
+def test_everything_on_request(name: str, order: Make, machine: Machine, referenced: Dataset) -> None:
     """Masks, validation, samples, a save and a sample on request, a shortage of nothing."""
     wanted = order(name, referenced, validation_sets=2, validate_every=3, sample_every=4, samples=2, save_every=0)
-    run, process = begin.start(replace(sampled_quickly(wanted), name="a / name"), place)
+    run, process = begin.start(replace(sampled_quickly(wanted), name="a / name"), machine)
 
     def ask(event: dict[str, Any]) -> None:
         if event.get("event") == run_folder.STEP and event["step"] == 1:
@@ -166,10 +166,10 @@ def test_everything_on_request(name: str, order: Make, place: Machine, reference
             requests.add(run.folder, "sample")
 
     assert watch_to_end(run, process, ask) == 0, output.tail(run.folder)
-    result = settle.settle(run, place.loras, 0)
+    result = settle.settle(run, machine.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
     assert result.lora is not None
-    assert result.lora.parent == place.loras
+    assert result.lora.parent == machine.loras
     asked = of_kind(run, run_folder.SAMPLE)[:2]
     assert [event["file"][-6:] for event in asked] == ["-1.png", "-2.png"]
     assert {event["step"] for event in of_kind(run, run_folder.SAMPLE)} >= {4, 6}
@@ -185,18 +185,18 @@ def test_everything_on_request(name: str, order: Make, place: Machine, reference
 
 
 @pytest.mark.parametrize("name", ["flux", "hunyuan-image", "anima"])
-def test_a_finished_lora_is_continued(name: str, order: Make, place: Machine) -> None:
-    run, process = begin.start(order(name, steps=2), place)
+def test_a_finished_lora_is_continued(name: str, order: Make, machine: Machine) -> None:
+    run, process = begin.start(order(name, steps=2), machine)
     watch_to_end(run, process)
-    first = settle.settle(run, place.loras, process.returncode)
+    first = settle.settle(run, machine.loras, process.returncode)
     assert first.lora is not None
     recipe = read_recipe(first.lora)
     assert recipe is not None
     other = {"gradient_checkpointing": True, "reference_share": 1.0}
     again = replace(order(name, steps=2, learning_rate=1e-5, **other), weights=first.lora, recipe=recipe, name="more")
-    run, process = begin.start(again, place)
+    run, process = begin.start(again, machine)
     watch_to_end(run, process)
-    second = settle.settle(run, place.loras, process.returncode)
+    second = settle.settle(run, machine.loras, process.returncode)
     assert second.lora is not None, second.message
     continued = read_recipe(second.lora)
     assert continued is not None
@@ -206,7 +206,7 @@ def test_a_finished_lora_is_continued(name: str, order: Make, place: Machine) ->
     assert 0 < max(moved) < 1e-3
 
 
-def test_kinds_of_references_differ_in_training_alone(order: Make, place: Machine) -> None:
+def test_kinds_of_references_differ_in_training_alone(order: Make, machine: Machine) -> None:
     """Before anything is learned: another loss in each step, the same in validation, which has no references."""
 
     def trained(kind: ReferenceKind) -> tuple[list[float], list[float]]:
@@ -214,9 +214,9 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: Machin
             "flux", steps=2, save_every=0, learning_rate=1e-12, reference_share=1.0, references=kind, validation_sets=2,
             validate_every=2,
         )  # fmt: skip
-        run, process = begin.start(wanted, place)
+        run, process = begin.start(wanted, machine)
         code = watch_to_end(run, process)
-        result = settle.settle(run, place.loras, code)
+        result = settle.settle(run, machine.loras, code)
         assert result.lora is not None, result.message
         recipe = read_recipe(result.lora)
         assert recipe is not None
@@ -228,11 +228,11 @@ def test_kinds_of_references_differ_in_training_alone(order: Make, place: Machin
     assert validated == also != []
 
 
-def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: Machine) -> None:
+def test_a_state_of_the_last_step_becomes_a_lora(order: Make, machine: Machine) -> None:
     """Killed after the last state and before the LoRA: there is no step left to train."""
-    run, process = begin.start(order("flux", steps=50, ema=0.9), place)
+    run, process = begin.start(order("flux", steps=50, ema=0.9), machine)
     watch_to_end(run, process, lambda event: event.get("step") == 2 and requests.add(run.folder, "stop"))
-    assert settle.settle(run, place.loras, 75).state == run_folder.CANCELLED
+    assert settle.settle(run, machine.loras, 75).state == run_folder.CANCELLED
     saved = states.find_last(run)
     assert saved is not None
     about = run.about
@@ -241,9 +241,9 @@ def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: Machine) ->
     before = load_file(str(next(run.folder.glob("checkpoints/*.safetensors"))))
     for path in run.checkpoints:
         path.unlink()
-    process = begin.resume(run, place)
+    process = begin.resume(run, machine)
     assert watch_to_end(run, process) == 0, output.tail(run.folder)
-    result = settle.settle(run, place.loras, 0)
+    result = settle.settle(run, machine.loras, 0)
     assert result.lora is not None, result.message
     after = load_file(str(result.lora))
     assert read_header(result.lora).metadata["ss_steps"] == str(saved[1])
@@ -252,11 +252,11 @@ def test_a_state_of_the_last_step_becomes_a_lora(order: Make, place: Machine) ->
     }
 
 
-def test_two_machines_train_one_lora(order: Make, place: Machine, tmp_path: Path) -> None:
+def test_two_machines_train_one_lora(order: Make, machine: Machine, tmp_path: Path) -> None:
     """Each with a launcher and a run of its own; the first keeps the LoRA, and stops both. Here they are one machine."""
     both = [
         replace(
-            place, processes=Processes(2, 2, rank, "localhost", 29473), runs=tmp_path / f"machine {rank}" / "Läufe 数"
+            machine, processes=Processes(2, 2, rank, "localhost", 29473), runs=tmp_path / f"machine {rank}" / "Läufe 数"
         )
         for rank in range(2)
     ]
@@ -264,29 +264,31 @@ def test_two_machines_train_one_lora(order: Make, place: Machine, tmp_path: Path
     (first, leader), (second, helper) = (begin.start(wanted, machine) for machine in both)
     watch_to_end(first, leader, lambda event: event.get("step") == 4 and requests.add(first.folder, "stop"))
     helper.wait(60)
-    assert settle.settle(first, place.loras, leader.returncode).state == run_folder.CANCELLED, output.tail(first.folder)
-    assert settle.settle(second, place.loras, helper.returncode).state == run_folder.FINISHED, output.tail(
+    assert settle.settle(first, machine.loras, leader.returncode).state == run_folder.CANCELLED, output.tail(
+        first.folder
+    )
+    assert settle.settle(second, machine.loras, helper.returncode).state == run_folder.FINISHED, output.tail(
         second.folder
     )
     (first, leader), (second, helper) = (begin.join(first, machine) for machine in both)
     assert second.folder.parent == both[1].runs
     assert watch_to_end(first, leader, lambda event: None) == 0, output.tail(first.folder)
     helper.wait(60)
-    result = settle.settle(first, place.loras, 0)
+    result = settle.settle(first, machine.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
-    assert settle.settle(second, place.loras, helper.returncode).lora is None
+    assert settle.settle(second, machine.loras, helper.returncode).lora is None
     assert steps(first) == list(range(1, 13))
     assert steps(second) == []
-    assert len(list(place.loras.iterdir())) == 1
+    assert len(list(machine.loras.iterdir())) == 1
 
 
-def test_two_processes_train_one_lora(order: Make, place: Machine) -> None:
+def test_two_processes_train_one_lora(order: Make, machine: Machine) -> None:
     """Through Accelerate's launcher, on processors: stop, resume, one LoRA, a falling loss."""
-    together = replace(place, processes=Processes(count=2, port=29471))
+    together = replace(machine, processes=Processes(count=2, port=29471))
     wanted = order("flux", steps=30, save_every=0, learning_rate=5e-3, caption_dropout=0.0, reference_share=0.0)
     run, process = begin.start(wanted, together)
     watch_to_end(run, process, lambda event: event.get("step") == 8 and requests.add(run.folder, "stop"))
-    assert settle.settle(run, place.loras, process.returncode).state == run_folder.CANCELLED, output.tail(run.folder)
+    assert settle.settle(run, machine.loras, process.returncode).state == run_folder.CANCELLED, output.tail(run.folder)
     assert supervise.members(run.folder) == []
     process = begin.resume(run, together)
     members: set[int] = set()
@@ -296,9 +298,9 @@ def test_two_processes_train_one_lora(order: Make, place: Machine) -> None:
 
     assert watch_to_end(run, process, count) == 0, output.tail(run.folder)
     assert len(members) >= 3, "a launcher and two trainers"
-    result = settle.settle(run, place.loras, 0)
+    result = settle.settle(run, machine.loras, 0)
     assert result.state == run_folder.FINISHED, result.message
     assert steps(run) == list(range(1, 31))
-    assert len(list(place.loras.iterdir())) == 1
+    assert len(list(machine.loras.iterdir())) == 1
     losses = run.losses()
     assert sum(losses[-8:]) < sum(losses[:8])

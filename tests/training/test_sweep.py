@@ -22,12 +22,12 @@ HELD_OUT = 4
 Make = Callable[..., Order]
 
 
-def test_the_better_half_goes_on(order: Make, place: Machine, tmp_path: Path) -> None:
+def test_the_better_half_goes_on(order: Make, machine: Machine, tmp_path: Path) -> None:
     wanted = order("flux", steps=8, validation_sets=HELD_OUT, validate_every=2, sample_every=0)
     varied = SweepSettings({"learning_rate": (1e-9, 1e-2)}, Strategy.HALVING, keep_one_in=2, stop_hopeless=False)
     sweep = Sweep.begin(tmp_path / "sweeps", "real", plan_of(wanted, varied))
     first, last = sweep.plan.rounds
-    work(sweep, SdScriptsTrainer(wanted, place, sweep.name), place.runs)
+    work(sweep, SdScriptsTrainer(wanted, machine, sweep.name), machine.runs)
     loser, winner = sweep.records().values()
     assert (loser.state, winner.state) == (State.STOPPED, State.FINISHED)
     assert loser.curve.step == first
@@ -40,10 +40,10 @@ def test_the_better_half_goes_on(order: Make, place: Machine, tmp_path: Path) ->
     # a rate of 1e-9 changes nothing, so the same noise gives the same losses at every measurement
     still = [loss for _, loss in loser.curve.held_out]
     assert max(still) - min(still) < 1e-4
-    events = list(Run(place.runs / winner.run).events())
+    events = list(Run(machine.runs / winner.run).events())
     assert [event["first_step"] > 0 for event in events if event["event"] == run_folder.STARTED] == [False, True]
     assert [event["step"] for event in events if event["event"] == run_folder.STEP] == list(range(1, 9))
     best = table.best(sweep)
     assert best is not None
     assert best[0].number == 2
-    assert (place.loras / winner.lora).exists()
+    assert (machine.loras / winner.lora).exists()

@@ -14,7 +14,7 @@ import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.launcher import pack
 from incontext_lora.tests.dataset_sets import folder_sets
-from incontext_lora.tests.sd_scripts_place import STAND_IN, flux_files, small_dataset
+from incontext_lora.tests.sd_scripts_machine import STAND_IN, flux_files, small_dataset
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import cli
@@ -30,11 +30,11 @@ from incontext_lora.training.sd_scripts.environment import Trainer
 import os, sys
 cli.environment.find = lambda: Trainer(Path(sys.executable), Path(os.environ["STAND_IN_CHECKOUT"]))
 cli.torch_device.has_gpu = lambda python: False
-place = cli.place
+this_machine = cli.this_machine
 def stand_in(options, trainer):
     from dataclasses import replace
-    return replace(place(options, trainer), runner=Path(os.environ["STAND_IN_FILE"]))
-cli.place = stand_in
+    return replace(this_machine(options, trainer), runner=Path(os.environ["STAND_IN_FILE"]))
+cli.this_machine = stand_in
 raise SystemExit(cli.main(sys.argv[1:]))
 """
 REGISTER = f"import runpy\nrunpy.run_path({pack.__file__!r})['register']()\n"

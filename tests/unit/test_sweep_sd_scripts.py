@@ -15,7 +15,7 @@ from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import folder_sets
-from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, small_dataset, stand_in_place
+from incontext_lora.tests.sd_scripts_machine import flux_files, flux_order, small_dataset, stand_in_machine
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, settle, states
@@ -32,8 +32,8 @@ RATES = (1e-3, 2e-3, 4e-3, 5.0)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Machine]:
-    made = stand_in_place(tmp_path / "here", tmp_path / "ComfyUI")
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = stand_in_machine(tmp_path / "here", tmp_path / "ComfyUI")
     yield made
     for folder in made.runs.glob("*/run.json"):
         supervise.kill(folder.parent)
@@ -54,10 +54,10 @@ Begin = Callable[..., Sweep]
 
 
 @pytest.fixture
-def begin_sweep(order: Order, place: Machine, monkeypatch: pytest.MonkeyPatch) -> Begin:
+def begin_sweep(order: Order, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Begin:
     def made(axes: dict[str, tuple[Any, ...]], pause: float = 0.02, **own: Any) -> Sweep:
         monkeypatch.setenv("STAND_IN", json.dumps({"pause": pause, "checkpoints": True, "validate": True}))
-        return Sweep.begin(place.runs.parent / "sweeps", "toy", plan_of(order, SweepSettings(axes, **own)))
+        return Sweep.begin(machine.runs.parent / "sweeps", "toy", plan_of(order, SweepSettings(axes, **own)))
 
     return made
 
@@ -66,33 +66,33 @@ def trial_states(sweep: Sweep) -> list[State]:
     return [record.state for record in sweep.records().values()]
 
 
-def trials_run(place: Machine) -> list[str]:
-    return sorted(path.parent.name for path in place.runs.glob("*/run.json"))
+def trials_run(machine: Machine) -> list[str]:
+    return sorted(path.parent.name for path in machine.runs.glob("*/run.json"))
 
 
 def test_the_hopeless_one_is_stopped_and_the_best_is_published(
-    begin_sweep: Begin, order: Order, place: Machine
+    begin_sweep: Begin, order: Order, machine: Machine
 ) -> None:
     sweep = begin_sweep({"learning_rate": RATES})
-    work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
+    work(sweep, SdScriptsTrainer(order, machine, sweep.name), machine.runs)
     assert trial_states(sweep) == [State.FINISHED] * 3 + [State.STOPPED]
     hopeless = sweep.records()[4]
     assert hopeless.curve.step < 24
     trial, record = table.best(sweep) or pytest.fail("nothing was measured")
     assert (trial.number, record.lora) == (3, "toy-t03.safetensors")
-    recipe = read_recipe(place.loras / record.lora)
+    recipe = read_recipe(machine.loras / record.lora)
     assert recipe is not None
     assert recipe.name == "toy"
     assert len(record.curve.by_set(24)) == 2
 
 
-def test_halving_goes_on_with_the_same_runs(begin_sweep: Begin, order: Order, place: Machine) -> None:
+def test_halving_goes_on_with_the_same_runs(begin_sweep: Begin, order: Order, machine: Machine) -> None:
     sweep = begin_sweep({"learning_rate": RATES[:3]}, strategy=Strategy.HALVING, stop_hopeless=False)
     first, last = sweep.plan.rounds
-    work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
+    work(sweep, SdScriptsTrainer(order, machine, sweep.name), machine.runs)
     assert trial_states(sweep) == [State.STOPPED, State.STOPPED, State.FINISHED]
-    assert trials_run(place) == ["toy-t01", "toy-t02", "toy-t03"]
-    events = list(Run(place.runs / "toy-t03").events())
+    assert trials_run(machine) == ["toy-t01", "toy-t02", "toy-t03"]
+    events = list(Run(machine.runs / "toy-t03").events())
     begun = [event["first_step"] for event in events if event["event"] == run_folder.STARTED]
     assert len(begun) == 2
     assert first <= begun[1] < last
@@ -100,7 +100,7 @@ def test_halving_goes_on_with_the_same_runs(begin_sweep: Begin, order: Order, pl
     assert steps == list(range(1, 25))  # none was trained twice
 
 
-def test_a_training_that_went_on_alone_is_joined(begin_sweep: Begin, order: Order, place: Machine) -> None:
+def test_a_training_that_went_on_alone_is_joined(begin_sweep: Begin, order: Order, machine: Machine) -> None:
     """The process of the queue is killed, that of the trainer is not: it outlives whoever started it."""
     sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
@@ -113,19 +113,19 @@ def test_a_training_that_went_on_alone_is_joined(begin_sweep: Begin, order: Orde
             raise Killed
 
     with pytest.raises(Killed):
-        work(sweep, Abandoned(order, place, sweep.name), place.runs)
+        work(sweep, Abandoned(order, machine, sweep.name), machine.runs)
     assert trial_states(sweep) == [State.TRAINING, State.WAITING]
-    work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
+    work(sweep, SdScriptsTrainer(order, machine, sweep.name), machine.runs)
     assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
-    assert trials_run(place) == ["toy-t01", "toy-t02"]
+    assert trials_run(machine) == ["toy-t01", "toy-t02"]
     assert [step for step, _ in sweep.records()[1].curve.held_out] == list(range(2, 25, 2))
 
 
-def test_an_interrupted_training_is_resumed(begin_sweep: Begin, order: Order, place: Machine) -> None:
+def test_an_interrupted_training_is_resumed(begin_sweep: Begin, order: Order, machine: Machine) -> None:
     sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
     def kill_it(event: Mapping[str, Any]) -> None:
-        run = Run(place.runs / "toy-t01")
+        run = Run(machine.runs / "toy-t01")
         if event["event"] == run_folder.VALIDATION and event["step"] == 8 and not killed:
             killed.append(8)
             process = supervise.find(run.folder)
@@ -133,15 +133,15 @@ def test_an_interrupted_training_is_resumed(begin_sweep: Begin, order: Order, pl
             process.send_signal(signal.SIGKILL)
 
     killed: list[int] = []
-    trainer = SdScriptsTrainer(order, place, sweep.name, show=kill_it)
-    work(sweep, trainer, place.runs)
+    trainer = SdScriptsTrainer(order, machine, sweep.name, show=kill_it)
+    work(sweep, trainer, machine.runs)
     assert killed == [8]
     # a training that ended without a word has not been stopped by anybody: it goes on
     assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
-    assert trials_run(place) == ["toy-t01", "toy-t02"]
+    assert trials_run(machine) == ["toy-t01", "toy-t02"]
 
 
-def test_a_sweep_that_is_cancelled_saves_its_training(begin_sweep: Begin, order: Order, place: Machine) -> None:
+def test_a_sweep_that_is_cancelled_saves_its_training(begin_sweep: Begin, order: Order, machine: Machine) -> None:
     sweep = begin_sweep({"learning_rate": RATES[:2]}, pause=0.05)
 
     def cancel(event: Mapping[str, Any]) -> None:
@@ -149,26 +149,26 @@ def test_a_sweep_that_is_cancelled_saves_its_training(begin_sweep: Begin, order:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        work(sweep, SdScriptsTrainer(order, place, sweep.name, show=cancel), place.runs)
-    run = Run(place.runs / "toy-t01")
+        work(sweep, SdScriptsTrainer(order, machine, sweep.name, show=cancel), machine.runs)
+    run = Run(machine.runs / "toy-t01")
     assert run.state == run_folder.CANCELLED
     assert states.find_last(run) is not None
     assert trial_states(sweep) == [State.TRAINING, State.WAITING]
-    work(sweep, SdScriptsTrainer(order, place, sweep.name), place.runs)
+    work(sweep, SdScriptsTrainer(order, machine, sweep.name), machine.runs)
     assert trial_states(sweep) == [State.FINISHED, State.FINISHED]
-    assert trials_run(place) == ["toy-t01", "toy-t02"]
+    assert trials_run(machine) == ["toy-t01", "toy-t02"]
 
 
 def test_fewer_sets_are_trained_on_and_the_same_are_held_out(
-    order: Order, place: Machine, monkeypatch: pytest.MonkeyPatch
+    order: Order, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STAND_IN", "{}")
     names = [item.set for item in order.dataset.items]
 
     def used(**changed: Any) -> tuple[set[str], set[str]]:
-        run, process = begin.start(replace(order, settings=replace(order.settings, **changed)), place)
+        run, process = begin.start(replace(order, settings=replace(order.settings, **changed)), machine)
         assert process.wait(30) == 0
-        settle.settle(run, place.loras, 0)
+        settle.settle(run, machine.loras, 0)
         cache = Path(json.loads((run.folder / "job-1" / "job.json").read_text())["cache"])
         ids = {item.id: item.set for item in order.dataset.items}
         folders = {path.parent.name.endswith("-validation"): set[str]() for path in cache.glob("*/*.png")}
@@ -224,14 +224,14 @@ class TestCommand:
     def test_it_trains_and_prints_the_table(
         self,
         dataset: Dataset,
-        place: Machine,
+        machine: Machine,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         monkeypatch.setenv("STAND_IN", json.dumps({"checkpoints": True, "validate": True}))
-        monkeypatch.setattr(cli.environment, "find", lambda: place.trainer)
-        monkeypatch.setattr(cli.training, "place", lambda options, trainer: place)
+        monkeypatch.setattr(cli.environment, "find", lambda: machine.trainer)
+        monkeypatch.setattr(cli.training, "this_machine", lambda options, trainer: machine)
         model, *others = flux_files(tmp_path / "models").values()
         words = ["--dataset", str(dataset.folder), "--architecture", "flux", "--model", str(model)]
         words += ["--files", *map(str, others), "--comfyui", "c", "--output", str(tmp_path / "output")]
@@ -243,5 +243,5 @@ class TestCommand:
         assert "Best: rank 8, with a loss of" in said
         assert (tmp_path / "output" / "incontext_sweeps" / "shelf" / "table.csv").exists()
         assert cli.main(words) == 0  # it is over
-        assert trials_run(place) == ["shelf-t01", "shelf-t02"]
+        assert trials_run(machine) == ["shelf-t01", "shelf-t02"]
         assert time.monotonic() - before < 60

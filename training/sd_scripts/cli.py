@@ -136,7 +136,7 @@ def order(options: argparse.Namespace) -> Order:
     return Order(dataset, family, files, settings(options), options.name or dataset.name, recipe, options.weights)
 
 
-def place(options: argparse.Namespace, trainer: environment.Trainer) -> Machine:
+def this_machine(options: argparse.Namespace, trainer: environment.Trainer) -> Machine:
     on_cpu = not torch_device.has_gpu(trainer.python)
     return Machine(
         trainer=trainer,
@@ -184,13 +184,13 @@ def lines(event: dict[str, Any]) -> Iterator[str]:
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
-        where = place(options, environment.find())
+        machine = this_machine(options, environment.find())
         when = cards.WhenBusy(options.when_busy)
-        with cards.claim(where.runs, where.cards, when, say=lambda text: print(text, flush=True)):
+        with cards.claim(machine.runs, machine.cards, when, say=lambda text: print(text, flush=True)):
             if options.resume:
-                run, process = begin.join(Run(as_path(str(options.resume)).resolve()), where)
+                run, process = begin.join(Run(as_path(str(options.resume)).resolve()), machine)
             else:
-                run, process = begin.start(order(options), where)
+                run, process = begin.start(order(options), machine)
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py train: {error}", file=sys.stderr)
         return 1
@@ -216,7 +216,7 @@ def main(arguments: Sequence[str]) -> int:
                 follow.stop(run, process, patience=0)
             code = process.returncode
         try:
-            result = settle.settle(run, where.loras, code, stopped=stopped)
+            result = settle.settle(run, machine.loras, code, stopped=stopped)
         except TrainingError as error:
             print(f"run.py train: {error}", file=sys.stderr)
             return 1

@@ -75,14 +75,14 @@ def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
     try:
         varied = sweep_settings(options)
-        where = training.place(options, environment.find())
+        machine = training.this_machine(options, environment.find())
         order = training.order(options)
         when = WhenBusy(options.when_busy)
-        claim(where.runs, where.cards, when, say=say).close()  # each training claims them again
+        claim(machine.runs, machine.cards, when, say=say).close()  # each training claims them again
         sweep = Sweep.begin(options.output / FOLDER, order.name, plan_of(order, varied))
         print(f"sweep: {sweep.folder}", flush=True)
-        trainer = SdScriptsTrainer(order, where, sweep.name, say=say, show=show, when_busy=when.in_queue)
-        work(sweep, trainer, where.runs, say)
+        trainer = SdScriptsTrainer(order, machine, sweep.name, say=say, show=show, when_busy=when.in_queue)
+        work(sweep, trainer, machine.runs, say)
     except (InContextError, environment.TrainerNotInstalled) as error:
         print(f"run.py sweep: {error}", file=sys.stderr)
         return 1

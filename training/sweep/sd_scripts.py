@@ -32,7 +32,7 @@ class SdScriptsTrainer:
 
     Attributes:
         order: what is trained; each trial has settings of its own.
-        place: where things are on this machine.
+        machine: where things are on this machine.
         name: of the sweep; its runs are called ``<name>-t01`` …
         go_on: called several times a second; raises to stop the sweep, whose training then saves its state.
         say: takes what is waited for.
@@ -41,7 +41,7 @@ class SdScriptsTrainer:
     """
 
     order: Order
-    place: Machine
+    machine: Machine
     name: str
     go_on: Callable[[], None] = lambda: None
     say: Callable[[str], None] = lambda text: None
@@ -59,11 +59,11 @@ class SdScriptsTrainer:
             return found
         if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
             return self._follow(found, None, EventTail(found, from_start=False), watch)
-        with cards.claim(self.place.runs, self.place.cards, self.when_busy, self.go_on, self.say):
+        with cards.claim(self.machine.runs, self.machine.cards, self.when_busy, self.go_on, self.say):
             if found is not None and states.find_last(found) is not None:
                 tail = EventTail(found, from_start=False)
-                return self._follow(found, begin.resume(found, self.place, self.go_on), tail, watch)
-            run, process = begin.start(self._order(trial), self.place, self.go_on)
+                return self._follow(found, begin.resume(found, self.machine, self.go_on), tail, watch)
+            run, process = begin.start(self._order(trial), self.machine, self.go_on)
         return self._follow(run, process, EventTail(run), watch)
 
     def _order(self, trial: Trial) -> Order:
@@ -73,7 +73,7 @@ class SdScriptsTrainer:
     def _settled(self, run: Run | None) -> Run | None:
         """The same run, with its end written down where its process is gone."""
         if run is not None and run.state == run_folder.STARTED and supervise.find(run.folder) is None:
-            settle.settle(run, self.place.loras)
+            settle.settle(run, self.machine.loras)
         return run
 
     def _follow(self, run: Run, process: Process | None, tail: EventTail, watch: Watch) -> Run:
@@ -91,9 +91,9 @@ class SdScriptsTrainer:
                 follow.stop(run, process)
                 code, stopped = process.returncode if process else None, True
                 if not isinstance(reason, _Enough):
-                    settle.settle(run, self.place.loras, code, stopped=True)
+                    settle.settle(run, self.machine.loras, code, stopped=True)
                     raise
-            settle.settle(run, self.place.loras, code, stopped=stopped)
+            settle.settle(run, self.machine.loras, code, stopped=stopped)
         return run
 
 

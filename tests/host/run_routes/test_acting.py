@@ -14,7 +14,7 @@ from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.dataset_sets import RECIPE
 from incontext_lora.tests.past_runs import past_run, running
 from incontext_lora.tests.route_client import Client
-from incontext_lora.tests.sd_scripts_place import flux_files, flux_order, stand_in_place
+from incontext_lora.tests.sd_scripts_machine import flux_files, flux_order, stand_in_machine
 from incontext_lora.training.runs import supervise
 from incontext_lora.training.sd_scripts import begin
 
@@ -66,8 +66,10 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(
     from incontext_lora.nodes.training import sd_scripts_run
 
     base = host.base / "output"
-    where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
-    monkeypatch.setattr(sd_scripts_run, "place", lambda: where)
+    where = replace(
+        stand_in_machine(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras"
+    )
+    monkeypatch.setattr(sd_scripts_run, "this_machine", lambda: where)
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.1}))
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=40, save_every=2), name="stand-in")
     run, process = begin.start(order, where)
@@ -94,7 +96,9 @@ def test_a_run_of_sd_scripts_that_does_not_listen_is_ended(
     client: Client, host: HostPack, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = host.base / "output"
-    where = replace(stand_in_place(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras")
+    where = replace(
+        stand_in_machine(tmp_path, tmp_path / "ComfyUI"), runs=base / "incontext_runs", loras=base / "loras"
+    )
     monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.1, "ignore": True}))
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=900, save_every=2), name="unheeding")
     run, process = begin.start(order, where)

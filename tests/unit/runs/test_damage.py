@@ -13,7 +13,7 @@ import pytest
 from incontext_lora.incontext.errors import InContextError
 from incontext_lora.incontext.lora.header import header_digest
 from incontext_lora.tests.run_support import watch_to_end
-from incontext_lora.tests.sd_scripts_place import safetensors
+from incontext_lora.tests.sd_scripts_machine import safetensors
 from incontext_lora.training.runs import monitor, run_folder, supervise
 from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run, RunWriter
@@ -38,10 +38,10 @@ class TestDamage:
         assert monitor.layout(Run(tmp_path)) is None
 
     @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: repr(text[:20]))
-    def test_it_is_not_resumed(self, stopped: Run, place: Machine, text: str) -> None:
+    def test_it_is_not_resumed(self, stopped: Run, machine: Machine, text: str) -> None:
         (stopped.folder / "run.json").write_text(text)
         with pytest.raises(InContextError):
-            begin.resume(stopped, place)
+            begin.resume(stopped, machine)
         assert supervise.find(stopped.folder) is None
 
     @pytest.mark.parametrize(
@@ -127,31 +127,31 @@ class TestResume:
         ],
     )  # fmt: skip
     def test_only_what_a_start_would_do(
-        self, stopped: Run, place: Machine, change: Callable[[dict[str, Any]], None], said: str
+        self, stopped: Run, machine: Machine, change: Callable[[dict[str, Any]], None], said: str
     ) -> None:
         _with(stopped, change)
         with pytest.raises(InContextError, match=said):
-            begin.resume(stopped, place)
+            begin.resume(stopped, machine)
         assert supervise.find(stopped.folder) is None
         assert stopped.state == run_folder.CANCELLED, "nothing changed"
 
-    def test_files_in_comfyuis_folders_are_taken_from_older_runs(self, stopped: Run, place: Machine) -> None:
+    def test_files_in_comfyuis_folders_are_taken_from_older_runs(self, stopped: Run, machine: Machine) -> None:
         _with(stopped, lambda about: about.pop("digests"))
         models = Path(stopped.about["files"]["ae"]).parent
-        process = begin.resume(stopped, replace(place, models=(models,)))
+        process = begin.resume(stopped, replace(machine, models=(models,)))
         assert watch_to_end(stopped, process) == 0
 
-    def test_another_file_of_the_name_is_noticed(self, stopped: Run, place: Machine, tmp_path: Path) -> None:
+    def test_another_file_of_the_name_is_noticed(self, stopped: Run, machine: Machine, tmp_path: Path) -> None:
         path = self.own_copy(stopped, tmp_path)
         path.write_bytes(path.read_bytes() + b"\0\0")
         with pytest.raises(InContextError, match="another file than when"):
-            begin.resume(stopped, place)
+            begin.resume(stopped, machine)
 
-    def test_the_files_go_through_preflight_again(self, stopped: Run, place: Machine, tmp_path: Path) -> None:
+    def test_the_files_go_through_preflight_again(self, stopped: Run, machine: Machine, tmp_path: Path) -> None:
         path = safetensors(self.own_copy(stopped, tmp_path), ("something.else",))
         _with(stopped, lambda about: about["digests"].update({str(path): header_digest(path)}))
         with pytest.raises(InContextError, match=r"needs the FLUX autoencoder|of an unknown kind"):
-            begin.resume(stopped, place)
+            begin.resume(stopped, machine)
 
     def own_copy(self, run: Run, folder: Path) -> Path:
         """An autoencoder of this test's own, as the run knows it."""

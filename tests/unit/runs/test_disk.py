@@ -42,15 +42,15 @@ class TestDisk:
             monitor.use_checkpoint(writer.run, file, tmp_path / "loras")
         assert list((tmp_path / "loras").iterdir()) == []
 
-    def test_a_folder_that_vanished_is_said(self, start: Start, place: Machine) -> None:
+    def test_a_folder_that_vanished_is_said(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()
         shutil.rmtree(run.folder)
         for act in (
-            lambda: begin.resume(run, place),
+            lambda: begin.resume(run, machine),
             lambda: requests.add(run.folder, "stop"),
-            lambda: monitor.use_checkpoint(run, "x.safetensors", place.loras),
+            lambda: monitor.use_checkpoint(run, "x.safetensors", machine.loras),
             lambda: RunWriter(run),
         ):
             with pytest.raises(InContextError):

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.run_support import Start, steps, until, watch_to_end
-from incontext_lora.tests.sd_scripts_place import small_dataset
+from incontext_lora.tests.sd_scripts_machine import small_dataset
 from incontext_lora.training.runs import output, run_folder, stopping, supervise
 from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.sd_scripts import begin, follow, settle, states
@@ -22,18 +22,18 @@ from incontext_lora.training.sd_scripts.machine import Machine
 
 
 class TestStop:
-    def test_a_stop_saves_and_the_run_resumes(self, start: Start, place: Machine) -> None:
+    def test_a_stop_saves_and_the_run_resumes(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 30}, pause=0.05)
         until(lambda: 3 in steps(run))
         follow.stop(run, process)
         assert process.returncode == 75
-        result = settle.settle(run, place.loras, process.returncode, stopped=True)
+        result = settle.settle(run, machine.loras, process.returncode, stopped=True)
         assert result.state == run_folder.CANCELLED
         done = steps(run)[-1]
         assert f"Resume it from step {done}" in result.message
-        process = begin.resume(run, place)
+        process = begin.resume(run, machine)
         assert watch_to_end(run, process) == 0
-        assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
+        assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
         assert steps(run) == list(range(1, 31))
         assert json.loads((run.folder / "job-2" / "job.json").read_text())["first_step"] == done
         assert not (run.folder / "state").exists()
@@ -48,7 +48,7 @@ class TestStop:
         assert states.find_last(run) is not None
 
     def test_before_the_first_step_nothing_is_waited_for(
-        self, start: Start, place: Machine, monkeypatch: pytest.MonkeyPatch
+        self, start: Start, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """While models are loaded there is nothing to save, however long it takes."""
         monkeypatch.setattr(stopping, "GRACE", 0.2)
@@ -56,7 +56,7 @@ class TestStop:
         until(lambda: any(event.get("phase") == "loading the models" for event in run.events()))
         follow.stop(run, process)
         assert supervise.members(run.folder) == []
-        result = settle.settle(run, place.loras, process.returncode, stopped=True)
+        result = settle.settle(run, machine.loras, process.returncode, stopped=True)
         assert (result.state, result.message) == (run_folder.CANCELLED, "Stopped before the first step.")
 
     def test_patience_follows_the_run(self) -> None:
@@ -73,14 +73,14 @@ class TestStop:
         assert stopping.patience([*sampled, *loading]) == stopping.GRACE  # resumed: nothing is unsaved yet
         assert stopping.patience([*training, {"event": "step", "step": 1}]) == stopping.SAVING
 
-    def test_who_ignores_the_request_is_ended(self, start: Start, place: Machine) -> None:
+    def test_who_ignores_the_request_is_ended(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)
         until(lambda: steps(run))
         began = time.monotonic()
         follow.stop(run, process, patience=0.5)
         assert time.monotonic() - began < 5
         assert supervise.members(run.folder) == []
-        assert settle.settle(run, place.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
+        assert settle.settle(run, machine.loras, process.returncode, stopped=True).state == run_folder.CANCELLED
 
     def test_a_second_cancel_ends_it_at_once(self, start: Start) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)
@@ -98,39 +98,39 @@ class TestStop:
         follow.stop(run, process, patience=5)
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
-    def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, place: Machine) -> None:
+    def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
         until(lambda: steps(run))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert supervise.members(run.folder)
-        assert supervise.sweep(place.runs) == [run.folder]
+        assert supervise.sweep(machine.runs) == [run.folder]
         assert supervise.members(run.folder) == []
 
 
 class TestSurvival:
-    def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, place: Machine) -> None:
+    def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
         until(lambda: 10 in steps(run))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert supervise.find(run.folder) is None
-        ((swept, result),) = settle.sweep(place.runs, place.loras)
+        ((swept, result),) = settle.sweep(machine.runs, machine.loras)
         assert (swept, result.state) == (run, run_folder.INTERRUPTED)
         assert "Resume it: it goes on from step 8." in result.message
-        process = begin.resume(run, place)
+        process = begin.resume(run, machine)
         watch_to_end(run, process)
-        assert settle.settle(run, place.loras, 0).state == run_folder.FINISHED
+        assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
         assert len(run.losses()) == 20
 
-    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, place: Machine) -> None:
+    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, machine: Machine) -> None:
         run, _ = start({"steps": 40}, pause=0.05)
         found = supervise.find(run.folder)
         assert found is not None
-        assert settle.sweep(place.runs, place.loras) == []  # it still runs
+        assert settle.sweep(machine.runs, machine.loras) == []  # it still runs
         assert os.getsid(found.pid) != os.getsid(0)
         assert follow.watch(run, None, EventTail(run), lambda event: None, pause=0.02) is None
-        ((_, result),) = settle.sweep(place.runs, place.loras)
+        ((_, result),) = settle.sweep(machine.runs, machine.loras)
         assert result.state == run_folder.FINISHED
         assert result.lora is not None
 
@@ -144,25 +144,25 @@ class TestSurvival:
         assert supervise.find(run.folder) is not None
         process.kill()
 
-    def test_a_running_or_finished_run_is_not_resumed(self, start: Start, place: Machine) -> None:
+    def test_a_running_or_finished_run_is_not_resumed(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         with pytest.raises(TrainingError, match="still running"):
-            begin.resume(run, place)
+            begin.resume(run, machine)
         follow.stop(run, process)
         finished, process = start()
         watch_to_end(finished, process)
-        settle.settle(finished, place.loras, 0)
+        settle.settle(finished, machine.loras, 0)
         with pytest.raises(TrainingError, match="is finished"):
-            begin.resume(finished, place)
+            begin.resume(finished, machine)
 
-    def test_resuming_on_changed_data_is_refused(self, start: Start, place: Machine, tmp_path: Path) -> None:
+    def test_resuming_on_changed_data_is_refused(self, start: Start, machine: Machine, tmp_path: Path) -> None:
         run, process = start({"steps": 30}, pause=0.05)
         until(lambda: steps(run))
         follow.stop(run, process)
         (tmp_path / "sets" / "set-1" / "caption.txt").write_text("[TOY] Other. [SCENE-1] a [SCENE-2] b [SCENE-3] c")
         small_dataset(tmp_path / "sets", tmp_path / "datasets")
         with pytest.raises(TrainingError, match="was changed since"):
-            begin.resume(run, place)
+            begin.resume(run, machine)
 
     def test_a_half_written_state_is_not_resumed_from(self, start: Start) -> None:
         run, process = start({"steps": 1000, "save_every": 3}, pause=0.05)
@@ -175,18 +175,18 @@ class TestSurvival:
         assert saved is not None
         assert saved[1] < 900
 
-    def test_a_deleted_run_folder_is_said(self, start: Start, place: Machine) -> None:
+    def test_a_deleted_run_folder_is_said(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()
         shutil.rmtree(run.folder)
         assert watch_to_end(run, process) == -9
-        result = settle.settle(run, place.loras, -9)
+        result = settle.settle(run, machine.loras, -9)
         assert result.state == run_folder.FAILED
         assert "is missing" in result.message
 
-    def test_a_missing_description_of_the_run_is_said(self, start: Start, place: Machine) -> None:
+    def test_a_missing_description_of_the_run_is_said(self, start: Start, machine: Machine) -> None:
         run, process = start()
         watch_to_end(run, process)
         (run.folder / "run.json").unlink()
-        assert "is not a training run" in settle.settle(run, place.loras, 0).message
+        assert "is not a training run" in settle.settle(run, machine.loras, 0).message

@@ -22,13 +22,13 @@ from incontext_lora.training.sd_scripts.machine import Machine
 
 
 class TestTwoAtOnce:
-    def test_of_many_resumes_one_starts_a_trainer(self, stopped: Run, place: Machine) -> None:
+    def test_of_many_resumes_one_starts_a_trainer(self, stopped: Run, machine: Machine) -> None:
         gate = threading.Barrier(6)
 
         def resume() -> Any:
             gate.wait()
             try:
-                return begin.resume(stopped, place)
+                return begin.resume(stopped, machine)
             except TrainingError as error:
                 return str(error)
 
@@ -41,11 +41,13 @@ class TestTwoAtOnce:
         assert watch_to_end(stopped, processes[0]) == 0
         began = [event["segment"] for event in stopped.events() if event["event"] == run_folder.STARTED]
         assert began == [1, 2]
-        assert settle.settle(stopped, place.loras, 0).state == run_folder.FINISHED
+        assert settle.settle(stopped, machine.loras, 0).state == run_folder.FINISHED
         assert stopped.losses() == [1 / step for step in range(1, 13)]
 
     @pytest.mark.skipif(os.name == "nt", reason="the other process uses fcntl")
-    def test_another_process_holds_it_too(self, stopped: Run, place: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_another_process_holds_it_too(
+        self, stopped: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(claims, "BRIEF", 0.1)
         other = subprocess.Popen(
             [sys.executable, "-c", HOLD, str(stopped.folder / claims.LOCK)],
@@ -56,13 +58,13 @@ class TestTwoAtOnce:
             assert other.stdout is not None
             assert other.stdout.readline() == b"held\n"
             with pytest.raises(TrainingError, match="at this moment"):
-                begin.resume(stopped, place)
+                begin.resume(stopped, machine)
         finally:
             other.communicate()
-        process = begin.resume(stopped, place)
+        process = begin.resume(stopped, machine)
         assert watch_to_end(stopped, process) == 0
 
-    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, place: Machine) -> None:
+    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, machine: Machine) -> None:
         """A run is shown as stopped a moment before its watcher lets go of it."""
         held = threading.Event()
 
@@ -74,11 +76,11 @@ class TestTwoAtOnce:
         other = threading.Thread(target=settle)
         other.start()
         assert held.wait(10)
-        assert watch_to_end(stopped, begin.resume(stopped, place)) == 0
+        assert watch_to_end(stopped, begin.resume(stopped, machine)) == 0
         other.join()
 
     def test_a_machine_without_locks_claims_the_segment(
-        self, stopped: Run, place: Machine, monkeypatch: pytest.MonkeyPatch
+        self, stopped: Run, machine: Machine, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from incontext_lora.incontext.files import file_lock
 
@@ -86,21 +88,21 @@ class TestTwoAtOnce:
         monkeypatch.setattr(begin, "_next_segment", lambda run: 2)
         (stopped.folder / "job-2").mkdir()
         with pytest.raises(TrainingError, match="by another process"):
-            begin.resume(stopped, place)
+            begin.resume(stopped, machine)
         assert supervise.find(stopped.folder) is None
 
-    def test_a_watcher_of_the_first_part_settles_nothing_of_the_second(self, stopped: Run, place: Machine) -> None:
-        process = begin.resume(stopped, place)
-        assert settle.settle(stopped, place.loras, -9).state == run_folder.STARTED
+    def test_a_watcher_of_the_first_part_settles_nothing_of_the_second(self, stopped: Run, machine: Machine) -> None:
+        process = begin.resume(stopped, machine)
+        assert settle.settle(stopped, machine.loras, -9).state == run_folder.STARTED
         assert stopped.state == run_folder.STARTED
         assert watch_to_end(stopped, process) == 0
 
-    def test_a_whole_run_that_nobody_settled_is_not_resumed(self, start: Start, place: Machine) -> None:
+    def test_a_whole_run_that_nobody_settled_is_not_resumed(self, start: Start, machine: Machine) -> None:
         run, process = start()
         watch_to_end(run, process)
         with pytest.raises(TrainingError, match="is finished"):
-            begin.resume(run, place)
-        assert (place.loras / "toy.safetensors").exists()
+            begin.resume(run, machine)
+        assert (machine.loras / "toy.safetensors").exists()
 
     def test_one_checkpoint_is_put_there_once(self, tmp_path: Path) -> None:
         writer = RunWriter.create(tmp_path, "used", {"recipe": RECIPE.to_json()})

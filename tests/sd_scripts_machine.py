@@ -48,7 +48,7 @@ def small_dataset(sets: Path, folder: Path, **options: object) -> Dataset:
     return build(sets, folder, Recipe("toy", rows(128, 192, 3), prefix="[TOY]"), BuildOptions(name="toy", **options))
 
 
-def stand_in_place(folder: Path, comfyui: Path) -> Machine:
+def stand_in_machine(folder: Path, comfyui: Path) -> Machine:
     checkout = folder / "sd-scripts"
     checkout.mkdir(parents=True, exist_ok=True)
     for name in ("sd1_tokenizer", "text_encoders/t5_tokenizer"):
