@@ -1,4 +1,4 @@
-"""Panels that enter a training without noise: of which kind they are, and which ones a sample has."""
+"""Panels that enter a training without noise: of which kind they are, which ones a sample has, and where they lie."""
 
 from __future__ import annotations
 
@@ -35,3 +35,26 @@ def draw_references(
         return ()
     count = int(torch.randint(1, panel_count, (), generator=generator))
     return tuple(sorted(torch.randperm(panel_count, generator=generator)[:count].tolist()))
+
+
+def panel_masks(panels: Sequence[Sequence[int]], canvas: Sequence[int], size: Sequence[int]) -> torch.Tensor:
+    """Bool [panels, height, width] of a latent: True in the positions of each panel.
+
+    An edge between two positions of the latent goes to the nearer one, so panels that touch share no position and leave
+    none between them.
+
+    Args:
+        panels: left, top, width and height per panel, px.
+        canvas: width and height, px.
+        size: height and width of the latent.
+    """
+    height, width = size
+
+    def between(start: int, length: int, side: int, count: int) -> slice:
+        first, last = ((2 * edge * count + side) // (2 * side) for edge in (start, start + length))
+        return slice(first, last)
+
+    masks = torch.zeros(len(panels), height, width, dtype=torch.bool)
+    for mask, (x, y, w, h) in zip(masks, panels, strict=True):
+        mask[between(y, h, canvas[1], height), between(x, w, canvas[0], width)] = True
+    return masks

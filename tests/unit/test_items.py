@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.training.in_host.items import latent_masks, read_mask, read_picture
+from incontext_lora.training.references import panel_masks
 from PIL import Image
 
 LAYOUT = arrange.columns(128, 64, 2)
@@ -34,6 +35,17 @@ def test_gutters_belong_to_no_panel_but_count() -> None:
     panels, weight = latent_masks(arrange.columns(192, 64, 2, gutter=64), (8, 24), None)
     assert not panels[:, :, 8:16].any()
     assert (weight == 1).all()
+
+
+def test_panels_share_no_position_of_the_latent_and_leave_none() -> None:
+    boxes = [(0, 0, 128, 64), (0, 64, 128, 64), (0, 128, 128, 64)]
+    masks = panel_masks(boxes, (128, 192), (24, 16))
+    assert masks[1, 8:16].all()
+    assert masks.sum((1, 2)).tolist() == [8 * 16] * 3
+    halves = panel_masks(
+        [(0, 0, 12, 8), (12, 0, 8, 8), (20, 0, 12, 8)], (32, 8), (1, 4)
+    )  # edges at 1.5 and 2.5 positions
+    assert halves.int().tolist() == [[[1, 1, 0, 0]], [[0, 0, 1, 0]], [[0, 0, 0, 1]]]
 
 
 def test_the_loss_mask_is_reduced_by_its_area() -> None:

@@ -26,7 +26,7 @@ from incontext_lora.training.sd_scripts.runner.errors import JobError
 from incontext_lora.training.sd_scripts.runner.events import Events
 from incontext_lora.training.sd_scripts.runner.options import command_line, parse
 from incontext_lora.training.sd_scripts.runner.plan import Plan
-from incontext_lora.training.sd_scripts.runner.references import References, generator_for, panel_mask, without_loss
+from incontext_lora.training.sd_scripts.runner.references import References, generator_for, without_loss
 
 ROOT = pack.ROOT
 
@@ -75,13 +75,6 @@ class TestArguments:
 
 
 class TestReferences:
-    def test_mask_covers_the_panel_at_any_scale(self) -> None:
-        panels = [[0, 0, 128, 64], [0, 64, 128, 64], [0, 128, 128, 64]]
-        mask = panel_mask(panels, (128, 192), [1], (24, 16))
-        assert mask.shape == (24, 16)
-        assert mask[8:16].all()
-        assert int(mask.sum()) == 8 * 16
-
     def test_they_are_drawn_per_sample_and_stay_clean(self) -> None:
         references = References(plan(reference_share=1.0), generator_for(0))
         latents, noisy = torch.ones(64, 4, 6, 12), torch.zeros(64, 4, 6, 12)

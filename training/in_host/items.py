@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from ...incontext.files.images import open_image
 from ...incontext.panels.layout import PanelLayout
+from ..references import panel_masks
 
 
 @dataclass(frozen=True)
@@ -60,14 +61,8 @@ def latent_masks(layout: PanelLayout, size: Sequence[int], mask: Tensor | None) 
         bool [panels, height, width] and float32 [height, width].
     """
     height, width = size
-    covers = torch.zeros(len(layout), layout.height, layout.width)
-    for cover, box in zip(covers, layout.boxes, strict=True):
-        cover[box.rows, box.columns] = 1
-    panels = _reduced(covers, height, width) > 0.5
+    boxes = [(box.left, box.top, box.width, box.height) for box in layout.boxes]
+    panels = panel_masks(boxes, (layout.width, layout.height), size)
     if mask is None:
         return panels, torch.ones(height, width)
-    return panels, _reduced(mask[None], height, width)[0]
-
-
-def _reduced(masks: Tensor, height: int, width: int) -> Tensor:
-    return interpolate(masks[None], (height, width), mode="area")[0]
+    return panels, interpolate(mask[None, None], (height, width), mode="area")[0, 0]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from ...references import draw_references
+from ...references import draw_references, panel_masks
 from .plan import Plan
 
 
@@ -17,26 +16,6 @@ def generator_for(*key: object) -> torch.Generator:
     """A generator whose numbers depend on the key only."""
     digest = hashlib.sha256("-".join(map(str, key)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
-
-
-def panel_mask(
-    panels: Sequence[Sequence[int]], canvas: Sequence[int], chosen: Sequence[int], size: Sequence[int]
-) -> torch.Tensor:
-    """Bool [height, width] of a latent, True in the chosen panels.
-
-    Args:
-        panels: left, top, width and height per panel, px.
-        canvas: width and height, px.
-        chosen: indices of panels.
-        size: height and width of the latent.
-    """
-    height, width = size
-    mask = torch.zeros(height, width, dtype=torch.bool)
-    for index in chosen:
-        x, y, w, h = panels[index]
-        columns = slice(round(x * width / canvas[0]), round((x + w) * width / canvas[0]))
-        mask[round(y * height / canvas[1]) : round((y + h) * height / canvas[1]), columns] = True
-    return mask
 
 
 def without_loss(result: tuple[Any, ...], given: torch.Tensor, masked: bool) -> tuple[Any, ...]:
@@ -75,7 +54,8 @@ class References:
         if not any(drawn):
             return None
         size = latents.shape[-2:]
-        masks = torch.stack([panel_mask(plan.panels, plan.canvas, chosen, size) for chosen in drawn])
+        panels = panel_masks(plan.panels, plan.canvas, size)
+        masks = torch.stack([panels[list(chosen)].any(0) for chosen in drawn])
         return masks.reshape(len(latents), *[1] * (latents.ndim - 3), *size).to(latents.device)
 
     def isolated(self, model: Any) -> contextlib.AbstractContextManager[None]:
