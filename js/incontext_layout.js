@@ -5,7 +5,9 @@ import { api } from "../../scripts/api.js";
 
 import { readChoice, toggleChoice } from "./lib/choice.mjs";
 import { loadStyles } from "./lib/dom.mjs";
-import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { forgetPictures } from "./lib/drawing.mjs";
+import { givenPictures, LOADERS } from "./lib/given.mjs";
+import { lookAgain, lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { isLinked, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
@@ -54,6 +56,14 @@ const CHOICES = {
 };
 const PANEL_STATES = { InContextStitchPanels: true, InContextRepaintPanels: true };
 
+/** @type {import("./lib/given.mjs").Host} */
+const host = {
+  // nodes in subgraphs are known by their graph as well
+  outputsOf: ({ graph, id }) =>
+    (app.nodeOutputs?.[`${graph.id}:${id}`] ?? (graph.isRootGraph === false ? null : app.nodeOutputs?.[id]))?.images ?? [],
+  addressOf: ({ filename, subfolder = "", type = "output" }) =>
+    api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`),
+};
 let words = wordsOf("en");
 const known = recipes(api);
 /** @type {WeakMap<object, {picture: Picture, drawn: string}>} */
@@ -63,12 +73,14 @@ app.registerExtension({
   name: "InContextLora.Layout",
 
   setup() {
-    loadStyles("picture", "choice");
+    loadStyles("picture", "choice", "given");
     words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
     watchGraph(app, api, () => ourNodes(app, SHOWN).forEach(update));
+    api.addEventListener("executed", lookAgain); // nodes may show pictures now
   },
 
   nodeCreated(node) {
+    if (LOADERS.has(node.comfyClass)) watchNode(node); // another file may be chosen
     if (!(node.comfyClass in SHOWN)) return;
     const isEditor = node.comfyClass === "InContextLayout";
     const picture = new Picture(words, (changes) => writeWidgets(app, node, changes), (index) => choose(node, index));
@@ -84,7 +96,12 @@ app.registerExtension({
     lookNow();
   },
 
-  refreshComboInNodes: () => known.forget(), // there may be new LoRAs
+  /** There may be new LoRAs, and other pictures under the same names. */
+  refreshComboInNodes() {
+    forgetPictures();
+    for (const node of ourNodes(app, SHOWN)) if (states.has(node)) states.get(node).drawn = "";
+    known.forget();
+  },
 });
 
 function update(node) {
@@ -121,8 +138,9 @@ function ofPanels(node) {
   const shown = ofRecipe(recipe, troubleAt(node, "layout"));
   if (!recipe) return shown;
   const states = panelStates(node, shown.layout.names);
+  const pictures = givenPictures(node, shown.layout, host);
   const isListed = !states && node.type === "InContextStitchPanels";
-  return { ...shown, states, message: shown.message || (isListed ? words.listed : "") };
+  return { ...shown, states, pictures, message: shown.message || (isListed ? words.listed : "") };
 }
 
 /** What is shown where panels can be chosen, unless another node chooses them. */

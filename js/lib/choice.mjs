@@ -52,12 +52,13 @@ function wordsIn(text, names) {
     const whole = trimmed(part);
     const isName = known.has(fold(bare(whole.text)));
     const found = isName ? [whole] : [...part[0].matchAll(/\S+/g)].map((word) => at(word[0], part.index + word.index));
-    words.push(...found.filter((word) => word.text).map((word) => ({ ...word, index: indexOf(word.text, names) })));
+    words.push(...found.filter((word) => word.text).map((word) => ({ ...word, index: panelIndex(word.text, names) })));
   }
   return words;
 }
 
-function indexOf(text, names) {
+/** The index of a panel by its number or name; -1 where there is none. */
+export function panelIndex(text, names) {
   const written = bare(text);
   const named = names.map(fold).indexOf(fold(written));
   if (named >= 0) return named;

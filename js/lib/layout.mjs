@@ -322,7 +322,7 @@ function distinct(values) {
 }
 
 /** Python's rounding, which the server uses. */
-function halfToEven(value) {
+export function halfToEven(value) {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);
   return floor % 2 === 0 ? floor : floor + 1;

@@ -11,10 +11,12 @@
  * @property {string} message  what is wrong, or why there is no layout
  * @property {boolean} isProblem
  * @property {LayoutValues | null} values  the widgets that dragging writes to; null where nothing can be dragged
+ * @property {(import("./given.mjs").Given | null)[]} [pictures]  per panel, where they are known
  * @property {boolean[] | null} [chosen]  per panel, where a click chooses it or leaves it out
  */
 
 import { make, place } from "./dom.mjs";
+import { drawnPicture } from "./drawing.mjs";
 import { borders, dragBorder, dropPanel, panelAt } from "./edit.mjs";
 import { layoutOf } from "./layout.mjs";
 
@@ -85,6 +87,8 @@ export class Picture {
       ? this.#button(`incontext-cell ${kind}`, parts, { title: title.join("\n"), "aria-pressed": String(chosen[index]) }, index)
       : make("div", `incontext-cell ${kind}`, parts, { title: title.join("\n") });
     place(cell, box, layout);
+    const given = this.#shown.pictures?.[index];
+    if (given) cell.prepend(drawnPicture(given, box, layout, () => cell.classList.add("incontext-pictured")));
     if (this.#shown.values) cell.addEventListener("pointerdown", (event) => this.#lift(event, cell, index));
     return cell;
   }
