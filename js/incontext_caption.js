@@ -9,8 +9,8 @@ import { loadStyles } from "./lib/dom.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { ask } from "./lib/server.mjs";
-import { isLinked, isPromoted, recipeAt, troubleAt, valueOf } from "./lib/upstream.mjs";
-import { addElement, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
+import { isGiven, recipeAt, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { addElement, refresh, showWidgets, writeWidget, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
 const NODE = { InContextJointCaption: true };
@@ -63,7 +63,7 @@ function update(node) {
   const notice = trouble ? fill(words[trouble.reason], trouble) : "";
   const isPlain = node.properties[PLAIN] === true;
   const count = recipe ? recipe.layout.panels.length : PANEL_WIDGETS.length;
-  const linked = TEXTS.filter((name) => isLinked(node, name));
+  const linked = TEXTS.filter((name) => isGiven(node, name));
   const values = Object.fromEntries(TEXTS.map((name) => [name, linked.includes(name) ? "" : (valueOf(node, name) ?? "")]));
   const key = JSON.stringify([recipe, notice, isPlain, linked, values]);
   if (key !== state.shown) {
@@ -73,7 +73,7 @@ function update(node) {
   const draws = linked.length > 0 || Object.values(values).some(hasWildcard);
   const isShown = (name) => {
     if (name === SEED) return draws;
-    if (!TEXTS.includes(name) || isPromoted(node, name)) return true;
+    if (!TEXTS.includes(name)) return true;
     if (recipe && !isPlain) return false;
     return name === MORE ? count > PANEL_WIDGETS.length : PANEL_WIDGETS.indexOf(name) < count;
   };
@@ -105,9 +105,9 @@ function check(node, state, recipe, values, linked) {
     recipe,
     summary: linked.includes("summary") ? PENDING : values.summary,
     panels: panelTexts(values).map((text, index) => (linked.includes(PANEL_WIDGETS[index]) ? PENDING : text)),
-    names: isLinked(node, "names") ? "" : valueOf(node, "names"),
+    names: isGiven(node, "names") ? "" : valueOf(node, "names"),
     escape_parentheses: valueOf(node, "escape_parentheses"),
-    seed: isLinked(node, SEED) ? null : (valueOf(node, SEED) ?? null),
+    seed: isGiven(node, SEED) ? null : (valueOf(node, SEED) ?? null),
   };
   const asked = JSON.stringify([question, linked]);
   if (asked === state.asked) return;
@@ -123,15 +123,11 @@ function check(node, state, recipe, values, linked) {
   );
 }
 
-/** What is typed goes into the node's own widget. */
+/** What is typed goes into the widget that holds it. */
 function write(node, field, text) {
   const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
-  for (const [name, value] of Object.entries(writtenTexts(values, { [field]: text }))) {
-    const widget = node.widgets?.find((candidate) => candidate.name === name);
-    if (!widget) continue;
-    widget.value = value;
-    widget.callback?.(value, app.canvas, node);
-  }
+  const changes = writtenTexts(values, { [field]: text });
+  for (const [name, value] of Object.entries(changes)) writeWidget(app, node, name, value);
 }
 
 /** A field was left: what was typed there is one step for undo. It is also left when an undo takes its node away. */
@@ -150,7 +146,7 @@ async function paste(node, caption) {
   if (parts.error) return parts.error;
   const texts = { summary: parts.summary };
   parts.panels.forEach((text, index) => (texts[`panel_${index + 1}`] = text));
-  const free = Object.entries(texts).filter(([field]) => !isLinked(node, widgetOf(field)));
+  const free = Object.entries(texts).filter(([field]) => !isGiven(node, widgetOf(field)));
   const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
   writeWidgets(app, node, writtenTexts(values, Object.fromEntries(free)));
   return "";

@@ -7,7 +7,7 @@ import { DatasetView, datasetName } from "./lib/dataset_view.mjs";
 import { loadStyles } from "./lib/dom.mjs";
 import { ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { translator } from "./lib/messages.mjs";
-import { isLinked, valueOf } from "./lib/upstream.mjs";
+import { isGiven, valueOf } from "./lib/upstream.mjs";
 import { addElement } from "./lib/widgets.mjs";
 import { Desk } from "./lib/training/desk.mjs";
 import { wordsOf } from "./lib/training/words.mjs";
@@ -48,7 +48,7 @@ const nodes = () => ourNodes(app, { [NODE]: true });
 
 /** What the node's values say; empty where another node gives one of them, and then running tells. */
 function nameOf(node) {
-  if (isLinked(node, "name") || isLinked(node, "folder")) return "";
+  if (isGiven(node, "name") || isGiven(node, "folder")) return "";
   return datasetName({ name: valueOf(node, "name"), folder: valueOf(node, "folder") });
 }
 

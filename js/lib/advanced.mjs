@@ -3,8 +3,7 @@
  * canvas, and in older frontends, this does. A node's `showAdvanced` is the host's own flag, saved with the workflow.
  */
 
-import { isLinked } from "./upstream.mjs";
-import { isElement, keepInputs, showWidget } from "./widgets.mjs";
+import { isElement, isUsedElsewhere, keepInputs, showWidget } from "./widgets.mjs";
 
 const TOGGLE = "incontext_advanced";
 
@@ -28,7 +27,7 @@ export function addToggle(node, toggle) {
 }
 
 /**
- * Show what is to be seen of a node; an advanced input that is connected always stays.
+ * Show what is to be seen of a node; an advanced input that is connected or promoted always stays.
  * @param {object} node
  * @param {{inThisRenderer: boolean, inAny: boolean}} byHost  where the host folds advanced inputs away
  * @param {{showAdvanced: string, hideAdvanced: string}} words
@@ -41,7 +40,7 @@ export function foldAdvanced(node, byHost, words) {
   const names = new Set(widgets.map((widget) => widget.name));
   const isOpen = byHost.inThisRenderer || Boolean(node.showAdvanced);
   let changed = showWidget(toggle, !byHost.inThisRenderer);
-  for (const widget of widgets) if (showWidget(widget, isOpen || isLinked(node, widget.name))) changed = true;
+  for (const widget of widgets) if (showWidget(widget, isOpen || isUsedElsewhere(node, widget.name))) changed = true;
   const present = new Set(node.inputs.map((input) => input.name));
   if (keepInputs(node, (name) => (names.has(name) ? isOpen : present.has(name)))) changed = true;
   const label = isOpen ? words.hideAdvanced : words.showAdvanced.replace("{count}", String(widgets.length));

@@ -29,7 +29,8 @@ export function lookNow() {
 }
 
 /**
- * Call `look` whenever something may have changed: a value, a link, a workflow that was opened, an undo.
+ * Call `look` whenever something may have changed: a value, a link, a workflow that was opened, an undo, a
+ * subgraph that was entered.
  * @param {object} comfyui  its `app`
  * @param {object} api
  * @param {() => void} look
@@ -39,6 +40,8 @@ export function watchGraph(comfyui, api, look) {
   app = comfyui;
   if (watchers.size > 1) return;
   for (const event of ["graphChanged", "graphCleared"]) api.addEventListener(event, lookAgain);
+  // into a subgraph, whose nodes may have got values from its face
+  app.canvas.canvas.addEventListener("litegraph:set-graph", lookAgain);
   lookAgain();
 }
 

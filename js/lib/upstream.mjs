@@ -51,9 +51,9 @@ export function recipeAt(node, inputName, knowledge) {
 export function recipeOf(node, knowledge) {
   switch (node.type) {
     case "InContextTask":
-      return isLinked(node, "task") ? null : (knowledge.task(valueOf(node, "task")) ?? null);
+      return isGiven(node, "task") ? null : (knowledge.task(valueOf(node, "task")) ?? null);
     case "InContextLoadLora":
-      if (isLinked(node, "lora_name")) return null;
+      if (isGiven(node, "lora_name")) return null;
       return knowledge.lora(valueOf(node, "lora_name")) ?? recipeAt(node, "recipe_if_missing", knowledge);
     case "InContextLayout":
       return layoutRecipe(node, knowledge);
@@ -99,8 +99,8 @@ export function layoutAt(node) {
 
 /** The widgets of Panel Layout by name; null where another node gives one of them. */
 function layoutValues(node) {
-  const values = Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value]));
-  return Object.keys(values).some((name) => isLinked(node, name)) ? null : values;
+  const names = (node.widgets ?? []).map((widget) => widget.name);
+  return names.some((name) => isGiven(node, name)) ? null : Object.fromEntries(names.map((name) => [name, valueOf(node, name)]));
 }
 
 /**
@@ -135,7 +135,7 @@ export function layoutFrom(recipe) {
  */
 export function panelStates(node, names) {
   if (node.type === "InContextRepaintPanels") {
-    if (isLinked(node, "panels")) return null;
+    if (isGiven(node, "panels")) return null;
     const { chosen } = readChoice(valueOf(node, "panels") ?? "", names);
     return names.map((_, index) => (chosen.includes(index) ? "generated" : "given"));
   }
@@ -163,9 +163,30 @@ export function isLinked(node, inputName) {
   return node.inputs?.some((input) => input.name === inputName && input.link != null) ?? false;
 }
 
-export function valueOf(node, widgetName) {
-  return node.widgets?.find((widget) => widget.name === widgetName)?.value;
+/** Whether another node gives a widget its value, which is not known before it runs. */
+export function isGiven(node, widgetName) {
+  return isLinked(node, widgetName) && !faceWidget(node, widgetName);
 }
+
+/**
+ * The field on the face of a subgraph that is linked to a widget of a node inside, and holds its value; null where there is
+ * none, where a node outside is connected to it, and where several nodes stand for the subgraph.
+ */
+export function faceWidget(node, widgetName) {
+  const input = node.inputs?.find((candidate) => candidate.name === widgetName);
+  const link = input?.link == null ? null : linkOf(node.graph, input.link);
+  if (Number(link?.origin_id) !== SUBGRAPH_INPUT) return null;
+  const [face, ...others] = instances(node.graph);
+  const slot = others.length ? null : face?.inputs[link.origin_slot];
+  if (!slot) return null;
+  return slot.link == null ? (face.getWidgetFromSlot?.(slot) ?? null) : faceWidget(face, slot.name);
+}
+
+/** The widget that holds a value: the node's own, or the one on the face of its subgraph. */
+export const holderOf = (node, widgetName) =>
+  faceWidget(node, widgetName) ?? node.widgets?.find((widget) => widget.name === widgetName);
+
+export const valueOf = (node, widgetName) => holderOf(node, widgetName)?.value;
 
 function layoutRecipe(node, knowledge) {
   const { layout, values } = layoutAt(node);
@@ -186,7 +207,7 @@ function behind(node, input) {
  * @returns {Source | null}
  */
 function origin(graph, id) {
-  const link = graph.getLink?.(id) ?? graph.links?.[id];
+  const link = linkOf(graph, id);
   if (!link) return null;
   if (Number(link.origin_id) === SUBGRAPH_INPUT) { // newer ComfyUI writes ids as text
     const [instance, ...others] = instances(graph);
@@ -209,9 +230,12 @@ function origin(graph, id) {
   return from && { ...from, silence: from.silence || silence };
 }
 
+const linkOf = (graph, id) => graph?.getLink?.(id) ?? graph?.links?.[id];
+
 /** The nodes that stand for a subgraph. */
-function instances(graph) {
+export function instances(graph) {
   const root = graph?.rootGraph;
-  const graphs = [root, ...(root?.subgraphs?.values() ?? [])];
-  return graphs.flatMap((other) => other?.nodes.filter((node) => node.subgraph === graph) ?? []);
+  if (!root || root === graph) return [];
+  const graphs = [root, ...(root.subgraphs?.values() ?? [])];
+  return graphs.flatMap((other) => other.nodes.filter((node) => node.subgraph === graph));
 }

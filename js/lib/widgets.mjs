@@ -3,7 +3,7 @@
  * is rebuilt when a node is reported as added.
  */
 
-import { isLinked } from "./upstream.mjs";
+import { faceWidget, holderOf, instances, isLinked, isPromoted } from "./upstream.mjs";
 
 /** @type {WeakMap<object, {order: string[], removed: Map<string, object>}>} */
 const slots = new WeakMap();
@@ -14,30 +14,38 @@ const ELEMENT = "INCONTEXT_"; // how the type of a widget begins that shows an e
 const NO_SIZE = () => [0, -4]; // the classic canvas adds 4 to every widget's height
 
 /**
- * Show the widgets that are wanted, and those that another node gives a value to. The inputs of the others go with them.
+ * Show the widgets that are wanted, those that another node gives a value to, and those on the face of a subgraph. The
+ * inputs of the others go with them.
  * @param {object} node
  * @param {(name: string) => boolean} isWanted
  * @param {(name: string) => boolean} [hasInput]  whether a widget has an input, where that differs from `isWanted`
  * @returns {boolean} whether anything changed
  */
 export function showWidgets(node, isWanted, hasInput = isWanted) {
-  const shown = (name) => isWanted(name) || isLinked(node, name);
   let changed = false;
   for (const widget of node.widgets ?? []) {
-    if (showWidget(widget, shown(widget.name))) changed = true;
+    if (showWidget(widget, isWanted(widget.name) || isUsedElsewhere(node, widget.name))) changed = true;
+    const face = faceWidget(node, widget.name);
+    if (face && showWidget(face, true)) changed = true; // made while the node's own was hidden
   }
   const names = new Set(node.widgets?.map((widget) => widget.name));
   return keepInputs(node, (name) => !names.has(name) || hasInput(name)) || changed;
 }
 
+/** Whether a widget has a wire, or is on the face of a subgraph: it is not hidden then. */
+export const isUsedElsewhere = (node, name) => isLinked(node, name) || isPromoted(node, name);
+
 /** Show or hide one widget; returns whether that changed anything. */
 export function showWidget(widget, isShown) {
   const hidden = !isShown;
-  if (Boolean(widget.hidden) === hidden) return false;
+  if (Boolean(widget.hidden) === hidden && Boolean(widget.options.hidden) === hidden) return false;
   widget.hidden = hidden; // for the classic canvas, which leaves the room of hidden widgets empty
   if (hidden) widget.computeSize = NO_SIZE;
   else delete widget.computeSize;
-  widget.options.hidden = hidden; // for Nodes 2.0
+  // For Nodes 2.0. Newer frontends keep a copy of the options by the node's id, and give one to the face of a subgraph: none of
+  // them may say more than this widget. Older ones show what a copy says.
+  const enumerable = !("widgetId" in widget);
+  Object.defineProperty(widget.options, "hidden", { value: hidden, enumerable, writable: true, configurable: true });
   return true;
 }
 
@@ -104,13 +112,16 @@ function sortInputs(node, order) {
  */
 export function writeWidgets(app, node, changes) {
   holdUndo(app);
-  for (const [name, value] of Object.entries(changes)) {
-    const widget = node.widgets?.find((candidate) => candidate.name === name);
-    if (!widget) continue;
-    widget.value = value;
-    widget.callback?.(value, app.canvas, node);
-  }
+  for (const [name, value] of Object.entries(changes)) writeWidget(app, node, name, value);
   node.setDirtyCanvas(true, true);
+}
+
+/** Give a widget its value, where it is held: on the node, or on the face of its subgraph. */
+export function writeWidget(app, node, name, value) {
+  const widget = holderOf(node, name);
+  if (!widget) return;
+  widget.value = value;
+  widget.callback?.(value, app.canvas, node);
 }
 
 /** Let what happens within the next frames be one step for undo; in Nodes 2.0 that is when the node has its new size. */
@@ -119,10 +130,16 @@ export function holdUndo(app) {
   afterFrames(FRAMES, () => app.canvas.emitAfterChange());
 }
 
-/** Call `act` after a widget has got a value from its editor. */
+/**
+ * Call `act` after a widget has got a value from its editor.
+ *
+ * Nodes 2.0 of older frontends show a widget on the face of a subgraph with a copy of its value, and pass what is typed there
+ * to the callback alone: it is given to the widget here.
+ */
 export function onWidget(widget, act) {
   const before = widget.callback;
   widget.callback = function (...values) {
+    if (values[0] !== undefined && widget.type !== "button" && widget.value !== values[0]) widget.value = values[0];
     const result = before?.apply(this, values);
     act();
     return result;
@@ -136,8 +153,9 @@ function afterFrames(count, act) {
 
 /** Show what has changed. The classic canvas finds a node's size while it draws; done at once, that is part of the change. */
 export function refresh(app, node) {
-  if (LiteGraph.vueNodesMode) node.graph?.onNodeAdded?.(node);
-  else app.canvas.draw(true, true);
+  if (!LiteGraph.vueNodesMode) return app.canvas.draw(true, true);
+  // its widgets may also be on the face of its subgraph
+  for (const each of [node, ...instances(node.graph)]) each.graph?.onNodeAdded?.(each);
 }
 
 /**

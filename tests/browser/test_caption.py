@@ -177,8 +177,6 @@ def test_a_wildcard_is_drawn_once_for_all_panels(either: Interface, caption: int
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, caption: int, plain: bool) -> None:
     """As the menu of ComfyUI does it: by a proxy in older frontends, by a link in newer ones."""
-    if either.renderer == "nodes-2.0":
-        pytest.skip("known gap: Nodes 2.0 does not send what is typed into a promoted field of Joint Caption")
     if plain:
         either.page.locator(".incontext-plain").click()
     either.page.evaluate(
@@ -208,13 +206,8 @@ def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, 
     else:
         area = either.page.locator("textarea.comfy-multiline-input:visible")
     area.first.fill("dawn")
-    prompt = either.page.evaluate("async () => (await app.graphToPrompt()).output")
-    (sent,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "InContextJointCaption"]
-    assert sent["panel_1"] == "dawn"
-    either.page.evaluate(
-        "id => { const node = app.graph.getNodeById(id); app.canvas.openSubgraph(node.subgraph, node) }", face
-    )
-    either.settle()
+    assert sent_text(either) == "dawn"
+    open_inside(either, face)
     others = """() => app.canvas.graph.nodes.find(node => node.type === "InContextJointCaption").widgets
         .filter(widget => !widget.hidden && /^panel_[2-9]$/.test(widget.name)).length"""
     expected = 2 if plain else 0
@@ -223,6 +216,30 @@ def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, 
         # the promoted field may be seen inside too; the other fields only where plain fields were asked for
         fields = either.page.locator(".lg-node-widget textarea:not([data-field])")
         assert fields.count() <= 1 + expected + plain
+    if plain:
+        return
+    wait(either, "() => document.querySelector('.incontext-caption [data-field=panel_1]')?.value === 'dawn'")
+    either.page.locator(".incontext-caption [data-field=panel_1]").fill("noon")
+    assert sent_text(either) == "noon"
+    either.page.evaluate("() => app.canvas.setGraph(app.graph.rootGraph ?? app.graph)")
+    either.settle()
+    either.show(face)
+    area.first.wait_for()
+    assert area.first.input_value() == "noon"
+
+
+def sent_text(interface: Interface) -> str:
+    """The first panel's text in the prompt that the page would send now."""
+    prompt = interface.page.evaluate("async () => (await app.graphToPrompt()).output")
+    (sent,) = [node["inputs"] for node in prompt.values() if node["class_type"] == "InContextJointCaption"]
+    return sent["panel_1"]
+
+
+def open_inside(interface: Interface, face: int) -> None:
+    """Go into a subgraph, as a double click on the node that stands for it does."""
+    script = "id => { const node = app.graph.getNodeById(id); app.canvas.openSubgraph(node.subgraph, node) }"
+    interface.page.evaluate(script, face)
+    interface.settle()
 
 
 def test_quickstart_is_written_run_and_still_there_after_a_reload(either: Interface) -> None:

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { isLinked, isPromoted, layoutFrom, panelStates, recipeAt, source, troubleAt } from "../../js/lib/upstream.mjs";
+import { faceWidget, isGiven, isLinked, isPromoted, layoutFrom, panelStates, recipeAt, source, troubleAt, valueOf } from "../../js/lib/upstream.mjs";
 
 const STORY = {
   name: "film-storyboard",
@@ -232,4 +232,36 @@ test("a widget is promoted where a node that stands for its subgraph says so", (
   assert.ok(isPromoted(caption, "panel_1") && !isPromoted(caption, "panel_2"));
   face.properties = {};
   assert.ok(!isPromoted(caption, "panel_1"));
+});
+
+test("a value is read from the face of the subgraph that its widget is linked to", () => {
+  const root = new Graph();
+  const inside = new Subgraph(root);
+  const caption = inside.add("InContextJointCaption", { widgets: { panel_1: "inside" }, inputs: ["panel_1"] });
+  assert.equal(valueOf(caption, "panel_1"), "inside");
+  inside.fromBorder(0, caption, "panel_1");
+  const field = { name: "panel_1", value: "on the face" };
+  const face = root.add("sub", { subgraph: inside, inputs: ["panel_1"], getWidgetFromSlot: () => field });
+  assert.equal(faceWidget(caption, "panel_1"), field);
+  assert.equal(valueOf(caption, "panel_1"), "on the face");
+  assert.ok(isLinked(caption, "panel_1") && !isGiven(caption, "panel_1"));
+
+  root.connect(root.add("PrimitiveString"), 0, face, "panel_1");
+  assert.equal(faceWidget(caption, "panel_1"), null, "a node outside gives the value");
+  assert.ok(isGiven(caption, "panel_1"));
+});
+
+test("a field of a subgraph in a subgraph is on the outer face, and of two faces none is the one", () => {
+  const root = new Graph();
+  const middle = new Subgraph(root);
+  const inside = new Subgraph(root);
+  const caption = inside.add("InContextJointCaption", { widgets: { panel_1: "" }, inputs: ["panel_1"] });
+  inside.fromBorder(0, caption, "panel_1");
+  const inner = middle.add("sub", { subgraph: inside, inputs: ["panel_1"], getWidgetFromSlot: () => ({ value: "unused" }) });
+  middle.fromBorder(0, inner, "panel_1");
+  const outer = { subgraph: middle, inputs: ["panel_1"], getWidgetFromSlot: () => ({ value: "outermost" }) };
+  root.add("sub", outer);
+  assert.equal(valueOf(caption, "panel_1"), "outermost");
+  root.add("sub", outer);
+  assert.ok(isGiven(caption, "panel_1"));
 });
