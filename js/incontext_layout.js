@@ -10,7 +10,7 @@ import { givenPictures, LOADERS } from "./lib/given.mjs";
 import { lookAgain, lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
-import { isLinked, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
 import { addElement, growInputs, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
@@ -147,7 +147,7 @@ function ofPanels(node) {
 function withChoice(node, shown) {
   const { widget, states: [ifChosen, ifNot], none } = CHOICES[node.comfyClass];
   if (!shown.layout) return shown;
-  if (isLinked(node, widget)) return { ...shown, states: null, message: shown.message || words.chosenElsewhere };
+  if (isGiven(node, widget)) return { ...shown, states: null, message: shown.message || words.chosenElsewhere };
   const { names } = shown.layout;
   const { chosen: indices, unknown } = readChoice(valueOf(node, widget), names);
   const chosen = names.map((_, index) => indices.includes(index));

@@ -19,7 +19,7 @@
  */
 
 import { fittings } from "./fitting.mjs";
-import { isLinked, source, valueOf } from "./upstream.mjs";
+import { isGiven, isLinked, source, valueOf } from "./upstream.mjs";
 
 /** Nodes that give a file of ComfyUI's folders, whose name is in their widget `image`. */
 export const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
@@ -52,7 +52,7 @@ export function givenPictures(node, layout, host) {
 
 /** How each panel is fitted; null where another node says so, or what is written cannot be read. */
 function fittingsOf(node, names) {
-  if (["fit", "align", "exceptions"].some((name) => isLinked(node, name))) return null;
+  if (["fit", "align", "exceptions"].some((name) => isGiven(node, name))) return null;
   const common = { fit: valueOf(node, "fit"), align: valueOf(node, "align") };
   return fittings(names, common, valueOf(node, "exceptions") ?? "");
 }
@@ -68,7 +68,7 @@ function picturesAt(node, inputName, host) {
 
 function picturesOf({ node, slot }, host) {
   if (LOADERS.has(node.type)) {
-    const file = slot !== MASK_SLOT && !isLinked(node, "image") ? readFile(valueOf(node, "image")) : null;
+    const file = slot !== MASK_SLOT && !isGiven(node, "image") ? readFile(valueOf(node, "image")) : null;
     return file ? [{ node, picture: { address: host.addressOf(file), isOpaque: true } }] : [];
   }
   const parts = batchInputs(node);
