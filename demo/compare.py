@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from . import one_workflow
 from . import sets as demo_sets
-from .main_job import Line
-from .server import ComfyServer, ServerError
 from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
 
 NODE = "InContextCompareCheckpoints"
@@ -24,9 +23,7 @@ TEMPLATE = "compare-and-choose"
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(
-        prog="run.py compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    made = one_workflow.parser("compare", __doc__)
     made.add_argument("--run", help="training run whose checkpoints are compared")
     made.add_argument(
         "--lora", action="append", default=[], metavar="FILE", help="a LoRA as loaders list it; repeatable"
@@ -40,9 +37,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--steps", type=int, metavar="N", help="sampling steps; 0 as the recipe says")
     made.add_argument("--cfg", type=float, metavar="X", help="guidance scale; 0 as the recipe says")
     made.add_argument("--keep", action="store_true", help="do not put the chosen LoRA into output/loras")
-    made.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
-    made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
-    made.add_argument("--server-argument", action="append", default=[], help=argparse.SUPPRESS)
     return made
 
 
@@ -84,23 +78,10 @@ def read_captions(path: Path) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     options = parser().parse_args(arguments)
-    line = Line()
-    line.phase("starting ComfyUI")
-    try:
-        with ComfyServer(options.base, options.comfyui, extra_arguments=options.server_argument) as server:
-            demo_sets.write_inputs(options.base / "input")
-            prompt = prompt_of(options, server.object_info())
-            line.phase("comparing; Ctrl-C loses nothing, the same command goes on")
-
-            def watch(event: str, data: dict[str, Any]) -> None:
-                if event == "progress_text":
-                    line.update(str(data.get("text", "")))
-
-            history = server.run(prompt, watch)
-    except (ServerError, WorkflowError) as error:
-        print(f"\n{error}", file=sys.stderr)
+    demo_sets.write_inputs(options.base / "input")
+    history = one_workflow.run(options, "comparing", prompt_of)
+    if history is None:
         return 1
-    line.phase("finished")
     texts = [text for output in history["outputs"].values() for text in output.get("text", [])]
     print("\n".join(["", *texts]))
     folders = sorted({image["subfolder"] for out in history["outputs"].values() for image in out.get("images", [])})

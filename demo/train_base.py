@@ -19,7 +19,7 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,19 @@ class Stage:
         return self.shift * u / (1 + (self.shift - 1) * u)
 
 
+WIDE = Stage(
+    4000,
+    schedule_steps=6000,
+    learning_rate=8e-4,
+    logit_normal=False,
+    shift=3.0,
+    related=0.5,
+    said=0.8,
+    colour_weight=3.0,
+    wide=True,
+    growing=0.4,
+    rising=0.4,
+)
 STAGES = (
     Stage(4500, schedule_steps=6000, learning_rate=8e-4, logit_normal=True, shift=3.0, related=0.4),
     Stage(1000, schedule_steps=3000, learning_rate=6e-4, logit_normal=False, shift=6.0, related=0.4),
@@ -92,32 +105,8 @@ STAGES = (
     Stage(4000, 4000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6, said=0.8, colour_weight=4.0),
     Stage(7000, 7000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.6, said=0.8, colour_weight=4.0),
     Stage(5000, 5000, learning_rate=8e-4, logit_normal=False, shift=3.0, related=0.7, said=0.8, colour_weight=4.0),
-    Stage(
-        500,
-        schedule_steps=8000,
-        learning_rate=8e-4,
-        logit_normal=False,
-        shift=3.0,
-        related=0.5,
-        said=0.8,
-        colour_weight=3.0,
-        wide=True,
-        growing=0.4,
-        rising=0.4,
-    ),
-    Stage(
-        4000,
-        schedule_steps=6000,
-        learning_rate=8e-4,
-        logit_normal=False,
-        shift=3.0,
-        related=0.5,
-        said=0.8,
-        colour_weight=3.0,
-        wide=True,
-        growing=0.4,
-        rising=0.4,
-    ),
+    replace(WIDE, steps=500, schedule_steps=8000),
+    WIDE,
 )
 
 

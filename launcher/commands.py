@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from ..demo.server import accelerator, server_command
 from ..incontext.files.atomic import write_atomic
+from . import pack
 from .comfyui import managed_tools
 from .errors import SetupError
 from .interpreters import module_command
@@ -22,7 +23,7 @@ from .work import Work, model_paths, require_repository, set_up
 def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
     out = options.out.resolve()
     work = set_up()
-    command = [*module_command(work.host.python, "demo.main_job"), "--task", options.task, "--out", str(out)]
+    command = pack.command(work.host.python, "demo.main_job", "--task", options.task, "--out", out)
     command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui)]
     command += ["--setup-seconds", f"{work.setup_seconds:.1f}", *extra]
     return run_child(command, ROOT, work.environment)
@@ -60,7 +61,7 @@ def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
 def _in_comfyui(module: str, extra: Sequence[str]) -> int:
     """Run a module that starts a ComfyUI, with the user's models and output folder where it is the user's own."""
     work = set_up()
-    command = [*module_command(work.host.python, module), "--base", str(work.base)]
+    command = pack.command(work.host.python, module, "--base", work.base)
     command += ["--comfyui", str(work.host.comfyui), *extra]
     if not work.host.managed:
         output = str(work.host.comfyui / "output")  # where `run.py train` puts runs

@@ -12,7 +12,7 @@ from incontext_lora.demo import sweep
 from incontext_lora.demo.workflow import WorkflowError
 from incontext_lora.launcher import commands
 from incontext_lora.launcher.arguments import parse
-from incontext_lora.training.sweep.plan import AXES, Strategy
+from incontext_lora.training.sweep.plan import AXES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -51,12 +51,6 @@ def test_the_sweep_is_connected_to_the_training_node(prompt: dict[str, Any]) -> 
 def test_what_cannot_be_varied_is_named(prompt: dict[str, Any], vary: Sequence[str]) -> None:
     with pytest.raises(WorkflowError, match="--vary"):
         sweep.prompt_of(options(*(word for each in vary for word in ("--vary", each))), {})
-
-
-def test_the_command_offers_what_a_sweep_has() -> None:
-    assert tuple(AXES) == sweep.AXES
-    (strategy,) = (action for action in sweep.parser()._actions if action.dest == "strategy")
-    assert list(strategy.choices or ()) == [each.value for each in Strategy]
 
 
 def test_a_workflow_is_run_in_comfyui_and_anything_else_by_sd_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
