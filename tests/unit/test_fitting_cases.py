@@ -37,7 +37,7 @@ def places() -> list[dict[str, Any]]:
     from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings, place
 
     made: list[dict[str, Any]] = []
-    for image, panel, fit, align in product(IMAGES, PANELS, Fit, Align):
+    for image, panel, fit, align in product(IMAGES, PANELS, list(Fit), list(Align)):
         if fit in (Fit.STRETCH, Fit.EXACT) and align is not Align.CENTER:
             continue
         try:
