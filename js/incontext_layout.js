@@ -8,6 +8,7 @@ import { loadStyles } from "./lib/dom.mjs";
 import { forgetPictures } from "./lib/drawing.mjs";
 import { givenPictures, LOADERS } from "./lib/given.mjs";
 import { lookAgain, lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { addressOf, outputOf } from "./lib/outputs.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
@@ -58,11 +59,11 @@ const PANEL_STATES = { InContextStitchPanels: true, InContextRepaintPanels: true
 
 /** @type {import("./lib/given.mjs").Host} */
 const host = {
-  // nodes in subgraphs are known by their graph as well
-  outputsOf: ({ graph, id }) =>
-    (app.nodeOutputs?.[`${graph.id}:${id}`] ?? (graph.isRootGraph === false ? null : app.nodeOutputs?.[id]))?.images ?? [],
-  addressOf: ({ filename, subfolder = "", type = "output" }) =>
-    api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`),
+  outputsOf(node) {
+    const { images, incontext_after: changed } = outputOf(app, node);
+    return images ?? changed ?? [];
+  },
+  addressOf: (file) => addressOf(api, file),
 };
 let words = wordsOf("en");
 const known = recipes(api);

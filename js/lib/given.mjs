@@ -2,7 +2,7 @@
  * The pictures of given panels, as far as they are known before anything runs: files of Load Image, batches of them, and what
  * other nodes have shown in this session.
  *
- * @typedef {{filename: string, subfolder?: string, type?: string}} File  as ComfyUI's route /view takes it
+ * @typedef {import("./outputs.mjs").File} File
  *
  * @typedef {object} Host
  * @property {(node: object) => File[]} outputsOf  what a node shows

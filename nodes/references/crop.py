@@ -19,6 +19,7 @@ from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
 from ..schema import found_by, shows_first
+from .comparison import before_and_after
 from .inputs import CATEGORY, colour_match_input, feather_input
 
 Window = io.Custom("INCONTEXT_WINDOW")
@@ -195,14 +196,16 @@ class InContextPastePanels(io.ComfyNode):
         if layout is not None:
             painted = split(painted, layout)[layout.index(panel)]
         if window is not None:
-            return io.NodeOutput(paste_windows(image, painted, window, feather=feather, colours=colours))
+            pasted = paste_windows(image, painted, window, feather=feather, colours=colours)
+            return io.NodeOutput(pasted, ui=before_and_after(image, pasted))
         placement, box = placed(layout, panel)
         if mask is None:
             raise PanelError(
                 "Neither a window nor a mask is connected, so it is not known what was repainted. Connect the mask of the full "
                 "picture, or the window of Context Crop."
             )
-        return io.NodeOutput(paste(image, painted, placement, box, mask, feather=feather, colours=colours))
+        pasted = paste(image, painted, placement, box, mask, feather=feather, colours=colours)
+        return io.NodeOutput(pasted, ui=before_and_after(image, pasted))
 
 
 def crop_size(layout: PanelLayout | None, panel: str, width: int, height: int) -> tuple[int, int] | None:

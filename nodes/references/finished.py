@@ -17,6 +17,7 @@ from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
 from ..schema import found_by
+from .comparison import before_and_after
 from .inputs import CATEGORY, colour_match_input
 
 
@@ -77,7 +78,8 @@ class InContextKeepGiven(io.ComfyNode):
         canvas, painted = checked_pictures(canvas, "the canvas"), checked_pictures(painted, "the painted canvas")
         mask = checked_masks(mask, "the mask")
         pictures = None if pictures is None else checked_pictures(pictures, "the pictures")
-        return io.NodeOutput(keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours))
+        kept = keep_given(canvas, painted, mask, pictures=pictures, feather=feather, colours=colours)
+        return io.NodeOutput(kept, ui=before_and_after(canvas if pictures is None else pictures, kept))
 
 
 @found_by("inpaint", "redo panel", "mask panels")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from incontext_lora.tests.reference_models import (
     sd3,
     stitched,
 )
+from PIL import Image
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -228,3 +230,34 @@ def test_finishing_panel_by_panel_keeps_size_order_and_colours(host: HostPack, v
     assert canvas.shape == (1, 128, 384, 3)
     assert not bool(mask.any())
     assert all(torch.equal(*pair) for pair in zip(split(canvas, layout), matched, strict=True))
+
+
+def test_before_and_after_are_shown_beside_what_comes_out(
+    host: HostPack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import folder_paths
+
+    canvas, painted, mask = torch.zeros(2, 48, 2048, 3), torch.ones(2, 48, 2048, 3), torch.ones(1, 48, 2048)
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "temp"))
+    shown = host.output("InContextKeepGiven", canvas=canvas, painted=painted, mask=mask, pictures=canvas + 0.5)
+    assert torch.equal(shown.result[0], painted)
+    for side, level in (("before", 128), ("after", 255)):
+        (file,) = shown.ui[f"incontext_{side}"]
+        assert file["type"] == "temp"
+        with Image.open(tmp_path / "temp" / file["filename"]) as picture:
+            assert picture.size == (1536, 36)  # reduced: it is only looked at
+            assert picture.getpixel((700, 20)) == pytest.approx((level,) * 3, abs=1)
+    assert len(list((tmp_path / "temp").iterdir())) == 2
+
+
+def test_a_temp_folder_that_cannot_be_written_costs_no_result(
+    host: HostPack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import folder_paths
+
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path / "file" / "temp"))
+    image = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    shown = host.output("InContextKeepGiven", canvas=image, painted=image, mask=torch.ones(1, 16, 16))
+    assert torch.equal(shown.result[0], image)
+    assert "Before and after cannot be shown" in caplog.text
