@@ -18,6 +18,7 @@ _SAMPLED = 16  # values of each tensor; files that differ, differ in nearly all 
 _BLOCK = 1 << 20
 
 
+@torch.inference_mode()
 def models_digest(*models: Any) -> str:
     """Of MODEL, CLIP and VAE wires: their weights, what is patched on them, and settings such as a shift.
 
@@ -41,6 +42,7 @@ def models_digest(*models: Any) -> str:
     return digest.hexdigest()
 
 
+@torch.inference_mode()  # a weight that was moved to a card counts no versions, which anything else would ask for
 def weights_digest(patcher: Any) -> str:
     """Of a model's weights, and of the LoRAs and other patches on them; not of its settings."""
     digest = hashlib.blake2b(type(patcher.model).__name__.encode(), digest_size=16)
