@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import file_lock
@@ -33,13 +34,7 @@ def deciding(run: Path, patience: float = 0.0) -> Iterator[None]:
     Raises:
         TrainingError: where another one is at it for longer, or the folder cannot be written.
     """
-    try:
-        file = (run / LOCK).open("ab")
-    except OSError as error:
-        raise TrainingError(
-            f"{run} cannot be written: {error.strerror or error}. Allow writing to it, or see whether its disk is there."
-        ) from error
-    with file:
+    with _lock_of(run) as file:
         deadline = time.monotonic() + patience
         while file_lock.acquire(file) is False:
             if time.monotonic() >= deadline:
@@ -63,19 +58,26 @@ def alone(folder: Path) -> Iterator[bool]:
     Raises:
         TrainingError: where the folder cannot be written.
     """
-    try:
-        file = (folder / LOCK).open("ab")
-    except OSError as error:
-        raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or see whether its disk is there."
-        ) from error
-    with file:
+    with _lock_of(folder) as file:
         mine = file_lock.acquire(file) is not False
         try:
             yield mine
         finally:
             if mine:
                 file_lock.release(file)
+
+
+def _lock_of(folder: Path) -> IO[bytes]:
+    """
+    Raises:
+        TrainingError: where the folder cannot be written.
+    """
+    try:
+        return (folder / LOCK).open("ab")
+    except OSError as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or see whether its disk is there."
+        ) from error
 
 
 @contextmanager
