@@ -31,8 +31,8 @@ class InContextBuildDataset(io.ComfyNode):
             display_name="Build Dataset",
             category=CATEGORY,
             description=(
-                "Makes a training dataset from a folder of image sets: one canvas and one joint caption per set. Everything "
-                "that is wrong with a set is in the report; the originals are only read. 20 to 100 sets are intended."
+                "Makes a training dataset from a folder of image sets: one canvas and one joint caption per set. The "
+                "report lists every problem; the originals are only read. Aim for 20 to 100 sets."
             ),
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -57,13 +57,13 @@ class InContextBuildDataset(io.ComfyNode):
                     "fit",
                     options=Fit,
                     default=Fit.COVER.value,
-                    tooltip="How an image of another size comes into its panel: fill and cut, show all and pad, or stretch.",
+                    tooltip="How an image of another size is fitted into its panel: fill and crop, show all and pad, or stretch.",
                 ),
                 io.Combo.Input(
                     "align",
                     options=Align,
                     default=Align.CENTER.value,
-                    tooltip="What stays in view when an image is cut, or where it lies when it is padded.",
+                    tooltip="Which part stays when an image is cropped, or where it is placed when padded.",
                 ),
                 io.String.Input(
                     "padding",

@@ -51,14 +51,14 @@ class InContextLoadLora(io.ComfyNode):
                     min=-10.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How strongly the LoRA changes the model; 1 as trained, 0 leaves the model as it is.",
+                    tooltip="How strongly the LoRA changes the model: 1 is as trained, 0 leaves the model unchanged.",
                 ),
                 types.Recipe.Input(
                     "recipe_if_missing",
                     optional=True,
                     tooltip=(
-                        "For a LoRA that has no recipe in the file, beside it, or in the table of published LoRAs. "
-                        "A recipe that comes with the LoRA goes before this one."
+                        "Used if the LoRA has no recipe in its file, beside it, or in the table of published LoRAs. A "
+                        "recipe that comes with the LoRA takes precedence."
                     ),
                 ),
             ],
@@ -67,8 +67,8 @@ class InContextLoadLora(io.ComfyNode):
                 types.Recipe.Output(
                     display_name="recipe",
                     tooltip=(
-                        "What the LoRA was trained for. Where none is known, this output and the next three stop the "
-                        "nodes behind them with a message; the model can be used nevertheless."
+                        "What the LoRA was trained for. If none is known, this output and the next three stop the nodes "
+                        "after them with a message; the model can still be used."
                     ),
                 ),
                 types.Layout.Output(display_name="layout", tooltip="The panels that the LoRA was trained on."),
@@ -134,8 +134,8 @@ class InContextSaveLora(io.ComfyNode):
                     "name",
                     default="my-incontext-lora",
                     tooltip=(
-                        "Name of the file in output/loras; 'folder/name' puts it into a folder there. "
-                        "Where the name is taken, a number is added."
+                        "Name of the file in output/loras; 'folder/name' puts it into a folder there. If the name is "
+                        "taken, a number is added."
                     ),
                 ),
             ],
@@ -156,8 +156,8 @@ def apply_lora(model: Any, path: Path, strength: float) -> tuple[Any, MatchRepor
     """A clone of the model with the LoRA, and how much of it the model took."""
     if not is_lora(read_header(path).tensors):
         raise LoraError(
-            f"{path.name} is no LoRA: its tensors have the names of whole weights. Load it as a model, or choose "
-            "another file."
+            f"{path.name} is not a LoRA: its tensors are named like a whole model's. Load it as a model, or choose another "
+            "file."
         )
     lora = _tensors(path)
     weights = model.model.state_dict()

@@ -55,7 +55,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Nodes of the prompt that a repaint needs, as ids and links; None for those that there are not.
+    """Nodes of the prompt that a repaint needs, as ids and links; None where the prompt has no such node.
 
     Attributes:
         picture: the output that gave the canvas.

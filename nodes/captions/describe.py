@@ -105,9 +105,9 @@ class InContextCaptionDataset(io.ComfyNode):
             display_name="Caption Dataset",
             category="in-context lora/dataset",
             description=(
-                "Writes a caption file beside every set of a folder, with a vision-language model. This is the one node that "
-                "writes into the folder of your sets: only where a set has no caption, unless you choose otherwise. Cancel "
-                "at any time; the next run goes on where this one stopped."
+                "Writes a caption file beside every set of a folder, with a vision-language model. This is the one node "
+                "that writes into the folder of your sets: only where a set has no caption, unless you choose otherwise. "
+                "You can cancel at any time; the next run continues where this one stopped."
             ),
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -126,8 +126,8 @@ class InContextCaptionDataset(io.ComfyNode):
                     options=Existing,
                     default=Existing.KEEP.value,
                     tooltip=(
-                        "What to do with a set that has a caption: keep it, or replace it. A replaced caption that was not "
-                        "written by this node is kept beside the new one, with .bak behind its name."
+                        "What to do with a set that has a caption: keep it, or replace it. If this node did not write the "
+                        "replaced caption, it is kept beside the new one with .bak added to its name."
                     ),
                 ),
                 shape_input(),
@@ -228,7 +228,7 @@ class InContextCaptionInstruction(io.ComfyNode):
                     "pictures",
                     options=Pictures,
                     default=Pictures.ALL.value,
-                    tooltip="What the other node shows to its model: the canvas with all panels, or each panel by itself.",
+                    tooltip="What the other node shows its model: the canvas with all panels, or each panel by itself.",
                 ),
                 *wish_inputs(),
             ],
@@ -251,8 +251,8 @@ class InContextReadCaption(io.ComfyNode):
             display_name="Read Caption",
             category=CATEGORY,
             description=(
-                "Takes a description of a set, as a vision-language model answered or as a joint caption stands in a file, "
-                "and splits it into summary and panels. Thinking, code fences and remarks around it are left out."
+                "Takes a description of a set (the answer of a vision-language model, or a joint caption from a file) and "
+                "splits it into summary and panels. Thinking, code fences and remarks around it are dropped."
             ),
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -266,7 +266,7 @@ class InContextReadCaption(io.ComfyNode):
                 io.String.Input(
                     "names",
                     default="",
-                    tooltip="Names of persons and things, separated by commas; written as <Leo> wherever they occur.",
+                    tooltip="Names of people and things, separated by commas. Each is written as <Leo> wherever it occurs.",
                 ),
                 escape_input(),
                 io.Clip.Input("clip", optional=True, tooltip="Counts the caption's tokens with its real tokenizers."),

@@ -19,8 +19,8 @@ def server_inputs() -> list[Any]:
             "base_url",
             default=servers.OLLAMA,
             tooltip=(
-                "Address of the server's API; Ollama's by default, LM Studio has http://127.0.0.1:1234/v1. Other machines "
-                "must be named in the environment of ComfyUI; the help page says how."
+                "Address of the server's API. The default is Ollama's; LM Studio uses http://127.0.0.1:1234/v1. Other "
+                "machines must be allowed in ComfyUI's environment; the help page says how."
             ),
         ),
         io.String.Input(
@@ -32,7 +32,7 @@ def server_inputs() -> list[Any]:
             "pictures",
             options=Pictures,
             default=default.pictures.value,
-            tooltip="What the model is shown: each panel by itself, or one canvas, for models that read a single picture.",
+            tooltip="What the model sees: each panel by itself, or one canvas for models that read a single picture.",
         ),
         io.Int.Input(
             "side",
@@ -58,7 +58,7 @@ def server_inputs() -> list[Any]:
             min=0,
             max=2**31 - 1,
             control_after_generate=False,
-            tooltip="Another number asks for another answer.",
+            tooltip="Change it to get a different answer.",
         ),
     ]
 
@@ -68,18 +68,18 @@ def wish_inputs() -> list[Any]:
         io.String.Input(
             "names",
             default="",
-            tooltip="Names of persons and things in the panels, separated by commas; written as <Leo> wherever they occur.",
+            tooltip="Names of people and things in the panels, separated by commas. Each is written as <Leo> wherever it occurs.",
         ),
         io.Boolean.Input(
             "invent_names",
             default=False,
-            tooltip="Without names: let the model give one to each person who is in several panels, as storyboards want it.",
+            tooltip="If no names are given, let the model name each person who is in several panels, as storyboards need.",
         ),
         io.String.Input(
             "hint",
             multiline=True,
             default="",
-            tooltip="What else the model should know or mind, such as 'the logo is called Aurora'.",
+            tooltip="Anything else the model should know, such as 'the logo is called Aurora'.",
         ),
     ]
 
@@ -88,7 +88,7 @@ def escape_input() -> Any:
     return io.Boolean.Input(
         "escape_parentheses",
         default=True,
-        tooltip="Write \\( for (, so that ComfyUI takes parentheses as text and not as emphasis.",
+        tooltip="Write \\( for (, so that ComfyUI reads parentheses as text, not as emphasis.",
     )
 
 

@@ -25,8 +25,8 @@ class InContextJointCaption(io.ComfyNode):
             display_name="Joint Caption",
             category=CATEGORY,
             description=(
-                "Writes the one caption that describes a set: prefix, summary, and a marker in front of each panel's text. "
-                "A wildcard is drawn once for all panels. The report says what is missing and how many tokens the connected "
+                "Writes the one caption that describes a set: prefix, summary, and a marker before each panel's text. Each "
+                "wildcard is drawn once for all panels. The report says what is missing and how many tokens the connected "
                 "CLIP counts."
             ),
             inputs=[
@@ -43,7 +43,7 @@ class InContextJointCaption(io.ComfyNode):
                         multiline=True,
                         default="",
                         optional=n > 2,
-                        tooltip=f"What panel {n} shows. Markers are added by themselves.",
+                        tooltip=f"What panel {n} shows. Markers are added automatically.",
                     )
                     for n in range(1, NUMBERED_PANELS + 1)
                 ],
@@ -51,13 +51,13 @@ class InContextJointCaption(io.ComfyNode):
                     "names",
                     default="",
                     optional=True,
-                    tooltip="Names of persons and things, separated by commas; written as <Leo> wherever they occur.",
+                    tooltip="Names of people and things, separated by commas. Each is written as <Leo> wherever it occurs.",
                 ),
                 io.Boolean.Input(
                     "escape_parentheses",
                     default=True,
                     optional=True,
-                    tooltip="Write \\( for (, so that ComfyUI takes parentheses as text and not as emphasis.",
+                    tooltip="Write \\( for (, so that ComfyUI reads parentheses as text, not as emphasis.",
                 ),
                 io.Clip.Input("clip", optional=True, tooltip="Counts the caption's tokens with its real tokenizers."),
                 io.String.Input(

@@ -26,9 +26,9 @@ class InContextCompareCheckpoints(io.ComfyNode):
             display_name="Compare Checkpoints",
             category=CATEGORY,
             description=(
-                "Generates held-out captions with each checkpoint of a run and with the base model, scores the sets, and "
-                "chooses the best checkpoint; none may be better than the base. Cancel at any time: pictures that are made "
-                "are not made again."
+                "Generates sets for held-out captions with each checkpoint of a run and with the base model, scores them, "
+                "and chooses the best checkpoint, or none if none beats the base model. You can cancel at any time: "
+                "finished pictures are not made again."
             ),
             is_output_node=True,
             enable_expand=True,
@@ -54,10 +54,10 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     default=6,
                     min=0,
                     max=1000,
-                    tooltip="At most so many checkpoints of the run, evenly spread, the last one among them; 0 for all.",
+                    tooltip="At most this many checkpoints of the run, evenly spread and including the last; 0 for all.",
                 ),
                 io.String.Input(
-                    "strengths", default="1.0", tooltip="Strengths of each LoRA, with commas between them: 0.8, 1.0."
+                    "strengths", default="1.0", tooltip="Strengths of each LoRA, separated by commas: 0.8, 1.0."
                 ),
                 io.String.Input(
                     "captions",
@@ -68,7 +68,7 @@ class InContextCompareCheckpoints(io.ComfyNode):
                         "reliable; the prefix may be left out."
                     ),
                 ),
-                io.Int.Input("seeds", default=2, min=1, max=64, tooltip="Sets per caption, each from other noise."),
+                io.Int.Input("seeds", default=2, min=1, max=64, tooltip="Sets per caption, each from different noise."),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -77,9 +77,9 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     control_after_generate=False,
                     tooltip="The first seed; the others follow it.",
                 ),
-                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps; 0 as the recipe says."),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps; 0 for the recipe's."),
                 io.Float.Input(
-                    "cfg", default=0.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale; 0 as the recipe says."
+                    "cfg", default=0.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale; 0 for the recipe's."
                 ),
                 io.Boolean.Input(
                     "use_chosen",
@@ -94,13 +94,13 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     "recipe", optional=True, tooltip="The task; by default the recipe inside the LoRAs."
                 ),
                 types.Dataset.Input(
-                    "dataset", optional=True, tooltip="The training sets: shows whether a checkpoint repeats them."
+                    "dataset", optional=True, tooltip="The training sets, to show whether a checkpoint repeats them."
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
                     tooltip=(
-                        "Measures likeness. DINOv2 (or DINOv3) is advised: it sees a changed identity that CLIP misses. "
+                        "Measures likeness. DINOv2 or DINOv3 is recommended: it sees a changed identity that CLIP misses. "
                         "Without it, colours and shapes are compared."
                     ),
                 ),
@@ -128,16 +128,14 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     optional=True,
                     tooltip="A model on that server that answers yes or no about each set; empty to ask none.",
                 ),
-                io.AnyType.Input(
-                    "after", optional=True, tooltip="Waits for what is connected here, such as a training."
-                ),
+                io.AnyType.Input("after", optional=True, tooltip="Connect what must finish first, such as a training."),
             ],
             outputs=[
                 io.String.Output(
                     display_name="lora_name",
-                    tooltip="The chosen LoRA as loaders list it; empty where none was put there.",
+                    tooltip="The chosen LoRA as loaders list it; empty if none was put there.",
                 ),
-                io.Float.Output(display_name="strength", tooltip="The strength at which it was chosen; 0 for none."),
+                io.Float.Output(display_name="strength", tooltip="The chosen strength; 0 if none was chosen."),
                 io.Model.Output(display_name="model", tooltip="The model with the chosen LoRA, or the base model."),
                 io.Image.Output(display_name="grids", tooltip="One grid per caption: candidates by seeds."),
                 io.String.Output(display_name="report", tooltip="The choice, its reason, and the table."),
@@ -168,8 +166,8 @@ class InContextComparisonCell(io.ComfyNode):
             display_name="Comparison Cell",
             category=CATEGORY,
             description=(
-                "Makes one set of a comparison and keeps it on disk. Compare Checkpoints adds these nodes by itself while it "
-                "runs; there is no need to place one."
+                "Makes one set of a comparison and keeps it on disk. Compare Checkpoints adds these nodes by itself while "
+                "it runs; you never need to add one."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The model with the LoRA of this cell."),

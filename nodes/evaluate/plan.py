@@ -189,7 +189,7 @@ def _files(run: Path | None, loras: str, checkpoints: int) -> list[grid.Candidat
         ]
     found += [grid.Candidate(name, "", 1.0, file_digest(host.lora_path(name))) for name in _lines(loras)]
     if not found:
-        raise ChoiceError("Nothing is to be compared. Choose a run, or write names of LoRAs, one per line.")
+        raise ChoiceError("There is nothing to compare. Choose a run, or write names of LoRAs, one per line.")
     labels = [one.label for one in found]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:

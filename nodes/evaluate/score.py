@@ -34,8 +34,8 @@ class InContextScoreSet(io.ComfyNode):
                     "clip_vision",
                     optional=True,
                     tooltip=(
-                        "DINOv2 or DINOv3 is advised: CLIP and SigLIP miss a changed identity. Without an encoder, simple "
-                        "statistics are used."
+                        "DINOv2 or DINOv3 is recommended: CLIP and SigLIP miss a changed identity. Without an encoder, "
+                        "simple statistics are used."
                     ),
                 ),
                 io.Clip.Input(

@@ -90,7 +90,7 @@ class InContextLayout(io.ComfyNode):
                     "panel_step",
                     options=["16", "32", "64", "8"],
                     default="16",
-                    tooltip="Panel sides are multiples of it. 16 suits FLUX and SD3; seven published tasks break at 64.",
+                    tooltip="Panel sides are multiples of this. 16 suits FLUX and SD3; seven published tasks break at 64.",
                 ),
                 io.String.Input(
                     "boxes",
@@ -109,8 +109,8 @@ class InContextLayout(io.ComfyNode):
                     default="",
                     optional=True,
                     tooltip=(
-                        "What every caption begins with: the word that triggers your LoRA, such as [MY-STORY]. "
-                        "Empty: that of the connected recipe."
+                        "The start of every caption: the word that triggers your LoRA, such as [MY-STORY]. Empty: the "
+                        "connected recipe's."
                     ),
                 ),
                 types.Recipe.Input(

@@ -32,8 +32,8 @@ class InContextStitchPanels(io.ComfyNode):
             display_name="Stitch Panels",
             category=CATEGORY,
             description=(
-                "Puts panels on one canvas. A panel without an image is to be generated; the mask says which those are. "
-                "Connect images one by one, or several at once to 'images'."
+                "Puts panels on one canvas. Panels without an image are left for the model to generate; the mask marks "
+                "them. Connect images one by one, or several at once to 'images'."
             ),
             is_input_list=True,
             inputs=[
@@ -45,13 +45,13 @@ class InContextStitchPanels(io.ComfyNode):
                     "fit",
                     options=Fit,
                     default=Fit.COVER.value,
-                    tooltip="How an image of another size comes into its panel: fill and cut, show all and pad, or stretch.",
+                    tooltip="How an image of another size is fitted into its panel: fill and crop, show all and pad, or stretch.",
                 ),
                 io.Combo.Input(
                     "align",
                     options=Align,
                     default=Align.CENTER.value,
-                    tooltip="What stays in view when an image is cut, or where it lies when it is padded.",
+                    tooltip="Which part stays when an image is cropped, or where it is placed when padded.",
                 ),
                 io.String.Input(
                     "padding", default="white", tooltip="Colour of the padding: a name, #rrggbb, or 'r, g, b'."
@@ -66,7 +66,7 @@ class InContextStitchPanels(io.ComfyNode):
                 io.String.Input(
                     "fill",
                     default="gray",
-                    tooltip="Colour of what is to be generated. Where a mask is soft, the picture shows instead.",
+                    tooltip="Colour of the areas to generate. Where a mask is soft, the image shows instead.",
                 ),
                 io.String.Input(
                     "exceptions",
@@ -87,7 +87,7 @@ class InContextStitchPanels(io.ComfyNode):
                     for n in numbers
                 ],
                 *[
-                    io.Mask.Input(f"mask_{n}", optional=True, tooltip=f"What is to be repainted in panel {n}.")
+                    io.Mask.Input(f"mask_{n}", optional=True, tooltip=f"The area to repaint in panel {n}.")
                     for n in numbers
                 ],
                 io.Mask.Input(
@@ -98,7 +98,7 @@ class InContextStitchPanels(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="canvas", tooltip="All panels on one picture."),
-                io.Mask.Output(display_name="mask", tooltip="White where something is to be generated."),
+                io.Mask.Output(display_name="mask", tooltip="White where the model generates."),
                 types.Layout.Output(
                     display_name="layout", tooltip="The layout, which now knows how each image was fitted."
                 ),
@@ -164,7 +164,7 @@ class InContextSplitPanels(io.ComfyNode):
                 io.Boolean.Input(
                     "original_size",
                     default=False,
-                    tooltip="Undo the fit of given panels: padding is cut off, and they come back in their own size.",
+                    tooltip="Undo the fit of given panels: padding is removed, and each returns at its own size.",
                 ),
             ],
             outputs=[
@@ -175,15 +175,15 @@ class InContextSplitPanels(io.ComfyNode):
                     display_name="generated",
                     is_output_list=True,
                     tooltip=(
-                        "Only the panels that were not given when stitching; all of them without a stitched layout. Where "
-                        "all were given, the nodes behind this output are skipped."
+                        "Only the panels that were not given when stitching; all of them without a stitched layout. If all "
+                        "were given, the nodes after this output are skipped."
                     ),
                 ),
                 io.Image.Output(
                     display_name="batch",
                     tooltip=(
-                        "Every panel in one batch, set by set, where all have the same size; else this output stops with a "
-                        "message."
+                        "All panels in one batch, set by set, if they have the same size; otherwise this output stops with "
+                        "a message."
                     ),
                 ),
             ],
@@ -201,4 +201,4 @@ class InContextSplitPanels(io.ComfyNode):
 
 
 def no_batch(sizes: Iterable[str]) -> str:
-    return f"The panels have different sizes ({', '.join(sizes)}), so they make no batch. Use the list 'panels'."
+    return f"The panels have different sizes ({', '.join(sizes)}), so they cannot form a batch. Use the list 'panels'."

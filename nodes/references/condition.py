@@ -28,16 +28,17 @@ class InContextConditionPanels(io.ComfyNode):
             display_name="Condition Panels",
             category=CATEGORY,
             description=(
-                "Prepares a canvas of which some panels are given: the sampler keeps those and paints the others. It recognises "
-                "the kind of model: a plain transformer (FLUX, SD3, Chroma) gets a noise mask, an inpainting model (FLUX Fill) "
-                "also sees the given panels and the mask, an edit model (FLUX Kontext, Qwen-Image-Edit) gets reference latents. "
-                "A LoRA that was trained on clean references binds to them when they stay clean at every step."
+                "Prepares a canvas on which some panels are given: the sampler keeps those and paints the others. It "
+                "recognises the kind of model: a plain transformer (FLUX, SD3, Chroma) gets a noise mask, an inpainting "
+                "model (FLUX Fill) also sees the given panels and the mask, an edit model (FLUX Kontext, Qwen-Image-Edit) "
+                "gets reference latents. A LoRA that was trained on clean references binds to them when they stay clean at "
+                "every step."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion transformer, with its LoRA."),
                 io.Vae.Input("vae", tooltip="Encodes the given panels."),
                 io.Image.Input("canvas", tooltip="From Stitch Panels."),
-                io.Mask.Input("mask", tooltip="From Stitch Panels: white where something is to be painted."),
+                io.Mask.Input("mask", tooltip="From Stitch Panels: white where the model paints."),
                 io.Combo.Input(
                     "given_panels",
                     options=ReferenceEntry,
@@ -62,8 +63,8 @@ class InContextConditionPanels(io.ComfyNode):
                     default=True,
                     optional=True,
                     tooltip=(
-                        "For inpainting models: also hold the given panels fixed while sampling. Off where the LoRA wants to "
-                        "repaint the whole canvas, as ACE++ does. Plain transformers always need it."
+                        "For inpainting models: also hold the given panels fixed while sampling. Turn it off if the LoRA "
+                        "repaints the whole canvas, as ACE++ does. Plain transformers always need it."
                     ),
                 ),
                 io.Boolean.Input(
@@ -95,7 +96,7 @@ class InContextConditionPanels(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What is not wanted; the positive one serves where it is left open.",
+                    tooltip="What to avoid. If left open, the positive one is used.",
                 ),
             ],
             outputs=[

@@ -42,12 +42,12 @@ class InContextContextCrop(io.ComfyNode):
             display_name="Context Crop",
             category=CATEGORY,
             description=(
-                "Cuts a window around what is masked on a large picture, in the shape of a panel and with context around it. "
-                "Paste Panels puts the painted panel back, at the picture's own resolution."
+                "Cuts a window around the masked area of a large picture, in the shape of a panel and with context around "
+                "it. Paste Panels puts the painted panel back, at the picture's own resolution."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The picture, of any size."),
-                io.Mask.Input("mask", tooltip="White where it is to be repainted; several places are possible."),
+                io.Mask.Input("mask", tooltip="White where to repaint; it may mark several areas."),
                 io.String.Input(
                     "panel", default="2", tooltip="Which panel of the layout the crop is for, by number or name."
                 ),
@@ -73,25 +73,25 @@ class InContextContextCrop(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How much is seen around the masked place, as a share of its longer side, on each side.",
+                    tooltip="Context on each side of the masked area, as a share of its longer side.",
                 ),
                 io.Int.Input(
                     "grow",
                     default=0,
                     min=0,
                     max=256,
-                    tooltip="Pixels by which the mask is enlarged to all sides first.",
+                    tooltip="Pixels by which the mask first grows on all sides.",
                 ),
                 io.Boolean.Input(
                     "enlarge",
                     default=True,
-                    tooltip="Paint small places enlarged, for more detail. Off: never larger than the picture's own pixels.",
+                    tooltip="Enlarge small areas for painting, for more detail. Off: never larger than the picture's own pixels.",
                 ),
                 io.Combo.Input(
                     "regions",
                     options=Regions,
                     default=Regions.TOGETHER.value,
-                    tooltip="Masked places that lie apart: one window around all, or a crop each, as a batch.",
+                    tooltip="For separate masked areas: one window around all of them, or one crop each, as a batch.",
                 ),
                 types.Layout.Input(
                     "layout",
@@ -155,15 +155,13 @@ class InContextPastePanels(io.ComfyNode):
                 "the picture keeps its own pixels, to the bit."
             ),
             inputs=[
-                io.Image.Input(
-                    "image", tooltip="The full picture, as it was given to Context Crop or to Stitch Panels."
-                ),
+                io.Image.Input("image", tooltip="The full picture, as connected to Context Crop or Stitch Panels."),
                 io.Image.Input("painted", tooltip="The painted canvas; or, without a layout, the painted panel."),
                 io.String.Input(
                     "panel", default="2", tooltip="Which panel of the canvas goes back, by number or name."
                 ),
                 feather_input(),
-                colour_match_input("Bring the painted panel's colours to those of the picture around the mask."),
+                colour_match_input("Match the painted panel's colours to the picture around the mask."),
                 types.Layout.Input(
                     "layout",
                     optional=True,
@@ -201,7 +199,7 @@ class InContextPastePanels(io.ComfyNode):
         placement, box = placed(layout, panel)
         if mask is None:
             raise PanelError(
-                "Neither a window nor a mask is connected, so it is not known what was repainted. Connect the mask of the full "
+                "Neither a window nor a mask is connected, so the repainted area is unknown. Connect the mask of the full "
                 "picture, or the window of Context Crop."
             )
         pasted = paste(image, painted, placement, box, mask, feather=feather, colours=colours)
@@ -232,7 +230,7 @@ def placed(layout: PanelLayout | None, panel: str) -> tuple[Any, Box]:
     """
     if layout is None:
         raise PanelError(
-            "Neither a window nor a layout is connected, so it is not known where the panel came from. Connect the window of "
+            "Neither a window nor a layout is connected, so where the panel came from is unknown. Connect the window of "
             "Context Crop, or the layout of Stitch Panels."
         )
     index = layout.index(panel)

@@ -47,13 +47,13 @@ class InContextKeepGiven(io.ComfyNode):
                         "are painted as a whole never fade."
                     ),
                 ),
-                colour_match_input("Bring the painted canvas's colours to what was given."),
+                colour_match_input("Match the painted canvas's colours to the given panels."),
                 io.Image.Input(
                     "pictures",
                     optional=True,
                     tooltip=(
-                        "The canvas before anything was opened: the image that Repaint Panels was given, or a Stitch Panels "
-                        "without masks."
+                        "The canvas before any panel was opened: the image connected to Repaint Panels, or that of a "
+                        "Stitch Panels without masks."
                     ),
                 ),
             ],
@@ -91,18 +91,18 @@ class InContextRepaintPanels(io.ComfyNode):
             display_name="Repaint Panels",
             category=CATEGORY,
             description=(
-                "Opens some panels of a finished set for repainting; the others are given. Follow it by Condition Panels and "
-                "the sampler, and Keep Given Panels returns the others to the bit."
+                "Opens some panels of a finished set for repainting and treats the others as given. Continue with "
+                "Condition Panels and the sampler; Keep Given Panels then restores the others to the bit."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The finished set on its canvas."),
                 types.Layout.Input(
-                    "layout", tooltip="Where its panels are; Find Panels tells it for a picture from elsewhere."
+                    "layout", tooltip="Where its panels are. For a picture from elsewhere, use Find Panels."
                 ),
                 io.String.Input(
                     "panels", default="2", tooltip="Which panels to repaint, by number or name: '2' or '1, 3'."
                 ),
-                io.String.Input("fill", default="gray", tooltip="Colour that they hold meanwhile."),
+                io.String.Input("fill", default="gray", tooltip="Colour that fills them until they are painted."),
             ],
             outputs=[
                 io.Image.Output(display_name="canvas", tooltip="For Condition Panels."),
@@ -129,14 +129,14 @@ class InContextFindPanels(io.ComfyNode):
             display_name="Find Panels",
             category=CATEGORY,
             description=(
-                "Finds the panels of a picture that came without a layout, such as a drawn storyboard: seams and gutters are "
-                "looked for near the lines of an expected layout."
+                "Finds the panels of a picture that came without a layout, such as a drawn storyboard: it looks for seams "
+                "and gutters near the lines of an expected layout."
             ),
             inputs=[
-                io.Image.Input("image", tooltip="The picture; of a batch, the first one is looked at."),
+                io.Image.Input("image", tooltip="The picture. Only the first one of a batch is used."),
                 types.Layout.Input(
                     "expected",
-                    tooltip="How many panels there are and about where; the size of its canvas does not matter.",
+                    tooltip="How many panels to expect and roughly where; its canvas size does not matter.",
                 ),
                 io.Float.Input(
                     "tolerance",
@@ -151,13 +151,13 @@ class InContextFindPanels(io.ComfyNode):
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="Move seams to multiples of so many pixels: 1 to cut exactly, 16 to repaint panels.",
+                    tooltip="Move seams to multiples of this many pixels: 1 to cut exactly, 16 to repaint panels.",
                 ),
             ],
             outputs=[
                 types.Layout.Output(display_name="layout", tooltip="The panels that were found."),
                 io.Float.Output(
-                    display_name="confidence", tooltip="0 … 1, of the least certain seam; below 0.3 look at the result."
+                    display_name="confidence", tooltip="Of the least certain seam, 0 to 1. Below 0.3, check the result."
                 ),
                 io.String.Output(
                     display_name="report", tooltip="Every seam, where it was found and how certain it is."
@@ -183,8 +183,8 @@ class InContextEnlargePanels(io.ComfyNode):
             display_name="Enlarge Panels",
             category=CATEGORY,
             description=(
-                "Every panel of a finished set enlarged on its own, to be finished at a low denoise panel by panel. Afterwards "
-                "Match Colours keeps the set's colours, and Stitch Panels joins it on the enlarged layout."
+                "Enlarges each panel of a finished set on its own, to be refined panel by panel at a low denoise. Then "
+                "Match Colours keeps the set's colours, and Stitch Panels joins the panels on the enlarged layout."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The finished set on its canvas."),
@@ -217,15 +217,15 @@ class InContextMatchColours(io.ComfyNode):
             category=CATEGORY,
             description="Gives an image the colours of another of the same size; lists are matched one by one.",
             inputs=[
-                io.Image.Input("image", tooltip="For example a panel that was finished at a higher resolution."),
+                io.Image.Input("image", tooltip="For example a panel that was refined at a higher resolution."),
                 io.Image.Input(
-                    "reference", tooltip="The image whose colours it is to have, for example the panel before."
+                    "reference", tooltip="The image whose colours to take, for example the panel before it was refined."
                 ),
                 io.Combo.Input(
                     "colour_match",
                     options=ColourMatch,
                     default=ColourMatch.MEAN_AND_CONTRAST.value,
-                    tooltip="What is carried over, for each colour channel.",
+                    tooltip="What to match in each colour channel.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="matched", tooltip="The image in the other's colours.")],

@@ -22,8 +22,9 @@ class InContextReferenceAttention(io.ComfyNode):
             display_name="Reference Attention",
             category=CATEGORY,
             description=(
-                "How strongly painted panels look at given ones, for FLUX, Chroma and SD3. 1 leaves the model as it is; 1.3 "
-                "holds on to a reference more, below 1 less. It works with every attention of ComfyUI, Sage too."
+                "How strongly painted panels look at given ones, for FLUX, Chroma and SD3. 1 leaves the model unchanged; "
+                "1.3 follows a reference more closely, below 1 less. It works with every attention in ComfyUI, including "
+                "Sage."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion transformer."),
@@ -37,10 +38,20 @@ class InContextReferenceAttention(io.ComfyNode):
                     tooltip="How many times as much attention. 0 hides the given panels.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, tooltip="From this share of sampling on."
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where it begins, as a share of sampling.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="Up to this share of sampling."
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Where it ends, as a share of sampling.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="attending", tooltip="The model, for the sampler.")],

@@ -116,7 +116,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     default=250,
                     min=0,
                     max=100_000,
-                    tooltip="Checkpoint every so many steps; 0: at the end.",
+                    tooltip="Steps between checkpoints; 0 saves one at the end only.",
                 ),
                 io.Int.Input("sample_every", default=0, min=0, max=100_000, tooltip="Sample every so many steps."),
                 io.Combo.Input(
@@ -176,7 +176,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     default=NONE,
                     optional=True,
                     tooltip=(
-                        "Go on with this run from its last saved state, with its own settings. Connect the model and the "
+                        "Resume this run from its last saved state, with its own settings. Connect the model and the "
                         "dataset that it began with."
                     ),
                 ),

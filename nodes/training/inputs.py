@@ -36,8 +36,7 @@ def reference_share() -> io.Float.Input:
         max=1.0,
         step=0.05,
         tooltip=(
-            "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels "
-            "to given ones."
+            "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels to match given ones."
         ),
     )
 
@@ -50,7 +49,7 @@ def sweep() -> io.Custom.Input:
     return types.Sweep.Input(
         "sweep",
         optional=True,
-        tooltip="From Sweep Trainings: train once per combination, and give out the best LoRA.",
+        tooltip="From Sweep Trainings: train once per combination and output the best LoRA.",
     )
 
 

@@ -93,7 +93,7 @@ class InContextTrainLora(io.ComfyNode):
                     options=list(PRESETS),
                     default=OFFICIAL,
                     tooltip=(
-                        "All settings that have no widget, by memory of the graphics card; the first is the recipe of the "
+                        "The settings without a widget, by the graphics card's memory; the first is the recipe of the "
                         "method's authors."
                     ),
                 ),
@@ -111,13 +111,15 @@ class InContextTrainLora(io.ComfyNode):
                     "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 in the official recipe."
                 ),
                 inputs.reference_share(),
-                io.Int.Input("save_every", default=250, min=0, max=100_000, tooltip="Checkpoint and state; in steps."),
+                io.Int.Input(
+                    "save_every", default=250, min=0, max=100_000, tooltip="Steps between saved checkpoints and states."
+                ),
                 io.Int.Input(
                     "samples",
                     default=AS_PRESET,
                     min=AS_PRESET,
                     max=8,
-                    tooltip="Captions of the dataset that are sampled; -1 for as many as the preset says, 0 for none.",
+                    tooltip="How many of the dataset's captions to sample; -1 for the preset's number, 0 for none.",
                 ),
                 io.Int.Input("sample_every", default=250, min=0, max=100_000, tooltip="In steps; 0 for never."),
                 inputs.validation_sets(),
@@ -130,7 +132,7 @@ class InContextTrainLora(io.ComfyNode):
                     tooltip="Of everything random.",
                 ),
                 io.Boolean.Input(
-                    "background", default=False, tooltip="Return at once; the run goes on, also without the browser."
+                    "background", default=False, tooltip="Return at once; the run continues, even without the browser."
                 ),
                 io.Combo.Input(
                     "continue_from",
@@ -144,10 +146,10 @@ class InContextTrainLora(io.ComfyNode):
                     options=[NONE, *host.resumable_runs(TRAINER)],
                     default=NONE,
                     optional=True,
-                    tooltip="Go on with this run from its last saved state, with its own settings and files.",
+                    tooltip="Resume this run from its last saved state, with its own settings and files.",
                 ),
                 types.Recipe.Input(
-                    "recipe", optional=True, tooltip="What the LoRA says of itself; the dataset's by default."
+                    "recipe", optional=True, tooltip="The recipe stored in the LoRA; by default the dataset's."
                 ),
                 inputs.when_busy(),
                 io.Combo.Input(

@@ -227,7 +227,7 @@ def watch_to_end(run: Run, process: Any, machine: Machine, node_id: str, tail: E
         try:
             code = follow.watch(run, process, tail, on_event)
         except comfy.model_management.InterruptProcessingException:
-            host.send_text(node_id, "stopping; the state is being saved (cancel once more to end it at once)")
+            host.send_text(node_id, "stopping and saving the state (cancel again to end it at once)")
             follow.stop(run, process, insists=comfy.model_management.processing_interrupted)
             host.send_text(node_id, settle.settle_soon(run, machine.loras, process.returncode, stopped=True).message)
             raise

@@ -24,14 +24,14 @@ class InContextSweep(io.ComfyNode):
             display_name="Sweep Trainings",
             category="in-context lora/training",
             description=(
-                "Has a training node train once for every combination of these values and compare the LoRAs on the same "
-                "held-out sets, at the same noise. After a restart, running the same workflow again goes on where it was."
+                "Makes a training node train once per combination of these values and compare the LoRAs on the same "
+                "held-out sets, at the same noise. After a restart, run the same workflow again to continue."
             ),
             inputs=[
                 values("rank", "Ranks of the LoRA, such as 8, 16, 32; alpha changes with them."),
                 values("learning_rate", "Learning rates, such as 1e-4, 3e-4, 1e-3."),
                 values("steps", "Numbers of steps, such as 500, 1000."),
-                values("sets", "Numbers of sets to train on, such as 20, 40: whether more of them would help."),
+                values("sets", "Numbers of sets to train on, such as 20, 40, to see whether more would help."),
                 values("reference_share", "Shares of samples with given panels, such as 0.25, 0.5."),
                 values(
                     "leave_out",
@@ -43,7 +43,7 @@ class InContextSweep(io.ComfyNode):
                     options=Strategy,
                     default=Strategy.GRID.value,
                     tooltip=(
-                        "'grid' trains each to its end. 'successive halving' trains all a little and the better ones "
+                        "'grid' trains each to the end. 'successive halving' trains all a little and the better ones "
                         "further, in a fraction of the time."
                     ),
                 ),
@@ -52,12 +52,12 @@ class InContextSweep(io.ComfyNode):
                     default=3,
                     min=2,
                     max=10,
-                    tooltip="Of successive halving: one training in so many goes on after each round.",
+                    tooltip="For successive halving: one in this many trainings continues after each round.",
                 ),
                 io.Boolean.Input(
                     "stop_hopeless",
                     default=True,
-                    tooltip="End a training early that diverges, overfits, or cannot reach the best any more.",
+                    tooltip="End a training early if it diverges, overfits, or can no longer become the best.",
                 ),
             ],
             outputs=[types.Sweep.Output(display_name="sweep", tooltip="For the sweep input of a training node.")],

@@ -85,7 +85,7 @@ def test_the_picture_follows_the_file_that_is_chosen(either: Interface, stitch: 
 def test_what_a_mask_opens_is_hatched(either: Interface, stitch: int) -> None:
     load = either.node_id("LoadImage")
     either.set_value(load, "image", "opened.png")
-    shows(either, 1, [RED, RED, BLUE, BLUE])  # the file's transparency is no part of the image
+    shows(either, 1, [RED, RED, BLUE, BLUE])  # the file's transparency does not belong to the image
     either.connect(load, "MASK", stitch, "mask_1")
     wait(
         either,
