@@ -17,6 +17,7 @@
 
 import {
   CANVAS_STEP,
+  LayoutError,
   SMALLEST_PANEL,
   checked,
   defaultNames,
@@ -30,6 +31,8 @@ const AXES = {
   x: { start: "left", size: "width", otherStart: "top", otherSize: "height" },
   y: { start: "top", size: "height", otherStart: "left", otherSize: "width" },
 };
+/** Kinds that divide the canvas evenly, the simplest first. */
+const EVEN_KINDS = ["rows", "columns", "grid", "nested rows"];
 const WIDEST_GUTTER = 512;
 const LARGEST_CANVAS = 16384;
 
@@ -53,7 +56,7 @@ export function dragBorder(values, border, delta, gutter = false) {
   }
   const move = gutter && !isEdge ? moveGap : moveBorder;
   const moved = move(layout, border, delta, step);
-  return JSON.stringify(moved) === JSON.stringify(layout) ? {} : asBoxes(values, moved);
+  return JSON.stringify(moved) === JSON.stringify(layout) ? {} : asSimplest(values, moved);
 }
 
 /**
@@ -64,25 +67,40 @@ export function dragBorder(values, border, delta, gutter = false) {
  * @returns {Partial<LayoutValues>}
  */
 export function dropPanel(values, one, other) {
-  return one === other ? {} : asBoxes(values, swapPanels(layoutOf(values), one, other));
+  return one === other ? {} : asSimplest(values, swapPanels(layoutOf(values), one, other));
 }
 
 /**
- * The widgets that describe a layout as boxes. Names that would not come by themselves are written.
+ * The widgets that describe a layout: of the kind that it has or had before, where the other widgets as they are make just this
+ * layout, so that what is dragged away and back is as it was; else as boxes. No other kind has panels of sizes of their own.
  * @param {LayoutValues} values
  * @param {Layout} layout
  * @returns {Partial<LayoutValues>}
  */
+function asSimplest(values, layout) {
+  const { width, height } = layout;
+  const kind = EVEN_KINDS.find((each) => isMadeBy({ ...values, kind: each, width, height }, layout));
+  return differing(values, kind ? { kind, width, height } : asBoxes(values, layout));
+}
+
+/** Whether these widgets make just this layout, names included. */
+function isMadeBy(values, layout) {
+  try {
+    return JSON.stringify(layoutOf(values)) === JSON.stringify(layout);
+  } catch (error) {
+    if (error instanceof LayoutError) return false;
+    throw error;
+  }
+}
+
+/** A layout as boxes. Names that would not come by themselves are written. */
 function asBoxes(values, layout) {
   const named = parseNames(values.names).length > 0 || hasDefaultNames(layout);
-  const wanted = {
-    kind: "boxes",
-    boxes: formatBoxes(layout.boxes, named ? [] : layout.names),
-    width: layout.width,
-    height: layout.height,
-  };
-  return Object.fromEntries(Object.entries(wanted).filter(([name, value]) => values[name] !== value));
+  const boxes = formatBoxes(layout.boxes, named ? [] : layout.names);
+  return { kind: "boxes", boxes, width: layout.width, height: layout.height };
 }
+
+const differing = (values, wanted) => Object.fromEntries(Object.entries(wanted).filter(([name, value]) => values[name] !== value));
 
 /** The nearest side of the canvas, a multiple of 64, at which the layout can be. */
 function moveEdge(values, size, delta) {

@@ -19,6 +19,7 @@ import { make, place } from "./dom.mjs";
 import { drawnPicture } from "./drawing.mjs";
 import { borders, dragBorder, dropPanel, panelAt } from "./edit.mjs";
 import { layoutOf } from "./layout.mjs";
+import { fill } from "./words.mjs";
 
 const LIFT = 4; // pixels on the screen before a press becomes a drag
 
@@ -29,7 +30,7 @@ export class Picture {
   #onEdit;
   #onChoose;
   #canvas = make("div", "incontext-canvas");
-  #foot = make("div", "incontext-foot incontext-note");
+  #foot = make("div", "incontext-foot incontext-note", [], { role: "status" });
 
   /**
    * @param {ReturnType<typeof import("./words.mjs").wordsOf>} words
@@ -130,7 +131,7 @@ export class Picture {
         const delta = point(now)[border.axis] - point(event)[border.axis];
         changes = dragBorder(values, held, Math.round(delta), now.shiftKey);
         const dragged = layoutOf({ ...values, ...changes });
-        this.#draw(dragged, "", false);
+        this.#draw(dragged, this.#kindNote(changes), false);
         hold(dragged);
       },
       end: () => this.#finish(changes),
@@ -161,8 +162,16 @@ export class Picture {
 
   /** What was dragged stays drawn until the node shows its new values. */
   #finish(changes) {
-    if (Object.keys(changes).length) this.#onEdit(changes);
-    else this.show(this.#shown);
+    if (!Object.keys(changes).length) return this.show(this.#shown);
+    const note = this.#kindNote(changes);
+    this.#onEdit(changes);
+    if (note) this.#foot.textContent = note; // until something else changes
+  }
+
+  /** What a drag does to the kind of the layout, which has other widgets then. */
+  #kindNote({ kind }) {
+    if (!kind) return "";
+    return fill(kind === "boxes" ? this.#words.kindBoxes : this.#words.kindAgain, { kind, before: this.#shown.values.kind });
   }
 
   /** Keep the upper left corner and the scale of what is drawn, so that an edge stays under the pointer. */

@@ -26,6 +26,8 @@ const ENGLISH = {
   pictureGone: "The pictures of the last run are gone. Run it again to compare.",
   dragHint:
     "Drag a border to resize, with Shift for the gutter, with Alt for one piece of it. Drop a panel on another one to let them change places.",
+  kindBoxes: "The kind is now “boxes”: “{before}” divides evenly. Undo brings it back.",
+  kindAgain: "The panels are even, so the kind is “{kind}” again.",
   summary: "Summary",
   plain: "plain fields",
   plainHint: "Show the plain fields as well, to connect other nodes to them.",
@@ -74,6 +76,8 @@ const CHINESE = {
   nothingYet: "运行后在此显示之前与之后。",
   pictureGone: "上次运行的图片已不在。请重新运行以比较。",
   dragHint: "拖动边界可调整大小；按住 Shift 调整间隔；按住 Alt 只移动其中一段。将一格拖到另一格上可互换位置。",
+  kindBoxes: "方式现为“boxes”：“{before}”只能均分。撤销即可恢复。",
+  kindAgain: "各格已均分，方式恢复为“{kind}”。",
   summary: "总述",
   plain: "普通输入框",
   plainHint: "同时显示普通输入框，以便将其他节点连接到它们。",

@@ -74,6 +74,23 @@ def test_a_dragged_border_is_what_the_node_sends_and_undo_takes_it_back(either: 
     assert either.inputs(layout) == before
 
 
+def test_the_kind_that_a_drag_changes_is_said_and_comes_back_with_the_panels(either: Interface, layout: int) -> None:
+    border, foot = picture(either).locator(".incontext-border.incontext-y").first, picture(either).get_by_role("status")
+    before = either.inputs(layout)
+    drag(either, border, 0, 14)
+    foot.get_by_text("The kind is now “boxes”: “rows” divides evenly.").wait_for()
+    assert "rows" not in shown_widgets(either, layout)
+    height = picture(either).locator(".incontext-canvas").bounding_box()
+    moved = int(either.inputs(layout)["boxes"].splitlines()[0].split(",")[3]) - 512
+    assert height
+    drag(either, border, 0, -moved * height["height"] / 1536)
+    foot.get_by_text("The panels are even, so the kind is “rows” again.").wait_for()
+    assert either.inputs(layout) == {**before, "boxes": either.value(layout, "boxes")}
+    wait(either, f"() => !app.graph.getNodeById({layout}).widgets.find(w => w.name === 'rows').hidden")
+    either.set_value(layout, "rows", 2)
+    foot.get_by_text("1024 × 1536 px, 2 panels").wait_for()
+
+
 def test_shift_opens_the_gutter(either: Interface, layout: int) -> None:
     drag(either, picture(either).locator(".incontext-border.incontext-y").first, 0, 9, key="Shift")
     sent = either.inputs(layout)

@@ -176,3 +176,31 @@ test("dropping a panel on another one lets them change places", () => {
   const { boxes } = dropPanel(WIDGETS, 0, 2);
   assert.equal(boxes, "0, 512, 512, 256\n0, 256, 512, 256\n0, 0, 512, 256");
 });
+
+test("a layout that is dragged back to even panels has its kind again", () => {
+  const even = { kind: "rows", width: 512, height: 768, rows: 3, columns: 2, columns_per_row: "1, 2", gutter: 0, panel_step: "16" };
+  for (const { kind, names } of [
+    { kind: "rows", names: "" },
+    { kind: "grid", names: "" },
+    { kind: "nested rows", names: "ONE, TWO, THREE" },
+  ]) {
+    const before = { ...even, kind, names, boxes: "" };
+    const [border] = inner(layoutOf(before), "y");
+    const away = { ...before, ...dragBorder(before, border, 64) };
+    assert.equal(away.kind, "boxes");
+    const [moved] = inner(layoutOf(away), "y");
+    const changes = dragBorder(away, moved, -64);
+    assert.deepEqual(changes, { kind });
+    assert.deepEqual(layoutOf({ ...away, ...changes }), layoutOf(before));
+  }
+});
+
+test("panels that change places twice have their kind again, and names that boxes hold are not lost", () => {
+  const before = { kind: "columns", width: 512, height: 256, rows: 3, columns: 3, columns_per_row: "1", gutter: 0, panel_step: "16", boxes: "", names: "" };
+  const swapped = { ...before, ...dropPanel(before, 0, 2) };
+  assert.equal(swapped.kind, "boxes");
+  assert.deepEqual(dropPanel(swapped, 0, 2), { kind: "columns" });
+  const named = { ...before, kind: "boxes", width: 384, boxes: "A: 0, 0, 144, 256\nB: 144, 0, 112, 256\nC: 256, 0, 128, 256" };
+  const [border] = inner(layoutOf(named), "x");
+  assert.deepEqual(Object.keys(dragBorder(named, border, -16)), ["boxes"]);
+});
