@@ -18,7 +18,6 @@ _SAMPLED = 16  # values of each tensor; files that differ, differ in nearly all 
 _BLOCK = 1 << 20
 
 
-@torch.inference_mode()
 def models_digest(*models: Any) -> str:
     """Of MODEL, CLIP and VAE wires: their weights, what is patched on them, and settings such as a shift.
 
@@ -42,7 +41,6 @@ def models_digest(*models: Any) -> str:
     return digest.hexdigest()
 
 
-@torch.inference_mode()  # a weight that was moved to a card counts no versions, which anything else would ask for
 def weights_digest(patcher: Any) -> str:
     """Of a model's weights, and of the LoRAs and other patches on them; not of its settings."""
     digest = hashlib.blake2b(type(patcher.model).__name__.encode(), digest_size=16)
@@ -104,7 +102,8 @@ def _digest(value: Any) -> str:
 
 
 def _sample(name: str, tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().reshape(-1)
+    # a weight of inference mode that was moved to a card counts no versions, and only ``data`` does not ask for them
+    flat = tensor.data.reshape(-1)
     some = flat[:: max(1, len(flat) // _SAMPLED)][:_SAMPLED].float().cpu()
     return f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode() + some.numpy().tobytes()
 

@@ -157,6 +157,22 @@ def test_a_model_is_itself_while_a_lora_is_in_its_weights(host: HostPack) -> Non
     assert models_digest(model) == before
 
 
+@pytest.mark.parametrize("moved_in", [True, False], ids=["inference mode", "training"])
+def test_a_model_that_was_moved_to_a_card_is_the_same(host: HostPack, moved_in: bool) -> None:
+    """Moving assigns ``param.data``, after which a weight that was made in inference mode counts no versions."""
+    from incontext_lora.nodes.evaluate.identity import models_digest
+
+    with torch.inference_mode():
+        model = tiny_models.sd3()
+    before = models_digest(model)
+    with torch.inference_mode(moved_in):
+        for parameter in model.model.parameters():
+            parameter.data = parameter.data.clone()
+    for mode in (True, False):
+        with torch.inference_mode(mode):
+            assert models_digest(model) == before
+
+
 @pytest.fixture(scope="module")
 def client(host: HostPack) -> Iterator[Client]:
     made = Client(host)
