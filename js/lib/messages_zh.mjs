@@ -97,4 +97,38 @@ export const CHINESE = {
     "数据集有 {count} 组；建议 {fewest} 到 {most} 组。更多无害，但作用不大，训练更久。",
   "The dataset has {count} set{plural}; {fewest} to {most} are intended. With so few, a LoRA memorises these sets rather than learning how the panels belong together.":
     "数据集有 {count} 组；建议 {fewest} 到 {most} 组。图组太少时，LoRA 会记住这些图组，而不是学会各格之间的联系。",
+  "There is no such set any more: its pictures were deleted or moved. Reload the gallery.":
+    "该图组已不存在：其图片已被删除或移动。请刷新图库。",
+  "The set has no panel {number}. Reload the gallery.":
+    "该图组没有第 {number} 格。请刷新图库。",
+  "Panel {number} of this set was not saved. Choose another panel.":
+    "该图组的第 {number} 格未保存。请选择其他格。",
+  "Panel {number} of this set was not saved.":
+    "该图组的第 {number} 格未保存。",
+  "{name} cannot be read: {reason}. It may have been deleted; reload the gallery.":
+    "无法读取 {name}：{reason}。它可能已被删除；请刷新图库。",
+  "Where the panels of this set belong is not known. Use its panels one by one.":
+    "该图组各格的位置未知。请逐格使用。",
+  "The workflow in {name} cannot be read: {reason}.":
+    "无法读取 {name} 中的工作流：{reason}。",
+  "{name} holds no workflow: another program saved it, or ComfyUI was started with --disable-metadata.":
+    "{name} 中没有工作流：它由其他程序保存，或 ComfyUI 启动时使用了 --disable-metadata。",
+  "The picture cannot be written to {folder}: {reason}. Free space there, or allow writing to it.":
+    "无法将图片写入 {folder}：{reason}。请释放空间，或允许写入。",
+  "This is a single picture, and the panels in it are not known. Add a set that has panels.":
+    "这是单张图片，其中的分格未知。请添加有分格的图组。",
+  "{name} cannot be a folder's name: {problem}. Choose another name.":
+    "{name} 不能用作文件夹名称：{problem}。请换一个名称。",
+  "ComfyUI itself uses the folder {name}. Choose another name.":
+    "ComfyUI 自身使用文件夹 {name}。请换一个名称。",
+  "The folder {name} is a link to another place. Choose another name.":
+    "文件夹 {name} 是指向其他位置的链接。请换一个名称。",
+  "This set has no caption that its prompt tells, and a dataset needs one. Make the set with Joint Caption, or write the caption into the text field of CLIP Text Encode.":
+    "该图组的提示信息中没有提示词，而数据集需要提示词。请用“联合提示词”生成图组，或将提示词写入 CLIP 文本编码的文本框。",
+  "The set cannot be written to {folder}: {reason}. Free space there, or allow writing to it.":
+    "无法将图组写入 {folder}：{reason}。请释放空间，或允许写入。",
+  "The pictures of {folder} lie side by side in the folder itself, and sets from the gallery come in folders of their own. Choose another folder.":
+    "{folder} 的图片直接并列放在该文件夹中，而图库中的图组各有自己的文件夹。请选择其他文件夹。",
+  "The sets of {folder} have {count} panels ({name}), and this one has {own} panels. Choose another folder.":
+    "{folder} 中的图组有 {count} 格（{name}），而该图组有 {own} 格。请选择其他文件夹。",
 };

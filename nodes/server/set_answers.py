@@ -264,7 +264,7 @@ def _matches(made: MadeSet, words: list[str]) -> bool:
 
 def _shown(made: MadeSet, told: dict[Key, tuple[str, Json]]) -> Json:
     origin, first = made.origin, made.first
-    recipe = origin.recipe
+    recipe, layout = origin.recipe, origin.layout if made.panels else None
     return {
         "id": made.id,
         "name": Path(first.name).stem,
@@ -272,8 +272,7 @@ def _shown(made: MadeSet, told: dict[Key, tuple[str, Json]]) -> Json:
         "stamp": str(made.changed),
         "is_new": first.root == "temp" or made.changed >= host.STARTED,
         "kind": (origin.kind if made.panels else Kind.PICTURE).value,
-        "width": first.width if made.canvas is not None or origin.layout is None else origin.layout.width,
-        "height": first.height if made.canvas is not None or origin.layout is None else origin.layout.height,
+        "layout": {"width": layout.width, "height": layout.height} if layout is not None else _size(first),
         "picture": _file(made.canvas),
         "panels": _panels(made),
         "caption": origin.caption,
@@ -287,6 +286,10 @@ def _shown(made: MadeSet, told: dict[Key, tuple[str, Json]]) -> Json:
         "scores": _scores(made, told),
         "wiring": wiring_json(origin.wiring),
     }
+
+
+def _size(picture: Picture) -> Json:
+    return {"width": picture.width, "height": picture.height}
 
 
 def _panels(made: MadeSet) -> list[Json]:

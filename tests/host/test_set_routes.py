@@ -139,11 +139,12 @@ def test_sets_that_are_added_are_built_without_findings(client: Client, output: 
     """The whole way: pictures in the output folder, the gallery, Build Dataset."""
     for number in range(1, 22):
         save_set(output, number, parts=number % 2 == 0)
-    for count, made in enumerate(reversed(listed(client, "limit=50")["sets"]), 1):
+    sets = listed(client, "limit=50")["sets"]
+    for count, made in enumerate(reversed(sets), 1):
         status, added = client.post(f"sets/{made['id']}/dataset", {"folder": "from-gallery"})
         assert status == 200, added
         assert (added["count"], added["is_new"]) == (count, True)
-    assert client.post(f"sets/{made['id']}/dataset", {"folder": "from-gallery"})[1]["is_new"] is False
+    assert client.post(f"sets/{sets[0]['id']}/dataset", {"folder": "from-gallery"})[1]["is_new"] is False
     assert {"name": "from-gallery", "count": 21} in client.get("set_folders")[1]["folders"]
     dataset, _, report, count = host.call("InContextBuildDataset", folder="from-gallery", recipe=RECIPE)
     assert count == 21
