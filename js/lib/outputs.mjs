@@ -2,16 +2,30 @@
 
 /** @typedef {{filename: string, subfolder?: string, type?: string}} File  as ComfyUI's route /view takes it */
 
+import { instances } from "./upstream.mjs";
+
 /**
  * What a node has shown last, by kind; nothing where it has not run.
  * @param {object} app
  * @param {object} node
  * @returns {Record<string, any[]>}
  */
-export function outputOf(app, { graph, id }) {
-  // nodes in subgraphs are known by their graph as well, whose nodes may have the numbers of others
-  const isInside = graph?.isRootGraph === false;
-  return app.nodeOutputs?.[isInside ? `${graph.id}:${id}` : id] ?? {};
+export function outputOf(app, node) {
+  const key = keysOf(node).find((each) => app.nodeOutputs?.[each]);
+  return key === undefined ? {} : app.nodeOutputs[key];
+}
+
+/**
+ * The names by which ComfyUI knows what a node has shown: in a subgraph by its graph, and in older frontends, after another tab
+ * was shown, by the nodes that lead to it, as the server names it.
+ */
+function keysOf(node) {
+  return node.graph?.isRootGraph === false ? [`${node.graph.id}:${node.id}`, ...pathsOf(node)] : [String(node.id)];
+}
+
+function pathsOf({ graph, id }) {
+  if (graph?.isRootGraph !== false) return [String(id)];
+  return instances(graph).flatMap(pathsOf).map((path) => `${path}:${id}`);
 }
 
 /**

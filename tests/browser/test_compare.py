@@ -109,3 +109,22 @@ def test_the_pictures_outlive_an_undo_and_the_end_of_their_files_is_said(either:
     either.page.evaluate(GONE, kept)
     either.page.locator(".incontext-compare").get_by_text("The pictures of the last run are gone.").wait_for()
     assert not either.page.locator(".incontext-compare img").first.is_visible()
+
+
+def test_a_node_in_a_subgraph_shows_it_too_also_after_another_tab(either: Interface, kept: int) -> None:
+    convert = "id => app.graph.convertToSubgraph(new Set([app.graph.getNodeById(id)])).node.id"
+    subgraph = either.page.evaluate(convert, kept)
+    either.settle()
+    either.run()
+    enter = """id => { const node = (app.graph.rootGraph ?? app.graph).getNodeById(id);
+        app.canvas.openSubgraph(node.subgraph, node) }"""
+    either.page.evaluate(enter, subgraph)
+    wait(either, LOADED)
+    either.page.evaluate("() => app.canvas.setGraph(app.graph.rootGraph ?? app.graph)")
+    for command in ("Comfy.NewBlankWorkflow", "Workspace.PreviousOpenedWorkflow"):
+        either.page.evaluate("name => app.extensionManager.command.execute(name)", command)
+        there = command.startswith("Workspace")
+        wait(either, "([id, there]) => Boolean(app.graph.getNodeById(id)?.subgraph) === there", [subgraph, there])
+        either.settle()
+    either.page.evaluate(enter, subgraph)
+    wait(either, LOADED)
