@@ -12,7 +12,7 @@ import { addressOf, outputOf } from "./lib/outputs.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
-import { addElement, growInputs, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
+import { addElement, growInputs, isElement, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
 const PICTURE = "layout_picture";
@@ -88,6 +88,8 @@ app.registerExtension({
     watchNode(node);
     states.set(node, { picture, drawn: "" });
     addElement(app, node, PICTURE, picture.element, isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT);
+    // before the sets of a dataset, whose panels it shows
+    node.widgets.splice(node.widgets.findIndex(isElement), 0, node.widgets.pop());
   },
 
   /** A workflow that was opened is as it was saved once it is shown: what follows from it does not change it. */

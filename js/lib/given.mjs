@@ -76,7 +76,7 @@ function picturesOf({ node, slot }, host) {
     const each = parts.map((name) => picturesAt(node, name, host));
     return each.every((found) => found.length) ? each.flat() : [];
   }
-  const isFirstPicture = node.outputs.findIndex((output) => output.type === "IMAGE") === slot;
+  const isFirstPicture = node.outputs?.findIndex((output) => output.type === "IMAGE") === slot;
   const shown = (isFirstPicture && host.outputsOf(node)) || [];
   const files = shown.length ? shown : viewersOf(node, slot).map((viewer) => host.outputsOf(viewer)).find((each) => each?.length);
   return (files ?? []).map((file) => ({ node, picture: { address: host.addressOf(file), isOpaque: false } }));
@@ -90,7 +90,7 @@ function batchInputs(node) {
 
 /** Nodes behind an output that show what comes out of it. */
 function viewersOf(node, slot) {
-  const links = (node.outputs[slot].links ?? []).map((id) => node.graph.getLink?.(id) ?? node.graph.links?.[id]);
+  const links = (node.outputs?.[slot]?.links ?? []).map((id) => node.graph.getLink?.(id) ?? node.graph.links?.[id]);
   const targets = links.map((link) => link && node.graph.getNodeById(link.target_id));
   return targets.filter((target) => target && VIEWERS.has(target.type));
 }

@@ -107,3 +107,9 @@ def test_references_of_a_dataset_are_chosen_in_its_picture(either: Interface) ->
     cells(either).nth(0).click()
     assert either.inputs(dataset)["references"] == ""
     assert either.page.locator(".incontext-picture .incontext-problem").count() == 0
+    panels, sets = (
+        either.page.locator(f".incontext-{name}").bounding_box() for name in ("picture >> nth=-1", "dataset")
+    )
+    assert panels
+    assert sets
+    assert panels["y"] < sets["y"]
