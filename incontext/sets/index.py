@@ -59,6 +59,7 @@ class Index:
         self._pace = pace
         self._read: dict[Key, _FileEntry] = {}
         self._origins: dict[tuple[str, Link, tuple[int, int]], Origin | None] = {}
+        self._last = "", Prompt({})
         self._lock = threading.Lock()
         self._sets: list[MadeSet] = []
         self._by_id: dict[str, MadeSet] = {}
@@ -117,17 +118,23 @@ class Index:
             return _FileEntry(stamp)
         if (text := header.texts.get(PROMPT)) is None:
             return _FileEntry(stamp)
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         try:
-            prompt = Prompt.parse(text)
+            prompt = self._prompt(digest, text)
         except PromptError:
             return _FileEntry(stamp)
-        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         size = header.width, header.height
         for each in saver_of(prompt, subfolder, name, saver(key)):
             origin = self._origin(prompt, digest, each.images, size)
             if origin is not None:
                 return _FileEntry(stamp, Picture(*key, stamp[0], *size, digest, each.id, origin), has_prompt=True)
         return _FileEntry(stamp, has_prompt=True)
+
+    def _prompt(self, digest: str, text: str) -> Prompt:
+        """The prompt, which is often that of the file before: a set's canvas and its panels are saved together."""
+        if self._last[0] != digest:
+            self._last = digest, Prompt.parse(text)
+        return self._last[1]
 
     def _origin(self, prompt: Prompt, digest: str, images: Link, size: tuple[int, int]) -> Origin | None:
         key = digest, images, size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from ..errors import InContextError
@@ -87,7 +88,7 @@ class Recipes:
         if None in values.values() or (task is None and "recipe" in node.links):
             return None
         try:
-            return custom(panel_layout(**values, names=names), prefix, task)
+            return _layout_recipe(tuple(values.items()), names, prefix, task)
         except (InContextError, AttributeError, TypeError, ValueError):
             return None  # the node itself would have refused it
 
@@ -116,3 +117,8 @@ class Recipes:
             return Panels(PanelLayout(int(width), int(height), boxes, layout.names))
         except (InContextError, OverflowError, TypeError, ValueError):
             return None
+
+
+@lru_cache(maxsize=128)  # hundreds of pictures come from one layout
+def _layout_recipe(widgets: tuple[tuple[str, Any], ...], names: str, prefix: str, task: Recipe | None) -> Recipe:
+    return custom(panel_layout(**dict(widgets), names=names), prefix, task)
