@@ -52,7 +52,10 @@ export function repaintPanel(app, wiring, file, panel, title) {
   const repaint = before.find(({ id }) => String(id) === wiring.stitch) ?? put(REPAINT);
   loader.connect(0, repaint, inputOf(repaint, "image"));
   setWidget(app, repaint, "panels", String(panel + 1));
-  if (!made.includes(repaint)) return done(app, graph, made, title, true);
+  if (!made.includes(repaint)) {
+    changeSeed(app, graph, node(wiring.sampler));
+    return done(app, graph, made, title, true);
+  }
 
   const stitches = graph.nodes.filter((each) => each.type === STITCH && givesPanels(graph, each));
   const layout = layoutBehind(graph, stitches, node, wiring);
