@@ -163,7 +163,8 @@ export function refresh(app, node) {
  *
  * Nodes 2.0 put a widget's element in place once, and keep that place for whatever widget of the same name comes to stand at
  * the same number: after an undo, or on another tab, they would go on showing the element of a node that is gone. So each
- * widget has a name of its own, which makes them ask the new node for its element.
+ * widget has a name of its own, which makes them ask the new node for its element. Newer frontends ask where the type is
+ * another one, and find the fields of an app by their names: there it is the type that differs.
  * @param {object} app
  * @param {object} node
  * @param {string} name
@@ -176,7 +177,10 @@ export function addElement(app, node, name, element, minHeight) {
     // Nodes 2.0 lie within the canvas and hand the wheel on by themselves
     if (!LiteGraph.vueNodesMode) app.canvas.processMouseWheel(event);
   });
-  const widget = node.addDOMWidget(`${name} ${++elements}`, `${ELEMENT}${name.toUpperCase()}`, element, {
+  const type = ELEMENT + name.toUpperCase();
+  const own = ` ${++elements}`;
+  const isNewer = node.widgets?.some((each) => "widgetId" in each);
+  const widget = node.addDOMWidget(isNewer ? name : name + own, isNewer ? type + own : type, element, {
     getMinHeight: () => (typeof minHeight === "number" ? minHeight : minHeight()) + 2 * MARGIN,
     margin: MARGIN,
     hideOnZoom: false,

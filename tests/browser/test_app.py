@@ -1,0 +1,49 @@
+"""The app view of the first templates, in frontends that have one: a few fields, which are seen and sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from incontext_lora.demo.workflow import load
+from incontext_lora.tests.browser.editors import field, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from incontext_lora.tests.browser.conftest import Interface
+
+TOGGLE = "Comfy.ToggleLinear"
+HAS = f"() => app.extensionManager.command.commands.some(({{ id }}) => id === '{TOGGLE}')"
+
+
+@pytest.fixture
+def app_view(interface: Interface) -> Iterator[Interface]:
+    if not interface.page.evaluate(HAS):
+        pytest.skip("this frontend has no app view")
+    interface.setting("Comfy.OnboardingCoachmarks.Seen", ["appMode"])  # a tour, which takes the focus
+    yield interface
+    interface.open()  # tests share the page
+
+
+def show(interface: Interface, name: str) -> None:
+    interface.load_template(name)
+    interface.page.evaluate(f"() => app.extensionManager.command.execute('{TOGGLE}')")
+
+
+@pytest.mark.parametrize("name", ["quickstart", "reference-panel", "train-in-host"])
+def test_an_app_has_the_fields_that_its_workflow_names(app_view: Interface, name: str) -> None:
+    warnings: list[str] = []
+    app_view.page.on("console", lambda message: warnings.append(message.text))
+    show(app_view, name)
+    count = len(load(name)["extra"]["linearData"]["inputs"])
+    fields = '[data-testid="linear-widgets"] [data-testid="app-mode-widget-item"]'
+    wait(app_view, f"count => document.querySelectorAll('{fields}').length === count", count)
+    assert [each for each in warnings if "selectedInput" in each] == []
+    app_view.screenshot(f"app-{name}")
+
+
+def test_a_caption_is_written_in_the_app(app_view: Interface) -> None:
+    show(app_view, "quickstart")
+    field(app_view, "[SCENE-2]").fill("a cross")
+    assert app_view.inputs(app_view.node_id("InContextJointCaption"))["panel_2"] == "a cross"
