@@ -45,14 +45,14 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def compare(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Compare checkpoints in ComfyUI without the browser; after Ctrl-C the same command goes on."""
+    """Compare checkpoints in ComfyUI without the browser; after Ctrl-C, the same command continues."""
     if "-h" in extra or "--help" in extra:
         extra = ["--help"]
     return _in_comfyui("demo.compare", extra)
 
 
 def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Train many times, with sd-scripts or in ComfyUI by a workflow; after Ctrl-C the same command goes on."""
+    """Train many times, with sd-scripts or in ComfyUI by a workflow; after Ctrl-C, the same command continues."""
     if any(word.partition("=")[0] == "--workflow" for word in extra):
         return _in_comfyui("demo.sweep", extra)
     return sweep_with_sd_scripts(options, extra)

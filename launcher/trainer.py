@@ -54,7 +54,7 @@ def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Train many times with sd-scripts in the foreground; after Ctrl-C the same command goes on."""
+    """Train many times with sd-scripts in the foreground; after Ctrl-C, the same command continues."""
     return _train_by("training.sweep.cli", extra)
 
 

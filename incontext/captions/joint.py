@@ -86,8 +86,8 @@ def build(
     stray = anywhere.first(opening)
     if stray:
         raise CaptionError(
-            f"The summary holds the panel marker {stray.text}. Move what follows it to that panel's text; "
-            "markers are added by themselves."
+            f"The summary holds the panel marker {stray.text}. Move what follows it to that panel's text; markers are added "
+            "automatically."
         )
     named = _Names(names, recipe.name_format)
     opening, *texts = (named.mark(part) for part in (opening, *texts))
@@ -146,7 +146,7 @@ def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
         found.append(str(error))
     else:
         if not parts.summary:
-            found.append("The caption has no summary in front of the first panel; it ties the panels together.")
+            found.append("The caption has no summary before the first panel; it ties the panels together.")
         empty = [marker for marker, text in zip(recipe.markers, parts.panels, strict=True) if not text]
         if empty:
             found.append(f"No text follows {_some(empty)}; the model will choose what such a panel shows.")
@@ -293,8 +293,8 @@ def _without_marker(text: str, marker: str, anywhere: Phrases) -> str:
     stray = anywhere.first(text)
     if stray:
         raise CaptionError(
-            f"The text of panel {marker} holds the marker {stray.text}. Give each panel its own text; "
-            "markers are added by themselves."
+            f"The text of panel {marker} holds the marker {stray.text}. Give each panel its own text; markers are added "
+            "automatically."
         )
     return text
 

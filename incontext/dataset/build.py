@@ -185,7 +185,7 @@ def _check_places(source: Path, folder: Path) -> None:
         foreign = [path.name for path in folder.iterdir() if path.name not in ours and path.suffix != TEMPORARY]
         if foreign:
             raise DatasetError(
-                f"{folder} holds other files ({', '.join(sorted(foreign)[:3])}) and no dataset. Choose another name."
+                f"{folder} holds other files ({', '.join(sorted(foreign)[:3])}) but no dataset. Choose another name."
             )
 
 
@@ -215,7 +215,7 @@ def _of_the_whole(ledger: Ledger) -> list[Finding]:
         findings.append(
             Finding(
                 Level.WARNING,
-                f"The dataset has {count} set{'s' * (count != 1)}; {FEWEST} to {MOST} are intended. With so few, a LoRA "
+                f"The dataset has {count} set{'s' * (count != 1)}; {FEWEST} to {MOST} are recommended. With so few, a LoRA "
                 "memorises these sets rather than learning how the panels belong together.",
                 "Add sets, or train for fewer steps and look at the samples.",
             )
@@ -224,15 +224,15 @@ def _of_the_whole(ledger: Ledger) -> list[Finding]:
         findings.append(
             Finding(
                 Level.WARNING,
-                f"The dataset has {count} sets; {FEWEST} to {MOST} are intended. More do no harm, but they add little "
+                f"The dataset has {count} sets; {FEWEST} to {MOST} are recommended. More do no harm, but they add little "
                 "and take longer to train.",
                 "Keep the most varied ones if time matters.",
             )
         )
     for encoder, number in ledger.coarse.items():
         problem = (
-            f"{number} of {count} captions are longer than {encoder} reads at once; it gives the overall tone, the "
-            "other encoder reads all. Prefix and summary stand in front for that reason."
+            f"{number} of {count} captions are longer than {encoder} reads at once; it gives the overall tone, the other "
+            "encoder reads all. That is why prefix and summary come first."
         )
         findings.append(Finding(Level.NOTE, problem))
     return findings
@@ -251,9 +251,8 @@ def _nothing_built(source: Path, found: Scan, recipe: Recipe, findings: Sequence
 def _looked_for(recipe: Recipe) -> str:
     panels = len(recipe.layout)
     return (
-        f"Looked for: a folder for each set, with {panels} numbered images and caption.txt; or files such as "
-        f"hero_1.png to hero_{panels}.png with hero.txt; or ready-made composites of {panels} panels, each with a .txt "
-        "of its name."
+        f"Expected: one folder per set, with {panels} numbered images and caption.txt; or files such as hero_1.png to "
+        f"hero_{panels}.png with hero.txt; or ready-made composites of {panels} panels, each with a .txt of its name."
     )
 
 

@@ -142,6 +142,6 @@ def _fitting_remarks(fittings: Sequence[_Fitting], options: BuildOptions) -> tup
         enlarged = f"{size} was enlarged {factor:.1f} times to fill {content.width}×{content.height}."
         note("enlarged", factor, ENLARGED, part.image, enlarged, "Use a larger original.")
         cut = f"{lost:.0%} of {size} was cut away to fill {part.box.width}×{part.box.height}."
-        remedy = f"Choose the fit '{Fit.CONTAIN.value}', or a recipe with panels of such proportions."
+        remedy = f"Choose the fit '{Fit.CONTAIN.value}', or a recipe whose panels have these proportions."
         note("cut", lost, CUT_AWAY, part.image, cut, remedy)
     return tuple(remark for _, remark in worst.values())

@@ -132,14 +132,14 @@ def _remarks(line: str, recipe: Recipe, given: Collection[int]) -> list[tuple[Le
     if foreign := joint.foreign_prefix(recipe, line):
         found.append((Level.NOTE, f"The prefix {foreign} was replaced by {recipe.prefix}."))
     elif recipe.prefix and not line.startswith(recipe.prefix):
-        found.append((Level.NOTE, f"The prefix {recipe.prefix} was put in front of the caption."))
+        found.append((Level.NOTE, f"The prefix {recipe.prefix} was added to the caption."))
     try:
         parts = joint.parse(recipe, line)
     except CaptionError as error:
         found.append((Level.WARNING, str(error)))
     else:
         if not parts.summary:
-            found.append((Level.NOTE, "The caption has no summary in front of the first panel; it ties them together."))
+            found.append((Level.NOTE, "The caption has no summary before the first panel; it ties them together."))
         empty = [recipe.markers[i] for i, text in enumerate(parts.panels) if not text and i not in given]
         if empty:
             found.append((Level.WARNING, f"No text follows {', '.join(empty)}."))

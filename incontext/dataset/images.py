@@ -99,7 +99,8 @@ def decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
         raise _too_large("") from None
     except Image.UnidentifiedImageError:
         raise UnreadableImage(
-            "The file is damaged, or no image that can be read here (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF).", _AS_PNG
+            "The file is damaged, or not an image that can be read here (PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF).",
+            _AS_PNG,
         ) from None
     except Exception as error:  # decoders raise almost anything on damaged files
         reason = str(error).strip().rstrip(".") or type(error).__name__
@@ -134,17 +135,17 @@ def _decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
 
 def _as_rgb(image: Image.Image, data: bytes, padding: Colour, remarks: list[Remark]) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        remarks.append(Remark(Level.NOTE, "16 or 32 bits a channel were reduced to 8."))
+        remarks.append(Remark(Level.NOTE, "16 or 32 bits per channel were reduced to 8."))
         return _deep_grey(image).convert("RGB")
     if _png_depth(data) == 16:
-        remarks.append(Remark(Level.NOTE, "16 or 32 bits a channel were reduced to 8."))
+        remarks.append(Remark(Level.NOTE, "16 or 32 bits per channel were reduced to 8."))
     if image.mode == "CMYK":
         remarks.append(Remark(Level.NOTE, "CMYK colours were converted to RGB."))
         return _cmyk(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         coloured = image.convert("RGBA")
         if coloured.getchannel("A").getextrema() != (255, 255):
-            remarks.append(Remark(Level.NOTE, "Transparent parts were laid on the padding colour."))
+            remarks.append(Remark(Level.NOTE, "Transparent parts were filled with the padding colour."))
             ground = Image.new("RGBA", image.size, (*(round(channel * 255) for channel in padding), 255))
             coloured = Image.alpha_composite(ground, coloured)
         return coloured.convert("RGB")

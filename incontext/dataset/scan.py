@@ -88,7 +88,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
     if shape is None and not folder_sets and _is_numbered_set(listing, recipe):
         only = _folder_set(listing.folder, Listing(listing.folder.parent), source, set(), recipe)
         problem = "The folder was read as a single set, since it holds the numbered images of one."
-        remedy = "Give the folder above it, which holds all sets."
+        remedy = "Choose the folder above it, which holds all sets."
         findings.append(Finding(Level.WARNING, problem, remedy, set=only.name))
         return Scan(listing.folder, Shape.FOLDERS, (only,), tuple(findings))
     if shape is None:
@@ -163,8 +163,7 @@ def _root(source: Path, recipe: Recipe, shape: Shape | None) -> tuple[Listing, l
             listing = list_folder(folder, source)
         except OSError as error:
             raise DatasetError(
-                f"The folder {folder} cannot be read: {error.strerror or error}. Give a folder that exists and may be "
-                "read."
+                f"The folder {folder} cannot be read: {error.strerror or error}. Choose a folder that exists and can be read."
             ) from error
         if listing.images or len(listing.folders) != 1 or os.path.realpath(listing.folders[0]) in visited:
             break
@@ -226,7 +225,7 @@ def _order_remarks(ordered: Sequence[Path], name: str) -> list[Finding]:
     if len(ordered) < 2 or all(_NUMBERED.fullmatch(path.stem) for path in ordered):
         return []
     listed = ", ".join(path.name for path in ordered)
-    problem = f"The images are not numbered; they were taken by name: {listed}."
+    problem = f"The images are not numbered; they were sorted by name: {listed}."
     return [Finding(Level.WARNING, problem, "Number them in the order of the panels.", set=name)]
 
 
@@ -306,7 +305,7 @@ def _numbered(listing: Listing, source: Path) -> tuple[list[SetFiles], list[Find
     findings = [
         Finding(
             Level.WARNING,
-            "The image has no number behind a name, so it belongs to no set.",
+            "The image's name does not end in a number, so it belongs to no set.",
             "Name the images of a set alike and number them: hero_1.png, hero_2.png.",
             file=below(image, source),
         )

@@ -19,7 +19,7 @@ WHITE = (1.0, 1.0, 1.0)
 
 
 class Fit(Enum):
-    """How an image of another size comes into its panel."""
+    """How an image of another size is fitted into its panel."""
 
     COVER = "cover"  # fill the panel, cut what hangs over
     CONTAIN = "contain"  # show all of the image, pad the rest with a colour

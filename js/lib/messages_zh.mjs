@@ -55,7 +55,7 @@ export const CHINESE = {
     "无法写入 {place}：{reason}。请腾出空间、允许写入，或检查磁盘是否仍然连接。",
 
   // what the build of a dataset found
-  "The images are not numbered; they were taken by name: {names}.": "图片没有编号，已按名称排列：{names}。",
+  "The images are not numbered; they were sorted by name: {names}.": "图片没有编号，已按名称排列：{names}。",
   "Number them in the order of the panels.": "请按分格顺序编号。",
   "The folder holds no images.": "文件夹中没有图片。",
   "Put the set's images there, or remove the folder.": "请放入该组的图片，或删除此文件夹。",
@@ -73,9 +73,9 @@ export const CHINESE = {
   "Describe the set.": "请描述该组。",
   "The text of {panels} is missing or empty.": "{panels} 的文本缺失或为空。",
   "Describe each panel.": "请描述每一格。",
-  "The prefix {prefix} was put in front of the caption.": "已在提示词前加上前缀 {prefix}。",
+  "The prefix {prefix} was added to the caption.": "已在提示词前加上前缀 {prefix}。",
   "The prefix {foreign} was replaced by {prefix}.": "前缀 {foreign} 已替换为 {prefix}。",
-  "The caption has no summary in front of the first panel; it ties them together.":
+  "The caption has no summary before the first panel; it ties them together.":
     "提示词在第一格之前没有总述；总述将各格联系在一起。",
   "No text follows {markers}.": "{markers} 之后没有文本。",
   "Remove what is not wanted.": "请删除不需要的。",
@@ -86,16 +86,16 @@ export const CHINESE = {
   "Open it in an image editor and save it as PNG.": "请用图像编辑器打开并另存为 PNG。",
   "The camera's orientation was applied.": "已应用相机方向。",
   "CMYK colours were converted to RGB.": "CMYK 颜色已转换为 RGB。",
-  "Transparent parts were laid on the padding colour.": "透明部分已铺在填充色上。",
+  "Transparent parts were filled with the padding colour.": "透明部分已铺在填充色上。",
   "{size} was enlarged {factor} times to fill {width}×{height}.": "{size} 被放大 {factor} 倍以填满 {width}×{height}。",
   "Use a larger original.": "请使用更大的原图。",
   "{share} of {size} was cut away to fill {width}×{height}.": "为填满 {width}×{height}，{size} 被裁掉 {share}。",
-  "Choose the fit '{fit}', or a recipe with panels of such proportions.": "请选择适配方式“{fit}”，或使用分格比例相近的配方。",
+  "Choose the fit '{fit}', or a recipe whose panels have these proportions.": "请选择适配方式“{fit}”，或使用分格比例相近的配方。",
   "Add sets, or train for fewer steps and look at the samples.": "请增加图组，或减少训练步数并查看样图。",
   "Keep the most varied ones if time matters.": "如需节省时间，请保留差异最大的图组。",
-  "The dataset has {count} sets; {fewest} to {most} are intended. More do no harm, but they add little and take longer to train.":
+  "The dataset has {count} sets; {fewest} to {most} are recommended. More do no harm, but they add little and take longer to train.":
     "数据集有 {count} 组；建议 {fewest} 到 {most} 组。更多无害，但作用不大，训练更久。",
-  "The dataset has {count} set{plural}; {fewest} to {most} are intended. With so few, a LoRA memorises these sets rather than learning how the panels belong together.":
+  "The dataset has {count} set{plural}; {fewest} to {most} are recommended. With so few, a LoRA memorises these sets rather than learning how the panels belong together.":
     "数据集有 {count} 组；建议 {fewest} 到 {most} 组。图组太少时，LoRA 会记住这些图组，而不是学会各格之间的联系。",
   "There is no such set any more: its pictures were deleted or moved. Reload the gallery.":
     "该图组已不存在：其图片已被删除或移动。请刷新图库。",

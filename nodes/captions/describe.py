@@ -106,8 +106,8 @@ class InContextCaptionDataset(io.ComfyNode):
             category="in-context lora/dataset",
             description=(
                 "Writes a caption file beside every set of a folder, with a vision-language model. This is the one node "
-                "that writes into the folder of your sets: only where a set has no caption, unless you choose otherwise. "
-                "You can cancel at any time; the next run continues where this one stopped."
+                "that writes into the folder of your sets: only if a set has no caption, unless you choose otherwise. You "
+                "can cancel at any time; the next run continues where this one stopped."
             ),
             is_output_node=True,
             hidden=[io.Hidden.unique_id],

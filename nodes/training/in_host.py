@@ -33,8 +33,8 @@ class InContextTrainLoraInHost(io.ComfyNode):
             display_name="Train In-Context LoRA (in ComfyUI)",
             category=CATEGORY,
             description=(
-                "Trains a LoRA on a dataset of panel sets, on the model that is loaded, in ComfyUI's own process. The "
-                "finished LoRA is in output/loras with its recipe inside. Cancelling saves the state, and the run can be resumed."
+                "Trains a LoRA on a dataset of panel sets, using the loaded model, in ComfyUI's own process. The finished "
+                "LoRA is in output/loras with its recipe inside. Cancelling saves the state, and the run can be resumed."
             ),
             not_idempotent=True,
             is_output_node=True,
@@ -63,7 +63,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     "schedule",
                     options=Schedule,
                     default=Schedule.CONSTANT.value,
-                    tooltip="How the learning rate goes on after the warm-up.",
+                    tooltip="How the learning rate changes after the warm-up.",
                 ),
                 io.Int.Input("warmup_steps", default=20, min=0, max=10_000, tooltip="Steps of rising learning rate."),
                 io.Int.Input(

@@ -93,7 +93,7 @@ def test_repairs_are_in_the_report(host: HostPack) -> None:
         *_, report = ask(host, server)
     assert report.splitlines() == [
         "Asked twice. The model did not describe the panels.",
-        "Text in front of the summary was left out: “Of course!”.",
+        "Text before the summary was left out: “Of course!”.",
     ]
 
 

@@ -181,7 +181,7 @@ def test_formats_that_run_programs_are_refused() -> None:
 def test_other_formats_are_refused_whatever_the_file_is_called(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "1.png"
     picture(1, (64, 64)).save(path, kind)
-    with pytest.raises(UnreadableImage, match=r"no image that can be read here \(PNG, JPEG"):
+    with pytest.raises(UnreadableImage, match=r"not an image that can be read here \(PNG, JPEG"):
         read(path.read_bytes())
     with pytest.raises(UnidentifiedImageError):
         open_image(path)

@@ -190,8 +190,8 @@ def test_ten_panels_are_not_one() -> None:
     ("text", "words"),
     [
         (PLAIN, []),
-        (f"Sure!\n{PLAIN}", ["in front of the summary was left out: “Sure!”"]),
-        (f"{PLAIN}\n\nLet me know!", ["behind the last panel was left out: “Let me know!”"]),
+        (f"Sure!\n{PLAIN}", ["before the summary was left out: “Sure!”"]),
+        (f"{PLAIN}\n\nLet me know!", ["after the last panel was left out: “Let me know!”"]),
         (PLAIN.replace("SCENE-", "Scene "), ["markers of the answer were repaired"]),
     ],
 )

@@ -129,7 +129,7 @@ def test_replacing_keeps_what_was_there_beside_it(sets: Path) -> None:
     assert (sets / "set-1" / "caption.txt").read_text() == caption(1)
     assert (sets / "set-1" / "caption.txt.bak").read_text() == "mine"
     assert len(list(sets.rglob("*.bak"))) == 1
-    assert "set-1: The caption was replaced; the one before is kept as caption.txt.bak." in report.text()
+    assert "set-1: The caption was replaced; the previous one is kept as caption.txt.bak." in report.text()
 
 
 def test_no_handwritten_caption_is_ever_lost(sets: Path) -> None:
@@ -163,7 +163,7 @@ def test_a_caption_that_somebody_writes_meanwhile_is_kept(sets: Path) -> None:
         report = run(server, sets)
     assert (report.written, report.failed) == (3, 1)
     assert (sets / "set-1" / "caption.txt").read_text() == "by hand, just now"
-    assert "set-1: A caption was written by somebody else meanwhile" in report.text()
+    assert "set-1: Someone else wrote a caption in the meantime" in report.text()
 
 
 # --- stopping and going on ------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_a_server_that_is_lost_ends_it_and_keeps_what_is_written(sets: Path) -> 
                 server.__exit__(None, None, None)
 
         with pytest.raises(
-            ServerError, match=r"(?s)No server is running.*2 of 4 captions were written before that and stay"
+            ServerError, match=r"(?s)No server is running.*2 of 4 captions were written before that and are kept"
         ):
             run(server, sets, progress=close_after_two)
     assert set(captions(sets)) == {"set-1/caption.txt", "set-2/caption.txt"}
@@ -269,7 +269,7 @@ def test_three_failures_of_the_server_in_a_row_are_enough(sets: Path) -> None:
 
 
 def test_a_refused_key_ends_it_at_once(sets: Path) -> None:
-    with VisionServer(fails(401)) as server, pytest.raises(ServerError, match="does not let us in"):
+    with VisionServer(fails(401)) as server, pytest.raises(ServerError, match="refused access"):
         run(server, sets)
     assert len(server.questions) == 1
 

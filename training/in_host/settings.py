@@ -30,7 +30,7 @@ class Targets(Enum):
 
 
 class Schedule(Enum):
-    """How the learning rate goes on after the warm-up."""
+    """How the learning rate changes after the warm-up."""
 
     CONSTANT = "constant"
     COSINE = "cosine"

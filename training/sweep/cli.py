@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"run.py sweep: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on where it was.", flush=True)
+        print("Stopped. Run the same command again to continue.", flush=True)
         return 130
     print(table.text(sweep), flush=True)
     return 0 if table.best(sweep) else 1

@@ -178,11 +178,11 @@ def _summary(head: str, repairs: list[str]) -> str:
     if labelled:
         before, summary = head[: labelled[-1].start()], head[labelled[-1].end() :]
         if before.strip():
-            repairs.append(f"Text in front of the summary was left out: {_quoted(before)}.")
+            repairs.append(f"Text before the summary was left out: {_quoted(before)}.")
         return summary
     lines = [line for line in head.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].rstrip(" *_`").endswith((":", "：")):
-        repairs.append(f"Text in front of the summary was left out: {_quoted(lines[0])}.")
+        repairs.append(f"Text before the summary was left out: {_quoted(lines[0])}.")
         return "\n".join(lines[1:])
     return head
 
@@ -191,7 +191,7 @@ def _first_paragraph(tail: str, repairs: list[str]) -> str:
     """The last panel's text, without the remarks that many models add behind a blank line."""
     first, *more = re.split(r"\n[ \t]*\n", tail.strip(), maxsplit=1)
     if more and more[0].strip():
-        repairs.append(f"Text behind the last panel was left out: {_quoted(more[0])}.")
+        repairs.append(f"Text after the last panel was left out: {_quoted(more[0])}.")
     return first
 
 

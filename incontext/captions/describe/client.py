@@ -59,7 +59,7 @@ def complete(
         # not the text itself: it may hold a key
         raise ServerError(
             "This is not a model name. It has at most 200 letters, digits and . _ - / : @ + characters, such as "
-            "qwen2.5vl:7b; keys do not belong into it.",
+            "qwen2.5vl:7b; keys do not belong in it.",
             hopeless=True,
         )
     body = {
@@ -209,7 +209,7 @@ def _refusal(server: Server, settings: Settings, response: Response, go_on: Call
     says = f" It says: {said}" if said else ""
     if 300 <= status < 400:
         return ServerError(
-            f"{server.url} sends on to another address, and pictures and keys do not follow. Write that address.",
+            f"{server.url} redirects to another address, where pictures and keys are not sent. Write that address instead.",
             hopeless=True,
         )
     if status in (401, 403, 407):
@@ -219,7 +219,7 @@ def _refusal(server: Server, settings: Settings, response: Response, go_on: Call
             else f"It wants a key: set {KEY}, and {BASE}={server.url}, in the environment and start ComfyUI again, or "
             f"write both into {FILE} (see the help page of Caption Panels)."
         )
-        return ServerError(f"{server.url} does not let us in ({status}). {sent}{says}", hopeless=True)
+        return ServerError(f"{server.url} refused access ({status}). {sent}{says}", hopeless=True)
     if status in (404, 405):
         return ServerError(
             f"{server.url} has no model {settings.model!r}, or the address is not that of its API, which usually ends in "
@@ -283,10 +283,10 @@ def _text_of(server: Server, settings: Settings, response: Response) -> str:
     choice = next(iter(data["choices"]), None)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise AnswerError("The server answered without an answer of the model. Ask again, or see the server's log.")
+        raise AnswerError("The server's response holds no answer of the model. Ask again, or see the server's log.")
     if choice.get("finish_reason") == "length":
         raise AnswerError(
-            f"The answer was cut off after {settings.max_tokens} tokens. Raise max_tokens, above all for a model that "
+            f"The answer was cut off after {settings.max_tokens} tokens. Raise max_tokens, especially for a model that "
             "thinks; if that does not help, raise the context length on the server."
         )
     refused = message.get("refusal")

@@ -125,7 +125,7 @@ def caption_folder(
     report = FolderReport(source, found.shape, len(found.sets), findings=list(found.findings))
     if not found.sets:
         raise DatasetError(
-            f"There are no image sets in {source}. Give a folder with a folder for each set, with numbered files such as "
+            f"There are no image sets in {source}. Choose a folder with one folder per set, with numbered files such as "
             "hero_1.png and hero_2.png, or with ready-made composites."
         )
     job = _Job(found, recipe, describe, existing, settings, _read_record(found.root))
@@ -201,12 +201,12 @@ class _Job:
         """
         now = _line(target) if target.exists() else ""
         if now != before:
-            problem = "A caption was written by somebody else meanwhile; it was kept."
+            problem = "Someone else wrote a caption in the meantime; it was kept."
             raise DatasetError(f"{problem} Choose 'replace' to write it again.")
         if now != "" and not ours:
             backup = _free(target.with_name(target.name + BACKUP))
             write_atomic(backup, _bytes(target))
-            problem = f"The caption was replaced; the one before is kept as {backup.name}."
+            problem = f"The caption was replaced; the previous one is kept as {backup.name}."
             report.findings.append(Finding(Level.NOTE, problem, set=files.name))
         write_atomic(target, (line + "\n").encode())
 
@@ -279,7 +279,7 @@ def _fail(report: FolderReport, files: SetFiles, problem: str) -> None:
 
 def _stopped(report: FolderReport, error: ServerError) -> ServerError:
     done = f"{report.written} of {report.found} captions were written"
-    return ServerError(f"{error}\n\n{done} before that and stay. Run again to go on.", hopeless=True)
+    return ServerError(f"{error}\n\n{done} before that and are kept. Run again to continue.", hopeless=True)
 
 
 # --- what was written with which settings ---------------------------------------------------------------------------

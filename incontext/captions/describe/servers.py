@@ -104,7 +104,7 @@ def address(text: str) -> Server:
         # not the text itself: it may hold a key
         raise VisionError(
             f"This is not the address of a vision server. Write it like {OLLAMA}: http or https, the host, perhaps a port, "
-            "and the path. Keys and passwords do not belong into it."
+            "and the path. Keys and passwords do not belong in it."
         )
     if any(part in (".", "..") for part in match["path"].split("/")):  # another server may take it for another path
         raise VisionError(
@@ -185,7 +185,7 @@ def _entries(file: Path) -> dict[str, str]:
         reason = error.strerror if isinstance(error, OSError) else "it is no JSON that can be used"  # it may hold a key
         raise VisionError(f"{file} cannot be read: {reason}. Correct it, or remove it.") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data.values()):
-        raise VisionError(f'{file} is of another form; it should be {{"{_OPENAI}": "the key, or empty"}}.')
+        raise VisionError(f'{file} has another form; it should be {{"{_OPENAI}": "the key, or empty"}}.')
     return data
 
 

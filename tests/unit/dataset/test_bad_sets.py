@@ -114,7 +114,7 @@ def _made(folder: Path) -> Path:
 
 def test_nothing_usable_is_an_error_that_says_what_was_looked_for(sets: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DatasetError, match=r"no image sets.*\n?.*Looked for: a folder for each set, with 3 numbered"):
+    with pytest.raises(DatasetError, match=r"no image sets.*\n?.*Expected: one folder per set, with 3 numbered"):
         build(tmp_path / "empty", out, RECIPE)
     for number in (1, 2, 3):
         (sets / f"set-{number}" / "caption.txt").unlink()

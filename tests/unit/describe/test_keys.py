@@ -39,7 +39,7 @@ def test_the_key_does_not_follow_to_another_address() -> None:
         def sends_on(asked: Asked, server: VisionServer) -> Reply:
             return Reply(b"", 307, {"Location": f"{thief.url}/chat/completions"})
 
-        with VisionServer(sends_on) as server, pytest.raises(ServerError, match="do not follow"):
+        with VisionServer(sends_on) as server, pytest.raises(ServerError, match="are not sent"):
             complete(keyed(server), SETTINGS, QUESTION)
     assert thief.asked == []
 
