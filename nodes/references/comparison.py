@@ -12,10 +12,10 @@ from .core_nodes import core_node
 
 log = logging.getLogger("incontext_lora")
 
-LONGEST_SIDE = 1536  # pixels; a node on the canvas shows fewer
+LONGEST_SIDE = 1024  # pixels; a node on the canvas shows fewer
 
 
-def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
+def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any] | None:
     """What a node shows beside its outputs: two files in ComfyUI's temp folder, which ComfyUI empties when it starts.
 
     A picture that cannot be written, as on a full disk, is no reason to lose the result: then there is nothing to show.
@@ -29,7 +29,7 @@ def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
         log.warning(
             "Before and after cannot be shown: %s. Free space in ComfyUI's temp folder, or allow writing to it.", error
         )
-        return {}
+        return None
 
 
 def _written(pictures: Tensor, name: str) -> list[dict[str, str]]:

@@ -245,8 +245,8 @@ def test_before_and_after_are_shown_beside_what_comes_out(
         (file,) = shown.ui[f"incontext_{side}"]
         assert file["type"] == "temp"
         with Image.open(tmp_path / "temp" / file["filename"]) as picture:
-            assert picture.size == (1536, 36)  # reduced: it is only looked at
-            assert picture.getpixel((700, 20)) == pytest.approx((level,) * 3, abs=1)
+            assert picture.size == (1024, 24)  # reduced: it is only looked at
+            assert picture.getpixel((700, 12)) == pytest.approx((level,) * 3, abs=1)
     assert len(list((tmp_path / "temp").iterdir())) == 2
 
 
@@ -260,4 +260,5 @@ def test_a_temp_folder_that_cannot_be_written_costs_no_result(
     image = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(0))
     shown = host.output("InContextKeepGiven", canvas=image, painted=image, mask=torch.ones(1, 16, 16))
     assert torch.equal(shown.result[0], image)
+    assert shown.ui is None
     assert "Before and after cannot be shown" in caplog.text
