@@ -123,8 +123,13 @@ async function copy(words, text) {
 
 /** Open a workflow in a tab of its own; of a prompt that no page has sent, ComfyUI makes one. */
 async function load({ workflow, prompt }, title) {
-  if (workflow) await app.loadGraphData(workflow, true, true, title);
-  else await app.loadApiJson(prompt, title);
+  if (workflow) await app.loadGraphData(parsed(workflow), true, true, title);
+  else await app.loadApiJson(parsed(prompt), title);
+}
+
+/** Python writes NaN, which is not JSON; ComfyUI's own page reads pictures so too. */
+function parsed(text) {
+  return JSON.parse(text.replace(/\bNaN\b/g, "null"));
 }
 
 function tell(text, isProblem = false) {

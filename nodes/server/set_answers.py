@@ -11,7 +11,7 @@ from typing import Any
 
 from ...incontext.captions import joint
 from ...incontext.errors import InContextError, SetError
-from ...incontext.files import names, strict_json
+from ...incontext.files import names
 from ...incontext.files.atomic import write_atomic
 from ...incontext.lora import tasks
 from ...incontext.lora.recipe import Recipe
@@ -20,7 +20,7 @@ from ...incontext.sets import add, crops
 from ...incontext.sets.gather import MadeSet, Picture
 from ...incontext.sets.index import PROMPT, Index, Key
 from ...incontext.sets.origin import Kind, wiring_json
-from ...incontext.sets.png import LARGEST, UnreadablePng, read_header
+from ...incontext.sets.png import UnreadablePng, read_header
 from ...training.give_way import give_way
 from .. import host
 from .routes import Json
@@ -106,7 +106,7 @@ def _thumbnails(set_id: str, changed: int) -> tuple[bytes | None, ...]:
 
 
 def workflow(set_id: str) -> Json:
-    """The workflow and the prompt that are inside the set's first picture.
+    """The workflow and the prompt that are inside the set's first picture, as the texts that are stored there.
 
     Raises:
         SetError: where the picture is gone, or holds neither.
@@ -115,17 +115,13 @@ def workflow(set_id: str) -> Json:
     path = crops.path_of(host.picture_folders(), made.first)
     try:
         texts = read_header(path, (WORKFLOW, PROMPT)).texts
-        found = {
-            name: strict_json.parse(texts[name], largest=LARGEST, long_integers=True) if name in texts else None
-            for name in (WORKFLOW, PROMPT)
-        }
-    except (OSError, UnreadablePng, strict_json.JsonError) as error:
+    except (OSError, UnreadablePng) as error:
         raise SetError(f"The workflow in {path.name} cannot be read: {error}.") from error
-    if found[WORKFLOW] is None and found[PROMPT] is None:
+    if not texts:
         raise SetError(
             f"{path.name} holds no workflow: another program saved it, or ComfyUI was started with --disable-metadata."
         )
-    return {"workflow": found[WORKFLOW], "prompt": found[PROMPT], "name": path.stem}
+    return {"workflow": texts.get(WORKFLOW), "prompt": texts.get(PROMPT), "name": path.stem}
 
 
 def reference(set_id: str, number: Any) -> Json:

@@ -3,7 +3,7 @@
 GET  /incontext_lora/sets?text=…&after=SET&limit=N    {"sets": [newest first], "more", "total", "unread", "bare"}
 GET  /incontext_lora/sets/{set}                       {"set": one of them}
 GET  /incontext_lora/sets/{set}/panels/{panel}        a small picture of a panel, counted from 0
-GET  /incontext_lora/sets/{set}/workflow              {"workflow": what made it or null, "prompt"}
+GET  /incontext_lora/sets/{set}/workflow              {"workflow": what made it or null, "prompt"}, as texts
 POST /incontext_lora/sets/{set}/reference             {"panel": from 0, or null for the canvas} → {"name": in the input folder}
 POST /incontext_lora/sets/{set}/dataset               {"folder"} → {"folder", "set", "count": sets there now, "is_new"}
 GET  /incontext_lora/set_folders                      {"folders": [{"name", "count"}]}: where sets can be added

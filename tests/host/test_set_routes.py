@@ -197,9 +197,9 @@ def test_the_workflow_comes_back(client: Client, output: Path) -> None:
     save(output / "set_00001_.png", canvas(1), made_prompt(), workflow)
     save(output / "prompt_00001_.png", canvas(2), made_prompt("Another."))
     found = {made["name"]: client.get(f"sets/{made['id']}/workflow")[1] for made in listed(client)["sets"]}
-    assert found["set_00001_"]["workflow"] == workflow
+    assert json.loads(found["set_00001_"]["workflow"]) == workflow
     assert found["prompt_00001_"]["workflow"] is None
-    assert found["prompt_00001_"]["prompt"] == made_prompt("Another.")
+    assert json.loads(found["prompt_00001_"]["prompt"]) == made_prompt("Another.")
 
 
 def test_pictures_that_tell_nothing_are_counted(client: Client, output: Path) -> None:
