@@ -97,14 +97,10 @@ def _checked(folder: Path, panels: int) -> list[Path]:
         count = len(list_folder(each, folder).images)
         if count != panels:
             raise SetError(
-                f"The sets of {folder.name} have {_panels(count)} ({each.name}), and this one has {_panels(panels)}. Choose "
-                "another folder."
+                f"This set has another number of panels ({panels}) than those in {folder.name} ({count} in {each.name}). "
+                "Choose another folder."
             )
     return sets
-
-
-def _panels(count: int) -> str:
-    return "1 panel" if count == 1 else f"{count} panels"
 
 
 def _sets(folder: Path) -> list[Path]:

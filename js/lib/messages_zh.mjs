@@ -129,6 +129,6 @@ export const CHINESE = {
     "无法将图组写入 {folder}：{reason}。请释放空间，或允许写入。",
   "The pictures of {folder} lie side by side in the folder itself, and sets from the gallery come in folders of their own. Choose another folder.":
     "{folder} 的图片直接并列放在该文件夹中，而图库中的图组各有自己的文件夹。请选择其他文件夹。",
-  "The sets of {folder} have {count} panels ({name}), and this one has {own} panels. Choose another folder.":
-    "{folder} 中的图组有 {count} 格（{name}），而该图组有 {own} 格。请选择其他文件夹。",
+  "This set has another number of panels ({own}) than those in {folder} ({count} in {name}). Choose another folder.":
+    "该图组的格数（{own}）与 {folder} 中的图组（{name} 有 {count} 格）不同。请选择其他文件夹。",
 };
