@@ -30,6 +30,7 @@ _CLOSED = frozenset(
         *("InContextTrainLora", "InContextTrainLoraInHost", "InContextSweep", "InContextCompareCheckpoints"),
     }
 )
+_LONGEST = 1000  # characters of a prefix; no file system takes names that long
 
 
 class Kind(Enum):
@@ -154,7 +155,7 @@ def saver_of(prompt: Prompt, subfolder: str, name: str, node_id: str | None = No
     if node_id is not None and (known := [saver for saver in found if saver.id == node_id]):
         return known
     path = (PurePosixPath(subfolder) / name).as_posix()
-    named = [saver for saver in found if saver.prefix and _pattern(saver.prefix).match(path)]
+    named = [saver for saver in found if 0 < len(saver.prefix) <= _LONGEST and _pattern(saver.prefix).match(path)]
     previews = [saver for saver in found if not saver.prefix]
     if "_temp_" in name:
         return previews or found
@@ -162,9 +163,16 @@ def saver_of(prompt: Prompt, subfolder: str, name: str, node_id: str | None = No
 
 
 def _pattern(prefix: str) -> re.Pattern[str]:
-    """File names that a prefix leads to: ``set`` → ``set_00001_.png``."""
+    """File names that a prefix leads to: ``set`` → ``set_00001_.png``.
+
+    A part between two placeholders is taken where it comes first and nowhere else, or a prefix of many placeholders would
+    take years to compare.
+    """
     parts = re.split(r"%[^%/]*%", PurePosixPath(prefix.replace("\\", "/").lstrip("./")).as_posix())
-    return re.compile("[^/]*".join(map(re.escape, parts)) + r"_\d+_?\.", re.IGNORECASE)
+    first, *middle = map(re.escape, parts)
+    last = f"[^/]*{middle.pop()}" if middle else ""
+    between = "".join(f"(?=(?P<p{n}>[^/]*?{part}))(?P=p{n})" for n, part in enumerate(middle))
+    return re.compile(rf"{first}{between}{last}_\d+_?\.", re.IGNORECASE)
 
 
 def origin_of(

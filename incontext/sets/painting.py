@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from .prompt import Link, Node, Prompt
 
@@ -67,7 +68,15 @@ def loras_of(prompt: Prompt, sampler: Node | None) -> Iterator[Lora]:
         strength = next((node.inputs[each] for each in ("strength", "strength_model") if each in node.inputs), 1.0)
         if isinstance(name, str) and found < MOST_LORAS:
             found += 1
-            yield Lora(name, float(strength) if isinstance(strength, int | float) else 1.0)
+            yield Lora(name, _number(strength))
+
+
+def _number(value: Any) -> float:
+    """A strength; 1 for what is not known, or larger than any number."""
+    try:
+        return float(value) if isinstance(value, int | float) else 1.0
+    except OverflowError:
+        return 1.0
 
 
 def model_of(prompt: Prompt, sampler: Node | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,10 +86,15 @@ class Prompt:
 
     def consumers(self, link: Link) -> Iterator[tuple[Node, str]]:
         """Nodes that take an output, each with the name of the input."""
+        yield from self._takers.get(link, ())
+
+    @cached_property
+    def _takers(self) -> dict[Link, list[tuple[Node, str]]]:
+        found: dict[Link, list[tuple[Node, str]]] = defaultdict(list)
         for node in self.nodes.values():
             for name, origin in node.links.items():
-                if origin == link:
-                    yield node, name
+                found[origin].append((node, name))
+        return dict(found)
 
     def upstream(self, link: Link, closed: frozenset[str] = frozenset()) -> Iterator[tuple[Node, int]]:
         """The node of a link and all in front of it, nearest first, each with the output that is used.

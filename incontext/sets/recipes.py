@@ -66,9 +66,10 @@ class Recipes:
         if node is None or depth > DEEPEST:
             return None
         before = None
-        for name in ("layout", "expected"):
-            if node.kind.startswith("InContext") and name in node.links:
-                before = self.panels(node.links[name], depth + 1)
+        # one input only: with two per node, the ways through a chain of nodes would double at each of them
+        name = next((each for each in ("expected", "layout") if each in node.links), None)
+        if name is not None and node.kind.startswith("InContext"):
+            before = self.panels(node.links[name], depth + 1)
         match node.kind:
             case "InContextTask" | "InContextLayout" | "InContextLoadLora":
                 recipe = self.recipe(link)
@@ -89,7 +90,7 @@ class Recipes:
             return None
         try:
             return _layout_recipe(tuple(values.items()), names, prefix, task)
-        except (InContextError, AttributeError, TypeError, ValueError):
+        except (InContextError, ArithmeticError, AttributeError, TypeError, ValueError):
             return None  # the node itself would have refused it
 
     def _value(self, node: Node, name: str) -> Any:
@@ -110,12 +111,14 @@ class Recipes:
 
     def _enlarged(self, node: Node, layout: PanelLayout) -> Panels | None:
         factor = self._value(node, "factor")
+        if not isinstance(factor, int | float):  # a text such as 1e999999999 would be computed for hours
+            return None
         try:
             scale = Fraction(factor).limit_denominator(64)
             boxes = tuple(box.scaled(scale.numerator, scale.denominator) for box in layout.boxes)
             width, height = layout.width * scale, layout.height * scale
             return Panels(PanelLayout(int(width), int(height), boxes, layout.names))
-        except (InContextError, OverflowError, TypeError, ValueError):
+        except (InContextError, ArithmeticError, TypeError, ValueError):
             return None
 
 

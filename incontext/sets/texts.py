@@ -71,8 +71,8 @@ def _joint(prompt: Prompt, recipes: Recipes, node: Node) -> Caption:
         return Caption("", recipe)
     if not isinstance(seed, int) and has_wildcards([str(value) for value in values.values()]):
         return Caption("", recipe)
-    texts = panel_texts(values, values.get("more_panels", ""))
     try:
+        texts = panel_texts(values, values.get("more_panels", ""))
         written = write_caption(
             recipe,
             values.get("summary", ""),
@@ -81,6 +81,6 @@ def _joint(prompt: Prompt, recipes: Recipes, node: Node) -> Caption:
             bool(values.get("escape_parentheses", True)),
             seed if isinstance(seed, int) else None,
         )
-    except (InContextError, AttributeError, TypeError, ValueError):
+    except (InContextError, ArithmeticError, AttributeError, TypeError, ValueError):
         return Caption("", recipe)
     return Caption(written.caption, recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -238,3 +239,47 @@ def test_loops_end() -> None:
     )
     parsed = Prompt.parse(json.dumps(prompt))
     assert origin_of(parsed, ("13", 0), no_recipe, SIZE) is None
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, -(10**400), 1e308, "1/0", "1e30000000", True, "", [1], {"__value__": 10**400}]
+)
+@pytest.mark.parametrize("place", ["4 width", "4 gutter", "4 rows", "5 strength_model", "6 more_panels", "20 factor"])
+def test_numbers_without_sense_are_no_accident(place: str, value: Any) -> None:
+    prompt = made_prompt(
+        node_20=node("InContextEnlargePanels", image=["11", 0], layout=["4", 1], factor=2.0),
+        node_21=node("SaveImage", images=["20", 0], filename_prefix="x"),
+    )
+    node_id, name = place.split()
+    prompt[node_id]["inputs"][name] = value
+    parsed = Prompt.parse(json.dumps(prompt))
+    for saver in savers(parsed):
+        origin_of(parsed, saver.images, no_recipe, SIZE)
+
+
+def test_ways_through_a_prompt_do_not_double_at_each_node() -> None:
+    asked: list[str] = []
+    prompt = made_prompt(node_100=node("InContextLoadLora", lora_name="a"))
+    for number in range(101, 116):
+        before = [str(number - 1), 0]
+        prompt[str(number)] = node("InContextFindPanels", image=["11", 0], layout=before, expected=before)
+    prompt["13"]["inputs"]["layout"] = ["115", 0]
+    origin_of(Prompt.parse(json.dumps(prompt)), ("13", 0), lambda name: asked.append(name), SIZE)
+    assert len(asked) < 20
+
+
+def test_a_prefix_of_many_placeholders_is_compared_at_once() -> None:
+    prefix = "%date%a" * 5
+    prompt = Prompt.parse(json.dumps(made_prompt(node_12=node("SaveImage", images=["11", 0], filename_prefix=prefix))))
+    began = time.process_time()
+    saver_of(prompt, "", "a" * 150 + ".png")
+    assert time.process_time() - began < 1
+    assert [saver.id for saver in saver_of(prompt, "", "1a2a3a4a5aa_00001_.png")] == ["12"]
+
+
+def test_the_savers_of_a_large_prompt_are_found_at_once() -> None:
+    previews = {f"node_{number}": node("PreviewImage", images=["11", 0]) for number in range(100, 4900)}
+    prompt = Prompt.parse(json.dumps(made_prompt(**previews)))
+    began = time.process_time()
+    assert len(savers(prompt)) == 4802
+    assert time.process_time() - began < 1
