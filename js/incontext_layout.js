@@ -89,7 +89,8 @@ app.registerExtension({
     states.set(node, { picture, drawn: "" });
     addElement(app, node, PICTURE, picture.element, isEditor ? EDITABLE_HEIGHT : PLAIN_HEIGHT);
     // before the sets of a dataset, whose panels it shows
-    node.widgets.splice(node.widgets.findIndex(isElement), 0, node.widgets.pop());
+    const widgets = node.widgets ?? [];
+    widgets.splice(widgets.findIndex(isElement), 0, ...widgets.splice(-1));
   },
 
   /** A workflow that was opened is as it was saved once it is shown: what follows from it does not change it. */

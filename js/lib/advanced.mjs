@@ -21,8 +21,9 @@ export function advancedWidgets(node) {
 export function addToggle(node, toggle) {
   const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false, [TOGGLE]: true }); // no part of the prompt
   widget.serialize = false; // no part of a saved workflow
-  const element = node.widgets.findIndex((other) => isElement(other));
-  if (element >= 0) node.widgets.splice(element, 0, node.widgets.splice(node.widgets.indexOf(widget), 1)[0]);
+  const widgets = node.widgets ?? [];
+  const element = widgets.findIndex(isElement);
+  if (element >= 0) widgets.splice(element, 0, ...widgets.splice(widgets.indexOf(widget), 1));
   return widget;
 }
 

@@ -23,9 +23,10 @@ class InContextScoreSet(io.ComfyNode):
             display_name="Score Set",
             category="in-context lora/evaluate",
             description=(
-                "How alike the panels of a set are: cosine of an image encoder's embeddings (DINOv2 is advised), or, without "
-                "one, statistics of colours and edges, which see a shared palette but no persons. With both towers of a CLIP, "
-                "also how well each panel follows its text. Compare scores of the same measure only."
+                "How alike the panels of a set are: cosine of an image encoder's embeddings (DINOv2 is recommended), or, "
+                "without one, statistics of colours and edges, which see a shared palette but cannot tell people apart. "
+                "With both towers of a CLIP, also how well each panel follows its text. Compare scores of the same measure "
+                "only."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The canvas with all panels; a batch is scored set by set."),
