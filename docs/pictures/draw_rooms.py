@@ -75,6 +75,7 @@ def rooms() -> str:
         band(js - 14, height + 28, BANDS["js"], "js/", "the interface,", "in the browser"),
         room(200, js, 250, height, "incontext_layout.js", "borders to drag; lib/layout.mjs"),
         room(460, js, 120, height, "…_caption.js", "a field per panel"),
+        room(720, js, 240, height, "lib/gallery/", "the sets that were made"),
         room(996, js, 242, height, "widgets", "of the trainers’ nodes"),
         room(1248, js, 116, height, "lib/training/", "curve, samples"),
         band(
@@ -110,7 +111,13 @@ def rooms() -> str:
         room(590, library, 120, height, "dataset/", "scan, build,", "report"),
         room(720, library, 120, height, "lora/", "recipe, tasks,", "header, keys"),
         room(850, library, 110, height, "evaluate/", "scores,", "choose"),
-        text(480, library + height + 25, "files/     errors     permissions     plain_text     tensors", 13, MUTED),
+        text(
+            480,
+            library + height + 25,
+            "sets/ (of the gallery) · files/ · errors · permissions · plain_text · tensors",
+            13,
+            MUTED,
+        ),
         f'<rect x="984" y="{library - 14}" width="400" height="{height + 52}" rx="16" fill="{BANDS["training"]}" '
         f'stroke="{LINE}"/>',
         room(996, library, 116, height, "sd_scripts/", "settings, job,", "supervise"),
