@@ -244,10 +244,10 @@ def opened(browser: Browser, prepared_server: ComfyServer) -> Iterator[Interface
     interface.page.context.close()
 
 
-def open_interface(browser: Browser, server: ComfyServer) -> Interface:
-    """A page with ComfyUI's interface, without dialogs in the way."""
+def open_interface(browser: Browser, server: ComfyServer, sharpness: float = 1) -> Interface:
+    """A page with ComfyUI's interface, without dialogs in the way; ``sharpness`` is in pixels of a picture per pixel of it."""
     server.post_json("/settings", SETTINGS)
-    context = browser.new_context(viewport=WINDOW)  # pyright: ignore[reportArgumentType]
+    context = browser.new_context(viewport=WINDOW, device_scale_factor=sharpness)  # pyright: ignore[reportArgumentType]
     context.set_default_timeout(PATIENCE)
     context.add_init_script(f"({NO_BANNERS})()")
     opened = Interface(context.new_page(), server, [])
