@@ -299,7 +299,7 @@ def _output(name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InContextError(
-            f"The folder {folder} cannot be made: {error.strerror or error}. Free space there, allow writing to it, or see "
-            "whether its disk is still connected."
+            f"The folder {folder} cannot be made: {error.strerror or error}. Free space there, allow writing to it, or "
+            "check that its disk is still connected."
         ) from error
     return folder

@@ -23,7 +23,7 @@ export const CHINESE = {
   "Stopped before the first step.": "在第一步之前停止。",
   "Stopped at step {step}. Resume it from there.": "已在第 {step} 步停止，可从该处恢复。",
   "Resume it from step {step}.": "可从第 {step} 步恢复。",
-  "Resume it: it goes on from step {step}.": "可以恢复，从第 {step} 步继续。",
+  "Resume it: it continues from step {step}.": "可以恢复，从第 {step} 步继续。",
   "It has no saved state yet; start it again.": "尚无保存的状态，请重新开始。",
   "The cause is in the last lines of its output.": "原因见其输出的最后几行。",
   "The disk is full. Free some space, then resume the run.": "磁盘已满。请腾出空间，然后恢复训练。",
@@ -34,7 +34,7 @@ export const CHINESE = {
     "{model} 的参考尚不能隔离，改用干净参考训练。",
 
   // what can be asked of it
-  "{name} does not run any more.": "{name} 已不在运行。",
+  "{name} is no longer running.": "{name} 已不在运行。",
   "{name} is training. Stop it before you delete it.": "{name} 正在训练。请先停止，再删除。",
   "{name} is still running; watch it, or stop it first.": "{name} 仍在运行；请查看，或先停止它。",
   "{name} is finished. Choose its LoRA under continue_from to train it further.":
@@ -51,7 +51,7 @@ export const CHINESE = {
     "ComfyUI 正在执行任务。请等它完成，再恢复训练。",
   "The {field} has {length} characters. Shorten it to {limit}.": "{field} 有 {length} 个字符，请缩短到 {limit} 个以内。",
   "run.json cannot be used: {reason}.": "run.json 无法使用：{reason}。",
-  "{place} cannot be written: {reason}. Free space there, allow writing to it, or see whether its disk is still connected.":
+  "{place} cannot be written: {reason}. Free space there, allow writing to it, or check that its disk is still connected.":
     "无法写入 {place}：{reason}。请腾出空间、允许写入，或检查磁盘是否仍然连接。",
 
   // what the build of a dataset found

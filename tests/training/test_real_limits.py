@@ -148,7 +148,7 @@ def test_encoders_that_do_not_fit(
     assert settle.settle(run, machine.loras, code).state == run_folder.FINISHED, output.tail(run.folder)
     assert option in (run.folder / "job-1" / "job.toml").read_text()
     assert phase in [event["phase"] for event in of_kind(run, run_folder.PHASE)]
-    assert any("text encoders have" in event["text"] for event in of_kind(run, run_folder.NOTE))
+    assert any("text encoders take" in event["text"] for event in of_kind(run, run_folder.NOTE))
 
 
 def test_wrong_file_is_refused_before_anything_starts(order: Make, machine: Machine, tmp_path: Path) -> None:

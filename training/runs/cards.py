@@ -124,9 +124,7 @@ def claim(
         with ExitStack() as held:
             if not _held(runs, held):
                 if time.monotonic() >= deadline:
-                    raise TrainingError(
-                        "Another training is being started at this moment. Look at it again in a minute."
-                    )
+                    raise TrainingError("Another training is being started at this moment. Try again in a minute.")
                 wait_for("another training", "which is being started", min(pause, 0.2))
                 continue
             others = occupants(runs, cards)

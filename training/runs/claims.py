@@ -39,8 +39,8 @@ def deciding(run: Path, patience: float = 0.0) -> Iterator[None]:
         while file_lock.acquire(file) is False:
             if time.monotonic() >= deadline:
                 raise TrainingError(
-                    f"{run.name} is being started or settled by somebody else at this moment, perhaps in another window or on "
-                    "another machine. Look at it again in a minute."
+                    f"{run.name} is being started or settled elsewhere at this moment, perhaps in another window or on "
+                    "another machine. Try again in a minute."
                 )
             time.sleep(_POLL)
         try:
@@ -76,7 +76,7 @@ def _lock_of(folder: Path) -> IO[bytes]:
         return (folder / LOCK).open("ab")
     except OSError as error:
         raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or see whether its disk is there."
+            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or check that its disk is connected."
         ) from error
 
 

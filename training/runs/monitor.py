@@ -302,7 +302,7 @@ def ask(run: Run, what: str) -> None:
         stop, save, sample = requests.KINDS
         raise TrainingError(f"A training cannot be asked to {what!r}; it can {stop}, {save} or {sample}.")
     if summary(run)["state"] != RUNNING:
-        raise TrainingError(f"{run.name} does not run any more.")
+        raise TrainingError(f"{run.name} is no longer running.")
     requests.add(run.folder, what)
 
 

@@ -291,7 +291,7 @@ def written(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{place} cannot be written: {_reason(error)}. Free space there, allow writing to it, or see whether its disk is "
+            f"{place} cannot be written: {_reason(error)}. Free space there, allow writing to it, or check that its disk is "
             "still connected."
         ) from error
 

@@ -104,7 +104,7 @@ def _ending(writer: RunWriter) -> Iterator[None]:
         raise
     except OSError as error:
         reason = f"{error.filename or writer.run.folder} cannot be used: {error.strerror or error}."
-        message = f"{reason} Free space there, allow writing to it, or see whether its disk is still connected."
+        message = f"{reason} Free space there, allow writing to it, or check that its disk is still connected."
         writer.end(run_folder.FAILED, error=message)
         raise TrainingError(message) from error
     except BaseException:  # go_on said that the user cancelled

@@ -42,11 +42,11 @@ def describe_limits(order: Order, settings: SdSettings, computes_on: Device, enc
     if not job.fit_on_card(settings, encoders):
         fp8 = order.architecture.fp8_encoders
         if fp8 and fp8 in job.encoder_options(order.architecture, settings, encoders):
-            yield f"The text encoders have {encoders:.1f} GB, more than fits beside the rest; they are made 8-bit."
+            yield f"The text encoders take {encoders:.1f} GB, more than fits beside the rest; they are made 8-bit."
         else:
             yield (
-                f"The text encoders have {encoders:.1f} GB, and the preset's card holds {settings.encoders_on_card:.1f} GB of "
-                "them. The captions are encoded on the processor, which takes up to a minute each; they are kept for the "
-                "next training."
+                f"The text encoders take {encoders:.1f} GB, and the preset's card holds {settings.encoders_on_card:.1f} GB "
+                "of them. The captions are encoded on the processor, which takes up to a minute each; they are kept for "
+                "the next training."
                 + (" The e4m3fn file of T5-XXL needs half the memory." if "t5xxl" in order.files else "")
             )

@@ -72,6 +72,6 @@ def interrupted(phase: str, step: int, resumable: int, code: int | None) -> str:
     killed = " It was killed (signal 9), as a system does that runs out of memory." if code in (-9, 137) else ""
     begun = f"at step {step}" if step else f"while {phase}" if phase else "before it began"
     go_on = (
-        f"Resume it: it goes on from step {resumable}." if resumable else "It has no saved state yet; start it again."
+        f"Resume it: it continues from step {resumable}." if resumable else "It has no saved state yet; start it again."
     )
     return f"The training was interrupted {begun}.{killed} {go_on}"

@@ -71,8 +71,8 @@ class Processes:
             raise TrainingError(f"Address is {self.address!r}; it must be a host name or an IP address.")
         if self.machines > 1 and self.address == LOCAL:
             raise TrainingError(
-                f"Address is {LOCAL}, where no other machine reaches the first one. Give that one's name or address in the "
-                "network, on all of them."
+                f"Address is {LOCAL}, where no other machine reaches the first one. Enter the first machine's name or "
+                "address in the network, on every machine."
             )
 
     @property

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("path", "asked", "said"),
     [
-        ("runs/asked/ask", {"what": "stop"}, "does not run any more"),
+        ("runs/asked/ask", {"what": "stop"}, "is no longer running"),
         ("runs/asked/ask", {"what": "../x"}, "cannot be asked"),
         ("runs/asked/ask", {"what": "end"}, "no process of its own"),
         ("runs/asked/ask", {}, "cannot be read"),

@@ -117,7 +117,7 @@ class TestSurvival:
         assert supervise.find(run.folder) is None
         ((swept, result),) = settle.sweep(machine.runs, machine.loras)
         assert (swept, result.state) == (run, run_folder.INTERRUPTED)
-        assert "Resume it: it goes on from step 8." in result.message
+        assert "Resume it: it continues from step 8." in result.message
         process = begin.resume(run, machine)
         watch_to_end(run, process)
         assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
