@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from incontext_lora.incontext.evaluate.store import Store
 from incontext_lora.tests.browser.trainings import (
     TRAIN,
     is_drawn,
@@ -16,8 +17,10 @@ from incontext_lora.tests.browser.trainings import (
     wait_for_state,
     without_panel,
 )
+from incontext_lora.tests.unit.test_comparison import CAPTIONS, comparison
 from incontext_lora.training.runs import claims
 from incontext_lora.training.runs.run_folder import RunWriter
+from PIL import Image
 
 if TYPE_CHECKING:
     from incontext_lora.tests.browser.conftest import Interface
@@ -99,3 +102,32 @@ def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None
     said(interface, "with better captions is deleted")
     shown.locator("b:text-is('with better captions')").first.wait_for(state="detached")
     assert not (runs / "unwanted").exists()
+
+
+def test_a_comparison_is_shown_in_its_tab_and_again_when_it_changes(interface: Interface) -> None:
+    """With the sentence of the choice, a line for each candidate, and the grids of pictures; in a light theme too."""
+    past_run(runs_folder(interface.server), "judged")
+    past_run(runs_folder(interface.server), "not-judged")
+    shown = panel(interface)
+    pick(shown, "not-judged")
+    shown.locator("[data-tab=comparison]").click()
+    tab = shown.locator(".incontext-comparison")
+    tab.get_by_text("No comparison of this training yet").wait_for()
+
+    store = Store(interface.server.base / "output" / "incontext_comparisons")
+    store.write(comparison("judged", "judged"), {"grid-001.png": Image.new("RGB", (600, 400), (90, 140, 200))})
+    pick(shown, "judged")
+    tab.locator("h4").get_by_text("late × 0.8 is chosen").wait_for()
+    assert tab.locator("tbody tr").count() == 2
+    assert tab.locator("tr.incontext-chosen td").first.inner_text() == "0.505"
+    grid = tab.locator("a.incontext-grid img")
+    interface.page.wait_for_function("image => image.complete && image.naturalWidth === 600", arg=grid.element_handle())
+    assert grid.get_attribute("title") == CAPTIONS[0]
+    for palette in ("dark", "light"):
+        interface.setting("Comfy.ColorPalette", palette)
+        interface.settle()
+        interface.screenshot(f"training-comparison-{palette}", shown)
+    interface.setting("Comfy.ColorPalette", "dark")
+
+    pick(shown, "not-judged")
+    tab.get_by_text("No comparison of this training yet").wait_for()
