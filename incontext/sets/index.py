@@ -66,7 +66,7 @@ class Index:
         self.unread = 0
         """Files that are still to be read."""
         self.bare = 0
-        """Pictures without a prompt inside."""
+        """Saved pictures without a prompt inside."""
 
     @property
     def sets(self) -> list[MadeSet]:
@@ -106,7 +106,8 @@ class Index:
     def _gather(self) -> None:
         self._sets = gather(read.picture for read in self._read.values() if read.picture is not None)
         self._by_id = {made.id: made for made in self._sets}
-        self.bare = sum(not read.has_prompt for read in self._read.values())
+        # what nodes only show, in ComfyUI's temporary folder, needs no prompt
+        self.bare = sum(not read.has_prompt for key, read in self._read.items() if key[0] == "output")
 
     def _look(self, root: Path, key: Key, stamp: tuple[int, int], saver: SaverOf) -> _FileEntry:
         _, subfolder, name = key

@@ -252,9 +252,14 @@ def _candidates(prompt: Prompt, recipes: Recipes, images: Link) -> Iterator[Orig
 
 def _canvas(prompt: Prompt, recipes: Recipes, images: Link, layout: Link) -> Iterator[Origin]:
     panels = recipes.panels(layout)
-    if panels is not None:
-        wiring = Wiring(images, layout if _is_layout(prompt, layout) else None, stitch=_stitch(prompt, images, layout))
-        yield Origin(Kind.CANVAS, wiring, panels.layout, panels.given)
+    if panels is None:
+        return
+    stitch = _stitch(prompt, images, layout)
+    if panels.given is None and stitch is not None:  # the taker has the layout as it was before stitching
+        stitched = recipes.panels((stitch, 2))
+        panels = stitched if stitched is not None and stitched.layout == panels.layout else panels
+    wiring = Wiring(images, layout if _is_layout(prompt, layout) else None, stitch=stitch)
+    yield Origin(Kind.CANVAS, wiring, panels.layout, panels.given)
 
 
 def _split(recipes: Recipes, node: Node, slot: int, images: Link | None = None) -> Iterator[Origin]:

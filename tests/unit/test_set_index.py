@@ -131,6 +131,7 @@ def test_other_pictures_are_not_sets(roots: dict[str, Path]) -> None:
     canvas(5).save(output / "photo.webp")
     (output / "empty.png").write_bytes(b"")
     (output / "cut.png").write_bytes((output / "plain.png").read_bytes()[:30])
+    save(roots["temp"] / "shown.png", canvas(6))
     save_set(output / "incontext_runs", 1)
     save_set(output / ".hidden", 1)
     index = index_of(roots)

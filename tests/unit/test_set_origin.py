@@ -109,6 +109,8 @@ def test_a_repainted_set_has_the_seed_of_the_repaint() -> None:
     assert origin(prompt).seed == 7
     found = origin(prompt, "35")
     assert (found.seed, found.given) == (99, (True, False, True))
+    split = node("InContextSplitPanels", image=["34", 0], layout=["4", 1])  # the layout as it was before the repaint
+    assert origin({**prompt, "36": split}, "35").given == (True, False, True)
 
 
 @pytest.mark.parametrize(

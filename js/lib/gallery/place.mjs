@@ -24,13 +24,14 @@ export function placeReference(app, name, words) {
     return fill(words.inLoadImage, { name, title: titleOf(only) });
   }
   if (only?.type !== STITCH) {
-    addLoader(app, name, middleOf(app));
+    const [x, y] = middleOf(app);
+    addLoader(app, name, ([width, height]) => [x - width / 2, y - height / 2]);
     return fill(words.asNew, { name });
   }
   const input = freePanel(only);
   const number = Number(input?.name.slice("panel_".length) ?? 1);
-  const loader = addLoader(app, name, null);
-  loader.pos = [only.pos[0] - loader.size[0] - GAP, only.pos[1] + (number - 1) * GAP];
+  const [left, top] = only.pos;
+  const loader = addLoader(app, name, ([width]) => [left - width - GAP, top + (number - 1) * GAP]);
   if (!input) return fill(words.noFreePanel, { name, title: titleOf(only) });
   loader.connect(0, only, only.inputs.indexOf(input));
   return fill(words.onStitch, { name, title: titleOf(only), input: input.localized_name || input.name });
@@ -41,19 +42,21 @@ export function freePanel(node) {
   return (node.inputs ?? []).find(({ name, link }) => /^panel_\d+$/.test(name) && link == null);
 }
 
-/** A new Load Image with this picture. */
-export function addLoader(app, name, middle) {
-  const loader = add(app, LOAD, [0, 0]);
+/**
+ * A new Load Image with this picture.
+ * @param {(size: [number, number]) => [number, number]} place  where it is put
+ */
+export function addLoader(app, name, place, graph = app.canvas.graph) {
+  const loader = add(app, LOAD, place, graph);
   showPicture(app, loader, name);
-  if (middle) loader.pos = [middle[0] - loader.size[0] / 2, middle[1] - loader.size[1] / 2];
   return loader;
 }
 
-/** A new node in the graph that is shown. */
-export function add(app, type, pos, graph = app.canvas.graph) {
+/** A new node; Nodes 2.0 keep the place at which it was added. */
+export function add(app, type, place, graph) {
   const node = LiteGraph.createNode(type);
   if (!node) throw new Error(`${type}?`);
-  node.pos = pos;
+  node.pos = place(node.size);
   graph.add(node);
   return node;
 }

@@ -40,13 +40,12 @@ export function repaintPanel(app, wiring, file, panel, title) {
   const left = Math.min(...graph.nodes.map(({ pos }) => pos[0]));
   const made = [];
   const put = (type) => {
-    const added = add(app, type, [left + (WIDTH + GAP) * made.length, top], graph);
+    const added = add(app, type, () => [left + (WIDTH + GAP) * made.length, top], graph);
     made.push(added);
     return added;
   };
 
-  const loader = addLoader(app, file, null);
-  loader.pos = [left, top];
+  const loader = addLoader(app, file, () => [left, top], graph);
   made.push(loader);
   const before = graph.nodes.filter(({ type }) => type === REPAINT);
   const repaint = before.find(({ id }) => String(id) === wiring.stitch) ?? put(REPAINT);
