@@ -9,7 +9,7 @@ import { loadStyles } from "./lib/dom.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { ask } from "./lib/server.mjs";
-import { isGiven, recipeAt, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { isGiven, recipeAt, textOf, troubleAt, valueOf } from "./lib/upstream.mjs";
 import { addElement, refresh, showWidgets, writeWidget, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
@@ -64,7 +64,7 @@ function update(node) {
   const isPlain = node.properties[PLAIN] === true;
   const count = recipe ? recipe.layout.panels.length : PANEL_WIDGETS.length;
   const linked = TEXTS.filter((name) => isGiven(node, name));
-  const values = Object.fromEntries(TEXTS.map((name) => [name, linked.includes(name) ? "" : (valueOf(node, name) ?? "")]));
+  const values = Object.fromEntries(TEXTS.map((name) => [name, linked.includes(name) ? "" : textOf(node, name)]));
   const key = JSON.stringify([recipe, notice, isPlain, linked, values]);
   if (key !== state.shown) {
     state.shown = key;
@@ -125,7 +125,7 @@ function check(node, state, recipe, values, linked) {
 
 /** What is typed goes into the widget that holds it. */
 function write(node, field, text) {
-  const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
+  const values = Object.fromEntries(TEXTS.map((name) => [name, textOf(node, name)]));
   const changes = writtenTexts(values, { [field]: text });
   for (const [name, value] of Object.entries(changes)) writeWidget(app, node, name, value);
 }
@@ -147,7 +147,7 @@ async function paste(node, caption) {
   const texts = { summary: parts.summary };
   parts.panels.forEach((text, index) => (texts[`panel_${index + 1}`] = text));
   const free = Object.entries(texts).filter(([field]) => !isGiven(node, widgetOf(field)));
-  const values = Object.fromEntries(TEXTS.map((name) => [name, valueOf(node, name) ?? ""]));
+  const values = Object.fromEntries(TEXTS.map((name) => [name, textOf(node, name)]));
   writeWidgets(app, node, writtenTexts(values, Object.fromEntries(free)));
   return "";
 }

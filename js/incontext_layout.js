@@ -11,7 +11,7 @@ import { lookAgain, lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph
 import { addressOf, outputOf } from "./lib/outputs.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
-import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, troubleAt, valueOf } from "./lib/upstream.mjs";
+import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, textOf, troubleAt, valueOf } from "./lib/upstream.mjs";
 import { addElement, growInputs, isElement, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
@@ -153,7 +153,7 @@ function withChoice(node, shown) {
   if (!shown.layout) return shown;
   if (isGiven(node, widget)) return { ...shown, states: null, message: shown.message || words.chosenElsewhere };
   const { names } = shown.layout;
-  const { chosen: indices, unknown } = readChoice(valueOf(node, widget), names);
+  const { chosen: indices, unknown } = readChoice(textOf(node, widget), names);
   const chosen = names.map((_, index) => indices.includes(index));
   const states = chosen.map((each) => (each ? ifChosen : ifNot));
   const refusal = unknown.length
@@ -166,7 +166,7 @@ function withChoice(node, shown) {
 function choose(node, index) {
   const { widget } = CHOICES[node.comfyClass];
   const { names } = SHOWN[node.comfyClass](node).layout;
-  writeWidgets(app, node, { [widget]: toggleChoice(valueOf(node, widget), names, index) });
+  writeWidgets(app, node, { [widget]: toggleChoice(textOf(node, widget), names, index) });
 }
 
 const nothing = (message) => ({ layout: null, states: null, message, isProblem: false, values: null });

@@ -19,7 +19,7 @@
  */
 
 import { fittings } from "./fitting.mjs";
-import { isGiven, isLinked, source, valueOf } from "./upstream.mjs";
+import { DEEPEST, isGiven, isLinked, source, textOf, valueOf } from "./upstream.mjs";
 
 /** Nodes that give a file of ComfyUI's folders, whose name is in their widget `image`. */
 export const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
@@ -37,15 +37,15 @@ const NAMED_COLOURS = { gray: "#808080", grey: "#808080", neutral: "#808080" };
  */
 export function givenPictures(node, layout, host) {
   if (node.type === "InContextRepaintPanels") {
-    const [canvas] = picturesAt(node, "image", host);
+    const [canvas] = picturesAt(node, "image", host, 1);
     return layout.boxes.map(() => (canvas ? { ...canvas.picture, isMasked: false, isCanvas: true } : null));
   }
   const settings = fittingsOf(node, layout.names);
   if (!settings) return layout.boxes.map(() => null);
-  const together = picturesAt(node, "images", host);
-  const padding = cssColour(valueOf(node, "padding") ?? "white");
+  const together = picturesAt(node, "images", host, layout.boxes.length);
+  const padding = cssColour(textOf(node, "padding") || "white");
   return layout.boxes.map((_, index) => {
-    const [own] = isLinked(node, `panel_${index + 1}`) ? picturesAt(node, `panel_${index + 1}`, host) : [together[index]];
+    const [own] = isLinked(node, `panel_${index + 1}`) ? picturesAt(node, `panel_${index + 1}`, host, 1) : [together[index]];
     return own ? { ...own.picture, isMasked: isMaskOf(node, `mask_${index + 1}`, own.node), ...settings[index], padding } : null;
   });
 }
@@ -53,33 +53,43 @@ export function givenPictures(node, layout, host) {
 /** How each panel is fitted; null where another node says so, or what is written cannot be read. */
 function fittingsOf(node, names) {
   if (["fit", "align", "exceptions"].some((name) => isGiven(node, name))) return null;
-  const common = { fit: valueOf(node, "fit"), align: valueOf(node, "align") };
-  return fittings(names, common, valueOf(node, "exceptions") ?? "");
+  const common = { fit: textOf(node, "fit"), align: textOf(node, "align") };
+  return fittings(names, common, textOf(node, "exceptions"));
 }
 
 /**
- * The pictures that arrive at an input, in order; none where they are not known.
+ * The first pictures that arrive at an input, in order; none where they are not known.
+ * @param {object} node
+ * @param {string} inputName
+ * @param {Host} host
+ * @param {number} most  how many are needed: a chain of batches can double their number at every node
  * @returns {{node: object, picture: {address: string, isOpaque: boolean}}[]}
  */
-function picturesAt(node, inputName, host) {
-  const from = source(node, inputName);
-  return from && !from.silence ? picturesOf(from, host) : [];
+function picturesAt(node, inputName, host, most, depth = 0) {
+  const from = depth < DEEPEST ? source(node, inputName) : null;
+  return from && !from.silence ? picturesOf(from, host, most, depth) : [];
 }
 
-function picturesOf({ node, slot }, host) {
+function picturesOf({ node, slot }, host, most, depth) {
   if (LOADERS.has(node.type)) {
     const file = slot !== MASK_SLOT && !isGiven(node, "image") ? readFile(valueOf(node, "image")) : null;
     return file ? [{ node, picture: { address: host.addressOf(file), isOpaque: true } }] : [];
   }
   const parts = batchInputs(node);
   if (parts.length) {
-    const each = parts.map((name) => picturesAt(node, name, host));
-    return each.every((found) => found.length) ? each.flat() : [];
+    const found = [];
+    for (const name of parts) {
+      if (found.length >= most) break;
+      const more = picturesAt(node, name, host, most - found.length, depth + 1);
+      if (!more.length) return [];
+      found.push(...more);
+    }
+    return found;
   }
   const isFirstPicture = node.outputs?.findIndex((output) => output.type === "IMAGE") === slot;
   const shown = (isFirstPicture && host.outputsOf(node)) || [];
   const files = shown.length ? shown : viewersOf(node, slot).map((viewer) => host.outputsOf(viewer)).find((each) => each?.length);
-  return (files ?? []).map((file) => ({ node, picture: { address: host.addressOf(file), isOpaque: false } }));
+  return (files ?? []).slice(0, most).map((file) => ({ node, picture: { address: host.addressOf(file), isOpaque: false } }));
 }
 
 /** The connected inputs of core's nodes that make one batch of several pictures. */

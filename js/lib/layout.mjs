@@ -29,11 +29,11 @@ export function layoutOf(values) {
   const made = () => {
     switch (values.kind) {
       case "rows":
-        return nested(width, height, Array(values.rows).fill(1), gutter, step);
+        return nested(width, height, repeated(1, values.rows), gutter, step);
       case "columns":
         return nested(width, height, [values.columns], gutter, step);
       case "grid":
-        return nested(width, height, Array(values.rows).fill(values.columns), gutter, step);
+        return nested(width, height, repeated(values.columns, values.rows), gutter, step);
       case "nested rows":
         return nested(width, height, parseCounts(values.columns_per_row), gutter, step);
       case "boxes": {
@@ -285,6 +285,14 @@ function checkCanvas(width, height) {
       );
     }
   }
+}
+
+/** A row's columns for each row. */
+function repeated(columns, rows) {
+  if (!(rows >= 0 && rows <= LONGEST_SIDE)) {
+    throw new LayoutError(`The layout has ${rows} panels; at most ${MOST_PANELS} are possible. Remove panels.`);
+  }
+  return Array(Math.trunc(rows)).fill(columns);
 }
 
 function nearestGutter(length, count, gutter, step) {

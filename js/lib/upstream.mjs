@@ -9,6 +9,9 @@ import { layoutOf, LayoutError } from "./layout.mjs";
 /** Modes of a node in which nothing comes out of it. */
 const MODES = { 2: "muted", 4: "bypassed" };
 const SUBGRAPH_INPUT = -10; // as links say that come from a subgraph's border
+export const DEEPEST = 200; // links that are followed; a workflow with a loop of links has no end
+/** Widgets of Panel Layout that hold text. */
+const TEXTS = ["columns_per_row", "boxes", "names", "prefix"];
 
 /**
  * @typedef {object} Knowledge  what the server has told so far
@@ -38,9 +41,9 @@ export function source(node, inputName) {
  * @param {string} inputName
  * @param {Knowledge} knowledge
  */
-export function recipeAt(node, inputName, knowledge) {
-  const from = source(node, inputName);
-  return from ? recipeOf(from.node, knowledge) : null;
+export function recipeAt(node, inputName, knowledge, depth = 0) {
+  const from = depth < DEEPEST ? source(node, inputName) : null;
+  return from ? recipeOf(from.node, knowledge, depth + 1) : null;
 }
 
 /**
@@ -48,18 +51,18 @@ export function recipeAt(node, inputName, knowledge) {
  * @param {object} node
  * @param {Knowledge} knowledge
  */
-export function recipeOf(node, knowledge) {
+export function recipeOf(node, knowledge, depth = 0) {
   switch (node.type) {
     case "InContextTask":
       return isGiven(node, "task") ? null : (knowledge.task(valueOf(node, "task")) ?? null);
     case "InContextLoadLora":
       if (isGiven(node, "lora_name")) return null;
-      return knowledge.lora(valueOf(node, "lora_name")) ?? recipeAt(node, "recipe_if_missing", knowledge);
+      return knowledge.lora(valueOf(node, "lora_name")) ?? recipeAt(node, "recipe_if_missing", knowledge, depth);
     case "InContextLayout":
-      return layoutRecipe(node, knowledge);
+      return layoutRecipe(node, knowledge, depth);
     case "InContextStitchPanels":
     case "InContextRepaintPanels":
-      return recipeAt(node, "layout", knowledge);
+      return recipeAt(node, "layout", knowledge, depth);
     default:
       return null;
   }
@@ -69,14 +72,14 @@ export function recipeOf(node, knowledge) {
  * Why what arrives at an input is not what will be sent, though it can be shown: its node is muted, bypassed, or says an error.
  * @returns {{title: string, reason: "muted" | "bypassed" | "impossible"} | null}
  */
-export function troubleAt(node, inputName) {
-  const from = source(node, inputName);
+export function troubleAt(node, inputName, depth = 0) {
+  const from = depth < DEEPEST ? source(node, inputName) : null;
   if (!from) return null;
   const title = from.node.title ?? from.node.type;
   if (from.silence) return { title, reason: from.silence };
   if (from.node.type === "InContextLayout") return layoutAt(from.node).error ? { title, reason: "impossible" } : null;
   const passed = { InContextStitchPanels: "layout", InContextRepaintPanels: "layout" }[from.node.type];
-  return passed ? troubleAt(from.node, passed) : null;
+  return passed ? troubleAt(from.node, passed, depth + 1) : null;
 }
 
 /**
@@ -100,7 +103,8 @@ export function layoutAt(node) {
 /** The widgets of Panel Layout by name; null where another node gives one of them. */
 function layoutValues(node) {
   const names = (node.widgets ?? []).map((widget) => widget.name);
-  return names.some((name) => isGiven(node, name)) ? null : Object.fromEntries(names.map((name) => [name, valueOf(node, name)]));
+  if (names.some((name) => isGiven(node, name))) return null;
+  return Object.fromEntries(names.map((name) => [name, TEXTS.includes(name) ? textOf(node, name) : valueOf(node, name)]));
 }
 
 /**
@@ -136,7 +140,7 @@ export function layoutFrom(recipe) {
 export function panelStates(node, names) {
   if (node.type === "InContextRepaintPanels") {
     if (isGiven(node, "panels")) return null;
-    const { chosen } = readChoice(valueOf(node, "panels") ?? "", names);
+    const { chosen } = readChoice(textOf(node, "panels"), names);
     return names.map((_, index) => (chosen.includes(index) ? "generated" : "given"));
   }
   if (isLinked(node, "images") || isLinked(node, "masks")) return null;
@@ -188,45 +192,48 @@ export const holderOf = (node, widgetName) =>
 
 export const valueOf = (node, widgetName) => holderOf(node, widgetName)?.value;
 
-function layoutRecipe(node, knowledge) {
+/** A value as text: a workflow whose values have shifted may hold a number there, which ComfyUI sends as text too. */
+export const textOf = (node, widgetName) => String(valueOf(node, widgetName) ?? "");
+
+function layoutRecipe(node, knowledge, depth) {
   const { layout, values } = layoutAt(node);
   if (!layout) return null;
   const { width, height, boxes, names } = layout;
   const panels = boxes.map((box, index) => ({ name: names[index], box: [box.left, box.top, box.width, box.height] }));
-  const base = recipeAt(node, "recipe", knowledge) ?? { name: "custom", title: "Custom layout" };
+  const base = recipeAt(node, "recipe", knowledge, depth) ?? { name: "custom", title: "Custom layout" };
   const prefix = values.prefix?.trim() || base.prefix || "";
   return { ...base, prefix, layout: { width, height, panels }, markers: panels.map((panel) => `[${panel.name}]`) };
 }
 
-function behind(node, input) {
-  return node.graph && input.link != null ? origin(node.graph, input.link) : null;
+function behind(node, input, depth = 0) {
+  return node.graph && input.link != null && depth < DEEPEST ? origin(node.graph, input.link, depth + 1) : null;
 }
 
 /**
  * Where a link comes from: into subgraphs, and out of them where only one node stands for them.
  * @returns {Source | null}
  */
-function origin(graph, id) {
+function origin(graph, id, depth) {
   const link = linkOf(graph, id);
   if (!link) return null;
   if (Number(link.origin_id) === SUBGRAPH_INPUT) { // newer ComfyUI writes ids as text
     const [instance, ...others] = instances(graph);
     const input = others.length ? null : instance?.inputs[link.origin_slot];
-    return input ? behind(instance, input) : null;
+    return input ? behind(instance, input, depth) : null;
   }
   const node = graph.getNodeById(link.origin_id);
   if (!node) return null;
-  if (node.type === "Reroute") return behind(node, node.inputs[0]);
+  if (node.type === "Reroute") return behind(node, node.inputs[0], depth);
   const silence = MODES[node.mode] ?? "";
   if (silence === "bypassed") {
     const type = node.outputs[link.origin_slot]?.type;
     const through = node.inputs.find((candidate) => candidate.type === type);
-    const from = through ? behind(node, through) : null;
+    const from = through ? behind(node, through, depth) : null;
     if (from) return from;
   }
   if (!node.subgraph) return { node, slot: link.origin_slot, silence };
   const [inside] = node.subgraph.outputs[link.origin_slot]?.linkIds ?? [];
-  const from = inside == null ? null : origin(node.subgraph, inside);
+  const from = inside == null ? null : origin(node.subgraph, inside, depth);
   return from && { ...from, silence: from.silence || silence };
 }
 
