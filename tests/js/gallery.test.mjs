@@ -35,6 +35,23 @@ test("pages follow each other, and no set is shown twice", async () => {
   assert.equal(api.asked.length, 2);
 });
 
+test("a set that is new leaves all those in place that were shown, however many the server gives at once", async () => {
+  let ids = Array.from({ length: 450 }, (_, number) => `s${number}`);
+  const api = apiOf(({ searchParams }) => {
+    const start = ids.indexOf(searchParams.get("after")) + 1;
+    const end = start + Math.min(200, Number(searchParams.get("limit")));
+    return [page(ids.slice(start, end), { more: end < ids.length, total: ids.length })];
+  });
+  const list = new SetList(api, () => {});
+  await list.look();
+  while (list.more) await list.lookFurther();
+  ids = ["new", ...ids];
+  await list.look();
+  assert.equal(list.sets.length, 450);
+  assert.equal(list.sets[0].id, "new");
+  assert.equal(list.more, true);
+});
+
 test("files that are unread are asked for until none is", async () => {
   let unread = 2;
   const api = apiOf(() => [page(["a"], { unread: unread-- })]);

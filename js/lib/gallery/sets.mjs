@@ -64,10 +64,15 @@ export class SetList {
   async look() {
     clearTimeout(this.#timer);
     const asked = ++this.#asked;
-    const answer = await this.#page("", Math.max(PAGE, this.sets.length));
-    if (asked !== this.#asked) return; // a later question has been asked meanwhile
+    const sets = [];
+    let answer = null;
+    do { // the server gives a limited number at once
+      answer = await this.#page(sets.at(-1)?.id ?? "", Math.max(PAGE, this.sets.length - sets.length));
+      if (asked !== this.#asked) return; // a later question has been asked meanwhile
+      sets.push(...(answer?.sets ?? []));
+    } while (answer?.more && sets.length < this.sets.length);
     if (answer) {
-      this.sets = answer.sets;
+      this.sets = uniqueById(sets);
       this.#take(answer);
     }
     this.#onNews();
@@ -80,8 +85,7 @@ export class SetList {
     const asked = ++this.#asked;
     const answer = await this.#page(this.sets.at(-1)?.id ?? "", PAGE);
     if (asked !== this.#asked || !answer) return;
-    const known = new Set(this.sets.map((made) => made.id));
-    this.sets = [...this.sets, ...answer.sets.filter((made) => !known.has(made.id))];
+    this.sets = uniqueById([...this.sets, ...answer.sets]);
     this.#take(answer);
     this.#onNews();
   }
@@ -114,6 +118,9 @@ export class SetList {
     }
   }
 }
+
+/** Without those that came a second time, because a new set moved the pages. */
+const uniqueById = (sets) => [...new Map(sets.map((made) => [made.id, made])).values()];
 
 /**
  * @throws {Refusal} where the server refuses
