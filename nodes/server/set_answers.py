@@ -11,7 +11,7 @@ from typing import Any
 
 from ...incontext.captions import joint
 from ...incontext.errors import InContextError, SetError
-from ...incontext.files import names
+from ...incontext.files import names, strict_json
 from ...incontext.files.atomic import write_atomic
 from ...incontext.lora import tasks
 from ...incontext.lora.recipe import Recipe
@@ -336,8 +336,17 @@ def _scores(made: MadeSet, told: dict[Key, tuple[str, Json]]) -> list[Json]:
         _, outputs = told.get((picture.root, picture.subfolder, picture.name), ("", {}))
         for scorer in made.origin.scorers:
             values = (outputs.get(scorer) or {}).get("incontext_scores") or []
-            if made.number < len(values) and values[made.number] not in found:
+            if made.number < len(values) and values[made.number] not in found and _is_json(values[made.number]):
                 found.append(values[made.number])
         if found:
             break
     return found
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a page can read it: an encoder that overflows gives NaN, which is not JSON."""
+    try:
+        strict_json.check(value)
+    except strict_json.JsonError:
+        return False
+    return True

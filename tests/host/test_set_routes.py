@@ -104,6 +104,21 @@ def test_scores_are_those_of_the_very_prompt(client: Client, output: Path, monke
     assert all(made["scores"] == [] for made in listed(client)["sets"])
 
 
+def test_a_score_that_is_no_number_leaves_the_list_readable(
+    client: Client, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from incontext_lora.nodes import host as globals_of_host
+
+    prompt = made_prompt(node_40=node("InContextScoreSet", image=["11", 0], layout=["4", 1]))
+    save(output / "made" / "set_00001_.png", canvas(1), prompt)
+    images = [{"filename": "set_00001_.png", "subfolder": "made", "type": "output"}]
+    score = {"mean": float("nan"), "lowest": float("nan"), "caption": None, "measure": "m"}
+    outputs = {"12": {"images": images}, "40": {"incontext_scores": [score]}}
+    monkeypatch.setattr(globals_of_host, "finished_outputs", lambda: [outputs])
+    (made,) = listed(client)["sets"]
+    assert made["scores"] == []
+
+
 def test_score_set_says_its_scores_for_the_gallery(host: HostPack) -> None:
     import torch
 
