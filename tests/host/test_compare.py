@@ -88,7 +88,7 @@ def test_checkpoints_with_other_weights_have_other_pictures(host: HostPack, run:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "Nothing is to be compared"),
+        ({}, "There is nothing to compare"),
         ({"run": "../outside"}, "is not the name of a run"),
         ({"run": "missing"}, "has no checkpoints"),
         ({"loras": "nowhere.safetensors"}, "There is no LoRA"),

@@ -239,10 +239,10 @@ def test_bad_files_are_refused(host: Any, sd3: Tiny) -> None:
     (folder / "cut.safetensors").write_bytes(content[:-100])
     (folder / "page.safetensors").write_bytes(b"<!DOCTYPE html>" + bytes(100))
     put(host, "model.safetensors", {"joint_blocks.0.weight": torch.ones(2, 2)}, RECIPE)
-    for name, words in (("cut", "cut short"), ("page", "a web page"), ("model", "is no LoRA")):
+    for name, words in (("cut", "cut short"), ("page", "a web page"), ("model", "is not a LoRA")):
         with pytest.raises(LoraError, match=words):
             host.call("InContextLoadLora", model=sd3.patcher(), lora_name=f"{name}.safetensors")
-    with pytest.raises(InContextError, match="There is no LoRA"):
+    with pytest.raises(InContextError, match="There is not a LoRA"):
         host.call("InContextLoadLora", model=sd3.patcher(), lora_name="nowhere.safetensors")
 
 
