@@ -51,6 +51,7 @@ app.registerExtension({
     });
     states.set(node, { editor, shown: "", asked: "", timer: 0 });
     const widget = addElement(app, node, EDITOR, editor.element, () => editor.minHeight);
+    widget.label = words.joint; // seen in an app
     widget.options.onDraw = () => placeInputs(node, widget, editor);
   },
 });

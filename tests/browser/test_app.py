@@ -45,5 +45,6 @@ def test_an_app_has_the_fields_that_its_workflow_names(app_view: Interface, name
 
 def test_a_caption_is_written_in_the_app(app_view: Interface) -> None:
     show(app_view, "quickstart")
+    app_view.page.get_by_text("Caption", exact=True).wait_for()
     field(app_view, "[SCENE-2]").fill("a cross")
     assert app_view.inputs(app_view.node_id("InContextJointCaption"))["panel_2"] == "a cross"
