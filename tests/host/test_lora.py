@@ -242,7 +242,7 @@ def test_bad_files_are_refused(host: Any, sd3: Tiny) -> None:
     for name, words in (("cut", "cut short"), ("page", "a web page"), ("model", "is not a LoRA")):
         with pytest.raises(LoraError, match=words):
             host.call("InContextLoadLora", model=sd3.patcher(), lora_name=f"{name}.safetensors")
-    with pytest.raises(InContextError, match="There is not a LoRA"):
+    with pytest.raises(InContextError, match="There is no LoRA"):
         host.call("InContextLoadLora", model=sd3.patcher(), lora_name="nowhere.safetensors")
 
 
