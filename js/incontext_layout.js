@@ -12,7 +12,7 @@ import { addressOf, outputOf } from "./lib/outputs.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, textOf, troubleAt, valueOf } from "./lib/upstream.mjs";
-import { addElement, growInputs, isElement, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
+import { addElement, fitSize, growInputs, isElement, keepInputs, refresh, showWidgets, writeWidgets } from "./lib/widgets.mjs";
 import { fill, wordsOf } from "./lib/words.mjs";
 
 const PICTURE = "layout_picture";
@@ -129,6 +129,7 @@ function update(node) {
     changed = keepInputs(node, (name) => (numberOf(name) ? numberOf(name) <= open : present.has(name))) || grown;
   }
   if (changed) refresh(app, node);
+  fitSize(node);
 }
 
 function ofRecipe(recipe, trouble = null) {

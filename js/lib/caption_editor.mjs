@@ -157,6 +157,10 @@ export class CaptionEditor {
     const area = make("textarea", "", [], { rows: "2", spellcheck: "false", "data-capture-wheel": "true" });
     area.setAttribute("aria-label", title);
     area.dataset.field = name;
+    // an undo over the canvas reaches the browser too, which takes it for its own in the field that was typed in last
+    area.addEventListener("beforeinput", (event) => {
+      if (event.inputType.startsWith("history") && document.activeElement !== area) event.preventDefault();
+    });
     area.addEventListener("input", () => {
       this.#pasted = "";
       this.#undone.delete(area);

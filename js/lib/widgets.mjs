@@ -153,9 +153,24 @@ function afterFrames(count, act) {
 
 /** Show what has changed. The classic canvas finds a node's size while it draws; done at once, that is part of the change. */
 export function refresh(app, node) {
-  if (!LiteGraph.vueNodesMode) return app.canvas.draw(true, true);
+  if (!LiteGraph.vueNodesMode) {
+    app.canvas.draw(true, true);
+    fitSize(node);
+    return;
+  }
   // its widgets may also be on the face of its subgraph
   for (const each of [node, ...instances(node.graph)]) each.graph?.onNodeAdded?.(each);
+}
+
+/**
+ * Make a node as large as ComfyUI makes it whenever a workflow is opened, which is a little larger than drawing does. An undo
+ * opens a workflow too, and what grew after it would be noted as a change of the user's, which ends the redo.
+ */
+export function fitSize(node) {
+  if (LiteGraph.vueNodesMode) return; // the page has its own sizes
+  const [width, height] = node.computeSize();
+  if (node.size[0] < width || node.size[1] < height)
+    node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
 }
 
 /**
