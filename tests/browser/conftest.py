@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 PACK = "incontext-lora"
 # A workflow says which renderer its sizes are for. Frontend 1.32 does not write that into an empty one: after the first undo it
-# takes what was made in Nodes 2.0 for the classic canvas's, enlarges it, and notes that as a change of the user's, sooner or later.
+# takes what was made in Nodes 2.0 for the classic canvas's, enlarges it, and sooner or later notes that as the user's change.
 DRAWN_BY = """() => {
     if (app.graph.nodes.length) return; // the frontend has written it
     app.graph.extra.workflowRendererVersion = LiteGraph.vueNodesMode ? "Vue" : "LG";
