@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 LONGEST = 200  # bytes; file systems allow 255, and endings and numbers are added
@@ -37,6 +39,18 @@ def problem(part: str) -> str:
     if is_device(part):
         return f"{part!r} is reserved by Windows"
     return ""
+
+
+def as_stem(text: str, longest: int) -> str:
+    """A text as the beginning of a file's name: letters, digits, ``_`` and ``-``; empty where it holds none."""
+    return re.sub(r"[^\w-]+", "-", text).strip("-_")[:longest]
+
+
+def numbered(stem: str) -> Iterator[str]:
+    """``stem``, ``stem-2``, ``stem-3`` … without end: the names to try where others may be taken."""
+    yield stem
+    for number in count(2):
+        yield f"{stem}-{number}"
 
 
 def as_path(text: str) -> Path:

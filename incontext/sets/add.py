@@ -19,7 +19,6 @@ from ..files import names
 CAPTION = "caption.txt"
 MOST_LISTED = 500
 _ESCAPED = re.compile(r"\\([()])")
-_NOT_IN_NAMES = re.compile(r"[^\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +144,8 @@ def _write(folder: Path, stem: str, files: dict[str, bytes]) -> Path:
 
 def _renamed(temporary: Path, folder: Path, stem: str) -> Path:
     """Give the folder the first name that is free; one that others take at this very moment is left to them."""
-    number = 1
-    while True:
-        target = folder / (stem if number == 1 else f"{stem}-{number}")
+    for name in names.numbered(stem):
+        target = folder / name
         if not target.exists():
             try:
                 os.rename(temporary, target)  # refused where the folder there is not empty
@@ -155,9 +153,9 @@ def _renamed(temporary: Path, folder: Path, stem: str) -> Path:
             except OSError:
                 if not target.exists():
                     raise
-        number += 1
+    raise AssertionError("the names never end")
 
 
 def _stem(name: str) -> str:
-    stem = _NOT_IN_NAMES.sub("-", name).strip("-_")[:80] or "set"
+    stem = names.as_stem(name, 80) or "set"
     return f"set-{stem}" if names.problem(stem) else stem

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 from PIL import Image
@@ -30,8 +31,28 @@ def panel_picture(roots: Roots, made: MadeSet, panel: int) -> Image.Image:
     Raises:
         SetError: where there is no such panel, or its file is gone or damaged.
     """
+    return _panel(roots, made, panel, partial(canvas_picture, roots, made))
+
+
+def panel_pictures(roots: Roots, made: MadeSet) -> Iterator[Image.Image | None]:
+    """Every panel in turn, as `panel_picture` gives it; None for those that were not saved. The canvas is read once.
+
+    Raises:
+        SetError: where a file is gone or damaged.
+    """
+    canvas = cache(partial(canvas_picture, roots, made))
+    for panel in range(max(1, len(made.panels))):
+        is_saved = not made.panels or made.canvas is not None or made.panels[panel] is not None
+        yield _panel(roots, made, panel, canvas) if is_saved else None
+
+
+def not_saved(panel: int) -> SetError:
+    return SetError(f"Panel {panel + 1} of this set was not saved. Choose another panel.")
+
+
+def _panel(roots: Roots, made: MadeSet, panel: int, canvas: Callable[[], Image.Image]) -> Image.Image:
     if not made.panels and panel == 0:
-        return canvas_picture(roots, made)
+        return canvas()
     if not 0 <= panel < len(made.panels):
         raise SetError(f"The set has no panel {panel + 1}. Reload the gallery.")
     own = made.panels[panel]
@@ -39,10 +60,10 @@ def panel_picture(roots: Roots, made: MadeSet, panel: int) -> Image.Image:
         return _opened(roots, own)
     layout = made.origin.layout
     boxes = boxes_on(layout, made.canvas.width, made.canvas.height) if layout is not None and made.canvas else None
-    if made.canvas is None or boxes is None:
-        raise SetError(f"Panel {panel + 1} of this set was not saved. Choose another panel.")
+    if boxes is None:
+        raise not_saved(panel)
     box = boxes[panel]
-    return _opened(roots, made.canvas).crop((box.left, box.top, box.right, box.bottom))
+    return canvas().crop((box.left, box.top, box.right, box.bottom))
 
 
 def canvas_picture(roots: Roots, made: MadeSet) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import lru_cache
 from hashlib import blake2b
@@ -33,7 +32,6 @@ THUMBNAIL = 384  # pixels of a panel's longer side
 WORKFLOW = "workflow"
 MOST_FOLDERS = 500
 _OF_COMFYUI = frozenset({"clipspace", "3d", "pasted"})  # ComfyUI's own folders in the input folder
-_NOT_IN_NAMES = re.compile(r"[^\w-]+")
 
 
 def sets(text: str, after: str, limit: int) -> Json:
@@ -44,14 +42,13 @@ def sets(text: str, after: str, limit: int) -> Json:
         after: id of the last set of the page before; empty for the first page.
         limit: how many at most.
     """
-    _look(READING)
+    told = _look(READING)
     found = _index.sets
     words = text.casefold().split()
     if words:
         found = [made for made in give_way(found) if _matches(made, words)]
     start = next((place for place, made in enumerate(found, 1) if made.id == after), 0) if after else 0
     page = found[start : start + max(1, min(limit, MOST))]
-    told = dict(_told())
     return {
         "sets": [_shown(made, told) for made in page],
         "more": start + len(page) < len(found),
@@ -96,13 +93,8 @@ def panel(set_id: str, number: str) -> bytes:
 
 @lru_cache(maxsize=64)  # the panels of a set are asked for one after the other
 def _thumbnails(set_id: str, changed: int) -> tuple[bytes | None, ...]:
-    made = find(set_id)
-    found: list[bytes | None] = []
-    for index in range(max(1, len(made.panels))):
-        is_there = not made.panels or made.canvas is not None or made.panels[index] is not None
-        picture = crops.panel_picture(host.picture_folders(), made, index) if is_there else None
-        found.append(crops.thumbnail(picture, THUMBNAIL) if picture is not None else None)
-    return tuple(found)
+    pictures = crops.panel_pictures(host.picture_folders(), find(set_id))
+    return tuple(None if picture is None else crops.thumbnail(picture, THUMBNAIL) for picture in pictures)
 
 
 def workflow(set_id: str) -> Json:
@@ -143,22 +135,16 @@ def reference(set_id: str, number: Any) -> Json:
         same = (each.name for each in sorted(folder.glob(f"*{ending}")) if each.read_bytes() == data)
         name = next(same, None)
         if name is None:
-            stem = _NOT_IN_NAMES.sub("-", f"{Path(made.first.name).stem}-{part}").strip("-_")[:100]
-            name = _free(folder, stem, ending)
+            stem = names.as_stem(f"{Path(made.first.name).stem}-{part}", 100)
+            # a file with this content's digest but other content was changed by somebody, and stays
+            tried = (each + ending for each in names.numbered(stem))
+            name = next(each for each in tried if not (folder / each).exists())
             write_atomic(folder / name, data)
     except OSError as error:
         raise SetError(
             f"The picture cannot be written to {folder}: {error.strerror or error}. Free space there, or allow writing to it."
         ) from error
     return {"name": name, "width": picture.width, "height": picture.height}
-
-
-def _free(folder: Path, stem: str, ending: str) -> str:
-    """A name that no file has; one with this content's digest but other content was changed by somebody, and stays."""
-    number = 1
-    while (folder / (name := f"{stem}{'' if number == 1 else f'-{number}'}{ending}")).exists():
-        number += 1
-    return name
 
 
 def add_to_dataset(set_id: str, name: str) -> Json:
@@ -172,7 +158,11 @@ def add_to_dataset(set_id: str, name: str) -> Json:
     if not made.panels:
         raise SetError("This is a single picture, and the panels in it are not known. Add a set that has panels.")
     roots = host.picture_folders()
-    panels = [crops.png_bytes(crops.panel_picture(roots, made, index)) for index in range(len(made.panels))]
+    panels = []
+    for index, picture in enumerate(crops.panel_pictures(roots, made)):
+        if picture is None:
+            raise crops.not_saved(index)
+        panels.append(crops.png_bytes(picture))
     added = add.add_set(folder, Path(made.first.name).stem, panels, made.origin.caption)
     return {"folder": folder.name, "set": added.name, "count": added.count, "is_new": added.is_new}
 
@@ -235,9 +225,12 @@ def _lora_recipe(name: str) -> Recipe | None:
 _index = Index(_lora_recipe, give_way)
 
 
-def _look(seconds: float | None) -> None:
-    savers = {key: node_id for key, (node_id, _) in _told()}
+def _look(seconds: float | None) -> dict[Key, tuple[str, Json]]:
+    """Look for new pictures; returns what ComfyUI's history tells of all."""
+    told = dict(_told())
+    savers = {key: node_id for key, (node_id, _) in told.items()}
     _index.update(host.picture_folders(), savers.get, seconds)
+    return told
 
 
 def _told() -> Iterator[tuple[Key, tuple[str, Json]]]:

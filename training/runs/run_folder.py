@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ import torch
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
+from ...incontext.files.names import numbered
 from ...incontext.files.strict_json import shown
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.save import checked_name, save_new
@@ -38,6 +40,7 @@ NOTE = "note"  # with a text: what the user should know, but nothing that ends t
 FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
 ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
 
+MOST_OF_A_NAME = 9_999  # runs or sweeps that are called alike
 LONGEST_EVENT = 1 << 20  # bytes of a line; what is longer is not an event of ours
 TAIL = 64_000  # bytes: hundreds of events, and an end is always among the last ones
 AGAIN = 2.0  # seconds until an end that the disk refused is written once more
@@ -151,8 +154,8 @@ class RunWriter:
         stem = safe_name(name)
         with written(root):
             root.mkdir(parents=True, exist_ok=True)
-            for number in range(1, 10_000):
-                folder = root / (stem if number == 1 else f"{stem}-{number}")
+            for tried in islice(numbered(stem), MOST_OF_A_NAME):
+                folder = root / tried
                 try:
                     folder.mkdir()
                 except FileExistsError:

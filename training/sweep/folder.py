@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
+from ...incontext.files.names import numbered
 from ...incontext.files.strict_json import JsonError, field
 from ..runs import claims, run_folder
 from .curve import Curve
@@ -131,8 +133,8 @@ class Sweep:
             TrainingError: where the folder cannot be written.
         """
         stem = run_folder.safe_name(name)
-        for number in range(1, 10_000):
-            folder = root / (stem if number == 1 else f"{stem}-{number}")
+        for tried in islice(numbered(stem), run_folder.MOST_OF_A_NAME):
+            folder = root / tried
             with run_folder.written(folder):
                 folder.mkdir(parents=True, exist_ok=True)
             with claims.deciding(folder, patience=10.0):
