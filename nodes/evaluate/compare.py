@@ -11,7 +11,8 @@ from torch import Tensor
 
 from .. import host, types
 from ..schema import found_by, shows_first
-from .ids import CELL, COMPARE, NO_RUN
+from ..training.inputs import NONE
+from .ids import CELL, COMPARE
 
 CATEGORY = "in-context lora/evaluate"
 
@@ -39,8 +40,8 @@ class InContextCompareCheckpoints(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Decodes the sets."),
                 io.Combo.Input(
                     "run",
-                    options=[NO_RUN, *(folder.name for folder in host.runs())],
-                    default=NO_RUN,
+                    options=[NONE, *(folder.name for folder in host.runs())],
+                    default=NONE,
                     tooltip="The training run whose checkpoints are compared.",
                 ),
                 io.String.Input(
@@ -147,7 +148,7 @@ class InContextCompareCheckpoints(io.ComfyNode):
     def fingerprint_inputs(cls, run: str | None = None, loras: str | None = None, **_: Any) -> str:
         from . import plan as plans
 
-        return plans.files_stamp(run or NO_RUN, loras or "")
+        return plans.files_stamp(run or NONE, loras or "")
 
     @classmethod
     def execute(cls, model: Any, clip: Any, vae: Any, after: Any = None, **values: Any) -> io.NodeOutput:

@@ -1,4 +1,3 @@
-"""Ids of the comparison's nodes, and the choice that names no run."""
+"""Ids of the comparison's nodes."""
 
 COMPARE, CELL = "InContextCompareCheckpoints", "InContextComparisonCell"
-NO_RUN = "none"

@@ -23,8 +23,8 @@ from ...incontext.panels.layout import PanelLayout
 from ...incontext.tensors import as_uint8
 from ...training.runs.run_folder import Run
 from .. import host
+from ..training.inputs import NONE
 from .identity import file_digest
-from .ids import NO_RUN
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _run_folder(name: str) -> Path | None:
     Raises:
         ChoiceError: for a name that leads out of the folder of runs.
     """
-    if name in (NO_RUN, ""):
+    if name in (NONE, ""):
         return None
     reason = names.problem(name)
     if reason:

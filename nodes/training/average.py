@@ -9,11 +9,10 @@ from comfy_api.latest import io
 from ...incontext.errors import TrainingError
 from .. import host, types
 from ..schema import found_by
+from .inputs import NONE
 
 if TYPE_CHECKING:
     from ...training.runs.run_folder import Run
-
-NO_RUN = "none"
 
 
 @found_by("average", "merge checkpoints", "ema", "model soup", "average lora")
@@ -33,8 +32,8 @@ class InContextAverageCheckpoints(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "run_name",
-                    options=[NO_RUN, *(folder.name for folder in host.runs_with("checkpoints/*.safetensors"))],
-                    default=NO_RUN,
+                    options=[NONE, *(folder.name for folder in host.runs_with("checkpoints/*.safetensors"))],
+                    default=NONE,
                     tooltip="The training; not needed where run is connected.",
                 ),
                 io.Int.Input("last", default=3, min=2, max=100, tooltip="How many of the last checkpoints count."),
@@ -69,7 +68,7 @@ class InContextAverageCheckpoints(io.ComfyNode):
         from ...training.runs.average import average_checkpoints
         from ...training.runs.run_folder import Run, safe_name
 
-        if run is None and run_name == NO_RUN:
+        if run is None and run_name == NONE:
             raise TrainingError("No training is chosen. Choose one in run_name, or connect run.")
         chosen = run or Run(host.runs_folder() / safe_name(run_name))
         made = average_checkpoints(chosen, host.loras_output_folder(), last=last, decay=decay)
