@@ -8,9 +8,10 @@ import { Gallery } from "./lib/gallery/gallery.mjs";
 import { showLarge } from "./lib/gallery/large.mjs";
 import { placeReference } from "./lib/gallery/place.mjs";
 import { repaintPanel } from "./lib/gallery/repaint.mjs";
-import { getJson, panelName, postJson } from "./lib/gallery/sets.mjs";
+import { panelName } from "./lib/gallery/sets.mjs";
 import { wordsOf } from "./lib/gallery/words.mjs";
 import { translator } from "./lib/messages.mjs";
+import { getJson, postJson } from "./lib/server.mjs";
 import { holdUndo } from "./lib/widgets.mjs";
 import { fill } from "./lib/words.mjs";
 

@@ -15,6 +15,18 @@ export function make(tag, className = "", children = [], attributes = {}) {
   return element;
 }
 
+/** Do something at a press of a button, which cannot be pressed again before it is done. */
+export function onPress(button, act) {
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      await act();
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
 /**
  * Load stylesheets of the pack, each once a page. Where rules are equally specific the later file wins, so the ones that
  * others build on come first.

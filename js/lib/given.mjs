@@ -19,7 +19,7 @@
  */
 
 import { fittings } from "./fitting.mjs";
-import { DEEPEST, isGiven, isLinked, source, textOf, valueOf } from "./upstream.mjs";
+import { DEEPEST, isGiven, isLinked, linkOf, source, textOf, valueOf } from "./upstream.mjs";
 
 /** Nodes that give a file of ComfyUI's folders, whose name is in their widget `image`. */
 export const LOADERS = new Set(["LoadImage", "LoadImageOutput"]);
@@ -100,7 +100,7 @@ function batchInputs(node) {
 
 /** Nodes behind an output that show what comes out of it. */
 function viewersOf(node, slot) {
-  const links = (node.outputs?.[slot]?.links ?? []).map((id) => node.graph.getLink?.(id) ?? node.graph.links?.[id]);
+  const links = (node.outputs?.[slot]?.links ?? []).map((id) => linkOf(node.graph, id));
   const targets = links.map((link) => link && node.graph.getNodeById(link.target_id));
   return targets.filter((target) => target && VIEWERS.has(target.type));
 }

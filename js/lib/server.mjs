@@ -1,6 +1,6 @@
 /** What the pack's own server routes tell; see nodes/server/routes.py. */
 
-const ROOT = "/incontext_lora";
+export const ROOT = "/incontext_lora";
 
 /** ms until a question that failed is asked again; doubled after each failure. */
 const PATIENCE = 1000;
@@ -89,6 +89,32 @@ export class Recipes {
   }
 }
 
+/** The server refused, and says why. */
+export class Refusal extends Error {}
+
+/**
+ * @throws {Refusal} where the server refuses
+ */
+export function getJson(api, path) {
+  return answered(api, path);
+}
+
+/**
+ * @throws {Refusal} where the server refuses
+ */
+export function postJson(api, path, value) {
+  return answered(api, path, posted(value));
+}
+
+async function answered(api, path, options) {
+  const response = await api.fetchApi(ROOT + path, options);
+  const answer = await response.json().catch(() => ({ error: `${response.status} ${response.statusText}` }));
+  if (!response.ok) throw new Refusal(answer.error ?? response.statusText);
+  return answer;
+}
+
+const posted = (value) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
+
 /**
  * Post a question; a refusal comes back as `{error}`, and null where the server does not answer.
  * @param {object} api
@@ -96,9 +122,8 @@ export class Recipes {
  * @param {object} question
  */
 export async function ask(api, route, question) {
-  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(question) };
   try {
-    const response = await api.fetchApi(`${ROOT}/${route}`, request);
+    const response = await api.fetchApi(`${ROOT}/${route}`, posted(question));
     return await response.json();
   } catch {
     return null;

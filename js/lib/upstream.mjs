@@ -237,7 +237,8 @@ function origin(graph, id, depth) {
   return from && { ...from, silence: from.silence || silence };
 }
 
-const linkOf = (graph, id) => graph?.getLink?.(id) ?? graph?.links?.[id];
+/** A link by its id. */
+export const linkOf = (graph, id) => graph?.getLink?.(id) ?? graph?.links?.[id];
 
 /** The nodes that stand for a subgraph. */
 export function instances(graph) {

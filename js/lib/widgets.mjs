@@ -3,7 +3,7 @@
  * is rebuilt when a node is reported as added.
  */
 
-import { faceWidget, holderOf, instances, isLinked, isPromoted } from "./upstream.mjs";
+import { faceWidget, holderOf, instances, isLinked, isPromoted, linkOf } from "./upstream.mjs";
 
 /** @type {WeakMap<object, {order: string[], removed: Map<string, object>}>} */
 const slots = new WeakMap();
@@ -99,7 +99,7 @@ function sortInputs(node, order) {
   const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
   node.inputs.sort((one, other) => place(one) - place(other));
   node.inputs.forEach((input, slot) => {
-    const link = input.link == null ? null : (node.graph?.getLink?.(input.link) ?? node.graph?.links?.[input.link]);
+    const link = input.link == null ? null : linkOf(node.graph, input.link);
     if (link) link.target_slot = slot;
   });
 }

@@ -3,8 +3,9 @@ import { test } from "node:test";
 
 import { statusOf } from "../../js/lib/gallery/gallery.mjs";
 import { freePanel } from "../../js/lib/gallery/place.mjs";
-import { Refusal, SetList, captionPieces, factsOf, panelName, perRow, postJson, timeAgo, titleOf } from "../../js/lib/gallery/sets.mjs";
+import { SetList, captionPieces, factsOf, panelName, perRow, timeAgo, titleOf } from "../../js/lib/gallery/sets.mjs";
 import { wordsOf } from "../../js/lib/gallery/words.mjs";
+import { Refusal, postJson } from "../../js/lib/server.mjs";
 
 const words = wordsOf("en");
 

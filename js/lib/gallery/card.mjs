@@ -1,6 +1,6 @@
 /** A set on the page: its panels, its caption, what is known of it, and what can be done with it. */
 
-import { make } from "../dom.mjs";
+import { make, onPress } from "../dom.mjs";
 import { fill } from "../words.mjs";
 import { captionPieces, factsOf, panelAddress, panelName, perRow, timeAgo, titleOf } from "./sets.mjs";
 
@@ -114,13 +114,6 @@ function button(icon, text, hint, act, name = text) {
     title: hint,
     "aria-label": name,
   });
-  element.addEventListener("click", async () => {
-    element.disabled = true;
-    try {
-      await act();
-    } finally {
-      element.disabled = false;
-    }
-  });
+  onPress(element, act);
   return element;
 }

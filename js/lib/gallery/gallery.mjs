@@ -1,9 +1,10 @@
 /** The tab: a search, the dataset that sets are added to, and the sets. */
 
 import { make } from "../dom.mjs";
+import { getJson } from "../server.mjs";
 import { fill } from "../words.mjs";
 import { setCard } from "./card.mjs";
-import { SetList, getJson } from "./sets.mjs";
+import { SetList } from "./sets.mjs";
 
 const TYPING = 300; // milliseconds without typing before the server is asked
 const SETTLING = 300; // milliseconds after news, so that what comes together is asked for once

@@ -1,7 +1,7 @@
 /** Pictures of sets into the workflow that is open. */
 
 import { fill } from "../words.mjs";
-import { holdUndo } from "../widgets.mjs";
+import { holdUndo, writeWidget } from "../widgets.mjs";
 
 const LOAD = "LoadImage";
 const STITCH = "InContextStitchPanels";
@@ -61,20 +61,12 @@ export function add(app, type, place, graph) {
   return node;
 }
 
-/** Give a widget a value as its editor does. */
-export function setWidget(app, node, name, value) {
-  const widget = node.widgets?.find((each) => each.name === name);
-  if (!widget) return;
-  widget.value = value;
-  widget.callback?.(value, app.canvas, node);
-}
-
 function showPicture(app, loader, name) {
   const widget = loader.widgets?.find((each) => each.name === "image");
   const values = widget?.options?.values;
   // the list was made when the page was loaded
   if (Array.isArray(values) && !values.includes(name)) widget.options.values = [...values, name].sort();
-  setWidget(app, loader, "image", name);
+  writeWidget(app, loader, "image", name);
   loader.setDirtyCanvas?.(true, true);
 }
 

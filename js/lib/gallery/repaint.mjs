@@ -15,7 +15,9 @@
  * @property {Link | null} recipe
  */
 
-import { add, addLoader, setWidget } from "./place.mjs";
+import { linkOf } from "../upstream.mjs";
+import { writeWidget } from "../widgets.mjs";
+import { add, addLoader } from "./place.mjs";
 
 const [STITCH, REPAINT] = ["InContextStitchPanels", "InContextRepaintPanels"];
 const [CONDITION, KEEP] = ["InContextConditionPanels", "InContextKeepGiven"];
@@ -50,7 +52,7 @@ export function repaintPanel(app, wiring, file, panel, title) {
   const before = graph.nodes.filter(({ type }) => type === REPAINT);
   const repaint = before.find(({ id }) => String(id) === wiring.stitch) ?? put(REPAINT);
   loader.connect(0, repaint, inputOf(repaint, "image"));
-  setWidget(app, repaint, "panels", String(panel + 1));
+  writeWidget(app, repaint, "panels", String(panel + 1));
   if (!made.includes(repaint)) {
     changeSeed(app, graph, node(wiring.sampler));
     return done(app, graph, made, title, true);
@@ -112,7 +114,7 @@ function changeSeed(app, graph, sampler) {
   const noise = sampler && originOf(graph, sampler, inputOf(sampler, "noise"))?.node;
   for (const each of [sampler, noise]) {
     const widget = each?.widgets?.find(({ name }) => name === "seed" || name === "noise_seed");
-    if (widget && Number.isSafeInteger(Number(widget.value) + 1)) setWidget(app, each, widget.name, Number(widget.value) + 1);
+    if (widget && Number.isSafeInteger(Number(widget.value) + 1)) writeWidget(app, each, widget.name, Number(widget.value) + 1);
   }
 }
 
@@ -148,8 +150,6 @@ function originOf(graph, target, input) {
   const origin = link ? graph.getNodeById(link.origin_id) : null;
   return origin ? { node: origin, slot: link.origin_slot } : null;
 }
-
-const linkOf = (graph, id) => graph.getLink?.(id) ?? graph.links.get?.(id) ?? graph.links[id];
 
 /** The number of the first input that has one of these names; -1 where none has. */
 function inputOf(target, ...names) {

@@ -28,16 +28,15 @@
  * @property {object} wiring  for a repaint
  */
 
+import { pieces } from "../caption.mjs";
+import { addressOf } from "../outputs.mjs";
+import { ROOT, getJson } from "../server.mjs";
 import { fill } from "../words.mjs";
 
-const ROOT = "/incontext_lora";
 const PAGE = 24;
 const PAUSE = 250; // milliseconds until the server is asked for what it has not read yet
 const WIDTH = 320; // pixels of a card, about
 const LOWEST = 72; // pixels; smaller panels are not recognised
-
-/** The server refused, and says why. */
-export class Refusal extends Error {}
 
 export class SetList {
   #api;
@@ -122,34 +121,12 @@ export class SetList {
 /** Without those that came a second time, because a new set moved the pages. */
 const uniqueById = (sets) => [...new Map(sets.map((made) => [made.id, made])).values()];
 
-/**
- * @throws {Refusal} where the server refuses
- */
-export function getJson(api, path) {
-  return asked(api, path, undefined);
-}
-
-/**
- * @throws {Refusal} where the server refuses
- */
-export function postJson(api, path, value) {
-  const headers = { "Content-Type": "application/json" };
-  return asked(api, path, { method: "POST", headers, body: JSON.stringify(value) });
-}
-
-async function asked(api, path, options) {
-  const response = await api.fetchApi(ROOT + path, options);
-  const answer = await response.json();
-  if (!response.ok) throw new Refusal(answer.error ?? response.statusText);
-  return answer;
-}
-
 /** Where the small picture of a panel is. */
 export const panelAddress = (api, made, index) =>
   api.apiURL(`${ROOT}/sets/${made.id}/panels/${index}?stamp=${made.stamp}`);
 
 /** Where the whole picture is; null where only single panels were saved. */
-export const pictureAddress = (api, made) => (made.picture ? api.apiURL(`/view?${new URLSearchParams(made.picture)}`) : null);
+export const pictureAddress = (api, made) => (made.picture ? addressOf(api, made.picture) : null);
 
 /** What a panel is called: its marker as the caption has it, else its number. */
 export const panelName = (made, index) => made.panels[index].marker || made.panels[index].name || `${index + 1}`;
@@ -180,16 +157,7 @@ export function timeAgo(time, now, locale) {
 
 /** A caption in pieces, its markers apart. */
 export function captionPieces({ caption, marks }) {
-  const letters = [...caption];
-  const pieces = [];
-  let end = 0;
-  for (const [from, to] of marks) {
-    if (from > end) pieces.push({ isMark: false, text: letters.slice(end, from).join("") });
-    pieces.push({ isMark: true, text: letters.slice(from, to).join("") });
-    end = to;
-  }
-  if (end < letters.length) pieces.push({ isMark: false, text: letters.slice(end).join("") });
-  return pieces;
+  return pieces({ caption, marks, tokens: [] }).map(({ kind, text }) => ({ isMark: kind === "mark", text }));
 }
 
 /** What is known of a set, in short; each with more for the pointer. */

@@ -1,8 +1,8 @@
 /** Asks the server for what is in view, and does what buttons say. One for the page. */
 
+import { ROOT, getJson, postJson } from "../server.mjs";
 import { RunState } from "./run_state.mjs";
 
-const ROOT = "/incontext_lora";
 const BRISK = 1000; // milliseconds between looks while something runs
 const CALM = 3000;
 const BUDGET = 250; // milliseconds in which a long run is read before what is known of it is shown
@@ -79,12 +79,11 @@ export class Desk {
   }
 
   get(path) {
-    return this.#ask(path, {});
+    return getJson(this.#api, path);
   }
 
   post(path, body = {}) {
-    const headers = { "Content-Type": "application/json" };
-    return this.#ask(path, { method: "POST", headers, body: JSON.stringify(body) });
+    return postJson(this.#api, path, body);
   }
 
   /**
@@ -143,13 +142,6 @@ export class Desk {
     if (more) this.#unread.add(name);
     this.#states.set(name, state);
     for (const { what, step } of state.done.splice(0)) this.onDone(name, what, step);
-  }
-
-  async #ask(path, options) {
-    const response = await this.#api.fetchApi(ROOT + path, options);
-    const answer = await response.json().catch(() => ({ error: `${response.status} ${response.statusText}` }));
-    if (!response.ok) throw new Error(answer.error);
-    return answer;
   }
 }
 

@@ -1,6 +1,6 @@
 /** Parts of the monitor that the panel and the nodes share. Each is rebuilt only when its content has changed. */
 
-import { make } from "../dom.mjs";
+import { make, onPress } from "../dom.mjs";
 import { fill } from "../words.mjs";
 import * as numbers from "./numbers.mjs";
 import { actionsOf } from "./run_state.mjs";
@@ -40,14 +40,7 @@ export class Part {
 /** A button that cannot be pressed again before its work is done. */
 export function button(text, hint, act) {
   const element = make("button", "incontext-button", [text], { type: "button", title: hint });
-  element.addEventListener("click", async () => {
-    element.disabled = true;
-    try {
-      await act();
-    } finally {
-      element.disabled = false;
-    }
-  });
+  onPress(element, act);
   return element;
 }
 
