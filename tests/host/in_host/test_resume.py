@@ -166,21 +166,27 @@ def test_a_run_is_resumed_on_its_own_model_and_dataset_only(
     assert monitor.summary(run)["state"] == "cancelled"  # a refusal leaves the run as it was
 
 
+def asked_while_encoding(vae: Any, run: Run, what: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Ask for something at the second picture; the list fills with the pictures that are encoded."""
+    encode, seen = vae.encode, []
+
+    def ask(pixels: Any) -> Any:
+        seen.append(pixels)
+        if len(seen) == 2:
+            monitor.ask(run, what)
+        return encode(pixels)
+
+    monkeypatch.setattr(vae, "encode", ask)
+    return seen
+
+
 def test_stop_is_followed_while_pictures_are_encoded(
     host: Any, sd3: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import comfy.model_management
 
     folder = Path(host.base) / "output" / "incontext_runs" / "early"
-    encode, seen = vae.encode, []
-
-    def ask(pixels: Any) -> Any:
-        seen.append(pixels)
-        if len(seen) == 2:
-            monitor.ask(Run(folder), "stop")
-        return encode(pixels)
-
-    monkeypatch.setattr(vae, "encode", ask)
+    seen = asked_while_encoding(vae, Run(folder), "stop", monkeypatch)
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         train(host, sd3, vae, dataset, name="early")
     assert len(seen) == 2
@@ -196,15 +202,7 @@ def test_what_is_asked_for_while_it_encodes_is_done_after_the_first_step(
     host: Any, sd3: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(host.base) / "output" / "incontext_runs" / "patient"
-    encode, seen = vae.encode, []
-
-    def ask(pixels: Any) -> Any:
-        seen.append(pixels)
-        if len(seen) == 2:
-            monitor.ask(Run(folder), "save")
-        return encode(pixels)
-
-    monkeypatch.setattr(vae, "encode", ask)
+    asked_while_encoding(vae, Run(folder), "save", monkeypatch)
     train(host, sd3, vae, dataset, name="patient", steps=3)
     saved = [event["step"] for event in Run(folder).events() if event["event"] == "checkpoint"]
     assert saved == [1, 3]
