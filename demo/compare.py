@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from . import one_workflow
-from . import sets as demo_sets
 from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
 
 NODE = "InContextCompareCheckpoints"
@@ -40,13 +39,26 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
-    """The workflow as a prompt, with the options on its Compare Checkpoints.
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, with the workflow and the captions read.
 
     Raises:
-        WorkflowError: where it has no such node, or a file cannot be read.
+        WorkflowError: if a file cannot be read.
     """
-    prompt = to_prompt(load(options.workflow), info)
+    options = parser().parse_args(arguments)
+    options.workflow = load(options.workflow)
+    if options.captions:
+        options.captions = read_captions(options.captions)
+    return options
+
+
+def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
+    """The workflow as a prompt, with the options from `read` on its Compare Checkpoints.
+
+    Raises:
+        WorkflowError: if it has no such node.
+    """
+    prompt = to_prompt(options.workflow, info)
     values = {
         name: getattr(options, name)
         for name in ("run", "name", "checkpoints", "strengths", "seeds", "steps", "cfg")
@@ -55,7 +67,7 @@ def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
     if options.run or options.lora:
         values = {"run": "none", **values, "loras": "\n".join(options.lora)}
     if options.captions:
-        values["captions"] = read_captions(options.captions)
+        values["captions"] = options.captions
     if options.keep:
         values["use_chosen"] = False
     inputs = prompt[find_node(prompt, NODE)]["inputs"]
@@ -77,7 +89,9 @@ def read_captions(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = parser().parse_args(arguments)
+    from . import sets as demo_sets  # needs numpy, which run.py itself may not have
+
+    options = read(arguments)
     demo_sets.write_inputs(options.base / "input")
     history = one_workflow.run(options, "comparing", prompt_of)
     if history is None:

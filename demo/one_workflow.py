@@ -1,4 +1,7 @@
-"""One workflow run in ComfyUI from the command line: what `run.py sweep --workflow` and `run.py compare` share."""
+"""One workflow run in ComfyUI from the command line: what `run.py sweep --workflow` and `run.py compare` share.
+
+Standard library only, for `run.py` itself reads the options before it sets anything up.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .main_job import Line
+from .line import Line
 from .server import ComfyServer, ServerError
 from .workflow import Prompt, WorkflowError
 
@@ -18,8 +21,8 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"run.py {command}", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--base", type=Path, required=True, help=argparse.SUPPRESS)
-    made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
+    made.add_argument("--base", type=Path, help=argparse.SUPPRESS)
+    made.add_argument("--comfyui", type=Path, help=argparse.SUPPRESS)
     made.add_argument("--server-argument", action="append", default=[], help=argparse.SUPPRESS)
     return made
 
@@ -30,15 +33,15 @@ def run(
     prompt_of: Callable[[argparse.Namespace, dict[str, Any]], Prompt],
     shown: Callable[[str], str] = str,
 ) -> dict[str, Any] | None:
-    """Start ComfyUI, and run the prompt that the options make of its nodes.
+    """Start ComfyUI and run one prompt in it.
 
     Args:
-        title: of the work, for the progress line.
-        prompt_of: of the options and ComfyUI's description of its nodes.
-        shown: what the progress line shows of a text that a node sends.
+        title: what the progress line says while the prompt runs.
+        prompt_of: makes the prompt from the options and ComfyUI's description of its nodes.
+        shown: makes the progress line's text from a text that a node sends.
 
     Returns:
-        ComfyUI's history of the prompt; None where it failed, which has been said then.
+        ComfyUI's history of the prompt, or None if it failed; the reason has been printed then.
     """
     line = Line()
     line.phase("starting ComfyUI")

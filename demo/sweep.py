@@ -31,17 +31,28 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
-    """The workflow as a prompt, with the sweep connected to its training node.
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, with the workflow and the values of ``--vary`` read.
 
     Raises:
-        WorkflowError: where it has no such node, or an option is not a setting and its values.
+        WorkflowError: if the file cannot be read, or an option is not a setting and its values.
     """
-    prompt = to_prompt(load(options.workflow), info)
+    options = parser().parse_args(arguments)
+    options.workflow = load(options.workflow)
     try:
-        values = {**dict.fromkeys(AXES, ""), **varied(options)}
+        options.vary = varied(options)
     except TrainingError as error:
         raise WorkflowError(str(error)) from error
+    return options
+
+
+def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
+    """The workflow as a prompt, with the sweep that `read` gave connected to its training node.
+
+    Raises:
+        WorkflowError: if it has no such node.
+    """
+    prompt = to_prompt(options.workflow, info)
     if options.name:
         set_value(prompt, TRAIN, "name", options.name)
     others = {
@@ -49,7 +60,8 @@ def prompt_of(options: argparse.Namespace, info: dict[str, Any]) -> Prompt:
         "keep_one_in": options.keep_one_in,
         "stop_hopeless": not options.keep_hopeless,
     }
-    prompt["sweep"] = {"class_type": SWEEP, "inputs": {**values, **others}}
+    values = {**dict.fromkeys(AXES, ""), **options.vary, **others}
+    prompt["sweep"] = {"class_type": SWEEP, "inputs": values}
     prompt[find_node(prompt, TRAIN)]["inputs"]["sweep"] = ["sweep", 0]
     return prompt
 
@@ -62,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         table = text if "\n" in text else table
         return text.partition("\n")[0]
 
-    if one_workflow.run(parser().parse_args(arguments), "training", prompt_of, shown) is None:
+    if one_workflow.run(read(arguments), "training", prompt_of, shown) is None:
         return 1
     print(f"\n{table}")
     return 0

@@ -85,7 +85,7 @@ def load(name: str | Path) -> dict[str, Any]:
         bundled = ", ".join(sorted(each.stem for each in WORKFLOWS.glob("*.json")))
         raise WorkflowError(f"There is no workflow {str(path)!r} ({error.strerror}); bundled are {bundled}.") from error
     except ValueError as error:
-        raise WorkflowError(f"{path} is no JSON file ({error}). Save the workflow again.") from error
+        raise WorkflowError(f"{path} is not a JSON file ({error}). Save the workflow again.") from error
     if not isinstance(workflow, dict) or not isinstance(workflow.get("nodes"), list):
         raise WorkflowError(
             f"{path} is not a workflow: it has no list of nodes. Save it with 'Save' (not 'Export (API)') in ComfyUI."

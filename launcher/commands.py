@@ -1,12 +1,16 @@
-"""The commands that run something of the pack with ComfyUI: demo, bench, compare, serve."""
+"""The commands that run something of the pack with ComfyUI: demo, bench, compare, sweep, serve."""
 
 from __future__ import annotations
 
 import argparse
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from ..demo import compare as comparing
+from ..demo import sweep as sweeping
 from ..demo.server import accelerator, server_command
+from ..demo.workflow import WorkflowError
 from ..incontext.files.atomic import write_atomic
 from . import pack
 from .comfyui import managed_tools
@@ -46,20 +50,25 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def compare(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Compare checkpoints in ComfyUI without the browser; after Ctrl-C, the same command continues."""
-    if "-h" in extra or "--help" in extra:
-        extra = ["--help"]
-    return _in_comfyui("demo.compare", extra)
+    return _in_comfyui("demo.compare", comparing.read, extra)
 
 
 def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train many times, with sd-scripts or in ComfyUI by a workflow; after Ctrl-C, the same command continues."""
     if any(word.partition("=")[0] == "--workflow" for word in extra):
-        return _in_comfyui("demo.sweep", extra)
+        return _in_comfyui("demo.sweep", sweeping.read, extra)
     return sweep_with_sd_scripts(options, extra)
 
 
-def _in_comfyui(module: str, extra: Sequence[str]) -> int:
-    """Run a module that starts a ComfyUI, with the user's models and output folder where it is the user's own."""
+def _in_comfyui(module: str, read: Callable[[Sequence[str]], argparse.Namespace], extra: Sequence[str]) -> int:
+    """Run a module that starts a ComfyUI, with the user's models and output folder where it is the user's own.
+
+    `read` first reads the options and their files, so that a wrong one is named before anything is set up.
+    """
+    try:
+        read(extra)
+    except WorkflowError as error:
+        raise SetupError(str(error)) from error
     work = set_up()
     command = pack.command(work.host.python, module, "--base", work.base)
     command += ["--comfyui", str(work.host.comfyui), *extra]
@@ -67,7 +76,7 @@ def _in_comfyui(module: str, extra: Sequence[str]) -> int:
         output = str(work.host.comfyui / "output")  # where `run.py train` puts runs
         for argument in (*_user_models(work), "--output-directory", output):
             command += [f"--server-argument={argument}"]
-    return run_child(command, ROOT, work.environment)
+    return run_child(command, Path.cwd(), work.environment)  # where relative paths among the options start
 
 
 def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:

@@ -63,7 +63,8 @@ def _train_by(module: str, extra: Sequence[str]) -> int:
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
     folders = ("--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output)
     command = pack.command(work.host.python, module, *folders, *extra)
-    return run_child(command, pack.ROOT.parent, work.environment, patience=90.0)  # saving a state takes its time
+    # in the user's folder, where relative paths among the options start; saving a state takes its time
+    return run_child(command, Path.cwd(), work.environment, patience=90.0)
 
 
 def install_trainer(options: argparse.Namespace) -> None:

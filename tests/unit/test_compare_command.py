@@ -11,7 +11,7 @@ from incontext_lora.demo.workflow import WorkflowError, find_node
 
 
 def options(*arguments: str) -> Any:
-    return compare.parser().parse_args(["--base", "b", "--comfyui", "c", *arguments])
+    return compare.read(["--base", "b", "--comfyui", "c", *arguments])
 
 
 @pytest.fixture
@@ -56,4 +56,4 @@ def test_captions_that_cannot_be_read_are_named(prompt: dict[str, Any], tmp_path
     wrong.write_bytes("一颗星".encode("gb18030"))
     for path in (wrong, tmp_path / "nowhere.txt"):
         with pytest.raises(WorkflowError, match="save it as UTF-8"):
-            compare.prompt_of(options("--captions", str(path)), {})
+            options("--captions", str(path))

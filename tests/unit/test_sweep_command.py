@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def options(*arguments: str) -> Any:
-    return sweep.parser().parse_args(["--base", "b", "--comfyui", "c", "--workflow", "mine.json", *arguments])
+    return sweep.read(["--base", "b", "--comfyui", "c", "--workflow", "mine.json", *arguments])
 
 
 @pytest.fixture
@@ -50,12 +50,12 @@ def test_the_sweep_is_connected_to_the_training_node(prompt: dict[str, Any]) -> 
 @pytest.mark.parametrize("vary", [("rank",), ("momentum=1,2",), ("rank=1,2", "rank=3,4")])
 def test_what_cannot_be_varied_is_named(prompt: dict[str, Any], vary: Sequence[str]) -> None:
     with pytest.raises(WorkflowError, match="--vary"):
-        sweep.prompt_of(options(*(word for each in vary for word in ("--vary", each))), {})
+        options(*(word for each in vary for word in ("--vary", each)))
 
 
 def test_a_workflow_is_run_in_comfyui_and_anything_else_by_sd_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(commands, "_in_comfyui", lambda module, extra: called.append(module) or 0)
+    monkeypatch.setattr(commands, "_in_comfyui", lambda module, read, extra: called.append(module) or 0)
     monkeypatch.setattr(commands, "sweep_with_sd_scripts", lambda options, extra: called.append("sd-scripts") or 0)
     for words in (["--workflow", "mine.json"], ["--workflow=mine.json"], ["--vary", "rank=8,16"]):
         given, extra = parse(["sweep", *words])

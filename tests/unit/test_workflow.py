@@ -242,7 +242,7 @@ def test_files_that_are_no_workflow_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"There is no workflow .*bundled are .*quickstart"):
         load("no-such-workflow")
     for text, words in (
-        ("{", "no JSON file"),
+        ("{", "not a JSON file"),
         ('{"1": {"class_type": "A"}}', r"not 'Export \(API\)'"),
         ("[]", "no list"),
     ):

@@ -1,0 +1,87 @@
+"""Commands that run a workflow in ComfyUI: files are read before anything is set up, and found from the user's folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from incontext_lora.launcher import commands, trainer
+from incontext_lora.launcher.arguments import parse
+from incontext_lora.launcher.pack import ROOT
+
+SWEEP = ("sweep", "--vary", "rank=8,16")
+
+
+@pytest.fixture
+def run_py(tmp_path: Path) -> Any:
+    """`run.py` in a folder of the user's, where a set-up ends at once with a complaint about COMFYUI_PATH."""
+    unusable = {"COMFYUI_PATH": str(tmp_path / "no-comfyui"), "INCONTEXT_LORA_CACHE": str(tmp_path / "cache")}
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), *arguments],
+            cwd=tmp_path, env={**os.environ, **unusable}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.parametrize("command", [(*SWEEP, "--workflow"), ("compare", "--workflow"), ("compare", "--captions")])
+def test_a_missing_file_is_named_before_anything_is_set_up(run_py: Any, command: Sequence[str]) -> None:
+    answer = run_py(*command, "mine.json")
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("run.py: ")
+    assert "mine.json" in answer.stderr
+    assert "COMFYUI_PATH" not in answer.stderr
+
+
+def test_what_is_not_a_setting_is_named_before_anything_is_set_up(run_py: Any) -> None:
+    answer = run_py("sweep", "--workflow", "train-in-host", "--vary", "momentum=1,2")
+    assert (answer.returncode, "--vary is 'momentum=1,2'" in answer.stderr) == (1, True)
+
+
+def test_files_are_looked_for_in_the_users_folder(run_py: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text('{"nodes": []}', encoding="utf-8")
+    (tmp_path / "captions.txt").write_text("a caption\n", encoding="utf-8")
+    for command in [(*SWEEP, "--workflow", "mine.json"), ("compare", "--captions", "captions.txt")]:
+        assert run_py(*command).stderr.startswith("run.py: COMFYUI_PATH is ")
+
+
+@pytest.mark.parametrize("command", [("compare",), ("sweep", "--workflow", "mine.json")])
+def test_help_needs_no_set_up(run_py: Any, command: Sequence[str]) -> None:
+    answer = run_py(*command, "--help")
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.startswith(f"usage: run.py {command[0]}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("compare",), ("sweep", "--workflow", "train-in-host", "--vary", "rank=8,16"), SWEEP, ("train", "--dataset", "d")],
+)
+def test_relative_paths_mean_the_same_to_what_is_run(
+    arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders: list[Path] = []
+
+    def run_child(command: Any, cwd: Path, environment: Any, patience: float = 5.0) -> int:
+        folders.append(Path(cwd))
+        return 0
+
+    class Host:
+        managed, python, comfyui = True, Path("python"), Path("comfyui")
+
+    class Work:
+        host, base, environment = Host, tmp_path / "base", os.environ
+
+    for module in (commands, trainer):
+        monkeypatch.setattr(module, "set_up", lambda: Work)
+        monkeypatch.setattr(module, "run_child", run_child)
+    monkeypatch.chdir(tmp_path)
+    options, extra = parse(arguments)
+    assert options.run(options, extra) == 0
+    assert folders == [tmp_path]
