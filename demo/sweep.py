@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..incontext.errors import TrainingError
+from ..training.sweep.choices import AXES
 from ..training.sweep.options import add_options, varied
-from ..training.sweep.plan import AXES
 from . import one_workflow
 from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
 

@@ -23,7 +23,7 @@ from ..incontext.files.images import open_image
 from ..incontext.permissions import FILE, Permissions, listed, shorten
 
 if TYPE_CHECKING:
-    from ..training.runs.cards import WhenBusy
+    from ..training.runs.choices import WhenBusy
 
 log = logging.getLogger("incontext_lora")
 

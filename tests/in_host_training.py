@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.tests import tiny_models
-from incontext_lora.training.in_host.settings import Precision
+from incontext_lora.training.in_host.choices import Precision
 from torch import Tensor, nn
 
 TRAIN = "InContextTrainLoraInHost"

@@ -72,8 +72,9 @@ def prepare(context: Context, model: Any) -> dict[str, Any]:
 
     from ...nodes.training.host_model import HostModel
     from ...training.in_host.adapters import new_adapters, target_modules
+    from ...training.in_host.choices import Targets
     from ...training.in_host.items import read_picture
-    from ...training.in_host.settings import Targets, TrainSettings
+    from ...training.in_host.settings import TrainSettings
 
     layout = pictures.canvases(context.tiny)["1.0"]
     dataset = pictures.dataset(context.work / "partial", "partial", layout)
@@ -96,7 +97,7 @@ def gradients(model: Any, prepared: dict[str, Any]) -> dict[str, Any]:
     import torch
 
     from ...training.in_host import flow
-    from ...training.in_host.settings import Precision
+    from ...training.in_host.choices import Precision
 
     adapters = prepared["adapters"]
     for parameter in adapters.parameters():

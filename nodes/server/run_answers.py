@@ -101,7 +101,7 @@ def resume(name: str) -> Json:
     Raises:
         TrainingError: where it cannot go on, or only with the model of a workflow.
     """
-    from ...training.in_host.settings import TRAINER
+    from ...training.in_host.choices import TRAINER
     from ..training import sd_scripts_run
 
     run = find_run(name)

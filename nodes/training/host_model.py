@@ -31,9 +31,10 @@ from ...incontext.errors import TrainingError
 from ...incontext.lora.keys import with_peft_names
 from ...incontext.lora.recipe import Sampling
 from ...training.in_host.adapters import Delta
+from ...training.in_host.choices import Precision
 from ...training.in_host.flow import velocity
 from ...training.in_host.memory import block_sizes, repeated_blocks, step_memory
-from ...training.in_host.settings import Precision, TrainSettings
+from ...training.in_host.settings import TrainSettings
 from ...training.references import ReferenceKind
 from ..references.isolation import (
     OVERRIDE,

@@ -8,9 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from ...incontext.lora.recipe import Recipe
-from ...training.in_host.settings import TRAINER, Optimiser, Precision, Schedule, Targets, Timesteps, TrainSettings
+from ...training.in_host.choices import TRAINER, Optimiser, Precision, Schedule, Targets, Timesteps
+from ...training.in_host.settings import TrainSettings
 from ...training.references import ReferenceKind
-from ...training.runs.cards import WhenBusy
+from ...training.runs.choices import WhenBusy
 from .. import host, types
 from ..schema import found_by, shows_first
 from . import inputs

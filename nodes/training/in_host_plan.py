@@ -24,8 +24,9 @@ from ...training.in_host.adapters import (
     restored_adapters,
     target_modules,
 )
+from ...training.in_host.choices import TRAINER
 from ...training.in_host.optimisers import choose_optimiser
-from ...training.in_host.settings import TRAINER, TrainSettings
+from ...training.in_host.settings import TrainSettings
 from ...training.references import ReferenceKind
 from ...training.runs import claims, monitor, run_folder
 from ...training.runs.run_folder import RunWriter

@@ -15,8 +15,9 @@ from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...training.in_host import saved_state
+from ...training.in_host.choices import TRAINER
 from ...training.in_host.items import TrainItem
-from ...training.in_host.settings import TRAINER, TrainSettings
+from ...training.in_host.settings import TrainSettings
 from ...training.runs.event_tail import EventTail
 from ...training.runs.run_folder import Run
 from ...training.sweep.folder import FOLDER, Sweep

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ...training.runs.cards import WhenBusy
+from ...training.runs.choices import WhenBusy
 from ...training.sd_scripts.architectures import ARCHITECTURES
 from .. import types
 

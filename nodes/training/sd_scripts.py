@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ...training.references import ReferenceKind
-from ...training.runs.cards import WhenBusy
+from ...training.runs.choices import WhenBusy
 from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ...training.sd_scripts.settings import SdSettings
 from .. import host, types

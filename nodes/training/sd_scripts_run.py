@@ -18,7 +18,7 @@ from ...incontext.errors import InContextError, TrainingError
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.recipe_file import read_recipe
 from ...training.runs import claims, run_folder, supervise
-from ...training.runs.cards import WhenBusy
+from ...training.runs.choices import WhenBusy
 from ...training.runs.event_tail import EventTail
 from ...training.runs.progress import describe_step
 from ...training.runs.run_folder import Run

@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...training.sweep.plan import AXES, Strategy, SweepSettings, parse_values
+from ...training.sweep.choices import AXES, Strategy
+from ...training.sweep.plan import SweepSettings, parse_values
 from .. import types
 from ..schema import found_by, shows_first
 

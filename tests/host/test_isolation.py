@@ -164,7 +164,8 @@ def test_samples_of_a_batch_have_references_of_their_own(tiny: Tiny) -> None:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_flow_through_the_references(tiny: Tiny, checkpointing: bool) -> None:
     from incontext_lora.nodes.training.in_host_plan import make_adapters
-    from incontext_lora.training.in_host.settings import Precision, TrainSettings
+    from incontext_lora.training.in_host.choices import Precision
+    from incontext_lora.training.in_host.settings import TrainSettings
 
     with torch.inference_mode(False), torch.enable_grad():
         adapters = make_adapters(tiny.host, TrainSettings(rank=2, alpha=2), None)
@@ -204,7 +205,8 @@ def test_nothing_of_a_step_is_left_after_it(host: Any, checkpointing: bool, monk
     """A step's graph holds gigabytes; Python cannot collect a circle that leads through it."""
     from incontext_lora.nodes.training import host_model
     from incontext_lora.nodes.training.in_host_plan import make_adapters
-    from incontext_lora.training.in_host.settings import Precision, TrainSettings
+    from incontext_lora.training.in_host.choices import Precision
+    from incontext_lora.training.in_host.settings import TrainSettings
 
     made: list[Any] = []
 

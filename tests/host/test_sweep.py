@@ -16,8 +16,8 @@ from incontext_lora.tests import tiny_models
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run
+from incontext_lora.training.sweep.choices import Strategy
 from incontext_lora.training.sweep.folder import State, Sweep
-from incontext_lora.training.sweep.plan import Strategy
 from safetensors.torch import load_file
 
 SETTINGS = {

@@ -11,8 +11,9 @@ from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts.machine import Machine
 from incontext_lora.training.sd_scripts.order import Order
 from incontext_lora.training.sweep import table
+from incontext_lora.training.sweep.choices import Strategy
 from incontext_lora.training.sweep.folder import State, Sweep
-from incontext_lora.training.sweep.plan import Strategy, SweepSettings
+from incontext_lora.training.sweep.plan import SweepSettings
 from incontext_lora.training.sweep.sd_scripts import SdScriptsTrainer, plan_of
 from incontext_lora.training.sweep.work import work
 

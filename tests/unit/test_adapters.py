@@ -12,7 +12,7 @@ from incontext_lora.training.in_host.adapters import (
     new_adapters,
     target_modules,
 )
-from incontext_lora.training.in_host.settings import Targets
+from incontext_lora.training.in_host.choices import Targets
 from torch import Tensor, nn
 
 

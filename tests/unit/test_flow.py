@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from incontext_lora.training.in_host.choices import Timesteps
 from incontext_lora.training.in_host.flow import draw_sigmas, mix, per_sample, velocity, velocity_loss
-from incontext_lora.training.in_host.settings import Timesteps
 from incontext_lora.training.references import draw_references
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
+from incontext_lora.training.in_host.choices import Optimiser
 from incontext_lora.training.in_host.optimisers import PACKAGES, choose_optimiser, make_optimiser
-from incontext_lora.training.in_host.settings import Optimiser, TrainSettings
+from incontext_lora.training.in_host.settings import TrainSettings
 from torch import nn
 
 

@@ -14,7 +14,8 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.toy_training import CHANNELS, CPU, HEIGHT, PLAIN, Cancelled, Toy, item, same, seeded
 from incontext_lora.training.in_host import learner, loop, saved_state
 from incontext_lora.training.in_host.adapters import Adapters, new_adapters, restored_adapters
-from incontext_lora.training.in_host.settings import Schedule, TrainSettings
+from incontext_lora.training.in_host.choices import Schedule
+from incontext_lora.training.in_host.settings import TrainSettings
 from torch import Tensor
 
 MODULES = {"layer": (CHANNELS, CHANNELS)}

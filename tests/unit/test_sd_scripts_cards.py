@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.training.runs import cards, run_folder, supervise
-from incontext_lora.training.runs.cards import WhenBusy
+from incontext_lora.training.runs.choices import WhenBusy
 from incontext_lora.training.runs.run_folder import Run, RunWriter
 from incontext_lora.training.sd_scripts.environment import Trainer
 from incontext_lora.training.sd_scripts.machine import Machine

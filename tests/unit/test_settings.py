@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.training.in_host.settings import Precision, Schedule, Targets, Timesteps, TrainSettings
+from incontext_lora.training.in_host.choices import Precision, Schedule, Targets, Timesteps
+from incontext_lora.training.in_host.settings import TrainSettings
 
 
 def test_settings_survive_json() -> None:

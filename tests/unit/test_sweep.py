@@ -18,9 +18,9 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.toy_sweep import ToyTrainer, toy_plan
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sweep import table, work
+from incontext_lora.training.sweep.choices import Strategy
 from incontext_lora.training.sweep.curve import Curve
 from incontext_lora.training.sweep.folder import Record, State, Sweep
-from incontext_lora.training.sweep.plan import Strategy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RATES = (3e-2, 1e-2, 30.0)

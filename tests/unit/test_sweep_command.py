@@ -12,7 +12,7 @@ from incontext_lora.demo import sweep
 from incontext_lora.demo.workflow import WorkflowError
 from incontext_lora.launcher import commands
 from incontext_lora.launcher.arguments import parse
-from incontext_lora.training.sweep.plan import AXES
+from incontext_lora.training.sweep.choices import AXES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -9,7 +9,8 @@ import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests import toy_sweep
 from incontext_lora.tests.toy_sweep import toy_plan
-from incontext_lora.training.sweep.plan import Plan, Strategy, SweepSettings, parse_values
+from incontext_lora.training.sweep.choices import Strategy
+from incontext_lora.training.sweep.plan import Plan, SweepSettings, parse_values
 
 
 class TestPlan:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...incontext.errors import TrainingError
-from .settings import Targets
+from .choices import Targets
 
 # layers of a block, by the names that the DiTs of ComfyUI use for them
 _ATTENTION = re.compile(

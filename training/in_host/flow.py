@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .settings import Timesteps
+from .choices import Timesteps
 
 
 def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], generator: torch.Generator) -> Tensor:

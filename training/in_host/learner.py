@@ -13,9 +13,10 @@ from torch import Tensor
 from ...incontext.errors import TrainingError
 from ..average import MovingAverage
 from .adapters import Adapters
+from .choices import Schedule
 from .items import TrainItem
 from .optimisers import make_optimiser
-from .settings import Schedule, TrainSettings
+from .settings import TrainSettings
 
 # torch's own start of 65,536 overflows at first and loses a step for each halving; from here it grows if it can
 LOSS_SCALE = 4096.0

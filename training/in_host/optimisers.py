@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ...incontext.errors import TrainingError
-from .settings import Optimiser, TrainSettings
+from .choices import Optimiser
+from .settings import TrainSettings
 
 PACKAGES = {Optimiser.ADAMW_8BIT: "bitsandbytes", Optimiser.PRODIGY: "prodigyopt"}
 

@@ -12,31 +12,18 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from enum import Enum
 from pathlib import Path
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import file_lock, strict_json
 from . import run_folder, supervise
+from .choices import WhenBusy
 from .run_folder import Run
 
 Cards = Sequence[str]
 LOCK = ".cards"  # in the folder of runs; held from the look whether a card is free until its process is noted
 # the first that is set counts; AMD's torch reads the first two
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
-
-
-class WhenBusy(Enum):
-    """What a training does if another one has its graphics card."""
-
-    SAY = "say so"
-    WAIT = "wait"
-    ANYWAY = "start anyway"
-
-    @property
-    def in_queue(self) -> WhenBusy:
-        """What the later trainings of a queue do: they were asked for, so they wait rather than end the queue."""
-        return self if self is WhenBusy.ANYWAY else WhenBusy.WAIT
 
 
 def card_names(indices: Sequence[int], environment: Mapping[str, str] = os.environ) -> list[str]:

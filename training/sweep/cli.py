@@ -10,13 +10,15 @@ from typing import Any
 
 from ...incontext.errors import InContextError
 from ..runs import run_folder
-from ..runs.cards import WhenBusy, claim
+from ..runs.cards import claim
+from ..runs.choices import WhenBusy
 from ..sd_scripts import cli as training
 from ..sd_scripts import environment
 from . import table
+from .choices import Strategy
 from .folder import FOLDER, Sweep
 from .options import add_options, varied
-from .plan import Strategy, SweepSettings, parse_values
+from .plan import SweepSettings, parse_values
 from .sd_scripts import SdScriptsTrainer, plan_of
 from .work import work
 

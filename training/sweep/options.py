@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ...incontext.errors import TrainingError
-from .plan import AXES, Strategy
+from .choices import AXES, Strategy
 
 
 def add_options(parser: Any) -> None:

@@ -8,24 +8,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
+from .choices import AXES, Strategy
 
 MOST_TRIALS = 64
 MEASUREMENTS = 10  # of the loss on held-out sets per training, at least
 HELD_OUT = 8  # sets, where the settings hold none out and the dataset is large enough
 
-# setting → how it is called in messages and tables
-AXES: Mapping[str, str] = {
-    "rank": "rank",
-    "learning_rate": "learning rate",
-    "steps": "steps",
-    "sets": "sets",
-    "reference_share": "reference share",
-    "leave_out": "left out",
-}
 _KINDS: Mapping[str, type] = {
     "rank": int,
     "learning_rate": float,
@@ -34,13 +25,6 @@ _KINDS: Mapping[str, type] = {
     "reference_share": float,
     "leave_out": str,
 }
-
-
-class Strategy(Enum):
-    """How the trainings are compared."""
-
-    GRID = "grid"  # each is trained to its end, unless it is hopeless
-    HALVING = "successive halving"  # all are trained a little, the better ones further, the best to their end
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..runs import cards, claims, run_folder, supervise
-from ..runs.cards import WhenBusy
+from ..runs.choices import WhenBusy
 from ..runs.event_tail import EventTail
 from ..runs.run_folder import Run
 from ..sd_scripts import begin, follow, settle, states

@@ -13,8 +13,9 @@ from typing import Any
 
 from ...incontext.files.atomic import write_atomic
 from ..runs import run_folder
+from .choices import AXES
 from .folder import Record, State, Sweep
-from .plan import AXES, Plan, Trial, ranked, shown
+from .plan import Plan, Trial, ranked, shown
 
 # two-sided 95 % quantiles of Student's t by degrees of freedom; beyond them it is nearly normal
 _T95 = (

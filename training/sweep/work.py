@@ -18,9 +18,10 @@ from ..runs import run_folder
 from ..runs.monitor import checkpoints
 from ..runs.run_folder import Run
 from . import judge, table
+from .choices import Strategy
 from .curve import Curve
 from .folder import OVER, Record, State, Sweep
-from .plan import Plan, Strategy, Trial, ranked
+from .plan import Plan, Trial, ranked
 
 Say = Callable[[str], None]
 Watch = Callable[[Run, Mapping[str, Any]], bool]

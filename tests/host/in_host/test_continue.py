@@ -13,7 +13,7 @@ from incontext_lora.incontext.lora.recipe_file import write_recipe
 from incontext_lora.tests.dataset_sets import RECIPE
 from incontext_lora.tests.in_host_training import CAPTIONS, Tiny, host_model, noisy, train
 from incontext_lora.training.in_host.adapters import Adapters, continued_adapters, linear_modules
-from incontext_lora.training.in_host.settings import Precision
+from incontext_lora.training.in_host.choices import Precision
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

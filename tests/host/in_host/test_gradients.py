@@ -11,7 +11,7 @@ from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.in_host_training import CAPTIONS, Tiny, host_model, lora_gradients, noisy, train, training
-from incontext_lora.training.in_host.settings import Precision
+from incontext_lora.training.in_host.choices import Precision
 from torch import Tensor, nn
 
 

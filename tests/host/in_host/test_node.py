@@ -14,7 +14,7 @@ from incontext_lora.tests.comfy_versions import progress_hook
 from incontext_lora.tests.dataset_sets import RECIPE
 from incontext_lora.tests.in_host_training import Tiny, train
 from incontext_lora.training.in_host.adapters import target_modules
-from incontext_lora.training.in_host.settings import Targets
+from incontext_lora.training.in_host.choices import Targets
 from incontext_lora.training.runs import monitor
 from incontext_lora.training.runs.run_folder import Run
 from safetensors.torch import load_file

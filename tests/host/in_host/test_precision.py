@@ -12,7 +12,7 @@ from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import flux_sizes
 from incontext_lora.tests.in_host_training import Tiny, train
 from incontext_lora.training.in_host.adapters import target_modules
-from incontext_lora.training.in_host.settings import Precision, Targets
+from incontext_lora.training.in_host.choices import Precision, Targets
 from torch import Tensor, nn
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.in_host_training import CAPTIONS, Tiny, host_model, noisy, training
-from incontext_lora.training.in_host.settings import Precision
+from incontext_lora.training.in_host.choices import Precision
 from torch import Tensor
 
 

@@ -9,7 +9,7 @@ import torch
 from incontext_lora.tests import tiny_models
 from incontext_lora.tests.comfy_versions import chroma_sizes, flux_sizes
 from incontext_lora.training.in_host.adapters import target_modules
-from incontext_lora.training.in_host.settings import Targets
+from incontext_lora.training.in_host.choices import Targets
 from torch import nn
 
 
