@@ -74,8 +74,8 @@ class InContextBuildDataset(io.ComfyNode):
                     "references",
                     default="",
                     tooltip=(
-                        "Panels that are given when sampling and carry no loss: numbers or names, such as '1' or 'LEFT'. "
-                        "Empty: all panels are learned."
+                        "Panels that will always be given, so the LoRA does not learn to paint them: numbers or "
+                        "names, such as '1' or 'LEFT'. Empty: all panels are learned."
                     ),
                 ),
                 shape_input(),
@@ -83,14 +83,17 @@ class InContextBuildDataset(io.ComfyNode):
                     "composites",
                     options=Composite,
                     default=Composite.PANELS.value,
-                    tooltip="Ready-made composites: cut them into panels and fit each, or fit the canvas as one picture.",
+                    tooltip=(
+                        "For ready-made composites: cut them into panels and fit each, or fit the whole canvas "
+                        "as one picture."
+                    ),
                 ),
                 io.Clip.Input(
                     "clip", optional=True, tooltip="Connect it to find captions that are too long for its encoders."
                 ),
             ],
             outputs=[
-                types.Dataset.Output(display_name="dataset", tooltip="For Train LoRA."),
+                types.Dataset.Output(display_name="dataset", tooltip="For Train In-Context LoRA."),
                 io.Image.Output(display_name="contact sheet", tooltip="All sets at a glance."),
                 io.String.Output(display_name="report", tooltip="What was converted, what was left out, and why."),
                 io.Int.Output(display_name="count", tooltip="How many sets the dataset holds."),
@@ -176,7 +179,7 @@ def shape_input() -> io.Combo.Input:
         "shape",
         options=[DETECT, *(shape.value for shape in Shape)],
         default=DETECT,
-        tooltip="How the sets are stored. Choose it where detection goes wrong; the report says what was found.",
+        tooltip="How the sets are stored. Choose it if detection goes wrong; the report says what was found.",
     )
 
 

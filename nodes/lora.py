@@ -35,8 +35,9 @@ class InContextLoadLora(io.ComfyNode):
             display_name="Load In-Context LoRA",
             category="in-context lora/lora",
             description=(
-                "Applies a LoRA to the model and reads what it was trained for: panels, canvas, caption, settings. "
-                "A LoRA that does not match the model is refused, one that matches partly is reported."
+                "Applies a LoRA to the model and reads what it was trained for: panels, canvas, caption, "
+                "settings. A LoRA that does not fit the model is refused; one that fits only in part is "
+                "reported."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion model that the LoRA was trained on."),
@@ -72,11 +73,18 @@ class InContextLoadLora(io.ComfyNode):
                     ),
                 ),
                 types.Layout.Output(display_name="layout", tooltip="The panels that the LoRA was trained on."),
-                io.Int.Output(display_name="width", tooltip="Of the canvas that the LoRA was trained on, in pixels."),
-                io.Int.Output(display_name="height", tooltip="Of the canvas that the LoRA was trained on, in pixels."),
+                io.Int.Output(
+                    display_name="width", tooltip="Width of the canvas that the LoRA was trained on, in pixels."
+                ),
+                io.Int.Output(
+                    display_name="height", tooltip="Height of the canvas that the LoRA was trained on, in pixels."
+                ),
                 io.String.Output(
                     display_name="report",
-                    tooltip="How many of the LoRA's modules the model took, where the recipe came from, good settings.",
+                    tooltip=(
+                        "How many of the LoRA's modules fit the model, where the recipe came from, and which "
+                        "settings to use."
+                    ),
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -128,8 +136,8 @@ class InContextSaveLora(io.ComfyNode):
                 "panels, caption and settings. Nothing is ever overwritten."
             ),
             inputs=[
-                io.LoraModel.Input("lora", tooltip="A LoRA as trainers give it."),
-                types.Recipe.Input("recipe", tooltip="What the LoRA was trained for; goes into the file."),
+                io.LoraModel.Input("lora", tooltip="The trained LoRA, from a training node."),
+                types.Recipe.Input("recipe", tooltip="What the LoRA was trained for. It is stored in the file."),
                 io.String.Input(
                     "name",
                     default="my-incontext-lora",

@@ -43,9 +43,10 @@ class InContextCaptionPanels(io.ComfyNode):
             display_name="Caption Panels",
             category=CATEGORY,
             description=(
-                "Describes a set with a vision-language model (Ollama, LM Studio, vLLM, llama.cpp server, or any other with "
-                "an OpenAI-compatible API): all panels in one question, one joint caption as the recipe wants it. Keys are "
-                "never in the workflow; the help page says where they are."
+                "Describes a set with a vision-language model (Ollama, LM Studio, vLLM, llama.cpp server, or any "
+                "other with an OpenAI-compatible API). It shows the model all panels at once and writes one "
+                "joint caption in the recipe's style. Keys are never stored in the workflow; the help page says "
+                "where they are kept."
             ),
             is_input_list=True,
             hidden=[io.Hidden.unique_id],
@@ -126,8 +127,9 @@ class InContextCaptionDataset(io.ComfyNode):
                     options=Existing,
                     default=Existing.KEEP.value,
                     tooltip=(
-                        "What to do with a set that has a caption: keep it, or replace it. If this node did not write the "
-                        "replaced caption, it is kept beside the new one with .bak added to its name."
+                        "What to do with a set that already has a caption: keep it, or replace it. A replaced "
+                        "caption that this node did not write stays beside the new one, with .bak added to its "
+                        "name."
                     ),
                 ),
                 shape_input(),
@@ -140,7 +142,7 @@ class InContextCaptionDataset(io.ComfyNode):
                     tooltip="The folder of the sets, for Build Dataset, which then waits for this.",
                 ),
                 io.String.Output(
-                    display_name="report", tooltip="What was written, what was kept, and what failed, and why."
+                    display_name="report", tooltip="What was written, what was kept, and what failed and why."
                 ),
                 io.Int.Output(display_name="count", tooltip="How many captions were written."),
             ],
@@ -219,8 +221,8 @@ class InContextCaptionInstruction(io.ComfyNode):
             display_name="Caption Instruction",
             category=CATEGORY,
             description=(
-                "The instruction that Caption Panels gives to its model, as text for any other node that asks a "
-                "vision-language model. Connect that node's answer to Read Caption."
+                "Gives the instruction that Caption Panels sends to its model as text, for any other node that "
+                "asks a vision-language model. Connect that node's answer to Read Caption."
             ),
             inputs=[
                 types.Recipe.Input("recipe", tooltip="How the task's captions are written."),
@@ -251,8 +253,8 @@ class InContextReadCaption(io.ComfyNode):
             display_name="Read Caption",
             category=CATEGORY,
             description=(
-                "Takes a description of a set (the answer of a vision-language model, or a joint caption from a file) and "
-                "splits it into summary and panels. Thinking, code fences and remarks around it are dropped."
+                "Splits a description of a set into summary and panels: the answer of a vision-language model, "
+                "or a joint caption from a file. Thinking, code fences and remarks around it are dropped."
             ),
             hidden=[io.Hidden.unique_id],
             inputs=[

@@ -26,7 +26,10 @@ def server_inputs() -> list[Any]:
         io.String.Input(
             "model",
             default=default.model,
-            tooltip="Name of a model on that server that reads several pictures at once.",
+            tooltip=(
+                "Name of a model on that server; it must read several pictures at once, unless 'pictures' is one "
+                "picture of all panels."
+            ),
         ),
         io.Combo.Input(
             "pictures",
@@ -47,7 +50,7 @@ def server_inputs() -> list[Any]:
             default=default.max_tokens,
             min=64,
             max=65536,
-            tooltip="The longest answer, with what a model thinks before it. Raise it for models that think.",
+            tooltip="Most tokens in an answer, including what the model thinks first. Raise it for models that think.",
         ),
         io.Int.Input(
             "timeout", default=round(default.timeout), min=1, max=3600, tooltip="Seconds to wait for an answer."
@@ -58,7 +61,7 @@ def server_inputs() -> list[Any]:
             min=0,
             max=2**31 - 1,
             control_after_generate=False,
-            tooltip="Change it to get a different answer.",
+            tooltip="The same seed asks for the same answer. Change it to get a different one.",
         ),
     ]
 

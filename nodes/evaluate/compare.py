@@ -76,7 +76,7 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="The first seed; the others follow it.",
+                    tooltip="The first seed; each further set of a caption uses the next one.",
                 ),
                 io.Int.Input("steps", default=0, min=0, max=1000, tooltip="Sampling steps; 0 for the recipe's."),
                 io.Float.Input(
@@ -88,11 +88,14 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     tooltip="Put the chosen LoRA into output/loras, with the evidence and its strength in its recipe.",
                 ),
                 io.String.Input(
-                    "name", default="", optional=True, tooltip="Name of the comparison; empty for that of the run."
+                    "name",
+                    default="",
+                    optional=True,
+                    tooltip="Name of the comparison, a folder in output/incontext_comparisons. Empty: the name of the run.",
                 ),
                 types.Run.Input("trained", optional=True, tooltip="A run from a training node, in place of 'run'."),
                 types.Recipe.Input(
-                    "recipe", optional=True, tooltip="The task; by default the recipe inside the LoRAs."
+                    "recipe", optional=True, tooltip="The task. If not connected, the recipe inside the LoRAs."
                 ),
                 types.Dataset.Input(
                     "dataset", optional=True, tooltip="The training sets, to show whether a checkpoint repeats them."
@@ -127,14 +130,17 @@ class InContextCompareCheckpoints(io.ComfyNode):
                     "vision_model",
                     default="",
                     optional=True,
-                    tooltip="A model on that server that answers yes or no about each set; empty to ask none.",
+                    tooltip=(
+                        "A model on that server, which is asked yes-or-no questions about each set. Empty: none "
+                        "is asked."
+                    ),
                 ),
                 io.AnyType.Input("after", optional=True, tooltip="Connect what must finish first, such as a training."),
             ],
             outputs=[
                 io.String.Output(
                     display_name="lora_name",
-                    tooltip="The chosen LoRA as loaders list it; empty if none was put there.",
+                    tooltip="The chosen LoRA as loaders list it; empty if none was put into output/loras.",
                 ),
                 io.Float.Output(display_name="strength", tooltip="The chosen strength; 0 if none was chosen."),
                 io.Model.Output(display_name="model", tooltip="The model with the chosen LoRA, or the base model."),
@@ -177,9 +183,16 @@ class InContextComparisonCell(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="The encoded empty caption."),
                 io.Latent.Input("latent", tooltip="An empty canvas, or one with a given panel."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=2**64 - 1, control_after_generate=False, tooltip="Of the noise."
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=False,
+                    tooltip="Seed of the noise.",
                 ),
-                io.String.Input("key", default="", tooltip="Names the set by all that it depends on."),
+                io.String.Input(
+                    "key", default="", tooltip="The set's name, computed from everything that it depends on."
+                ),
                 io.String.Input("plan", default="{}", tooltip="Sampling settings and size, as JSON."),
                 io.AnyType.Input("after", optional=True, tooltip="The cell before this one."),
             ],

@@ -23,10 +23,10 @@ class InContextScoreSet(io.ComfyNode):
             display_name="Score Set",
             category="in-context lora/evaluate",
             description=(
-                "How alike the panels of a set are: cosine of an image encoder's embeddings (DINOv2 is recommended), or, "
-                "without one, statistics of colours and edges, which see a shared palette but cannot tell people apart. "
-                "With both towers of a CLIP, also how well each panel follows its text. Compare scores of the same measure "
-                "only."
+                "Measures how alike the panels of a set are, by the cosine of an image encoder's embeddings "
+                "(DINOv2 is recommended). Without an encoder it compares colours and edges, which show a shared "
+                "palette but cannot tell people apart. With both towers of a CLIP, it also measures how well "
+                "each panel follows its text. Only compare scores that were measured in the same way."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The canvas with all panels; a batch is scored set by set."),
@@ -42,7 +42,7 @@ class InContextScoreSet(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Text encoder that belongs to the CLIP vision, to score the panels against their texts.",
+                    tooltip="The text encoder of the same CLIP as 'clip_vision', to score the panels against their texts.",
                 ),
                 io.String.Input(
                     "caption",
@@ -74,9 +74,9 @@ class InContextScoreSet(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="matrix",
-                    tooltip="All pairs as a picture; with several sets, their mean. Dark is alike.",
+                    tooltip="All pairs as a picture; with several sets, their mean. Dark means alike.",
                 ),
-                io.String.Output(display_name="report", tooltip="One line per set, and what was measured how."),
+                io.String.Output(display_name="report", tooltip="One line per set, and how each figure was measured."),
                 io.Float.Output(
                     display_name="consistency",
                     tooltip=(

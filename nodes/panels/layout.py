@@ -70,7 +70,13 @@ class InContextLayout(io.ComfyNode):
             ),
             inputs=[
                 io.Combo.Input(
-                    "kind", options=LayoutKind, default=LayoutKind.ROWS.value, tooltip="How the canvas is divided."
+                    "kind",
+                    options=LayoutKind,
+                    default=LayoutKind.ROWS.value,
+                    tooltip=(
+                        "Equal rows, equal columns, a grid, rows with different numbers of columns (nested "
+                        "rows), or boxes that you list."
+                    ),
                 ),
                 io.Int.Input(
                     "width", default=1024, min=64, max=16384, step=64, tooltip="Canvas width, a multiple of 64."
@@ -85,12 +91,24 @@ class InContextLayout(io.ComfyNode):
                     default="1, 2",
                     tooltip="For nested rows: how many columns each row has, from the top.",
                 ),
-                io.Int.Input("gutter", default=0, min=0, max=512, tooltip="Pixels between neighbouring panels."),
+                io.Int.Input(
+                    "gutter",
+                    default=0,
+                    min=0,
+                    max=512,
+                    tooltip=(
+                        "Pixels between neighbouring panels. Usually 0: the published LoRAs were trained without "
+                        "gutters."
+                    ),
+                ),
                 io.Combo.Input(
                     "panel_step",
                     options=["16", "32", "64", "8"],
                     default="16",
-                    tooltip="Panel sides are multiples of this. 16 suits FLUX and SD3; seven published tasks break at 64.",
+                    tooltip=(
+                        "Panel sides are multiples of this many pixels. 16 suits FLUX and SD3; the panels of "
+                        "seven published tasks are not multiples of 64."
+                    ),
                 ),
                 io.String.Input(
                     "boxes",
@@ -116,7 +134,7 @@ class InContextLayout(io.ComfyNode):
                 types.Recipe.Input(
                     "recipe",
                     optional=True,
-                    tooltip="A task whose caption style and settings are kept while the panels change.",
+                    tooltip="Keeps this task's caption style and settings, with your panels.",
                 ),
             ],
             outputs=recipe_outputs(),

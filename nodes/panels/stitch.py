@@ -60,13 +60,20 @@ class InContextStitchPanels(io.ComfyNode):
                     "alpha",
                     options=Alpha,
                     default=Alpha.FLATTEN.value,
-                    tooltip="What the transparent part of an image means.",
+                    tooltip="Transparent parts of an image: fill them with the padding colour, or let the model paint them.",
                 ),
-                io.String.Input("gutter", default="white", tooltip="Colour between the panels."),
+                io.String.Input(
+                    "gutter",
+                    default="white",
+                    tooltip="Colour between the panels, where the layout has a gutter: a name, #rrggbb, or 'r, g, b'.",
+                ),
                 io.String.Input(
                     "fill",
                     default="gray",
-                    tooltip="Colour of the areas to generate. Where a mask is soft, the image shows instead.",
+                    tooltip=(
+                        "Colour under the areas to generate; keep grey. Where a mask has soft edges, the image "
+                        "shows through instead."
+                    ),
                 ),
                 io.String.Input(
                     "exceptions",
@@ -157,7 +164,7 @@ class InContextSplitPanels(io.ComfyNode):
                 "each panel of the list."
             ),
             inputs=[
-                io.Image.Input("image", tooltip="The canvas; it may have been enlarged by a whole factor."),
+                io.Image.Input("image", tooltip="The canvas. It may have been enlarged by a whole factor, such as 2."),
                 types.Layout.Input(
                     "layout", tooltip="From Stitch Panels, In-Context Task, Panel Layout or Load In-Context LoRA."
                 ),
@@ -175,8 +182,8 @@ class InContextSplitPanels(io.ComfyNode):
                     display_name="generated",
                     is_output_list=True,
                     tooltip=(
-                        "Only the panels that were not given when stitching; all of them without a stitched layout. If all "
-                        "were given, the nodes after this output are skipped."
+                        "Only the panels that the model painted; all panels if the layout is not from Stitch "
+                        "Panels. If every panel was given, the nodes after this output are skipped."
                     ),
                 ),
                 io.Image.Output(

@@ -44,8 +44,9 @@ class InContextConditionPanels(io.ComfyNode):
                     options=ReferenceEntry,
                     default=ReferenceEntry.RECIPE.value,
                     tooltip=(
-                        "Keep clean, isolate: for LoRAs trained with such references; isolated ones are computed once, which "
-                        "is faster. Re-noise: the training-free way, for any model."
+                        "'keep clean' and 'isolate' are for LoRAs trained with such references; isolated ones "
+                        "are computed once, which is faster. 're-noise' needs no training and works with any "
+                        "model, but binds loosely."
                     ),
                 ),
                 io.Combo.Input(
@@ -85,13 +86,14 @@ class InContextConditionPanels(io.ComfyNode):
                     "layout",
                     optional=True,
                     tooltip=(
-                        "From Stitch Panels: checks that the canvas is the layout's; tells the panels apart for an edit model."
+                        "From Stitch Panels. It tells the panels apart for an edit model, and lets the node "
+                        "check that the canvas belongs to it."
                     ),
                 ),
                 io.Conditioning.Input(
                     "positive",
                     optional=True,
-                    tooltip="The encoded caption. Inpainting and edit models need it here, plain ones do not.",
+                    tooltip="The encoded caption. Inpainting and edit models need it here; plain transformers do not.",
                 ),
                 io.Conditioning.Input(
                     "negative",
@@ -102,10 +104,15 @@ class InContextConditionPanels(io.ComfyNode):
             outputs=[
                 io.Model.Output(display_name="model", tooltip="For the sampler."),
                 io.Latent.Output(display_name="latent", tooltip="For the sampler, at denoise 1.0."),
-                io.Conditioning.Output(display_name="positive", tooltip="For the sampler, where one is connected."),
-                io.Conditioning.Output(display_name="negative", tooltip="For the sampler, where one is connected."),
+                io.Conditioning.Output(
+                    display_name="positive", tooltip="For the sampler, if the input of this name is connected."
+                ),
+                io.Conditioning.Output(
+                    display_name="negative", tooltip="For the sampler, if the input of this name is connected."
+                ),
                 io.String.Output(
-                    display_name="report", tooltip="The kind of model, how it was prepared, and what does not fit it."
+                    display_name="report",
+                    tooltip="The kind of model, how it was prepared, and any settings that do not suit it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -80,7 +80,7 @@ class InContextContextCrop(io.ComfyNode):
                     default=0,
                     min=0,
                     max=256,
-                    tooltip="Pixels by which the mask first grows on all sides.",
+                    tooltip="Pixels by which the mask grows on all sides before the window is cut.",
                 ),
                 io.Boolean.Input(
                     "enlarge",
@@ -108,7 +108,7 @@ class InContextContextCrop(io.ComfyNode):
                 Window.Output(display_name="window", tooltip="For Paste Panels: where the crop came from."),
                 io.Int.Output(display_name="crop_width", tooltip="Width of the crop in pixels."),
                 io.Int.Output(display_name="crop_height", tooltip="Height of the crop in pixels."),
-                io.String.Output(display_name="report", tooltip="Windows and their scale."),
+                io.String.Output(display_name="report", tooltip="Where each window lies, and its scale."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -151,8 +151,8 @@ class InContextPastePanels(io.ComfyNode):
             display_name="Paste Panels",
             category=CATEGORY,
             description=(
-                "Puts a painted panel back into the full picture it came from, at the picture's resolution. Outside the mask "
-                "the picture keeps its own pixels, to the bit."
+                "Puts a painted panel back into the full picture it came from, at the picture's resolution. "
+                "Outside the mask, every pixel stays as it was, bit for bit."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The full picture, as connected to Context Crop or Stitch Panels."),

@@ -30,8 +30,8 @@ class InContextKeepGiven(io.ComfyNode):
             display_name="Keep Given Panels",
             category=CATEGORY,
             description=(
-                "The painted canvas with everything that was given exactly as it was given: not encoded and decoded, but the "
-                "same pixels to the bit."
+                "Puts everything that was given back onto the painted canvas: the same pixels, bit for bit, "
+                "without the small changes that encoding and decoding make."
             ),
             inputs=[
                 io.Image.Input("canvas", tooltip="From Stitch Panels or Repaint Panels."),
@@ -52,8 +52,8 @@ class InContextKeepGiven(io.ComfyNode):
                     "pictures",
                     optional=True,
                     tooltip=(
-                        "The canvas before any panel was opened: the image connected to Repaint Panels, or that of a "
-                        "Stitch Panels without masks."
+                        "The canvas before anything was opened for painting: the image connected to Repaint "
+                        "Panels, or the canvas of a Stitch Panels without masks."
                     ),
                 ),
             ],
@@ -91,8 +91,8 @@ class InContextRepaintPanels(io.ComfyNode):
             display_name="Repaint Panels",
             category=CATEGORY,
             description=(
-                "Opens some panels of a finished set for repainting and treats the others as given. Continue with "
-                "Condition Panels and the sampler; Keep Given Panels then restores the others to the bit."
+                "Opens some panels of a finished set for repainting and treats the others as given. Continue "
+                "with Condition Panels and the sampler; Keep Given Panels then restores the others, bit for bit."
             ),
             inputs=[
                 io.Image.Input("image", tooltip="The finished set on its canvas."),
@@ -157,11 +157,10 @@ class InContextFindPanels(io.ComfyNode):
             outputs=[
                 types.Layout.Output(display_name="layout", tooltip="The panels that were found."),
                 io.Float.Output(
-                    display_name="confidence", tooltip="Of the least certain seam, 0 to 1. Below 0.3, check the result."
+                    display_name="confidence",
+                    tooltip="How certain the least certain seam is, 0 to 1. Below 0.3, check the result.",
                 ),
-                io.String.Output(
-                    display_name="report", tooltip="Every seam, where it was found and how certain it is."
-                ),
+                io.String.Output(display_name="report", tooltip="Where each seam was found, and how certain it is."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -189,15 +188,28 @@ class InContextEnlargePanels(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The finished set on its canvas."),
                 types.Layout.Input("layout", tooltip="Where its panels are."),
-                io.Float.Input("factor", default=2.0, min=1.0, max=8.0, step=0.25, tooltip="How many times as large."),
+                io.Float.Input(
+                    "factor",
+                    default=2.0,
+                    min=1.0,
+                    max=8.0,
+                    step=0.25,
+                    tooltip="Factor for width and height: 2 makes a 512×512 panel 1024×1024.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="panels",
                     is_output_list=True,
-                    tooltip="A list; VAE Encode, the sampler and VAE Decode work on one panel after the other.",
+                    tooltip=(
+                        "The enlarged panels, as a list; VAE Encode, the sampler and VAE Decode process one "
+                        "after the other."
+                    ),
                 ),
-                types.Layout.Output(display_name="enlarged_layout", tooltip="For Stitch Panels, with 'fit' exact."),
+                types.Layout.Output(
+                    display_name="enlarged_layout",
+                    tooltip="The layout at the new size, for Stitch Panels with 'fit' set to exact.",
+                ),
             ],
         )
 
@@ -225,7 +237,10 @@ class InContextMatchColours(io.ComfyNode):
                     "colour_match",
                     options=ColourMatch,
                     default=ColourMatch.MEAN_AND_CONTRAST.value,
-                    tooltip="What to match in each colour channel.",
+                    tooltip=(
+                        "What to match in each colour channel. Without contrast, the image keeps its own range "
+                        "from dark to light."
+                    ),
                 ),
             ],
             outputs=[io.Image.Output(display_name="matched", tooltip="The image in the other's colours.")],

@@ -15,7 +15,10 @@ def feather_input() -> io.Int.Input:
         default=8,
         min=0,
         max=128,
-        tooltip="Pixels over which the painted part fades in, inwards from the mask's edge. Outside it nothing changes.",
+        tooltip=(
+            "Pixels over which the painted part fades in, inwards from the mask's edge. Outside the mask nothing "
+            "changes."
+        ),
     )
 
 

@@ -22,9 +22,9 @@ class InContextReferenceAttention(io.ComfyNode):
             display_name="Reference Attention",
             category=CATEGORY,
             description=(
-                "How strongly painted panels look at given ones, for FLUX, Chroma and SD3. 1 leaves the model unchanged; "
-                "1.3 follows a reference more closely, below 1 less. It works with every attention in ComfyUI, including "
-                "Sage."
+                "Sets how strongly painted panels attend to the given ones, for FLUX, Chroma and SD3. 1 leaves "
+                "the model unchanged; 1.3 follows a reference more closely, values below 1 less. It works with "
+                "every attention in ComfyUI, including Sage."
             ),
             inputs=[
                 io.Model.Input("model", tooltip="The diffusion transformer."),
@@ -35,7 +35,10 @@ class InContextReferenceAttention(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.05,
-                    tooltip="How many times as much attention. 0 hides the given panels.",
+                    tooltip=(
+                        "How many times as much attention the given panels get: 1 is unchanged, 1.3 follows them "
+                        "more closely, 0 hides them."
+                    ),
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -43,7 +46,7 @@ class InContextReferenceAttention(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where it begins, as a share of sampling.",
+                    tooltip="When the change begins, as a share of sampling: 0 is the first step, 1 the end.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -51,7 +54,7 @@ class InContextReferenceAttention(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Where it ends, as a share of sampling.",
+                    tooltip="When the change ends, as a share of sampling: 0 is the first step, 1 the end.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="attending", tooltip="The model, for the sampler.")],

@@ -34,9 +34,15 @@ class InContextAverageCheckpoints(io.ComfyNode):
                     "run_name",
                     options=[NONE, *(folder.name for folder in host.runs_with("checkpoints/*.safetensors"))],
                     default=NONE,
-                    tooltip="The training; not needed where run is connected.",
+                    tooltip="The training whose checkpoints are averaged; ignored if 'run' is connected.",
                 ),
-                io.Int.Input("last", default=3, min=2, max=100, tooltip="How many of the last checkpoints count."),
+                io.Int.Input(
+                    "last",
+                    default=3,
+                    min=2,
+                    max=100,
+                    tooltip="How many of the last checkpoints to average.",
+                ),
                 io.Float.Input(
                     "decay",
                     default=0.0,
@@ -45,8 +51,9 @@ class InContextAverageCheckpoints(io.ComfyNode):
                     step=0.00001,
                     round=0.00001,
                     tooltip=(
-                        "Per step, as that of a moving average: the last checkpoints count more. 0.995 forgets half in 140 "
-                        "steps. 0 counts all the same."
+                        "0 gives all checkpoints the same weight. Otherwise later ones weigh more, as in a "
+                        "moving average with this decay per step: at 0.995, a checkpoint 140 steps earlier "
+                        "weighs half as much."
                     ),
                 ),
                 types.Run.Input("run", optional=True, tooltip="From a training node."),

@@ -46,7 +46,13 @@ class InContextTrainLoraInHost(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="Encodes the pictures."),
                 types.Dataset.Input("dataset", tooltip="From Build Dataset."),
                 io.String.Input("name", default="my-incontext-lora", tooltip="File name of the LoRA and of the run."),
-                io.Int.Input("steps", default=600, min=1, max=100_000, tooltip="Optimiser steps."),
+                io.Int.Input(
+                    "steps",
+                    default=600,
+                    min=1,
+                    max=100_000,
+                    tooltip="Optimiser steps. Start with 600 for a small model, 1000 to 5000 for FLUX or SD3.5.",
+                ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
@@ -55,22 +61,47 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     tooltip="Sets per batch. All sets in a batch have the same size.",
                 ),
                 io.Int.Input(
-                    "gradient_accumulation", default=1, min=1, max=64, tooltip="Batches that make up one step."
+                    "gradient_accumulation",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="Batches per step. Raise it to train as with larger batches without the memory for them.",
                 ),
                 io.Float.Input(
-                    "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 suits FLUX and SD3."
+                    "learning_rate",
+                    default=1e-4,
+                    min=1e-7,
+                    max=1.0,
+                    step=1e-7,
+                    tooltip="How far each step changes the LoRA. 1e-4 suits FLUX and SD3.",
                 ),
                 io.Combo.Input(
                     "schedule",
                     options=Schedule,
                     default=Schedule.CONSTANT.value,
-                    tooltip="How the learning rate changes after the warm-up.",
+                    tooltip="The learning rate after the warm-up: constant, or falling along a cosine.",
                 ),
-                io.Int.Input("warmup_steps", default=20, min=0, max=10_000, tooltip="Steps of rising learning rate."),
                 io.Int.Input(
-                    "rank", default=16, min=1, max=256, tooltip="Rank of the LoRA; 16 in the official recipe."
+                    "warmup_steps",
+                    default=20,
+                    min=0,
+                    max=10_000,
+                    tooltip="Steps over which the learning rate rises from 0; 0 starts at the full rate.",
                 ),
-                io.Float.Input("alpha", default=16.0, min=0.1, max=512.0, tooltip="Strength is alpha / rank."),
+                io.Int.Input(
+                    "rank",
+                    default=16,
+                    min=1,
+                    max=256,
+                    tooltip="Rank of the LoRA. Higher holds more and makes a larger file; the official recipe uses 16.",
+                ),
+                io.Float.Input(
+                    "alpha",
+                    default=16.0,
+                    min=0.1,
+                    max=512.0,
+                    tooltip="The LoRA's changes are scaled by alpha / rank. Usually the same as the rank.",
+                ),
                 io.Combo.Input(
                     "targets",
                     options=Targets,
@@ -90,7 +121,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of samples with an empty caption.",
+                    tooltip="Share of samples, 0 to 1, that are trained with an empty caption. 0.05 keeps guidance working.",
                 ),
                 io.Float.Input(
                     "ema",
@@ -105,13 +136,19 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     default=1.0,
                     min=0.0,
                     max=100.0,
-                    tooltip="Gradients are clipped to it; 0 for never.",
+                    tooltip="Largest norm of the gradients; longer ones are scaled down to it. 0 for no limit.",
                 ),
                 io.Float.Input(
                     "guidance", default=1.0, min=0.0, max=100.0, tooltip="FLUX's embedded guidance in training; keep 1."
                 ),
                 inputs.validation_sets(),
-                io.Int.Input("validate_every", default=100, min=0, max=100_000, tooltip="In steps; 0 for never."),
+                io.Int.Input(
+                    "validate_every",
+                    default=100,
+                    min=0,
+                    max=100_000,
+                    tooltip="Steps between measurements of the loss on held-out sets; 0 for never.",
+                ),
                 io.Int.Input(
                     "save_every",
                     default=250,
@@ -119,18 +156,24 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     max=100_000,
                     tooltip="Steps between checkpoints; 0 saves one at the end only.",
                 ),
-                io.Int.Input("sample_every", default=0, min=0, max=100_000, tooltip="Sample every so many steps."),
+                io.Int.Input(
+                    "sample_every",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    tooltip="Steps between sample pictures; 0 for never.",
+                ),
                 io.Combo.Input(
                     "precision",
                     options=Precision,
                     default=Precision.AUTO.value,
                     tooltip=(
-                        "What the model computes in; the LoRA is float32. 'auto' is bf16 where the device has it. fp16 is "
-                        "for cards without bf16."
+                        "Precision in which the model computes; the LoRA itself is float32. 'auto' is bf16 if "
+                        "the device supports it. fp16 is for cards without bf16."
                     ),
                 ),
                 io.Boolean.Input(
-                    "gradient_checkpointing", default=True, tooltip="Less memory, about a third more time."
+                    "gradient_checkpointing", default=True, tooltip="Saves memory and takes about a third more time."
                 ),
                 io.Int.Input(
                     "seed",
@@ -138,7 +181,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFF,
                     control_after_generate=False,
-                    tooltip="Same seed, same LoRA.",
+                    tooltip="The same seed and settings give the same LoRA.",
                 ),
                 io.Combo.Input(
                     "continue_from",
@@ -148,7 +191,9 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     tooltip="Train an existing LoRA further; its layers, rank and strength are kept.",
                 ),
                 types.Recipe.Input(
-                    "recipe", optional=True, tooltip="Settings for samples; by default the dataset's own recipe."
+                    "recipe",
+                    optional=True,
+                    tooltip="Settings for samples. If not connected, the dataset's own recipe.",
                 ),
                 io.Combo.Input(
                     "optimiser",
@@ -166,8 +211,9 @@ class InContextTrainLoraInHost(io.ComfyNode):
                     default=ReferenceKind.ISOLATED.value,
                     optional=True,
                     tooltip=(
-                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
-                        "Models that cannot isolate them are trained with clean ones."
+                        "How given panels take part. Isolated references attend only to each other: sampling "
+                        "computes them once, and they bind better. Models that cannot isolate them are trained "
+                        "with clean ones."
                     ),
                 ),
                 inputs.when_busy(),

@@ -36,13 +36,20 @@ def reference_share() -> io.Float.Input:
         max=1.0,
         step=0.05,
         tooltip=(
-            "Share of samples in which some panels enter without noise. Needed for a LoRA that paints panels to match given ones."
+            "Share of samples, 0 to 1, in which some panels are given without noise. Above 0, the LoRA learns to "
+            "paint panels that match given ones."
         ),
     )
 
 
 def validation_sets() -> io.Int.Input:
-    return io.Int.Input("validation_sets", default=0, min=0, max=100, tooltip="Sets that are held out to measure on.")
+    return io.Int.Input(
+        "validation_sets",
+        default=0,
+        min=0,
+        max=100,
+        tooltip="Number of sets that are not trained on, so that the loss can be measured on them. 0 for none.",
+    )
 
 
 def sweep() -> io.Custom.Input:
@@ -69,5 +76,5 @@ def run_output() -> io.Custom.Output:
 
 def table_output() -> io.String.Output:
     return io.String.Output(
-        display_name="table", tooltip="What a sweep found, as text for Preview as Text; empty without one."
+        display_name="table", tooltip="The results of a sweep, as text for Preview as Text; empty without a sweep."
     )

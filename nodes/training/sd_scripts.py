@@ -62,7 +62,7 @@ class InContextTrainLora(io.ComfyNode):
                     "architecture",
                     options=list(TITLES),
                     default=next(iter(TITLES)),
-                    tooltip="The model family. The tests train each with the real trainer, at small sizes.",
+                    tooltip="The family that the model belongs to. It decides which files and settings the trainer uses.",
                 ),
                 io.Combo.Input(
                     "model",
@@ -93,22 +93,34 @@ class InContextTrainLora(io.ComfyNode):
                     options=list(PRESETS),
                     default=OFFICIAL,
                     tooltip=(
-                        "The settings without a widget, by the graphics card's memory; the first is the recipe of the "
-                        "method's authors."
+                        "All settings that are not on the node, chosen for your graphics card's memory. The "
+                        "first is the recipe of the method's authors."
                     ),
                 ),
                 io.Int.Input(
-                    "steps", default=5000, min=1, max=1_000_000, tooltip="Optimiser steps; 5000 in the official recipe."
+                    "steps",
+                    default=5000,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Optimiser steps. The official recipe trains 5000; small datasets often need fewer.",
                 ),
                 io.Int.Input(
                     "rank",
                     default=16,
                     min=1,
                     max=512,
-                    tooltip="Rank of the LoRA, and its alpha; 16 in the official recipe.",
+                    tooltip=(
+                        "Rank of the LoRA, and its alpha. Higher holds more and makes a larger file; the "
+                        "official recipe uses 16."
+                    ),
                 ),
                 io.Float.Input(
-                    "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="1e-4 in the official recipe."
+                    "learning_rate",
+                    default=1e-4,
+                    min=1e-7,
+                    max=1.0,
+                    step=1e-7,
+                    tooltip="How far each step changes the LoRA. The official recipe uses 1e-4.",
                 ),
                 inputs.reference_share(),
                 io.Int.Input(
@@ -119,9 +131,18 @@ class InContextTrainLora(io.ComfyNode):
                     default=AS_PRESET,
                     min=AS_PRESET,
                     max=8,
-                    tooltip="How many of the dataset's captions to sample; -1 for the preset's number, 0 for none.",
+                    tooltip=(
+                        "Sample pictures each time, from as many of the dataset's captions; -1 for the preset's "
+                        "number, 0 for none."
+                    ),
                 ),
-                io.Int.Input("sample_every", default=250, min=0, max=100_000, tooltip="In steps; 0 for never."),
+                io.Int.Input(
+                    "sample_every",
+                    default=250,
+                    min=0,
+                    max=100_000,
+                    tooltip="Steps between sample pictures; 0 for never.",
+                ),
                 inputs.validation_sets(),
                 io.Int.Input(
                     "seed",
@@ -129,10 +150,12 @@ class InContextTrainLora(io.ComfyNode):
                     min=0,
                     max=0x7FFFFFFF,
                     control_after_generate=False,
-                    tooltip="Of everything random.",
+                    tooltip="Seed of everything random: order, noise, dropped captions.",
                 ),
                 io.Boolean.Input(
-                    "background", default=False, tooltip="Return at once; the run continues, even without the browser."
+                    "background",
+                    default=False,
+                    tooltip="Return at once. The run continues, even if you close the browser or ComfyUI.",
                 ),
                 io.Combo.Input(
                     "continue_from",
@@ -149,7 +172,9 @@ class InContextTrainLora(io.ComfyNode):
                     tooltip="Resume this run from its last saved state, with its own settings and files.",
                 ),
                 types.Recipe.Input(
-                    "recipe", optional=True, tooltip="The recipe stored in the LoRA; by default the dataset's."
+                    "recipe",
+                    optional=True,
+                    tooltip="The recipe that is stored in the LoRA. If not connected, the dataset's.",
                 ),
                 inputs.when_busy(),
                 io.Combo.Input(
@@ -158,8 +183,9 @@ class InContextTrainLora(io.ComfyNode):
                     default=ReferenceKind.ISOLATED.value,
                     optional=True,
                     tooltip=(
-                        "Isolated references attend to each other only: sampling computes them once, and they bind better. "
-                        "FLUX.1, Chroma and Stable Diffusion 3 can isolate them; the others are trained with clean ones."
+                        "How given panels take part. Isolated references attend only to each other: sampling "
+                        "computes them once, and they bind better. FLUX.1, Chroma and Stable Diffusion 3 support "
+                        "this; other families are trained with clean ones."
                     ),
                 ),
                 inputs.sweep(),
