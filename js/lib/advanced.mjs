@@ -19,8 +19,8 @@ export function advancedWidgets(node) {
  * @param {() => void} toggle
  */
 export function addToggle(node, toggle) {
-  const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false, [TOGGLE]: true }); // no part of the prompt
-  widget.serialize = false; // no part of a saved workflow
+  const widget = node.addWidget("button", TOGGLE, null, toggle, { serialize: false, [TOGGLE]: true }); // not part of the prompt
+  widget.serialize = false; // not part of a saved workflow
   const widgets = node.widgets ?? [];
   const element = widgets.findIndex(isElement);
   if (element >= 0) widgets.splice(element, 0, ...widgets.splice(widgets.indexOf(widget), 1));

@@ -71,8 +71,8 @@ export function dropPanel(values, one, other) {
 }
 
 /**
- * The widgets that describe a layout: of the kind that it has or had before, where the other widgets as they are make just this
- * layout, so that what is dragged away and back is as it was; else as boxes. No other kind has panels of sizes of their own.
+ * The widgets that describe a layout. If its present or former kind, with the other widgets as they are, makes exactly this
+ * layout, it keeps that kind, so that dragging away and back changes nothing. Otherwise it becomes boxes: only they have free sizes.
  * @param {LayoutValues} values
  * @param {Layout} layout
  * @returns {Partial<LayoutValues>}
@@ -196,7 +196,7 @@ export function fittingGutter(make, wanted) {
 }
 
 /**
- * Let two panels change places. Names that were written stay with their number; those that follow from the place do so.
+ * Swap two panels. Names that were written stay with their number; default names follow the place.
  * @param {Layout} layout
  * @param {number} one
  * @param {number} other

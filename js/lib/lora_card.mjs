@@ -5,7 +5,7 @@ import { layoutFrom } from "./upstream.mjs";
 import { fill } from "./words.mjs";
 
 /**
- * What is worth knowing before a LoRA is chosen, as lines of name and value.
+ * What a user wants to know before choosing a LoRA, as pairs of name and value.
  * @param {object} recipe  as JSON
  * @param {object} words
  * @returns {[string, string][]}

@@ -69,7 +69,7 @@ export function recipeOf(node, knowledge, depth = 0) {
 }
 
 /**
- * Why what arrives at an input is not what will be sent, though it can be shown: its node is muted, bypassed, or says an error.
+ * Why what can be shown at an input will not be sent: its node is muted or bypassed, or has an error.
  * @returns {{title: string, reason: "muted" | "bypassed" | "impossible"} | null}
  */
 export function troubleAt(node, inputName, depth = 0) {

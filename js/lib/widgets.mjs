@@ -163,8 +163,8 @@ export function refresh(app, node) {
 }
 
 /**
- * Make a node as large as ComfyUI makes it whenever a workflow is opened, which is a little larger than drawing does. An undo
- * opens a workflow too, and what grew after it would be noted as a change of the user's, which ends the redo.
+ * Give a node the size that ComfyUI gives it when a workflow is opened, a little larger than drawing makes it. An undo opens
+ * a workflow too, and a node that grew after it would count as a change by the user, which ends the redo.
  */
 export function fitSize(node) {
   if (LiteGraph.vueNodesMode) return; // the page has its own sizes
@@ -176,10 +176,10 @@ export function fitSize(node) {
 /**
  * Show an element on a node; it holds none of the node's values.
  *
- * Nodes 2.0 put a widget's element in place once, and keep that place for whatever widget of the same name comes to stand at
- * the same number: after an undo, or on another tab, they would go on showing the element of a node that is gone. So each
- * widget has a name of its own, which makes them ask the new node for its element. Newer frontends ask where the type is
- * another one, and find the fields of an app by their names: there it is the type that differs.
+ * Nodes 2.0 put a widget's element in place once, and keep it for any later widget of the same name and number: after an undo,
+ * or on another tab, they would still show the element of a node that is gone. So each widget has a unique name, which makes
+ * them ask the new node for its element. Newer frontends compare the type instead, and find the fields of an app by their
+ * names, so there the type is unique.
  * @param {object} app
  * @param {object} node
  * @param {string} name
@@ -199,9 +199,9 @@ export function addElement(app, node, name, element, minHeight) {
     getMinHeight: () => (typeof minHeight === "number" ? minHeight : minHeight()) + 2 * MARGIN,
     margin: MARGIN,
     hideOnZoom: false,
-    serialize: false, // no part of the prompt
+    serialize: false, // not part of the prompt
   });
-  widget.serialize = false; // no part of a saved workflow
+  widget.serialize = false; // not part of a saved workflow
   return widget;
 }
 

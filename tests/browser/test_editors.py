@@ -121,5 +121,5 @@ def test_a_muted_or_bypassed_layout_is_still_shown_and_said_to_be_so(
                 app.canvas.emitAfterChange() }""",
             [layout, mode],
         )
-        notes.get_by_text(f"“Panel Layout” is {reason}, so nothing is sent from it.").wait_for()
+        notes.get_by_text(f"“Panel Layout” is {reason}, so it sends nothing.").wait_for()
         assert field(either, "[SCENE-3]").count() == 1

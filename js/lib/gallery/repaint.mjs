@@ -1,6 +1,6 @@
 /**
  * The workflow that made a set, changed so that it paints one panel again: the picture is loaded, Repaint Panels opens the panel,
- * Condition Panels gives the others to the sampler, and Keep Given Panels returns them to the bit. All else stays as it is.
+ * Condition Panels gives the others to the sampler, and Keep Given Panels restores them bit for bit. All else stays as it is.
  *
  * @typedef {[string, number]} Link  a node's id and the number of its output, as prompts have them
  *
