@@ -28,6 +28,13 @@ BOXES = """async () => {
         before = JSON.stringify(boxes);
         await frames(8) }
     throw new Error("the nodes' sizes do not settle") }"""
+# nodes that begin inside a group and reach out of it
+OUTSIDE = """() => app.graph.nodes.flatMap(node => {
+    const [x, y, width, height] = node.boundingRect;
+    return app.graph.groups.map(group => group.boundingRect ?? group._bounding)
+        .filter(([left, top, w, h]) => left <= x && x < left + w && top <= y && y < top + h)
+        .filter(([left, top, w, h]) => x + width > left + w + 1 || y + height > top + h + 1)
+        .map(() => `${node.id} ${node.type}`) })"""
 # what the server sends when these nodes have run
 RAN = """async ([picture, text]) => {
     for (const node of app.graph.nodes) {
@@ -49,6 +56,7 @@ def test_a_template_opens_as_it_was_made(interface: Interface, name: str) -> Non
     )
     assert interface.page.evaluate(unknown) == []
     assert overlapping(interface.page.evaluate(BOXES)) == []
+    assert interface.page.evaluate(OUTSIDE) == []
     assert set(map(tuple, links(interface))) == {tuple(link[:5]) for link in named(load(name))}
 
 
@@ -83,6 +91,8 @@ def test_a_template_stays_in_order_in_nodes_2_after_a_run(interface: Interface, 
     Image.new("RGB", (1024, 1536), (206, 186, 164)).save(interface.server.base / "input" / "tall.png")
     interface.set_vue_nodes(True)
     open_template(interface, name)
+    assert overlapping(interface.page.evaluate(BOXES)) == []
+    assert interface.page.evaluate(OUTSIDE) == []
     interface.page.evaluate(RAN, [{"filename": "tall.png", "subfolder": "", "type": "input"}, REPORT])
     assert overlapping(interface.page.evaluate(BOXES)) == []
 
@@ -91,7 +101,7 @@ def test_the_list_of_templates_is_in_order_and_found(interface: Interface) -> No
     page = interface.page
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     try:
-        page.get_by_text("incontext-lora", exact=True).first.click()
+        page.get_by_role("dialog").get_by_text("incontext-lora", exact=True).first.click()
         cards = page.locator('[data-testid^="template-workflow-"]')
         page.wait_for_function(
             "() => document.querySelector('[data-testid^=\"template-workflow-\"]')?.dataset.testid.endsWith('-quickstart')"
