@@ -104,6 +104,50 @@ def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None
     assert not (runs / "unwanted").exists()
 
 
+def test_a_note_and_a_press_survive_what_the_training_does(interface: Interface) -> None:
+    """The list and the fields are shown anew every second while something trains; neither focus nor words are lost."""
+    runs = runs_folder(interface.server)
+    writer = RunWriter.create(runs, "moving", {"trainer": "in-host", "name": "moving", "settings": {"steps": 90}})
+    page = interface.page
+    with claims.attending(writer.run.folder):
+        writer.event("started", steps=90)
+        writer.event("step", step=1, steps=90, loss=0.4, smoothed=0.4, learning_rate=1e-4)
+        shown = panel(interface)
+        pick(shown, "moving")
+        shown.locator("[data-tab=about]").click()
+        note = shown.locator("[name=note]")
+        note.press_sequentially("the hero")
+        moving = shown.locator(".incontext-run", has=page.locator("b:text-is('moving')"))
+        newer = RunWriter.create(runs, "newer", {"trainer": "in-host", "name": "newer", "settings": {"steps": 5}})
+        newer.close()
+        writer.event("step", step=2, steps=90, loss=0.4, smoothed=0.4, learning_rate=1e-4)
+        moving.get_by_text("2 / 90").wait_for()
+        writer.event("finished", lora="moving.safetensors")
+        writer.close()
+    wait_for_state(shown, "finished")
+    page.keyboard.type(" drifts")
+    assert note.input_value() == "the hero drifts"
+    note.blur()
+    shown.locator(".incontext-run[title*='the hero drifts']").wait_for()
+
+    again = RunWriter.create(runs, "again", {"trainer": "in-host", "name": "again", "settings": {"steps": 90}})
+    with claims.attending(again.run.folder):
+        again.event("started", steps=90)
+        line = shown.locator(".incontext-run", has=page.locator("b:text-is('again')"))
+        line.wait_for()
+        entry = line.locator(".incontext-about").bounding_box()
+        assert entry
+        page.mouse.move(entry["x"] + 4, entry["y"] + 4)
+        page.mouse.down()
+        again.event("step", step=1, steps=90, loss=0.4, smoothed=0.4, learning_rate=1e-4)
+        line.get_by_text("1 / 90").wait_for()
+        page.mouse.up()
+        shown.locator(".incontext-title b:text-is('again')").wait_for()
+        again.event("cancelled", error="Stopped.")
+        again.close()
+    shown.locator("[data-tab=samples]").click()
+
+
 def test_a_comparison_is_shown_in_its_tab_and_again_when_it_changes(interface: Interface) -> None:
     """With the sentence of the choice, a line for each candidate, and the grids of pictures; in a light theme too."""
     past_run(runs_folder(interface.server), "judged")

@@ -2,48 +2,62 @@
 
 import { make } from "../dom.mjs";
 import { fill } from "../words.mjs";
-import { button, Part, shownName } from "./parts.mjs";
+import { button, shownName } from "./parts.mjs";
 
 export class AboutView {
   #desk;
   #page;
-  #onDeleted;
+  #on;
+  #label;
+  #note;
+  #remove;
+  /** @type {object | null} summary of the run that is shown */
+  #run = null;
+  #checkpoints = 0;
+  /** The name and the note as the server had them when they were last written into the fields. */
+  #known = { label: "", note: "" };
 
   /**
    * @param {import("./desk.mjs").Desk} desk
    * @param {import("./parts.mjs").Page} page
-   * @param {() => void} onDeleted
+   * @param {{deleted: () => void, typing: (name: string) => void}} on  `typing`: the panel stays with the run then
    */
-  constructor(desk, page, onDeleted) {
+  constructor(desk, page, on) {
     this.#desk = desk;
     this.#page = page;
-    this.#onDeleted = onDeleted;
-    this.part = new Part("div", "incontext-about-run");
-    this.element = this.part.element;
+    this.#on = on;
+    const { words } = page;
+    this.#label = make("input", "incontext-field", [], { type: "text", name: "label", maxlength: "100" });
+    this.#label.addEventListener("change", () => this.#set(this.#run, { label: this.#label.value }));
+    this.#note = make("textarea", "incontext-field", [], { name: "note", rows: "5", maxlength: "10000", placeholder: words.noteHint });
+    this.#note.addEventListener("change", () => this.#set(this.#run, { note: this.#note.value }));
+    this.#remove = button(words.deleteRun, words.deleteHint, () => this.#delete(this.#run, this.#checkpoints));
+    this.#remove.dataset.action = "delete";
+    const folder = button(words.folder, words.folderHint, () => this.#open(this.#run));
+    folder.dataset.action = "folder";
+    this.element = make("div", "incontext-about-run", [
+      make("label", "", [words.runName, this.#label], { title: words.runNameHint }),
+      this.#note,
+      make("div", "incontext-buttons", [folder, this.#remove]),
+    ]);
+    this.element.addEventListener("focusin", () => on.typing(this.#run.name));
   }
 
-  /** @param {import("./run_state.mjs").RunState} state */
+  /**
+   * Show a run. Its fields keep their elements and what is typed in them while the run goes on.
+   * @param {import("./run_state.mjs").RunState} state
+   */
   show({ run, checkpoints }) {
-    const isRunning = run.state === "running";
-    this.part.draw([run.name, run.label, run.note, isRunning, checkpoints.length], () => {
-      const { words } = this.#page;
-      const name = make("input", "incontext-field", [], { type: "text", name: "label", maxlength: "100", placeholder: run.name });
-      name.value = run.label;
-      name.addEventListener("change", () => this.#set(run, { label: name.value }));
-      const note = make("textarea", "incontext-field", [], { name: "note", rows: "5", maxlength: "10000", placeholder: words.noteHint });
-      note.value = run.note;
-      note.addEventListener("change", () => this.#set(run, { note: note.value }));
-      const folder = button(words.folder, words.folderHint, () => this.#open(run));
-      folder.dataset.action = "folder";
-      const remove = button(words.deleteRun, words.deleteHint, () => this.#delete(run, checkpoints.length));
-      remove.dataset.action = "delete";
-      remove.disabled = isRunning;
-      return [
-        make("label", "", [words.runName, name], { title: words.runNameHint }),
-        note,
-        make("div", "incontext-buttons", [folder, remove]),
-      ];
-    });
+    const isOther = run.name !== this.#run?.name;
+    for (const field of [this.#label, this.#note]) {
+      const value = run[field.name];
+      if (!isOther && (value === this.#known[field.name] || document.activeElement === field)) continue;
+      field.value = this.#known[field.name] = value;
+    }
+    this.#label.placeholder = run.name;
+    this.#run = run;
+    this.#checkpoints = checkpoints.length;
+    this.#remove.disabled = run.state === "running";
   }
 
   async #set(run, values) {
@@ -65,7 +79,7 @@ export class AboutView {
     const answer = await this.#try(() => this.#desk.post(pathOf(run, "delete")));
     if (answer) {
       tell(fill(words.deleted, { name }));
-      this.#onDeleted();
+      this.#on.deleted();
     }
     this.#desk.lookNow();
   }

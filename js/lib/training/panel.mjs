@@ -7,7 +7,8 @@ import { Chart } from "./chart.mjs";
 import { ComparisonView } from "./comparison.mjs";
 import { curvesOfRun, curvesOfRuns } from "./curves.mjs";
 import * as numbers from "./numbers.mjs";
-import { badge, button, Head, Part, samplePicture, shownName } from "./parts.mjs";
+import { button, Head, Part, samplePicture, shownName } from "./parts.mjs";
+import { RunList } from "./run_list.mjs";
 import { firstRun } from "./run_state.mjs";
 import { TrainerView } from "./trainer.mjs";
 
@@ -35,7 +36,10 @@ export class Panel {
     this.#desk = desk;
     this.#page = page;
     this.#words = words;
-    this.runs = new Part("div", "incontext-runs");
+    this.runs = new RunList(page, {
+      pick: (name) => this.pick(name),
+      compare: (name, isCompared) => this.#compare(name, isCompared),
+    });
     this.head = new Head(desk, page);
     const curve = make("div", "incontext-curve");
     this.chart = new Chart(curve, words, false);
@@ -43,7 +47,7 @@ export class Panel {
     this.content = new Part("div", "incontext-content");
     this.trainer = new TrainerView(desk, page);
     this.comparison = new ComparisonView(desk, page.locale);
-    this.about = new AboutView(desk, page, () => this.pick(""));
+    this.about = new AboutView(desk, page, { deleted: () => this.pick(""), typing: (name) => this.pick(name) });
     this.nothing = make("div", "incontext-nothing", [words.loading]);
     this.main = make("div", "incontext-main", [this.head.element, curve]);
     this.side = make("div", "incontext-side", [this.tabs.element, this.content.element]);
@@ -73,7 +77,7 @@ export class Panel {
 
   async show(desk) {
     const [name] = this.wants(desk);
-    this.#showRuns(desk.runs, name);
+    this.runs.show(desk.runs, name, this.#compared);
     const state = desk.state(name);
     this.nothing.textContent = this.#whyNothing(desk);
     this.nothing.hidden = Boolean(state);
@@ -113,38 +117,11 @@ export class Panel {
     this.chart.show(runs.length > 1 ? curvesOfRuns(runs) : curvesOfRun(state.series, this.#words, false));
   }
 
-  #showRuns(runs, shown) {
-    const words = this.#words;
-    const lines = runs.map((run) => [run.name, run.label, run.note, run.state, run.step, run.steps]);
-    this.runs.draw([shown, lines, [...this.#compared]], () =>
-      runs.map((run) => {
-        const about = [badge(run, words), run.steps ? `${run.step} / ${run.steps}` : ""];
-        const when = make("span", "incontext-when", [numbers.moment(run.started, this.#page.locale)]);
-        const children = [make("b", "", [shownName(run)]), make("span", "incontext-about", [...about, when])];
-        const title = [run.name, run.note].filter(Boolean).join("\n");
-        const entry = make("button", "incontext-run", children, { type: "button", title });
-        entry.addEventListener("click", () => this.pick(run.name));
-        const line = make("div", "incontext-run-line", [entry, this.#compareBox(run, run.name === shown)]);
-        line.classList.toggle("incontext-shown", run.name === shown);
-        return line;
-      }),
-    );
-  }
-
-  /** Whether a run's loss is shown beside that of the picked run, which always is. */
-  #compareBox(run, isShown) {
-    const words = this.#words;
-    const attributes = { type: "checkbox", title: words.compareHint, "aria-label": `${words.compare}: ${shownName(run)}` };
-    const box = make("input", "incontext-compare", [], attributes);
-    box.checked = isShown || this.#compared.has(run.name);
-    box.disabled = isShown;
-    box.addEventListener("change", () => {
-      if (box.checked) this.#compared.add(run.name);
-      else this.#compared.delete(run.name);
-      void this.show(this.#desk);
-      this.#desk.lookNow();
-    });
-    return box;
+  #compare(name, isCompared) {
+    if (isCompared) this.#compared.add(name);
+    else this.#compared.delete(name);
+    void this.show(this.#desk);
+    this.#desk.lookNow();
   }
 
   #showTabs() {

@@ -46,8 +46,10 @@ export function button(text, hint, act) {
 
 /** The state of a run as a coloured word. */
 export function badge(run, words) {
-  return make("span", `incontext-badge incontext-${run.state}`, [words[run.state] ?? run.state]);
+  return make("span", badgeClass(run), [words[run.state] ?? run.state]);
 }
+
+export const badgeClass = (run) => `incontext-badge incontext-${run.state}`;
 
 /** What a run does now, counted where it counts. */
 export function phase(run, { words, translate }) {
