@@ -1,13 +1,13 @@
-"""One LoRA that is the average of several, as checkpoints of one training or trainings of one task.
+"""Average several LoRAs into one: checkpoints of one run, or several runs of one task.
 
-A LoRA changes a weight by ``up @ down · alpha / rank``. The average of the changes is not the product of the averages: from
-``up`` and ``down`` of two trainings, the mixed terms ``up₁ @ down₂`` would be computed as well, and two LoRAs that differ
-only by a sign in both halves would cancel each other out. So the changes themselves are averaged. Side by side,
+A LoRA changes a weight by ``up @ down · alpha / rank``. Averaging ``up`` and ``down`` separately is wrong: the product then
+contains mixed terms ``up₁ @ down₂``, and two LoRAs that differ only by a sign in both halves cancel out. So the changes
+themselves are averaged. Stacked side by side,
 
     Σ wᵢ upᵢ downᵢ = [w₁ up₁ … wₙ upₙ] @ [down₁ ; … ; downₙ],
 
-the average is a LoRA of the summed rank, exactly. Its singular values then say which directions count most, and as many
-are kept as the LoRA's rank allows: no LoRA of that rank is closer to the average (Eckart and Young).
+they are exactly a LoRA of the summed rank. A singular value decomposition then reduces it to the wanted rank; no LoRA of
+that rank is closer to the average (Eckart and Young).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Average:
     """An averaged LoRA.
 
     Attributes:
-        lora: name → tensor, named as in the LoRAs it comes of.
-        kept: share of the average's squared size that its rank could hold; 1 where nothing was lost.
+        lora: name → tensor, with the names of the LoRAs that were averaged.
+        kept: share of the average's squared norm that fits into its rank; 1 if nothing was lost.
     """
 
     lora: Mapping[str, Tensor]
@@ -40,7 +40,7 @@ class Average:
 
 @dataclass(frozen=True)
 class _Pair:
-    """A change of one weight: ``up`` [out, rank] times ``down`` [rank, in], the scale included in ``up``."""
+    """The change of one weight: ``up`` [out, rank] times ``down`` [rank, in]; ``up`` includes the scale."""
 
     up: Tensor
     down: Tensor
@@ -50,18 +50,19 @@ class _Pair:
 
 
 def average(loras: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | None = None, rank: int = 0) -> Average:
-    """The weighted average of LoRAs of one model; what one of them does not change counts as no change in it.
+    """The weighted average of LoRAs for one model. A layer that a LoRA lacks counts as unchanged by it.
 
     Args:
-        loras: with the same names for the same layers.
-        weights: of each, scaled to a sum of 1; equal by default.
-        rank: of the result; by default, per layer, the largest of the LoRAs.
+        loras: state dicts that name the same layers alike.
+        weights: one per LoRA, 0 or more; scaled to a sum of 1. Equal by default.
+        rank: of the result; by default, the largest rank that any of the LoRAs has in that layer.
 
     Raises:
-        LoraError: where there is none, they hold anything but low-rank pairs, or their layers differ in size.
+        LoraError: if there are no LoRAs, if one holds anything but low-rank pairs of finite numbers, or if their layers
+            differ in size.
     """
     if not loras:
-        raise LoraError("There is no LoRA to average. Name at least one.")
+        raise LoraError("There are no LoRAs to average. Name at least one.")
     given = [1.0] * len(loras) if weights is None else list(weights)
     total = sum(given)
     if len(given) != len(loras) or min(given) < 0 or not 0 < total < math.inf:
@@ -81,41 +82,41 @@ def average(loras: Sequence[Mapping[str, Tensor]], weights: Sequence[float] | No
     for module, weighted in parts.items():
         _check_sizes(module, [pair for _, pair in weighted])
         last = weighted[-1][1]
-        most = rank or max(pair.down.shape[0] for _, pair in weighted)
-        up, down, left = _shortened(
+        largest = rank or max(pair.down.shape[0] for _, pair in weighted)
+        up, down, (size_here, lost_here) = _reduce_rank(
             torch.cat([weight * pair.up for weight, pair in weighted], 1),
             torch.cat([pair.down for _, pair in weighted]),
-            most,
+            largest,
         )
-        size, lost = size + left[0], lost + left[1]
+        size, lost = size + size_here, lost + lost_here
         up_shape, down_shape = last.shapes
-        kept = down.shape[0]
-        averaged[last.names[0]] = up.reshape(up_shape[0], kept, *up_shape[2:]).to(last.dtype).contiguous()
-        averaged[last.names[1]] = down.reshape(kept, *down_shape[1:]).to(last.dtype).contiguous()
-        averaged[module + _ALPHA] = torch.tensor(float(kept))  # the scale is in the pair
+        new_rank = down.shape[0]
+        averaged[last.names[0]] = up.reshape(up_shape[0], new_rank, *up_shape[2:]).to(last.dtype).contiguous()
+        averaged[last.names[1]] = down.reshape(new_rank, *down_shape[1:]).to(last.dtype).contiguous()
+        averaged[module + _ALPHA] = torch.tensor(float(new_rank))  # alpha / rank is 1: the pair includes the scale
     return Average(averaged, 1.0 - lost / size if size else 1.0)
 
 
 def recent_weights(steps: Sequence[int], decay: float) -> list[float]:
-    """Weights of checkpoints as an exponential moving average over the steps would give them, summing to 1.
+    """The weights that an exponential moving average over the steps would give to checkpoints; they sum to 1.
 
     Each checkpoint stands for the steps since the one before it.
 
     Args:
-        steps: of the checkpoints, rising.
-        decay: per step, between 0 and 1; 0 takes the last checkpoint alone.
+        steps: of the checkpoints; at least one, rising.
+        decay: per step, from 0 to below 1; 0 takes the last checkpoint alone.
     """
     before = [2 * steps[0] - steps[1] if len(steps) > 1 else 0, *steps[:-1]]
     last = steps[-1]
-    made = [decay ** (last - step) - decay ** (last - earlier) for step, earlier in zip(steps, before, strict=True)]
-    return [weight / sum(made) for weight in made]
+    weights = [decay ** (last - step) - decay ** (last - earlier) for step, earlier in zip(steps, before, strict=True)]
+    return [weight / sum(weights) for weight in weights]
 
 
-def _shortened(up: Tensor, down: Tensor, rank: int) -> tuple[Tensor, Tensor, tuple[float, float]]:
-    """The product's best approximation of a rank, with equal shares of each singular value in both halves.
+def _reduce_rank(up: Tensor, down: Tensor, rank: int) -> tuple[Tensor, Tensor, tuple[float, float]]:
+    """The best approximation of ``up @ down`` with at most this rank; each half gets the root of the singular values.
 
     Returns:
-        up, down; the squared size of the product, and of what is lost of it.
+        up, down; the squared norm of the product, and of the part that is lost.
     """
     q_up, r_up = torch.linalg.qr(up)
     q_down, r_down = torch.linalg.qr(down.T)
@@ -131,7 +132,7 @@ def _pairs(lora: Mapping[str, Tensor]) -> dict[str, _Pair]:
     """Module → its change, in float32 on the CPU.
 
     Raises:
-        LoraError: where the LoRA holds something else than low-rank pairs and their alpha.
+        LoraError: if the LoRA holds anything but low-rank pairs of finite numbers and their alpha.
     """
     modules: dict[str, dict[str, Tensor]] = {}
     for key, value in lora.items():
@@ -140,9 +141,9 @@ def _pairs(lora: Mapping[str, Tensor]) -> dict[str, _Pair]:
     found = {}
     for module, roles in modules.items():
         halves = next(((up, down) for up, down in PAIRS if up in roles and down in roles), None)
-        strange = set(roles) - {*(halves or ()), _ALPHA}
-        if halves is None or strange:
-            what = sorted(strange)[0] if any(strange) else "a tensor that belongs to no pair"
+        others = set(roles) - {*(halves or ()), _ALPHA}
+        if halves is None or others:
+            what = sorted(others)[0] if any(others) else "a tensor that belongs to no pair"
             raise LoraError(f"{module} holds {what}; only plain LoRA, with an up and a down half, can be averaged.")
         up, down = roles[halves[0]], roles[halves[1]]
         flat = _flat(module, up, down)
@@ -155,12 +156,20 @@ def _pairs(lora: Mapping[str, Tensor]) -> dict[str, _Pair]:
 
 
 def _flat(module: str, up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
-    if up.ndim < 2 or down.ndim < 2 or up.shape[1] != down.shape[0] or up[0, 0].numel() != 1:
+    """Both halves as matrices, [out, rank] and [rank, in]."""
+    is_pair = up.ndim > 1 and down.ndim > 1 and up.shape[1] == down.shape[0] and up.numel() and down.numel()
+    if not is_pair or up[0, 0].numel() != 1:
         raise LoraError(
-            f"{module} has halves of {tuple(up.shape)} and {tuple(down.shape)}, which do not belong together. Get the file "
-            "again, or leave it out."
+            f"The halves of {module} have the shapes {tuple(up.shape)} and {tuple(down.shape)}, which do not belong together. "
+            "Get the file again, or leave it out."
         )
-    return up.detach().cpu().float().flatten(1), down.detach().cpu().float().flatten(1)
+    halves = up.detach().cpu().float().flatten(1), down.detach().cpu().float().flatten(1)
+    if not all(bool(half.isfinite().all()) for half in halves):
+        raise LoraError(
+            f"{module} holds numbers that are not finite, as after a training that diverged. Leave this LoRA out, or train "
+            "again with a lower learning rate."
+        )
+    return halves
 
 
 def _check_sizes(module: str, pairs: Sequence[_Pair]) -> None:

@@ -1,6 +1,6 @@
-"""The header of a safetensors file, checked before anything is believed of it.
+"""The header of a safetensors file, checked before anything in it is trusted.
 
-Format: 8 bytes with the header's length, the header as JSON, then the tensors' bytes.
+Format: 8 bytes with the header's length (little endian), the header as JSON, then the tensors' bytes.
 """
 
 from __future__ import annotations
@@ -13,22 +13,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import LoraError
 from ..files import strict_json
 from ..files.strict_json import JsonError, shown
 
-if TYPE_CHECKING:
-    pass
-
-
 METADATA_KEY = "incontext_lora"  # of the recipe, in ``__metadata__``
-COPY_CHUNK = 1 << 20
-_LARGEST_HEADER = 8_000_000  # bytes; a LoRA of ten thousand tensors has one million
-_MOST_IN_HEADER = 500_000  # values; a tensor has some seven
+COPY_CHUNK = 1 << 20  # bytes
+_LARGEST_HEADER = 8_000_000  # bytes; the header of ten thousand tensors takes one million
+_MOST_IN_HEADER = 500_000  # JSON values; a tensor takes about seven
 _MOST_DIMENSIONS = 16
-# what safetensors knows; a newer type is left to the library that reads the tensors
+# safetensors' types; a newer one is left to the library that reads the tensors
 _BITS = {
     **dict.fromkeys(("F4",), 4),
     **dict.fromkeys(("F6_E2M3", "F6_E3M2"), 6),
@@ -37,10 +33,10 @@ _BITS = {
     **dict.fromkeys(("U32", "I32", "F32"), 32),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 64),
 }
-_ALIGNMENT = 8  # the tensors' bytes begin at a multiple of it
+_ALIGNMENT = 8  # bytes: the tensors begin at a multiple of it
 _DOWNLOAD_AGAIN = "Download the file again and compare its size with the one on the download page."
-# first bytes of files that people have renamed or downloaded by mistake → what they are, and the remedy
-_CONVERT = "Only .safetensors is read, since such files can run code when opened. Get the LoRA as .safetensors."
+_CONVERT = "Such files can run code when opened, so only .safetensors is read. Get the LoRA as .safetensors."
+# first bytes of files that were renamed or downloaded by mistake, their kind, and the remedy
 _OTHER_FILES: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a zip archive or a PyTorch file (.pt, .ckpt, .bin)", f"Unpack an archive first. {_CONVERT}"),
     (b"\x80", "a Python pickle (.pt, .ckpt, .bin)", _CONVERT),
@@ -67,11 +63,11 @@ class TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors file says of itself.
+    """The contents of a safetensors header.
 
     Attributes:
         tensors: name → entry, in the file's order.
-        metadata: the file's own remarks; strings.
+        metadata: strings that the file's maker added.
         data_start: where the tensors' bytes begin, in bytes from the start of the file.
     """
 
@@ -81,19 +77,19 @@ class Header:
 
 
 def read_header(path: str | Path) -> Header:
-    """Read the header only, whatever the file's size.
+    """Read the header without the tensors, so a large file takes no longer than a small one.
 
     Raises:
-        LoraError: where the file is missing, damaged, cut short or of another kind; the message says which.
+        LoraError: if the file is missing, damaged, cut short or of another kind; the message says which.
     """
     path = Path(path)
-    with opened(path) as file:
-        raw, data_start = raw_header(file, path)
-        return parsed(raw, data_start, os.fstat(file.fileno()).st_size, path)
+    with open_lora(path) as file:
+        raw, data_start = read_raw_header(file, path)
+        return parse_header(raw, data_start, os.fstat(file.fileno()).st_size, path)
 
 
 def read_metadata(path: str | Path) -> Mapping[str, str]:
-    """The strings that the file's maker put into the header.
+    """The strings that the file's maker added to the header.
 
     Raises:
         LoraError: as `read_header`.
@@ -102,33 +98,42 @@ def read_metadata(path: str | Path) -> Mapping[str, str]:
 
 
 def header_digest(path: str | Path) -> str:
-    """Names a safetensors file without reading its tensors: SHA-256 of its header, and its size.
+    """Identify a safetensors file without reading its tensors: the SHA-256 of its header, and its size in bytes.
 
     Raises:
         LoraError: as `read_header`.
     """
     path = Path(path)
-    with opened(path) as file:
-        raw, _ = raw_header(file, path)
+    with open_lora(path) as file:
+        raw, _ = read_raw_header(file, path)
         return f"{hashlib.sha256(raw).hexdigest()}-{os.fstat(file.fileno()).st_size}"
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[BinaryIO]:
+def open_lora(path: Path) -> Iterator[BinaryIO]:
+    """The file, open for reading.
+
+    Raises:
+        LoraError: if it is missing, a folder, or cannot be opened.
+    """
     if path.is_dir():
         raise LoraError(f"{path} is a folder; expected a .safetensors file.")
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
-        raise LoraError(f"There is no file {path}. Put the LoRA into ComfyUI's folder models/loras.") from error
+        raise LoraError(f"There is no file {path}. Put the LoRA into ComfyUI's models/loras folder.") from error
     except OSError as error:
         raise LoraError(f"{path} cannot be opened: {error}. Check its permissions.") from error
     with file:
         yield file
 
 
-def raw_header(file: BinaryIO, path: Path) -> tuple[bytes, int]:
-    """The header's bytes and where the tensors' bytes begin; reads no more than the file can hold."""
+def read_raw_header(file: BinaryIO, path: Path) -> tuple[bytes, int]:
+    """The header's bytes, and where the tensors' bytes begin. A false length cannot make it read beyond the file.
+
+    Raises:
+        LoraError: if the file is empty, cut short, or not a safetensors file.
+    """
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         raise LoraError(f"{path.name} is empty (0 bytes). {_DOWNLOAD_AGAIN}")
@@ -145,14 +150,24 @@ def raw_header(file: BinaryIO, path: Path) -> tuple[bytes, int]:
     return file.read(length), 8 + length
 
 
-def parsed(raw: bytes, data_start: int, size: int, path: Path) -> Header:
+def parse_header(raw: bytes, data_start: int, size: int, path: Path) -> Header:
+    """Read the header's JSON and check it against the file.
+
+    Args:
+        raw, data_start: as `read_raw_header` returns them.
+        size: of the whole file, in bytes.
+        path: of the file, for messages.
+
+    Raises:
+        LoraError: if the header is damaged, or does not match the file's size.
+    """
     damaged = f"{path.name} is damaged: "
     try:
         data = strict_json.parse(raw, largest=_LARGEST_HEADER, most=_MOST_IN_HEADER)
     except JsonError as error:
-        raise LoraError(f"{damaged}its header is no JSON that can be used: {error}. {_DOWNLOAD_AGAIN}") from error
+        raise LoraError(f"{damaged}its header cannot be read: {error}. {_DOWNLOAD_AGAIN}") from error
     if not isinstance(data, dict):
-        raise LoraError(f"{damaged}its header holds no list of tensors. {_DOWNLOAD_AGAIN}")
+        raise LoraError(f"{damaged}its header is not a JSON object. {_DOWNLOAD_AGAIN}")
     metadata = data.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise LoraError(f"{damaged}its metadata must be strings. Save the LoRA again with the program that made it.")
@@ -179,9 +194,9 @@ def parsed(raw: bytes, data_start: int, size: int, path: Path) -> Header:
 
 
 def _contradiction(tensors: Mapping[str, TensorEntry]) -> str:
-    """What the entries say that cannot be, as part of a sentence; empty where they fit together.
+    """What is wrong with the entries, as part of a sentence; empty if they are consistent.
 
-    Tensors follow each other without overlaps and gaps, and each takes as many bytes as its type and shape need.
+    Tensors follow each other without overlaps or gaps, and each takes as many bytes as its type and shape need.
     """
     end, last = 0, ""
     for name, entry in sorted(tensors.items(), key=lambda item: (item[1].start, item[1].end)):
@@ -192,7 +207,7 @@ def _contradiction(tensors: Mapping[str, TensorEntry]) -> str:
         if entry.start < end:
             return f"the tensors {shown(last)} and {shown(name)} overlap"
         if entry.start > end:
-            return f"{entry.start - end:,} bytes before the tensor {shown(name)} belong to none"
+            return f"{entry.start - end:,} bytes before the tensor {shown(name)} belong to no tensor"
         end, last = entry.end, name
     return ""
 
@@ -220,11 +235,17 @@ def _what_it_is(path: Path, start: bytes, length: int, size: int) -> str:
 
 
 def _other_kind(start: bytes) -> tuple[str, str] | None:
+    """The kind of a known other file, and the remedy; None for anything else."""
     begin = start.lstrip(b"\xef\xbb\xbf \t\r\n") if start[:1] != b"\0" else start
     return next(((what, remedy) for magic, what, remedy in _OTHER_FILES if begin.startswith(magic)), None)
 
 
-def encoded(header: Mapping[str, Any], path: Path) -> bytes:
+def encode_header(header: Mapping[str, Any], path: Path) -> bytes:
+    """The header as bytes, with its length in front and padded to the alignment of tensors.
+
+    Raises:
+        LoraError: if it would be too large.
+    """
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
     if len(text) > _LARGEST_HEADER:
@@ -236,8 +257,8 @@ def encoded(header: Mapping[str, Any], path: Path) -> bytes:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turns the system's refusal to write ``path`` into a LoraError."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError within the context into a LoraError that says how to make ``path`` writable."""
     try:
         yield
     except OSError as error:

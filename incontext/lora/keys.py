@@ -1,8 +1,8 @@
-"""Which parts of a model a LoRA's tensors are meant for.
+"""Match a LoRA's tensors to the parts of a model.
 
-Every trainer writes names of its own. ComfyUI makes a map from all names that it knows for a model's parts to the
-model's weights (`comfy.lora.model_lora_keys_unet`); here a LoRA's names are held against that map, so that a LoRA that
-fits partly, or not at all, does not pass in silence.
+Every trainer names its tensors differently. ComfyUI maps all the names it knows to the model's weights
+(`comfy.lora.model_lora_keys_unet`). This module compares a LoRA's names with that map, so that a LoRA that fits only in
+part, or not at all, is reported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 class Family(Enum):
-    """How the names of a LoRA are written."""
+    """The naming scheme of a LoRA's tensors."""
 
     KOHYA = "kohya (lora_unet_…)"
     DIFFUSERS = "diffusers, PEFT or ai-toolkit (transformer.…)"
@@ -37,7 +37,7 @@ class Family(Enum):
 
 
 _PEFT = "base_model.model."
-# the first that fits decides, so the longer of two prefixes stands first
+# the first match wins, so a longer prefix comes before a shorter one
 _PREFIXES: tuple[tuple[str, Family], ...] = (
     ("lora_te", Family.TEXT_ENCODER),
     ("lora_prior_te", Family.TEXT_ENCODER),
@@ -84,7 +84,7 @@ _IGNORED_ENDINGS = (
 )
 _ENDINGS = sorted({*(half for pair in PAIRS for half in pair), *_OTHER_ENDINGS, *_IGNORED_ENDINGS}, key=len)[::-1]
 
-# names of modules that give a model away; the first pattern that is found decides
+# module names that only one kind of model has; the first match wins
 _MODELS: tuple[tuple[str, str], ...] = (
     (r"single_transformer_blocks|double_blocks|single_blocks", "FLUX or a relative of it"),
     (r"joint_blocks", "Stable Diffusion 3"),
@@ -98,7 +98,7 @@ _MODELS: tuple[tuple[str, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A module that the model has, but in another size."""
+    """A module that has another size in the model."""
 
     module: str
     lora: Shape
@@ -107,14 +107,15 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class MatchReport:
-    """How much of a LoRA a model takes.
+    """How much of a LoRA fits a model.
 
     Attributes:
-        family: how the names are written.
-        matched, unmatched: modules, by the LoRA's names, that the model has and has not.
-        misfits: modules that the model has in another size; they are in neither of the two.
-        text_encoder: number of modules for text encoders; they count in none of the above.
-        ignored: names of tensors that ComfyUI does not read although it takes their module.
+        family: the naming scheme of most tensors.
+        matched: the LoRA's names of modules that the model has in the same size.
+        unmatched: the LoRA's names of modules that the model lacks.
+        misfits: modules that have another size in the model.
+        text_encoder: number of modules for text encoders; they are in none of the above.
+        ignored: names of tensors in matched modules that ComfyUI does not read.
     """
 
     family: Family
@@ -126,17 +127,17 @@ class MatchReport:
 
     @property
     def modules(self) -> int:
-        """Number of the LoRA's modules, those for text encoders apart."""
+        """Number of the LoRA's modules, without those for text encoders."""
         return len(self.matched) + len(self.unmatched) + len(self.misfits)
 
     def describe(self) -> str:
-        """For people, one line a fact."""
+        """A summary for users, one fact per line."""
         lines = [f"{len(self.matched)} of {self.modules} modules matched; names: {self.family.value}."]
         if self.unmatched:
             lines.append(f"Not matched: {_some(self.unmatched)}.")
         if self.misfits:
             sizes = [f"{m.module} ({_size(m.lora)}, the model has {_size(m.model)})" for m in self.misfits]
-            lines.append(f"Of another size than in this model: {_some(sizes)}.")
+            lines.append(f"Different in size from this model: {_some(sizes)}.")
         if self.ignored:
             lines.append(f"{len(self.ignored)} tensors that ComfyUI does not read: {_some(self.ignored)}.")
         if self.text_encoder:
@@ -148,9 +149,9 @@ class MatchReport:
 
 
 def with_peft_names(key_map: Mapping[str, Any]) -> dict[str, Any]:
-    """A map of names as in `match`, with those that PEFT writes: its own prefix before the model's or diffusers' names.
+    """Add PEFT's names to a map as `match` takes it: the prefix ``base_model.model.`` before the model's or diffusers' names.
 
-    ComfyUI's map has them for some models only, and not for FLUX.
+    ComfyUI's own map has them for some models only, and not for FLUX.
     """
     added = {}
     for name, target in key_map.items():
@@ -161,7 +162,7 @@ def with_peft_names(key_map: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def family_of(key: str) -> Family:
-    """How one name is written."""
+    """The naming scheme of one tensor."""
     for prefix, family in _PREFIXES:
         if key.startswith(prefix):
             return family
@@ -169,18 +170,18 @@ def family_of(key: str) -> Family:
 
 
 def module_of(key: str) -> tuple[str, str]:
-    """The module that a tensor belongs to, and its role there, e.g. ``.lora_up.weight``; empty where none is known."""
+    """A tensor's module, and its role there, e.g. ``.lora_up.weight``; the role is empty if it is unknown."""
     ending = next((ending for ending in _ENDINGS if key.endswith(ending) and len(key) > len(ending)), "")
     return (key[: -len(ending)], ending) if ending else (key, "")
 
 
 def is_lora(keys: Iterable[str]) -> bool:
-    """Whether any name has a role in a LoRA; a whole model has none."""
+    """Whether any tensor has a role in a LoRA. The tensors of a whole model have none."""
     return any(module_of(key)[1] for key in keys)
 
 
 def guess_model(modules: Iterable[str]) -> str:
-    """Which model the names of modules speak of, for messages; empty where they say nothing."""
+    """The model that these module names belong to, for messages; empty if it is unclear."""
     names = " ".join(module.replace(".", "_") for module in modules)
     return next((model for pattern, model in _MODELS if re.search(pattern, names)), "")
 
@@ -190,16 +191,16 @@ def match(
     key_map: Mapping[str, Any],
     weights: Mapping[str, Shape] | None = None,
 ) -> MatchReport:
-    """Hold a LoRA's names against what a model takes.
+    """Compare a LoRA's tensors with a model's weights.
 
     Args:
-        lora: names of its tensors; with their shapes, sizes are compared too.
-        key_map: the LoRA's name of a module → the model's weight: its name, or a tuple of its name and the part of it
-            as (dimension, start, length). This is what `comfy.lora.model_lora_keys_unet` gives.
-        weights: name → shape of the model's weights; those that are missing are not compared.
+        lora: names of its tensors; if it maps them to shapes, sizes are compared too.
+        key_map: a LoRA's name of a module → the model's weight: its name, or a tuple of its name and the part of it
+            as (dimension, start, length). This is the result of `comfy.lora.model_lora_keys_unet`.
+        weights: name → shape of the model's weights; a weight that is not listed is not compared.
 
     Raises:
-        LoraError: where one half of a low-rank pair is missing.
+        LoraError: if one half of a low-rank pair is missing.
     """
     shapes: Mapping[str, Shape | None] = lora if isinstance(lora, Mapping) else dict.fromkeys(lora)
     modules: dict[str, list[str]] = {}
@@ -237,11 +238,12 @@ def check_matched(report: MatchReport, lora: str, model: str) -> None:
     """Refuse a LoRA that would change nothing.
 
     Args:
-        report: as `match` gave it.
+        report: the result of `match`.
         lora, model: the LoRA's file name and the model's kind, for the message.
 
     Raises:
-        LoraError: where no module matched, naming how the LoRA's names are written, what they look like, and the model.
+        LoraError: if no module matched; it names the naming scheme, the model that the names look like, and the
+            connected one.
     """
     if report.matched:
         return
@@ -252,7 +254,7 @@ def check_matched(report: MatchReport, lora: str, model: str) -> None:
             "Use core's Load LoRA."
         )
     if not report.modules:
-        raise LoraError(f"{lora} holds nothing that is known as a part of a LoRA. Choose another file.")
+        raise LoraError(f"{lora} holds no tensors that belong to a LoRA. Choose another file.")
     if report.misfits:
         misfit = report.misfits[0]
         raise LoraError(
@@ -281,7 +283,7 @@ def _check_pairs(module: str, roles: list[str]) -> None:
 def _misfit(
     module: str, shapes: Mapping[str, Shape | None], target: Any, weights: Mapping[str, Shape]
 ) -> Misfit | None:
-    """Where a change's size is known and is not that of its weight; ComfyUI would pass over it with a log line."""
+    """The misfit, if the size of a change is known and differs from its weight's; ComfyUI would only log it and skip it."""
     name, part = (target, None) if isinstance(target, str) else (target[0], target[1])
     weight = weights.get(name)
     change = _change(module, shapes)
@@ -294,7 +296,7 @@ def _misfit(
 
 
 def _change(module: str, shapes: Mapping[str, Shape | None]) -> Shape | None:
-    """Shape of what is added to a weight: rows of the one half, columns of the other."""
+    """Shape of the change of a weight: the rows of ``up``, the columns of ``down``. None if it is unknown."""
     for up, down in PAIRS:
         first, second = shapes.get(module + up), shapes.get(module + down)
         if first and second and len(first) > 1 and len(second) > 1:

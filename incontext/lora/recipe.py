@@ -1,4 +1,4 @@
-"""What a task *is*: `Recipe` says how many panels there are and where, how their caption is written, and how to sample.
+"""`Recipe` defines a task: how many panels there are and where, how their caption is written, and how to sample.
 
 A recipe travels on a wire, inside a LoRA file (`recipe_file`) and in the table of published tasks (`tasks`).
 """
@@ -17,7 +17,7 @@ from ..panels.layout import MOST_PANELS, PanelLayout
 from ..plain_text import is_text
 
 VERSION = 2  # 2: references may be isolated
-LONGEST_TEXT = 20_000  # characters of a recipe's text; the longest of a published task has 200
+LONGEST_TEXT = 20_000  # characters; the longest text of a published task has 200
 LONGEST_MARKER = 128  # characters; a panel's name in brackets always fits
 MOST_STEPS = 10_000
 STRONGEST = 1_000.0  # guidance and cfg
@@ -26,7 +26,11 @@ LONGEST_LINEAGE = 1_000  # LoRAs
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Settings that work for the recipe's base model. ``guidance`` is FLUX's embedded one, ``cfg`` the true one."""
+    """Recommended settings for the recipe's base model. ``guidance`` is FLUX's embedded guidance; ``cfg`` is classifier-free.
+
+    Raises:
+        RecipeError: if a value is out of range.
+    """
 
     steps: int = 20
     cfg: float = 1.0
@@ -39,20 +43,23 @@ class Sampling:
             raise RecipeError(f"The recipe asks for {self.steps} sampling steps; expected 1 to {MOST_STEPS:,}.")
         for name, value in (("cfg", self.cfg), ("guidance", self.guidance)):
             if not -STRONGEST <= value <= STRONGEST:  # also for NaN
-                raise RecipeError(f"The recipe's {name} is {value}; expected a number from 0 to {STRONGEST:,.0f}.")
+                raise RecipeError(f"The recipe's {name} is {value}; expected a number up to ±{STRONGEST:,.0f}.")
         for name in ("sampler", "scheduler"):
             _check_text(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """How given panels entered in training, and so how they must enter in sampling.
+    """How references were given in training; sampling must give them in the same way.
 
     Attributes:
-        clean: given panels keep no noise at any step (else they are re-noised at every step, as all models can).
-        share: of the training samples that had references.
-        panels: indices of the panels that always were references; empty when they were drawn at random.
-        isolated: clean ones that attend to each other only, so that sampling computes them once.
+        clean: references have no noise at any step. Otherwise they are re-noised at every step, which needs no training.
+        share: of the training samples that had references, in 0…1.
+        panels: indices of the panels that were always references; empty if they were drawn at random.
+        isolated: references are clean and attend to each other only, so sampling computes them once.
+
+    Raises:
+        RecipeError: if a value is out of range.
     """
 
     clean: bool = False
@@ -71,14 +78,17 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Why this LoRA was chosen among others; all empty where it was not.
+    """The comparison in which a LoRA was chosen; all fields are empty if there was none.
 
     Attributes:
-        score: what was compared, e.g. ``consistency``.
-        measure: with what likeness was measured, in words.
-        value, low, high: the mean over captions and its confidence interval.
+        score: name of the score that decided, e.g. ``consistency``.
+        measure: how likeness was measured, in words.
+        value, low, high: the mean over captions, and its confidence interval.
         base: the mean without a LoRA, on the same captions.
         captions, seeds, candidates: how many were compared.
+
+    Raises:
+        RecipeError: if a value is not finite, or a text cannot be used.
     """
 
     score: str = ""
@@ -114,21 +124,24 @@ class Recipe:
 
     Attributes:
         name: short and unique, e.g. ``film-storyboard``.
-        title: for people.
-        layout: canvas and panels that the LoRA was trained on.
-        prefix: the trigger in front of every caption, e.g. ``[MOVIE-SHOTS]``; may be empty.
-        opening: how the overall summary begins, e.g. ``This two-part image portrays``.
-        markers: what stands before each panel's text; by default the panel's name in square brackets.
-        name_format: how the names of persons and things are written; ``{}`` is the name.
-        base: the model it was trained on.
-        lora: file name of the published LoRA, where there is one.
-        source: where that file is found.
-        sampling: settings that work.
-        references: how given panels entered in training.
-        note: what else a user should know.
+        title: for display.
+        layout: the canvas and panels that the LoRA was trained on.
+        prefix: trigger in front of every caption, e.g. ``[MOVIE-SHOTS]``; may be empty.
+        opening: beginning of the summary, e.g. ``This two-part image portrays``.
+        markers: text before each panel's description; by default the panel's name in square brackets.
+        name_format: how names of people and things are written; ``{}`` is the name.
+        base: the model that the LoRA was trained on.
+        lora: file name of the published LoRA, if there is one.
+        source: where to find that file.
+        sampling: recommended settings.
+        references: how references were given in training.
+        note: anything else that a user should know.
         lineage: names of the LoRAs that this one was continued from, oldest first.
-        strength: at which the LoRA works best.
-        evidence: the comparison in which it was chosen.
+        strength: the strength at which the LoRA works best.
+        evidence: the comparison in which the LoRA was chosen.
+
+    Raises:
+        RecipeError: if a field cannot be used, or markers and panels do not match.
     """
 
     name: str
@@ -188,11 +201,11 @@ class Recipe:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Recipe:
-        """Read a recipe; fields of a newer version that are not understood here are passed over.
+        """Read a recipe. Unknown fields, such as those of a newer version, are ignored.
 
         Raises:
-            RecipeError: where there is no layout or a known field has the wrong form.
-            LayoutError: where the layout cannot be read.
+            RecipeError: if there is no layout, or a known field cannot be used.
+            LayoutError: if the layout cannot be read.
         """
         if not isinstance(data, Mapping) or "layout" not in data:
             raise RecipeError("This is not a recipe: it has no layout.")
@@ -212,15 +225,15 @@ class Recipe:
 
 
 def custom(layout: PanelLayout, prefix: str = "", recipe: Recipe | None = None) -> Recipe:
-    """The recipe of a layout of one's own.
+    """A recipe for a layout of the user's own.
 
     Args:
         layout: its panels.
-        prefix: what every caption begins with; empty for the recipe's own.
+        prefix: trigger in front of every caption; empty to keep the recipe's.
         recipe: a task whose caption style and settings are kept.
 
     Raises:
-        RecipeError: where the prefix is not a text.
+        RecipeError: if the prefix is not valid text.
     """
     if recipe is None:
         recipe = Recipe(name="custom", title="Custom layout", layout=layout)
@@ -230,7 +243,11 @@ def custom(layout: PanelLayout, prefix: str = "", recipe: Recipe | None = None) 
 
 
 def _known(kind: type, data: Any) -> dict[str, Any]:
-    """Those entries that are fields of ``kind``, each of the kind of its default."""
+    """The entries that are fields of the dataclass ``kind``.
+
+    Raises:
+        RecipeError: if one has another type than its default.
+    """
     if not isinstance(data, Mapping):
         raise RecipeError(f"This recipe cannot be read: its {kind.__name__.lower()} is {shown(data)}, not an object.")
     defaults = {f.name: f.default for f in fields(kind)}
@@ -239,7 +256,7 @@ def _known(kind: type, data: Any) -> dict[str, Any]:
         expected = _JSON_TYPES.get(type(defaults[name]))
         if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
             raise RecipeError(
-                f"This recipe cannot be read: {name!r} is {shown(value)}; expected {defaults[name]!r} or alike."
+                f"This recipe cannot be read: {name!r} is {shown(value)}; expected a value such as {defaults[name]!r}."
             )
     return known
 
@@ -250,7 +267,7 @@ _JSON_TYPES = {str: (str,), bool: (bool,), int: (int,), float: (int, float), tup
 def _check_text(name: str, value: Any, longest: int = LONGEST_TEXT) -> None:
     """
     Raises:
-        RecipeError: where it is not a text, too long, or holds what cannot be read or stored.
+        RecipeError: if the value is not a text, is too long, or holds characters that are not text.
     """
     if not isinstance(value, str):
         raise RecipeError(f"This recipe cannot be read: {name} is {shown(value)}, not a text.")
@@ -267,5 +284,5 @@ def _one_line(text: str) -> str:
 
 
 def recipe_text(recipe: Recipe) -> str:
-    """The recipe as one line of JSON, as it is stored in a LoRA's header."""
+    """The recipe as one line of JSON, as a LoRA's header stores it."""
     return json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))

@@ -1,8 +1,6 @@
-"""LoRA files: the recipe in a safetensors header, and saving a LoRA with its recipe.
+"""The recipe in a LoRA's header, or in a file beside it.
 
-A safetensors file is eight bytes (length of the header, little endian), the header (JSON: one entry a tensor, and
-``__metadata__`` with strings), then the tensors' bytes. A recipe is written by replacing the header; offsets in it
-count from its end, so the tensors' bytes are copied as they are.
+A recipe is written by replacing the header. Its offsets count from its end, so the tensors' bytes are copied unchanged.
 """
 
 from __future__ import annotations
@@ -11,71 +9,76 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import InContextError, LoraError
 from ..files import strict_json
 from ..files.atomic import flush_to_disk, rename_over, temporary_file
 from ..files.strict_json import JsonError
-from .header import COPY_CHUNK, METADATA_KEY, encoded, opened, parsed, raw_header, read_metadata, writing
+from .header import (
+    COPY_CHUNK,
+    METADATA_KEY,
+    encode_header,
+    explain_write_errors,
+    open_lora,
+    parse_header,
+    read_metadata,
+    read_raw_header,
+)
 from .recipe import Recipe, recipe_text
 from .tasks import recipe_for_file
-
-if TYPE_CHECKING:
-    pass
 
 SIDECARS = (".incontext.json", ".json")
 _LARGEST_RECIPE = 400_000  # bytes; one of 256 panels has 40,000
 
 
 class UnreadableRecipe(LoraError):
-    """The file is sound, but the text in the recipe's place is not a recipe."""
+    """The file is sound, but the text stored as its recipe is not a recipe."""
 
 
 def read_recipe(path: str | Path) -> Recipe | None:
-    """The recipe inside the file; None where there is none.
+    """The recipe inside the file; None if it has none.
 
     Raises:
-        LoraError: as `read_header`; `UnreadableRecipe` where what stands at the recipe's place is none.
+        LoraError: as `read_header`; `UnreadableRecipe` if the text stored as the recipe is not one.
     """
     text = read_metadata(path).get(METADATA_KEY)
     return None if text is None else _recipe_from_text(text, f"The recipe inside {Path(path).name}")
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:
-    """Put a recipe into the file's header, in place of any recipe there. All else in the file stays as it is.
+    """Put a recipe into the file's header, in place of any recipe there. Everything else in the file stays the same.
 
-    The new file is written beside the old one and then takes its place in one step, so an interruption leaves the old
-    one whole. Where ``path`` is a link, the file that it points to is replaced.
+    The new file is written beside the old one and replaces it in one step, so an interruption leaves the old one whole.
+    If ``path`` is a link, the file that it points to is replaced.
 
     Raises:
-        LoraError: as `read_header`, and where the folder or the file cannot be written.
+        LoraError: as `read_header`, and if the file cannot be written.
     """
     path = Path(path)
-    with opened(path) as source:
-        raw, data_start = raw_header(source, path)
-        parsed(raw, data_start, os.fstat(source.fileno()).st_size, path)  # refuse to copy what is damaged
+    with open_lora(path) as source:
+        raw, data_start = read_raw_header(source, path)
+        parse_header(raw, data_start, os.fstat(source.fileno()).st_size, path)  # refuse to copy a damaged file
         header = json.loads(raw)
         metadata = {**header.pop("__metadata__", {}), METADATA_KEY: recipe_text(recipe)}
-        new_header = encoded({"__metadata__": metadata, **header}, path)
+        new_header = encode_header({"__metadata__": metadata, **header}, path)
         target = path.resolve()
-        with writing(target), temporary_file(target) as temporary:
+        with explain_write_errors(target), temporary_file(target) as temporary:
             with temporary.open("wb") as file:
-                shutil.copymode(target, temporary)  # before there is anything in it to read
+                shutil.copymode(target, temporary)  # while there is nothing in it to read
                 file.write(new_header)
                 source.seek(data_start)
                 shutil.copyfileobj(source, file, COPY_CHUNK)
                 flush_to_disk(file)
-            source.close()  # Windows replaces no file that is open
+            source.close()  # Windows does not replace an open file
             rename_over(temporary, target)
 
 
 def find_recipe(path: str | Path) -> tuple[Recipe | None, str]:
-    """The recipe of a LoRA: inside the file, else in a file beside it, else in the table of published LoRAs.
+    """The recipe of a LoRA: from the file, else from a file beside it, else from the table of published LoRAs.
 
     Returns:
-        The recipe, None where there is none, and where it was found, in words. A recipe that is there but cannot be
-        read is passed over, and the words say so.
+        The recipe or None, and where it was found, in words. An unreadable recipe is skipped, and the words say so.
 
     Raises:
         LoraError: as `read_header`.
@@ -108,16 +111,16 @@ def find_recipe(path: str | Path) -> tuple[Recipe | None, str]:
 
 
 def sidecars(path: str | Path) -> tuple[Path, ...]:
-    """Where a recipe beside the file may lie, in the order of reading."""
+    """The files beside a LoRA that may hold its recipe, in the order in which they are read."""
     path = Path(path)
     return tuple(path.with_name(path.stem + ending) for ending in SIDECARS)
 
 
 def read_sidecar(path: str | Path) -> Recipe | None:
-    """The recipe in a JSON file; None where there is no such file, or it is another program's.
+    """The recipe in a JSON file; None if there is no such file, or it belongs to another program.
 
     Raises:
-        UnreadableRecipe: where the file is meant to be a recipe but is none.
+        UnreadableRecipe: if the file should hold a recipe but does not.
     """
     path = Path(path)
     ours = path.name.endswith(SIDECARS[0])
@@ -141,7 +144,7 @@ def _recipe_from_text(text: str, where: str) -> Recipe:
     try:
         data = strict_json.parse(text, largest=_LARGEST_RECIPE, long_integers=True)
     except JsonError as error:
-        raise UnreadableRecipe(f"{where} is no JSON that can be used: {error}.") from error
+        raise UnreadableRecipe(f"{where} cannot be read: {error}.") from error
     return _recipe_from(data, where)
 
 

@@ -1,4 +1,4 @@
-"""Saving LoRA files: under a new name, complete or not at all, with the recipe inside."""
+"""Save LoRA files: under a new name, complete or not at all, with the recipe inside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import LoraError
 from ..files import names
 from ..files.atomic import flush_to_disk, temporary_file
 from ..files.strict_json import shown
-from .header import COPY_CHUNK, METADATA_KEY, opened, raw_header, writing
+from .header import COPY_CHUNK, METADATA_KEY, explain_write_errors, open_lora, read_raw_header
 from .recipe import Recipe, recipe_text
 from .recipe_file import write_recipe
 
@@ -26,10 +26,10 @@ ENDING = ".safetensors"
 
 
 def checked_name(name: str) -> str:
-    """A name for a LoRA file, relative to the folder of LoRAs, with ``/`` between folders and without ending.
+    """A name for a LoRA file: relative to the folder of LoRAs, with ``/`` between folders, without its ending.
 
     Raises:
-        LoraError: where the name would leave that folder, or is none that every system can store.
+        LoraError: if the name would leave that folder, or cannot be used on every system.
     """
     parts = [part.strip() for part in name.strip().replace("\\", "/").split("/")]
     while parts[-1].lower().endswith(ENDING):
@@ -38,8 +38,8 @@ def checked_name(name: str) -> str:
         reason = names.problem(part)
         if reason:
             raise LoraError(
-                f"{shown(name)} cannot be the name of a LoRA: {reason}. Expected a name such as 'storyboard' or "
-                "'my-style/storyboard', which is a file in the output folder's 'loras'."
+                f"{shown(name)} cannot be the name of a LoRA: {reason}. Use a name such as 'storyboard' or "
+                "'my-style/storyboard'; the file is saved in the output folder's 'loras'."
             )
     return "/".join(parts)
 
@@ -53,29 +53,29 @@ def save_new(
     *,
     once: bool = False,
 ) -> Path:
-    """Write a LoRA to ``folder``; a file that is already there is never touched, the new one is counted up.
+    """Write a LoRA to ``folder``. An existing file is never touched; the new one gets the next free number.
 
     Args:
-        folder: of LoRAs; made where it is missing.
+        folder: of LoRAs; created if it is missing.
         name: as `checked_name` takes it.
-        tensors: the LoRA's state dict; any device.
-        recipe: goes into the header.
-        metadata: further strings for the header.
-        once: where the very same file is already there under this name, leave it at that.
+        tensors: the LoRA's state dict, on any device.
+        recipe: goes into the header; None for none.
+        metadata: more strings for the header.
+        once: if an identical file already has the name, return that file instead of saving a copy.
 
     Returns:
         The file: ``name.safetensors``, else ``name_00002.safetensors`` and so on.
 
     Raises:
-        LoraError: for a name that `checked_name` refuses, no tensors, or a folder that cannot be written.
+        LoraError: for a name that `checked_name` refuses, for no tensors, or if the folder cannot be written.
     """
     relative = checked_name(name)
     if not tensors:
         raise LoraError("The LoRA holds no tensors. Connect the LoRA of a training that has finished.")
-    strangers = [key for key, value in tensors.items() if not hasattr(value, "untyped_storage")]
-    if strangers:
+    not_tensors = [key for key, value in tensors.items() if not hasattr(value, "untyped_storage")]
+    if not_tensors:
         raise LoraError(
-            f"The LoRA's entry {strangers[0]!r} is not a tensor. Connect a LORA_MODEL from a training node."
+            f"The LoRA's entry {not_tensors[0]!r} is not a tensor. Connect a LORA_MODEL from a training node."
         )
     remarks = {"format": "pt", **(metadata or {})}
     if recipe is not None:
@@ -84,17 +84,20 @@ def save_new(
 
 
 def copy_new(folder: str | Path, name: str, source: Path, recipe: Recipe | None = None) -> Path:
-    """Put a copy of a LoRA's file into ``folder``, as `save_new` does; the very same file is put there once.
+    """Copy a LoRA's file into ``folder``, named as in `save_new`. An identical file is not copied again.
 
     Args:
-        recipe: takes the place of the recipe inside the file.
+        recipe: replaces the recipe inside the copy; None keeps it.
+
+    Returns:
+        The copy, or the identical file.
 
     Raises:
-        LoraError: for a name that `checked_name` refuses, a source that cannot be read, or a folder that cannot be written.
+        LoraError: for a name that `checked_name` refuses, or if the source cannot be read or the folder not be written.
     """
 
     def copy(path: Path) -> None:
-        with opened(source) as original, path.open("rb+") as file:
+        with open_lora(source) as original, path.open("rb+") as file:
             shutil.copyfileobj(original, file, COPY_CHUNK)
             flush_to_disk(file)
         if recipe is not None:
@@ -104,7 +107,11 @@ def copy_new(folder: str | Path, name: str, source: Path, recipe: Recipe | None 
 
 
 def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool) -> Path:
-    """Have ``write`` fill a file, and give it the first name that is free."""
+    """Let ``write`` fill a file, and give it the first free name.
+
+    Args:
+        once: return an identical file that already has the name instead.
+    """
     base = folder / relative
     if not base.parent.resolve().is_relative_to(folder.resolve()):
         raise LoraError(f"{relative!r} leaves the folder {folder} through a link. Choose another name.")
@@ -112,7 +119,7 @@ def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool)
         base.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LoraError(f"The folder {base.parent} cannot be made: {error}. Check its permissions.") from error
-    with writing(base), temporary_file(base) as temporary:
+    with explain_write_errors(base), temporary_file(base) as temporary:
         write(temporary)
         for target in _candidates(base):
             if _publish(temporary, target) or (once and _are_same(temporary, target)):
@@ -121,15 +128,15 @@ def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool)
 
 
 def _are_same(one: Path, other: Path) -> bool:
-    """Whether two LoRAs hold the same; the entries of a header come in any order."""
+    """Whether two LoRAs have the same content. The entries of a header may come in any order."""
     if one.stat().st_size != other.stat().st_size:
         return False
     with one.open("rb") as first, other.open("rb") as second:
         try:
-            (header, _), (its_header, _) = raw_header(first, one), raw_header(second, other)
+            (header, _), (its_header, _) = read_raw_header(first, one), read_raw_header(second, other)
             if json.loads(header) != json.loads(its_header):
                 return False
-        except ValueError:  # something else has this name
+        except ValueError:  # another kind of file has this name
             return False
         while chunk := first.read(COPY_CHUNK):
             if chunk != second.read(COPY_CHUNK):
@@ -144,9 +151,9 @@ def _candidates(base: Path) -> Iterator[Path]:
 
 
 def _publish(temporary: Path, target: Path) -> bool:
-    """Give the finished file its name in one step; False where the name is taken."""
+    """Give the finished file its name in one step; False if the name is taken."""
     try:
-        os.link(temporary, target)  # unlike a rename it fails where the name is taken
+        os.link(temporary, target)  # unlike a rename, it fails if the name is taken
         return True
     except FileExistsError:
         return False
@@ -166,15 +173,15 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str
     for key, tensor in tensors.items():
         tensor = tensor.detach().to("cpu").contiguous()
         storage = tensor.untyped_storage().data_ptr()
-        if storage in seen:  # safetensors stores no two tensors that share memory
+        if storage in seen:  # safetensors refuses tensors that share memory
             tensor = tensor.clone()
         seen.add(storage)
         stored[key] = tensor
     permissions = stat.S_IMODE(path.stat().st_mode)
     try:
         save_file(stored, str(path), metadata=metadata)
-    except SafetensorError as error:  # how it says that the disk is full
+    except SafetensorError as error:  # raised when the disk is full
         raise OSError(str(error)) from error
     with path.open("rb+") as file:
         flush_to_disk(file)
-    os.chmod(path, permissions)  # some versions of safetensors replace the file by one that only its owner may read
+    os.chmod(path, permissions)  # some versions of safetensors make a file that only its owner may read

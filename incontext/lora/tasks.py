@@ -1,7 +1,7 @@
-"""The published tasks as recipes: ten of In-Context LoRA's authors, and the community's diptychs.
+"""The published tasks as recipes: ten by In-Context LoRA's authors, and the community's diptychs and grids.
 
-Sizes, prompts and file names of the ten: README of ali-vilab/In-Context-LoRA on Hugging Face; layouts follow from the
-markers in its prompts. Settings of the others: the projects named in `Recipe.source`.
+Sizes, prompts and file names of the ten come from the README of ali-vilab/In-Context-LoRA on Hugging Face, and their
+layouts from the markers in its prompts. Settings of the others come from the projects named in `Recipe.source`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ OFFICIAL = (
         arrange.rows(1024, 1536, 3),
         prefix="[MOVIE-SHOTS]",
         opening="",
-        note="Names stand in angle brackets, as in <Leo>. The file is also known as movie-shots.safetensors.",
+        note="Write names in angle brackets, as in <Leo>. The file is also known as movie-shots.safetensors.",
     ),
     _official(
         "font-design",
@@ -167,24 +167,24 @@ COMMUNITY = (
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (*OFFICIAL, *COMMUNITY)}
 
-# other names under which published files are known
+# other names of published files
 _ALIASES = {"movie-shots": "film-storyboard", "movie_shots": "film-storyboard"}
 
 
 def recipe(name: str) -> Recipe:
-    """The published recipe of that name.
+    """The published recipe of this name.
 
     Raises:
-        RecipeError: naming those there are.
+        RecipeError: if there is none; it lists the names.
     """
     try:
         return RECIPES[name]
     except KeyError:
-        raise RecipeError(f"There is no published task {name!r}; there are {', '.join(RECIPES)}.") from None
+        raise RecipeError(f"There is no published task {name!r}. Choose from {', '.join(RECIPES)}.") from None
 
 
 def recipe_for_file(file_name: str) -> Recipe | None:
-    """The recipe of a published LoRA by its file name, whatever folder it lies in; None for other files."""
+    """The recipe of a published LoRA, found by its file name in any folder; None for other files."""
     stem = PurePath(file_name.replace("\\", "/")).stem.lower().replace("_", "-")
     stem = _ALIASES.get(stem, stem)
     for published in OFFICIAL:

@@ -92,7 +92,7 @@ def test_what_one_does_not_change_counts_as_no_change() -> None:
 @pytest.mark.parametrize(
     ("loras", "weights", "said"),
     [
-        ([], None, "no LoRA to average"),
+        ([], None, "no LoRAs to average"),
         ([lora(1)], [0.0], r"weights are \[0\.0\] for 1 LoRAs"),
         ([lora(1), lora(2)], [1.0], "for 2 LoRAs"),
         ([lora(1), lora(2)], [1.0, -1.0], "0 or more"),
@@ -123,3 +123,11 @@ def test_recent_weights_are_those_of_a_moving_average_over_the_steps() -> None:
     assert uneven[2] < uneven[1]  # it stands for one step only
     assert recent_weights([100, 200], 0.0) == [0.0, 1.0]
     assert recent_weights([7], 0.99) == [1.0]
+
+
+def test_a_lora_of_a_training_that_diverged_is_named() -> None:
+    sound, broken = lora(seed=1), lora(seed=2)
+    name = next(name for name in broken if name.endswith("lora_up.weight"))
+    broken[name] = torch.full_like(broken[name], torch.nan)
+    with pytest.raises(LoraError, match="not finite"):
+        average([sound, broken])

@@ -62,7 +62,7 @@ def test_a_recipe_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path) -
     (tmp_path / "a.incontext.json").write_text('{"layout": {"width": 0}}')
     recipe, source = find_recipe(path)
     assert recipe is None
-    assert "inside a.safetensors is no JSON" in source
+    assert "inside a.safetensors cannot be read: it is not JSON" in source
     assert "a.incontext.json cannot be read" in source
 
 
