@@ -1,4 +1,4 @@
-"""Layouts by rule: rows, columns, grids, rows of different columns, or explicit boxes."""
+"""Build layouts: rows, columns, grids, rows with different numbers of columns, or explicit boxes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..files.strict_json import shown
 from .box import Box
 from .layout import PanelLayout, check_length, check_size
 
-CANVAS_STEP = 64  # canvas sides; every published LoRA was trained on multiples of it
-PANEL_STEP = 16  # panel sides: 8 px per latent pixel, 2 latent pixels per patch
-SMALLEST_PANEL = 16
+CANVAS_STEP = 64  # px; every published LoRA was trained on a canvas whose sides are multiples of it
+PANEL_STEP = 16  # px: 8 per latent pixel, 2 latent pixels per patch
+SMALLEST_PANEL = 16  # px, either side
 
 
 class LayoutKind(Enum):
@@ -39,14 +39,24 @@ def panel_layout(
     boxes: str,
     names: str = "",
 ) -> PanelLayout:
-    """The layout as the widgets of Panel Layout describe it; what its kind does not use is passed over.
+    """The layout that the widgets of Panel Layout describe. Arguments that ``kind`` does not use are ignored.
+
+    Args:
+        kind: value of a `LayoutKind`.
+        width, height: canvas, in pixels; multiples of 64.
+        rows, columns: counts for rows, columns and grids.
+        columns_per_row: for nested rows, as `parse_counts` reads it.
+        gutter: pixels between panels.
+        panel_step: panel sides are multiples of it, in pixels.
+        boxes: as `parse_boxes` reads them.
+        names: comma-separated panel names; empty for the default ones.
 
     Raises:
-        LayoutError: where it cannot be.
+        LayoutError: if a text cannot be read, or the canvas cannot be divided like this.
     """
     if kind not in {each.value for each in LayoutKind}:
         raise LayoutError(
-            f"There is no kind of layout {shown(kind)}; there are {', '.join(k.value for k in LayoutKind)}."
+            f"There is no layout kind {shown(kind)}. Choose from {', '.join(k.value for k in LayoutKind)}."
         )
     try:
         step = whole_number(str(panel_step))
@@ -65,7 +75,9 @@ def panel_layout(
             layout = nested(width, height, parse_counts(columns_per_row), gutter=gutter, step=step)
         case LayoutKind.BOXES:
             if not boxes.strip():
-                raise LayoutError("Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line.")
+                raise LayoutError(
+                    "The kind is 'boxes', but there are no boxes. Write one 'left, top, width, height' per line."
+                )
             layout = custom(width, height, *parse_boxes(boxes))
     check_length(names, "The panel names")
     written = [name.strip().strip("[]") for name in names.split(",") if name.strip()]
@@ -73,7 +85,7 @@ def panel_layout(
 
 
 def rows(width: int, height: int, count: int, *, gutter: int = 0, step: int = PANEL_STEP) -> PanelLayout:
-    """``count`` panels below each other."""
+    """``count`` panels, one below the other."""
     return nested(width, height, [1] * count, gutter=gutter, step=step)
 
 
@@ -105,10 +117,10 @@ def nested(
         columns_per_row: number of panels in each row, from the top.
         row_weights: relative heights of the rows; equal when None.
         gutter: pixels between neighbours; none around the canvas.
-        step: panel sides are multiples of it. What does not divide evenly is spread over the first panels.
+        step: panel sides are multiples of it, in pixels. If they do not divide evenly, the first panels are larger.
 
     Raises:
-        LayoutError: where the canvas cannot be divided so.
+        LayoutError: if the canvas cannot be divided like this.
     """
     _check_canvas(width, height)
     check_size(width, height, sum(columns_per_row))
@@ -128,7 +140,11 @@ def nested(
 
 
 def custom(width: int, height: int, boxes: Iterable[Box], names: Sequence[str] = ()) -> PanelLayout:
-    """Explicit boxes."""
+    """Explicit boxes.
+
+    Raises:
+        LayoutError: if the canvas, the boxes or the names cannot be used.
+    """
     _check_canvas(width, height)
     return PanelLayout(width, height, tuple(boxes), tuple(names))
 
@@ -142,10 +158,10 @@ def divide(
     step: int = PANEL_STEP,
     what: str = "panels",
 ) -> tuple[int, ...]:
-    """Divide a side into ``count`` lengths, multiples of ``step``, so that with the gutters nothing is left over.
+    """Divide a side into ``count`` lengths, multiples of ``step`` px, which fill it together with the gutters.
 
     Raises:
-        LayoutError: where that is impossible.
+        LayoutError: if that is impossible.
     """
     if step < 1:
         raise LayoutError(f"The panel step is {step}; it must be at least 1 px.")
@@ -183,7 +199,7 @@ def parse_boxes(text: str) -> tuple[tuple[Box, ...], tuple[str, ...]]:
         The boxes and their names; no names when no line has one.
 
     Raises:
-        LayoutError: naming the line that cannot be read.
+        LayoutError: if a line cannot be read, or only some boxes have names.
     """
     boxes: list[Box] = []
     names: list[str] = []
@@ -211,7 +227,7 @@ def parse_counts(text: str) -> tuple[int, ...]:
     """Read columns per row, e.g. ``1, 2, 2``.
 
     Raises:
-        LayoutError: if this is not a list of positive numbers.
+        LayoutError: if the text is not a list of positive numbers.
     """
     check_length(text, "The columns per row")
     try:
@@ -226,10 +242,10 @@ def parse_counts(text: str) -> tuple[int, ...]:
 
 
 def whole_number(text: str) -> int:
-    """A number as people write it.
+    """Read a whole number of at most nine digits.
 
     Raises:
-        ValueError: where it is none, or has more than nine digits; no edge of a panel has.
+        ValueError: if the text is anything else.
     """
     if len(text.strip().lstrip("+-")) > 9:
         raise ValueError(f"{shown(text)} is not a number of pixels")
@@ -237,7 +253,7 @@ def whole_number(text: str) -> int:
 
 
 def snap_canvas(side: float) -> int:
-    """The multiple of 64 nearest to a side, at least 64."""
+    """The multiple of 64 px nearest to a side, at least 64."""
     return max(CANVAS_STEP, round(side / CANVAS_STEP) * CANVAS_STEP)
 
 

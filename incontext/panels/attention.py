@@ -1,10 +1,10 @@
-"""How strongly painted panels look at given ones, in the attention of a transformer that sees text and picture.
+"""How strongly painted panels attend to given ones, in a transformer that attends to text and picture together.
 
-FLUX, Chroma and SD3 put the text tokens first, then the picture tokens in rows, then those of reference latents.
+FLUX, Chroma and SD3 put the text tokens first, then the picture tokens row by row, then those of reference latents.
 
-Painted tokens get a constant on their logits for given keys. It depends on the key alone once the painted queries are
-taken apart, so no [tokens, tokens] matrix is needed: all other queries run through any attention kernel unchanged, and
-the painted ones through one that adds a row [tokens] to its logits.
+A constant is added to the logits of painted queries for given keys. Painted queries are computed separately, so the
+constant depends on the key alone, and a row [tokens] replaces a [tokens, tokens] matrix. All other queries run through
+any attention kernel unchanged.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch.nn.functional import interpolate, pad
 
 from ..errors import PanelError
 from .box import Box
-from .edge import extended_to
+from .edge import extend_mask_to
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The picture's tokens of one call.
+    """The picture tokens of one forward pass.
 
     Attributes:
-        rows, columns: of the picture's tokens.
-        references: tokens of reference latents, after the picture's.
+        rows, columns: of picture tokens.
+        references: number of reference latents' tokens, which follow the picture tokens.
     """
 
     rows: int
@@ -52,13 +52,13 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenGroups:
-    """Queries and keys of an attention, told apart.
+    """The tokens of an attention in groups.
 
     Attributes:
-        painted: int64 [p], queries of painted tokens.
-        others: int64 [queries − p].
-        key_bias: float32 [keys], what painted queries add to their logits; 0 except for given keys.
-        visible: int64 [v], the keys that painted queries see; None if they see all.
+        painted: int64 [p], indices of the painted queries.
+        others: int64 [queries − p], indices of all other queries.
+        key_bias: float32 [keys], added to the logits of painted queries; 0 except for given keys.
+        visible: int64 [v], indices of the keys that painted queries attend to; None for all.
     """
 
     painted: Tensor
@@ -84,18 +84,18 @@ def check_same_masks(mask: Tensor) -> None:
 
 
 def painted_tokens(mask: Tensor, rows: int, columns: int, *, patch: int = 1, area: Box | None = None) -> Tensor:
-    """Which tokens are painted; the others show something given.
+    """Which tokens are painted; the others show what was given.
 
     Args:
-        mask: [batch, H, W] with 1 where something is painted; the first one counts, see `check_same_masks`.
-        rows, columns: latent pixels of the whole picture.
-        patch: latent pixels per token, on each side.
-        area: the part of the latent that is looked at, in latent pixels; None for the whole.
+        mask: [batch, H, W], 1 where the picture is painted. Only the first is read; see `check_same_masks`.
+        rows, columns: size of the whole latent, in latent pixels.
+        patch: latent pixels per side of a token.
+        area: the part of the latent to return, in latent pixels; None for all of it.
 
     Returns:
         bool [rows of tokens · columns of tokens].
     """
-    shares = interpolate(extended_to(mask[:1].float(), rows, columns)[:, None], (rows, columns), mode="area")
+    shares = interpolate(extend_mask_to(mask[:1].float(), rows, columns)[:, None], (rows, columns), mode="area")
     if area is not None:
         shares = shares[..., area.rows, area.columns]
     shares = pad(shares, (0, -shares.shape[-1] % patch, 0, -shares.shape[-2] % patch), mode="replicate")
@@ -104,7 +104,7 @@ def painted_tokens(mask: Tensor, rows: int, columns: int, *, patch: int = 1, are
 
 
 def token_groups(painted: Tensor, grid: Grid, tokens: int, strength: float) -> TokenGroups | None:
-    """How painted tokens look at given ones ``strength`` times as much.
+    """The groups with which painted tokens attend to given ones ``strength`` times as strongly.
 
     Args:
         painted: bool [grid.picture].
@@ -112,7 +112,7 @@ def token_groups(painted: Tensor, grid: Grid, tokens: int, strength: float) -> T
         strength: 1 changes nothing, 0 hides the given panels.
 
     Returns:
-        None where there is nothing to change.
+        None if there is nothing to change.
     """
     text = grid.text_tokens(tokens)
     if text is None or strength == 1 or not bool(painted.any()):
@@ -129,7 +129,7 @@ def token_groups(painted: Tensor, grid: Grid, tokens: int, strength: float) -> T
         painted=is_painted.nonzero()[:, 0],
         others=(~is_painted).nonzero()[:, 0],
         key_bias=torch.where(is_given, 0.0 if hidden else math.log(strength), 0.0),
-        # painted tokens always see themselves
+        # painted tokens always attend to themselves
         visible=(~is_given).nonzero()[:, 0] if hidden else None,
     )
 
@@ -146,37 +146,37 @@ def grouped_attention(
     tokens_in: int,
     tokens_out: int,
 ) -> Tensor:
-    """Attention in which painted queries look more or less at given keys.
+    """Attention in which painted queries attend more or less to given keys.
 
     Args:
-        q, k, v: of any shape with tokens in the dimension ``tokens_in``.
+        q, k, v: of any shape, with tokens in the dimension ``tokens_in``.
         mask: [..., tokens or 1, tokens], bool or added to the logits; None for none.
         groups: of this sequence, on its device.
-        plain, biased: attention as (q, k, v, mask); only the second one gets a mask that ``mask`` does not hold.
-        tokens_in, tokens_out: the tokens' dimension, in the inputs and in the results of ``plain`` and ``biased``.
+        plain, biased: attention kernels (q, k, v, mask). ``plain`` gets only rows of ``mask``; ``biased`` also gets the bias.
+        tokens_in, tokens_out: dimension of the tokens in the kernels' inputs and in their results.
 
     Returns:
-        Of the shape that ``plain(q, k, v, mask)`` has.
+        Of the shape of ``plain(q, k, v, mask)``.
     """
     rest = plain(q.index_select(tokens_in, groups.others), k, v, _rows(mask, groups.others))
     queries, rows = q.index_select(tokens_in, groups.painted), _rows(mask, groups.painted)
     if groups.visible is None:
-        looking = biased(queries, k, v, with_key_bias(rows, groups.key_bias.to(q.dtype)))
+        painted = biased(queries, k, v, with_key_bias(rows, groups.key_bias.to(q.dtype)))
     else:
-        seen = [each.index_select(tokens_in, groups.visible) for each in (k, v)]
+        visible_k, visible_v = (each.index_select(tokens_in, groups.visible) for each in (k, v))
         columns = None if rows is None else rows.index_select(-1, groups.visible)
-        looking = biased(queries, seen[0], seen[1], columns)
-    shape = list(looking.shape)
+        painted = biased(queries, visible_k, visible_v, columns)
+    shape = list(painted.shape)
     shape[tokens_out] = q.shape[tokens_in]
-    result = looking.new_empty(shape)
+    result = painted.new_empty(shape)
     result.index_copy_(tokens_out, groups.others, rest)
-    return result.index_copy_(tokens_out, groups.painted, looking)
+    return result.index_copy_(tokens_out, groups.painted, painted)
 
 
 def with_key_bias(mask: Tensor | None, bias: Tensor) -> Tensor:
-    """An attention mask [..., queries, keys] (bool, or added to the logits) together with a bias [keys] for all queries."""
+    """Combine an attention mask [..., queries, keys] (bool, or added to the logits) with a bias [keys] for all queries."""
     if mask is None:
-        return bias[None, None, None]  # attention kernels repeat it without a copy
+        return bias[None, None, None]  # attention kernels broadcast it without a copy
     if mask.dtype == torch.bool:
         return torch.where(mask, bias, -math.inf)
     return mask + bias.to(mask)

@@ -43,7 +43,7 @@ class Box:
         """The box on a canvas ``numerator / denominator`` times as large.
 
         Raises:
-            LayoutError: where an edge would not fall on a whole pixel.
+            LayoutError: if an edge would not fall on a whole pixel.
         """
         edges = [edge * numerator for edge in (self.left, self.top, self.width, self.height)]
         if any(edge % denominator for edge in edges):
@@ -62,11 +62,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How a source image came into its panel; enough to take it out again.
+    """How a source image was fitted into its panel, so that it can be taken out again.
 
     Attributes:
-        source_width, source_height: size of the image as it was given.
-        crop: the part of the source that is visible, in source pixels.
+        source_width, source_height: size of the source image, in pixels.
+        crop: the visible part of the source, in source pixels.
         content: where that part lies in the panel, in panel pixels; the rest of the panel is padding.
     """
 
@@ -81,15 +81,16 @@ class Placement:
 
 
 def between(span: tuple[int, int], top: int, bottom: int) -> Box:
+    """The box with these edges; ``span`` is left and right."""
     left, right = span
     return Box(left, top, right - left, bottom - top)
 
 
 def overlapping(boxes: Sequence[Box]) -> tuple[int, int] | None:
-    """Two boxes that overlap, by their indices in order; None where none do.
+    """The indices of two boxes that overlap, the smaller first; None if no boxes overlap.
 
-    A vertical line moves from left to right over the boxes' edges. Those that it crosses lie one below the other as long
-    as none overlap, so a new one needs to be compared with its two neighbours only.
+    A vertical line sweeps from left to right over the boxes' edges. The boxes that it crosses lie one below the other
+    as long as none overlap, so each new one is compared only with its two neighbours.
     """
     edges = sorted(
         (edge, starts, index)

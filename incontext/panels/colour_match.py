@@ -1,4 +1,4 @@
-"""Colours of a painted image brought to those of another, so that what is pasted back shows no edge."""
+"""Match the colours of a painted image to another's, so that pasting it back leaves no visible edge."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from torch import Tensor
 
 from ..errors import PanelError
 
-FEWEST = 64  # pixels from which statistics are taken seriously
+FEWEST = 64  # pixels; statistics of fewer are not reliable
 
 
 class ColourMatch(Enum):
-    """Which statistics of each colour channel are carried over."""
+    """Which statistics of each colour channel are matched."""
 
     OFF = "off"
     MEAN = "brightness and tint"
     MEAN_AND_CONTRAST = "brightness, tint and contrast"
 
 
-def matched(painted: Tensor, reference: Tensor, how: ColourMatch, *, where: Tensor | None = None) -> Tensor:
-    """``painted`` with each channel's mean (and spread) as in ``reference``.
+def match_colours(painted: Tensor, reference: Tensor, how: ColourMatch, *, where: Tensor | None = None) -> Tensor:
+    """Give each channel of ``painted`` the mean (and spread) that it has in ``reference``.
 
     Args:
-        painted, reference: [batch, h, w, 3] of the same size; a batch of one serves all.
-        how: what is carried over.
-        where: bool [batch, h, w]: the pixels that both show and that are compared; all when None. An image with fewer
-            than 64 of them is left as it is.
+        painted, reference: [batch, h, w, 3] of the same size; a batch of one is used for all.
+        how: which statistics are matched.
+        where: bool [batch, h, w], the pixels to compare, which should show the same in both; None for all. An image with
+            fewer than 64 of them is not changed.
 
     Returns:
         [batch, h, w, 3] in 0…1.
 
     Raises:
-        PanelError: where sizes differ.
+        PanelError: if the sizes differ.
     """
     if painted.shape[1:3] != reference.shape[1:3]:
         raise PanelError(
-            f"The image is {painted.shape[2]}×{painted.shape[1]}, the one whose colours it is to have "
+            f"The image is {painted.shape[2]}×{painted.shape[1]}, but the colour reference is "
             f"{reference.shape[2]}×{reference.shape[1]}. Resize one of them."
         )
     if how is ColourMatch.OFF:

@@ -1,4 +1,4 @@
-"""Colours as people write them."""
+"""Read colours that a user wrote."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..files.strict_json import shown
 
 Colour = tuple[float, float, float]  # red, green, blue in 0…1
 
-LONGEST = 100  # characters; Pillow reads no more either
+LONGEST = 100  # characters, Pillow's own limit
 
 
 def parse_colour(text: str) -> Colour:
-    """``white``, ``#ff8800`` or ``255, 136, 0`` → floats in 0…1. Plain ``gray`` is the neutral half.
+    """``white``, ``#ff8800`` or ``255, 136, 0`` → floats in 0…1. ``gray`` is exactly 0.5.
 
     Raises:
-        PanelError: where it is none of these.
+        PanelError: if the text is not a colour.
     """
     written = text.strip().lower() if len(text) <= LONGEST else ""
     if written in ("gray", "grey", "neutral"):
@@ -32,7 +32,7 @@ def parse_colour(text: str) -> Colour:
 
 
 def _levels(written: str) -> tuple[int, ...] | None:
-    """Red, green and blue; None where no colour is written. Pillow also reads percentages above 100."""
+    """Red, green and blue; None if the text is not a colour. Levels above 255 are possible, as Pillow reads 120 %."""
     try:
         if written.count(",") == 2 and "(" not in written:
             return tuple(int(part) for part in written.split(","))

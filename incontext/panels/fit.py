@@ -1,4 +1,4 @@
-"""How an image of any size comes into its panel, and out of it again."""
+"""Fit an image of any size into its panel, and take it out again."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ WHITE = (1.0, 1.0, 1.0)
 class Fit(Enum):
     """How an image of another size is fitted into its panel."""
 
-    COVER = "cover"  # fill the panel, cut what hangs over
-    CONTAIN = "contain"  # show all of the image, pad the rest with a colour
-    CONTAIN_EDGE = "contain, extend edges"  # show all of the image, pad with its outermost pixels
+    COVER = "cover"  # fill the panel and cut off the rest
+    CONTAIN = "contain"  # show the whole image and pad with a colour
+    CONTAIN_EDGE = "contain, extend edges"  # show the whole image and pad with its outermost pixels
     STRETCH = "stretch"  # change the proportions
     EXACT = "exact"  # refuse any other size
 
 
 class Align(Enum):
-    """Which part of the image stays when it is cut, or where it lies when it is padded."""
+    """Which part of an image is kept if it is cut, or where it lies if it is padded."""
 
     CENTER = "center"
     TOP = "top"
@@ -51,7 +51,7 @@ class Align(Enum):
 
 
 class Alpha(Enum):
-    """What the transparent part of an image means."""
+    """How the transparent part of an image is treated."""
 
     FLATTEN = "flatten onto the padding colour"
     REPAINT = "repaint what is transparent"
@@ -71,7 +71,7 @@ DEFAULT_SETTINGS = PanelSettings()
 
 
 def settings_per_panel(layout: PanelLayout, common: PanelSettings, text: str) -> list[PanelSettings]:
-    """Settings for every panel, from common ones and lines such as ``2: contain, top`` or ``LEFT: stretch``.
+    """One setting per panel: the common one, changed by lines such as ``2: contain, top`` or ``LEFT: stretch``.
 
     Raises:
         LayoutError: for a panel that the layout does not have.
@@ -84,7 +84,7 @@ def settings_per_panel(layout: PanelLayout, common: PanelSettings, text: str) ->
             continue
         panel, _, words = line.partition(":")
         index = layout.index(panel)
-        # the one fit with a comma in its name
+        # "contain, extend edges" is the only fit with a comma in its name
         joined = re.sub(r"contain\s*,\s*extend", "contain; extend", words.lower())
         for word in (part.strip().replace(";", ",") for part in joined.split(",")):
             if word in {fit.value for fit in Fit}:
@@ -94,23 +94,23 @@ def settings_per_panel(layout: PanelLayout, common: PanelSettings, text: str) ->
             else:
                 choices = ", ".join(repr(choice.value) for choice in (*Fit, *Align))
                 raise PanelError(
-                    f"{shown(line.strip(), 80)}: {shown(word)} is neither a fit nor an alignment; there are {choices}."
+                    f"{shown(line.strip(), 80)}: {shown(word)} is neither a fit nor an alignment. Choose from {choices}."
                 )
     return settings
 
 
 def place(width: int, height: int, box: Box, settings: PanelSettings, name: str = "") -> Placement:
-    """How an image of ``width`` × ``height`` comes into a panel.
+    """Where an image of ``width`` × ``height`` px goes in a panel.
 
     Raises:
-        PanelError: with `Fit.EXACT`, where the size differs.
+        PanelError: with `Fit.EXACT`, if the sizes differ.
     """
     whole, panel = Box(0, 0, width, height), Box(0, 0, box.width, box.height)
     if (width, height) == (box.width, box.height) or settings.fit is Fit.STRETCH:
         return Placement(width, height, whole, panel)
     if settings.fit is Fit.EXACT:
         raise PanelError(
-            f"The image for panel {name} is {width}×{height}, the panel is {box.width}×{box.height}. "
+            f"The image for panel {name} is {width}×{height}, but the panel is {box.width}×{box.height}. "
             "Resize the image, or choose another fit than 'exact'."
         )
     if settings.fit is Fit.COVER:
@@ -119,7 +119,16 @@ def place(width: int, height: int, box: Box, settings: PanelSettings, name: str 
 
 
 def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
-    """Undo a placement: the visible part of the source, in the size it had there."""
+    """Undo a placement: the visible part of the source, at its size in the source.
+
+    Args:
+        panel: [batch, h, w, channels], the panel at the box's size or scaled from it.
+        placement: how the source was fitted.
+        box: the panel's box in the layout.
+
+    Raises:
+        LayoutError: if the panel's scale moves an edge off the whole pixels.
+    """
     scale = panel.shape[2] / box.width
     content = placement.content if scale == 1 else placement.content.scaled(panel.shape[2], box.width)
     visible = panel[:, content.rows, content.columns]
@@ -128,7 +137,7 @@ def take_out(panel: Tensor, placement: Placement, box: Box) -> Tensor:
 
 
 def resize(image: Tensor, width: int, height: int) -> Tensor:
-    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]; the same size is the image itself."""
+    """Bicubic with antialiasing, [batch, h, w, c] → [batch, height, width, c]. At the same size it returns ``image`` itself."""
     if (image.shape[2], image.shape[1]) == (width, height):
         return image
     channels_first = image.movedim(-1, 1)
@@ -137,7 +146,7 @@ def resize(image: Tensor, width: int, height: int) -> Tensor:
 
 
 def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
-    """[batch, h, w] → [batch, height, width]; any pixel that is touched stays touched when the mask shrinks."""
+    """[batch, h, w] → [batch, height, width]. A masked pixel leaves a trace even in a mask that shrinks."""
     if (mask.shape[2], mask.shape[1]) == (width, height):
         return mask
     return interpolate(mask[:, None], (height, width), mode="bilinear", antialias=True, align_corners=False)[
@@ -146,7 +155,7 @@ def resize_mask(mask: Tensor, width: int, height: int) -> Tensor:
 
 
 def _inscribed(outer: Box, width: int, height: int, align: Align) -> Box:
-    """The largest box of proportions ``width:height`` in ``outer``, in whole pixels."""
+    """The largest box in ``outer`` with the proportions ``width:height``, in whole pixels."""
     if outer.width * height >= outer.height * width:
         size = (max(1, round(outer.height * width / height)), outer.height)
     else:

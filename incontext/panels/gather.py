@@ -1,4 +1,4 @@
-"""The images of all panels, from the inputs of a node: one batch, a list, or one input per panel."""
+"""Collect the panels' images from the inputs of a node: one batch, a list, or one input per panel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tensors import checked_pictures
 def as_batch(panels: Sequence[Tensor]) -> Tensor:
     """Panels [sets, h, w, channels] of one size as one batch [sets × panels, h, w, channels], set by set.
 
-    A view where the panels lie in one memory at even distances, as a row or column of one canvas does; else a copy.
+    It is a view if the panels are evenly spaced in one storage, as in a row or column of one canvas; otherwise a copy.
     """
     first, count = panels[0], len(panels)
     distances = {after.storage_offset() - before.storage_offset() for before, after in pairwise(panels)}
@@ -31,7 +31,7 @@ def as_batch(panels: Sequence[Tensor]) -> Tensor:
 
 
 def as_given(pictures: Tensor, what: str) -> Tensor:
-    """`checked_pictures` with the channels and values that they have."""
+    """`checked_pictures`, with channels and values unchanged."""
     return checked_pictures(pictures, what, coloured=False, finite=False)
 
 
@@ -42,16 +42,16 @@ def gather(
     checked: Callable[[Tensor, str], Tensor] = as_given,
     what: str = "images",
 ) -> list[Tensor | None]:
-    """One tensor or None for each of ``count`` panels, from the two ways in which panels are given.
+    """One tensor or None for each of ``count`` panels.
 
     Args:
-        together: all panels: one batch of them, or a list with one image (or batch of images) a panel.
-        numbered: panel number from 1 → its images; these replace what ``together`` has for that panel.
-        checked: makes a batch of a tensor, or says what is odd about it: `as_given` or `checked_masks`.
-        what: they are, for messages.
+        together: all panels: one batch of them, or a list with one image (or batch of images) per panel.
+        numbered: panel number from 1 → its images; these replace that panel's entry in ``together``.
+        checked: makes a batch of a tensor, or raises: `as_given` or `checked_masks`.
+        what: the word for them in messages.
 
     Raises:
-        PanelError: for panels that the layout does not have, or images of one panel that are odd or differ in size.
+        PanelError: if the layout has fewer panels, or images of one panel cannot be used or differ in size.
     """
     listed = list(together)
     if len(together) == 1:

@@ -1,6 +1,6 @@
-"""Where the panels are: `PanelLayout`, the one value from which every node takes coordinates.
+"""`PanelLayout`: where the panels are. Every node takes its coordinates from this value.
 
-All positions are whole pixels of the canvas, x to the right and y down. What lies between the boxes is gutter.
+Positions are whole pixels of the canvas, x to the right and y down. The space between boxes is gutter.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from ..plain_text import is_text
 from .box import Box, Placement, between, overlapping
 
 MOST_PANELS = 256  # as many as Panel Layout's grid can have; published tasks have at most nine
-LONGEST_SIDE = 16384  # pixels of the canvas, as in ComfyUI's own widgets
-LARGEST_AREA = 1 << 26  # pixels of the canvas, 8192×8192; as a picture in ComfyUI it takes 800 MB
+LONGEST_SIDE = 16384  # px of the canvas, as in ComfyUI's own widgets
+LARGEST_AREA = 1 << 26  # px of the canvas, 8192×8192; such a picture takes 800 MB in ComfyUI
 LONGEST_NAME = 120  # characters
-LONGEST_TEXT = 50_000  # characters of a widget's text; 256 boxes have 10,000
+LONGEST_TEXT = 50_000  # characters of a widget's text; 256 boxes take 10,000
 
 
 @dataclass(frozen=True, slots=True)
 class PanelLayout:
-    """Canvas size and its panels in reading order.
+    """A canvas and its panels, in reading order.
 
     Attributes:
         width, height: of the canvas, in pixels.
-        boxes: one per panel; they lie on the canvas and do not overlap.
+        boxes: one per panel, within the canvas and without overlaps.
         names: one per panel, unique, e.g. ``SCENE-1`` or ``TOP-LEFT``.
-        placements: one per panel after stitching; None for a panel that is to be generated. Empty before stitching.
+        placements: one per panel after stitching; None for a panel to generate. Empty before stitching.
 
     Raises:
-        LayoutError: where the parts contradict each other.
+        LayoutError: if the canvas, boxes, names and placements are not consistent.
     """
 
     width: int
@@ -94,12 +94,12 @@ class PanelLayout:
 
     @property
     def gaps(self) -> tuple[Box, ...]:
-        """Rectangles that cover the gutter exactly: where no panel is, each pixel once."""
+        """Rectangles that cover each pixel of the gutter exactly once."""
         if not self.gutter_area:
             return ()
         edges = sorted({0, self.height, *(box.top for box in self.boxes), *(box.bottom for box in self.boxes)})
         found: list[Box] = []
-        growing: dict[tuple[int, int], int] = {}  # left and right of what is free in the band above → where it began
+        growing: dict[tuple[int, int], int] = {}  # left and right of a free span in the band above → its top
         for top, bottom in pairwise(edges):
             covered = sorted((box.left, box.right) for box in self.boxes if box.top <= top and bottom <= box.bottom)
             ends, starts = [0, *(right for _, right in covered)], [*(left for left, _ in covered), self.width]
@@ -109,36 +109,43 @@ class PanelLayout:
         return (*found, *(between(span, begun, self.height) for span, begun in growing.items()))
 
     def named(self, names: Sequence[str]) -> PanelLayout:
+        """The same layout with other names.
+
+        Raises:
+            LayoutError: if the names cannot be used.
+        """
         return replace(self, names=tuple(names))
 
     def placed(self, placements: Sequence[Placement | None]) -> PanelLayout:
+        """The same layout with a placement (or None) for each panel."""
         return replace(self, placements=tuple(placements))
 
     def unplaced(self) -> PanelLayout:
-        """The layout without any images: what a recipe keeps."""
+        """The layout without placements, as recipes keep it."""
         return replace(self, placements=())
 
     def on_canvas(self, width: int, height: int) -> tuple[Box, ...]:
-        """The boxes on a canvas of another size but the same proportions.
+        """The boxes on a canvas of another size and the same proportions.
 
         Raises:
-            LayoutError: where proportions differ or an edge would not fall on a whole pixel.
+            LayoutError: if the proportions differ, or an edge would not fall on a whole pixel.
         """
         if (width, height) == (self.width, self.height):
             return self.boxes
         if width * self.height != height * self.width:
             raise LayoutError(
-                f"The image is {width}×{height} but the layout's canvas is {self.width}×{self.height}, which has other "
+                f"The image is {width}×{height}, but the layout's canvas is {self.width}×{self.height}, which has different "
                 "proportions. Connect the layout that the image was made with."
             )
         return tuple(box.scaled(width, self.width) for box in self.boxes)
 
     def describe(self) -> str:
+        """The canvas and every panel, in one line for users."""
         panels = ", ".join(f"{name} {box}" for name, box in zip(self.names, self.boxes, strict=True))
         return f"{self.width}×{self.height}: {panels}"
 
     def index(self, text: str) -> int:
-        """A panel's index by its number from 1 or its name, also in brackets and in any case.
+        """A panel's index, from its number (from 1) or its name. Brackets and upper or lower case do not matter.
 
         Raises:
             LayoutError: if the layout has no such panel.
@@ -152,9 +159,9 @@ class PanelLayout:
         raise LayoutError(f"There is no panel {shown(text.strip())}; {self._panels_to_choose()}.")
 
     def select(self, text: str) -> tuple[int, ...]:
-        """Indices of the panels that a user lists by number or name, in order: ``2``, ``1 3``, ``LEFT, SCENE-2``.
+        """Indices of the panels that a user lists by number or name, ascending: ``2``, ``1 3``, ``LEFT, SCENE-2``.
 
-        Commas, semicolons, spaces and line breaks separate panels; a name may hold spaces. Empty text selects none.
+        Commas, semicolons, spaces and line breaks separate panels; a name may contain spaces. Empty text selects none.
 
         Raises:
             LayoutError: for a panel that the layout does not have, or a text of more than `LONGEST_TEXT` characters.
@@ -166,10 +173,10 @@ class PanelLayout:
         return tuple(sorted({self.index(word) for word in words}))
 
     def select_some(self, text: str) -> tuple[int, ...]:
-        """`select` for nodes that need a panel to work on.
+        """`select` for nodes that need at least one panel.
 
         Raises:
-            LayoutError: also if no panel is listed.
+            LayoutError: as `select`, and if no panel is listed.
         """
         indices = self.select(text)
         if not indices:
@@ -180,7 +187,7 @@ class PanelLayout:
         return f"choose from 1 to {len(self)}: {', '.join(self.names)}"
 
     def to_json(self) -> dict[str, Any]:
-        """Canvas, boxes and names; placements belong to one stitching and are not kept."""
+        """Canvas, boxes and names as JSON values. Placements belong to one stitched canvas and are left out."""
         return {
             "width": self.width,
             "height": self.height,
@@ -192,10 +199,10 @@ class PanelLayout:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> PanelLayout:
-        """Read a layout.
+        """Read what `to_json` wrote.
 
         Raises:
-            LayoutError: where it is not one, or its parts contradict each other.
+            LayoutError: if it is not a layout, or its parts are not consistent.
         """
         try:
             panels = data["panels"]
@@ -218,7 +225,7 @@ class PanelLayout:
 
 
 def default_names(boxes: Sequence[Box]) -> tuple[str, ...]:
-    """The names that published captions use for such panels: LEFT/RIGHT, TOP/BOTTOM, TOP-LEFT…, else SCENE-n."""
+    """The names that published captions use for this arrangement: LEFT/RIGHT, TOP/BOTTOM, TOP-LEFT…, else SCENE-n."""
     tops = sorted({box.top for box in boxes})
     lefts = sorted({box.left for box in boxes})
     if len(boxes) == 2 and len(tops) == 1:
@@ -233,10 +240,10 @@ def default_names(boxes: Sequence[Box]) -> tuple[str, ...]:
 
 
 def check_size(width: int, height: int, panels: int) -> None:
-    """Bound what a layout from elsewhere can ask for, before anything is made of it.
+    """Check the size of an untrusted layout before anything is built from it.
 
     Raises:
-        LayoutError: where it has too many panels, or the canvas is too large.
+        LayoutError: if it has too many panels, or the canvas is too large.
     """
     if panels > MOST_PANELS:
         raise LayoutError(f"The layout has {panels} panels; at most {MOST_PANELS} are possible. Remove panels.")
@@ -253,6 +260,10 @@ def check_size(width: int, height: int, panels: int) -> None:
 
 
 def check_length(text: str, what: str) -> None:
+    """
+    Raises:
+        LayoutError: if a text has more than `LONGEST_TEXT` characters. ``what`` names it, in the plural.
+    """
     if len(text) > LONGEST_TEXT:
         raise LayoutError(
             f"{what} have {len(text):,} characters; at most {LONGEST_TEXT:,} are read. Write fewer, or shorter ones."
@@ -269,7 +280,7 @@ def _check_name(name: str) -> None:
 
 
 def _whole(value: Any) -> int:
-    """A whole number of a recipe, also written as 64.0."""
+    """A whole number from JSON, which may be written as 64.0."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= 1 << 31 or value % 1:
         raise ValueError(f"{shown(value)} is not a number of pixels")
     return int(value)

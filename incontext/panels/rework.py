@@ -1,4 +1,4 @@
-"""Working on a finished set: repainting some of its panels, or enlarging them one by one."""
+"""Work on a finished set: repaint some of its panels, or enlarge each of them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .stitch import NEUTRAL, StitchedCanvas, split
 
 
 def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill: Colour = NEUTRAL) -> StitchedCanvas:
-    """A finished set in which some panels are to be repainted and the others are given.
+    """Open some panels of a finished set for repainting; the others become references.
 
     Args:
-        canvas: [batch, H, W, 3 or more], the layout's canvas, also enlarged or reduced.
+        canvas: [batch, H, W, 3 or more], the layout's canvas, which may be enlarged or reduced.
         layout: where the panels are.
-        panels: indices of those to be painted.
-        fill: what they hold meanwhile.
+        panels: indices of those to repaint.
+        fill: colour that they hold until then.
 
     Returns:
-        As from `stitch`, on a layout of the canvas's size: other panels and gutters are given as they are.
+        As from `stitch`, on a layout of the canvas's size; the other panels and the gutters are kept.
 
     Raises:
-        LayoutError: where the canvas does not have the layout's proportions.
+        LayoutError: if the canvas does not have the layout's proportions.
     """
     canvas = without_extension(canvas, layout.width, layout.height)
     boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])
@@ -47,16 +47,19 @@ def repaint(canvas: Tensor, layout: PanelLayout, panels: Sequence[int], *, fill:
     return StitchedCanvas(result, mask, own)
 
 
-def enlarged(canvas: Tensor, layout: PanelLayout, factor: Fraction) -> tuple[list[Tensor], PanelLayout]:
-    """Every panel enlarged on its own, and the layout of that size.
+def enlarge_panels(canvas: Tensor, layout: PanelLayout, factor: Fraction) -> tuple[list[Tensor], PanelLayout]:
+    """Enlarge each panel separately, so that colours do not bleed across seams.
 
     Args:
         canvas: [batch, H, W, channels].
         layout: where the panels are.
-        factor: at which every edge must fall on a whole pixel.
+        factor: of both sides; every edge must fall on a whole pixel.
+
+    Returns:
+        The panels, [batch, h, w, channels] each, and the layout of the enlarged canvas.
 
     Raises:
-        LayoutError: where an edge does not, or the canvas does not have the layout's proportions.
+        LayoutError: if an edge does not fall on a whole pixel, or the canvas does not have the layout's proportions.
     """
     canvas = without_extension(canvas, layout.width, layout.height)
     boxes = layout.on_canvas(canvas.shape[2], canvas.shape[1])

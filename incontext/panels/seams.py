@@ -1,6 +1,6 @@
-"""Where the panels of a finished picture are: seams looked for near the lines of an expected layout.
+"""Find the panels of a finished picture: look for seams near the lines of an expected layout.
 
-A seam is a step of colour that runs along the whole line, or a band of one colour (a gutter) between two such steps.
+A seam is a step in colour along the whole line, or a band of one colour (a gutter) between two such steps.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from ..errors import LayoutError, PanelError
 from .box import Box
 from .layout import PanelLayout
 
-LARGEST_TOLERANCE = 0.45  # of a panel: windows of neighbouring lines then never meet
-_FLAT = 0.02  # spread of colour along a line of a gutter
-_STEP = 0.1  # a step of colour that counts in full
+LARGEST_TOLERANCE = 0.45  # of a panel, so that the search ranges of neighbouring lines never overlap
+_FLAT = 0.02  # largest standard deviation of colour along a line of a gutter
+_STEP = 0.1  # difference in colour that counts as a full step
 _EDGE = 0.5  # share of a line that must show a step to end a band of one colour
 _CLEAR = 0.25  # share of a line that must show a step for full confidence
-_GUTTER = 0.1  # how much a band between two steps is preferred to one of its edges
-_FAINT = 0.06  # below, there is no seam
+_GUTTER = 0.1  # bonus for a band between two steps over one of its edges
+_FAINT = 0.06  # lowest score of a seam
 _UNCLEAR = 0.2  # confidence below which a step is taken for the edge of something in a picture
-_PULL = 0.05  # how much the expected line is preferred to the edge of the search
+_PULL = 0.05  # largest penalty for the distance from the expected line
 _WIDEST_GUTTER = 0.25  # of the smaller neighbour
 
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """A line between panels.
+    """A line between panels. Positions are in pixels of the picture.
 
     Attributes:
         vertical: whether it separates left from right.
-        start, end: where the panel before ends and the next begins; equal without a gutter.
+        start, end: where the first panel ends and the next begins; equal without a gutter.
         expected: where its middle was expected.
-        confidence: 0 … 1; 0 where none was clear and the expected line was taken.
+        confidence: 0 … 1; 0 if no seam was clear and the expected line was used.
     """
 
     vertical: bool
@@ -49,7 +49,7 @@ class Seam:
     def describe(self) -> str:
         where = "x" if self.vertical else "y"
         if not self.confidence:
-            return f"{where} = {self.start}: no seam found, the expected line was taken"
+            return f"{where} = {self.start}: no seam found, so the expected line is used"
         gutter = f", gutter of {self.end - self.start} px" if self.end > self.start else ""
         moved = (self.start + self.end) / 2 - self.expected
         return (
@@ -59,14 +59,14 @@ class Seam:
 
 @dataclass(frozen=True, slots=True)
 class FoundPanels:
-    """The layout that was found, and the seams it rests on."""
+    """The layout that was found, and the seams it is based on."""
 
     layout: PanelLayout
     seams: tuple[Seam, ...]
 
     @property
     def confidence(self) -> float:
-        """That of the least certain seam; 1 for a single panel."""
+        """Confidence of the least certain seam; 1 for a single panel."""
         return min((seam.confidence for seam in self.seams), default=1.0)
 
     def describe(self) -> str:
@@ -78,13 +78,13 @@ def find_panels(picture: Tensor, expected: PanelLayout, *, tolerance: float = 0.
 
     Args:
         picture: [H, W, channels] in 0…1.
-        expected: how many panels there are and about where; only its proportions count.
+        expected: how many panels there are and roughly where; only its proportions count.
         tolerance: how far a seam may lie from its expected line, as a share of the smaller panel beside it.
-        step: edges between panels are moved to multiples of it.
+        step: edges between panels are moved to multiples of it, in pixels.
 
     Raises:
-        PanelError: where the picture or the tolerance cannot be used.
-        LayoutError: where the expected panels are not divided by straight cuts.
+        PanelError: if the picture or the tolerance cannot be used.
+        LayoutError: if straight lines do not divide the expected panels.
     """
     if picture.ndim != 3 or 0 in picture.shape:
         raise PanelError(f"The picture has the shape {list(picture.shape)}; expected [height, width, channels].")
@@ -101,10 +101,14 @@ def find_panels(picture: Tensor, expected: PanelLayout, *, tolerance: float = 0.
 
 @dataclass(frozen=True)
 class _Profiles:
-    """Per line of a region: whether it has one colour, and what share is a step from the line before.
+    """What is known about each line of a region.
 
-    ``at_ends`` is that share within an eighth at the line's ends, the larger of both. Index 0 and the last of both are
-    the region's own edges, which are not steps.
+    Attributes:
+        flat: whether the line has one colour.
+        cover: share of the line that is a step from the line before it.
+        at_ends: the same share within the first and the last eighth of the line; the larger of the two.
+
+    The first and last entries of ``cover`` and ``at_ends`` are the region's own edges, which are not steps.
     """
 
     flat: list[bool]
@@ -122,7 +126,11 @@ class _Search:
     def divide(
         self, expected: PanelLayout, indices: Sequence[int], hull: Box, region: Box, found: dict[int, Box]
     ) -> None:
-        """Assign boxes within ``region`` to those panels, which are expected within ``hull``."""
+        """Find the boxes of the panels ``indices`` within ``region``; they were expected within ``hull``.
+
+        Args:
+            found: panel index → box; the result is added to it.
+        """
         if len(indices) == 1:
             found[indices[0]] = region
             return
@@ -134,8 +142,8 @@ class _Search:
                 return
         names = ", ".join(expected.names[i] for i in indices)
         raise LayoutError(
-            f"The panels {names} are not divided by straight lines, so their seams cannot be looked for. Expect rows and "
-            "columns, or write the boxes into Panel Layout."
+            f"No straight line divides the panels {names}, so there are no seams to look for. Expect rows and columns, or "
+            "write the boxes into Panel Layout."
         )
 
     def without_margins(self, region: Box) -> Box:
@@ -194,11 +202,11 @@ class _Search:
         if len(lines) < 2:
             raise PanelError(
                 f"The picture is {self._picture.shape[1]}×{self._picture.shape[0]}, too small to find panels in. Use a larger "
-                "one, or expect fewer panels."
+                "picture, or expect fewer panels."
             )
         flat = (lines.std(1, correction=0) < _FLAT).all(-1)
         steps = (lines[1:] - lines[:-1]).abs().amax(-1)  # [lines - 1, along]
-        # what is usual nearby, so that texture is not taken for a seam
+        # the usual step nearby, so that texture is not taken for a seam
         near = avg_pool1d(steps.T, 13, stride=1, padding=6, count_include_pad=False) * 13
         core = avg_pool1d(steps.T, 5, stride=1, padding=2, count_include_pad=False) * 5
         usual = ((near - core) / 8).clamp(min=0).T
@@ -230,9 +238,9 @@ def _seam(
             end += 1
         if end - start <= widest and end < len(flat):
             weaker, stronger = sorted((cover[start], cover[end]))
-            # a picture may meet the gutter in much the same colour, but hardly along the whole line
+            # part of a picture may have nearly the gutter's colour, but hardly ever along the whole line
             clear = stronger if weaker > _FAINT else (weaker + stronger) / 2
-            if stronger >= _CLEAR:  # else it is a plain place of a picture
+            if stronger >= _CLEAR:  # else it is a plain part of a picture
                 candidates.append((_GUTTER + clear, start, end))
         line = end
 
@@ -246,7 +254,7 @@ def _seam(
         candidate[0] for candidate in candidates if candidate[2] < start - 3 or candidate[1] > end + 3
     ]  # the steps at a gutter's two edges belong to it
     if score >= _FAINT:
-        # a seam runs to the end of its line, on one side at least; the edge of a thing in a picture ends before
+        # a seam reaches at least one end of its line; the edge of a thing in a picture stops before
         runs = min(1.0, max(profiles.at_ends[start], profiles.at_ends[end]) / _CLEAR)
         confidence = min(1.0, score / _CLEAR) * max(0.0, 1 - max(others, default=0.0) / score) * (0.1 + 0.9 * runs)
         if confidence >= _UNCLEAR:
@@ -256,7 +264,7 @@ def _seam(
 
 
 def _groups(boxes: Sequence[Box], indices: Sequence[int], vertical: bool) -> list[list[int]]:
-    """Panels in groups that a straight line separates, in order."""
+    """Panels in groups that straight lines separate, from left to right or top to bottom."""
 
     def span(index: int) -> tuple[int, int]:
         box = boxes[index]

@@ -1,7 +1,7 @@
-"""Panels into one canvas, and the canvas back into panels.
+"""Stitch panels into one canvas, and split the canvas into panels again.
 
-Images are float tensors [batch, height, width, channels] in 0…1, masks [batch, height, width] with 1 where something is
-to be generated: ComfyUI's IMAGE and MASK.
+Images are float tensors [batch, height, width, channels] in 0…1, masks [batch, height, width] with 1 where the model
+paints: ComfyUI's IMAGE and MASK.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from .fit import DEFAULT_SETTINGS, WHITE, Alpha, Fit, PanelSettings, place, resi
 from .gather import as_given
 from .layout import PanelLayout
 
-NEUTRAL = (0.5, 0.5, 0.5)  # what a panel holds that is to be generated; white would be kept by partial denoising
-_ONE = 1 - 0.5 / 255  # a mask of 1, which resizing may leave a rounding error below
+NEUTRAL = (0.5, 0.5, 0.5)  # colour of a panel to generate; partial denoising would keep white
+_ONE = 1 - 0.5 / 255  # resizing may leave a mask of 1 slightly below 1
 
 
 @dataclass(frozen=True, slots=True)
 class StitchedCanvas:
-    """A canvas [batch, H, W, 3], the mask of what is to be generated [batch, H, W], and the layout with placements.
+    """A canvas, its mask, and its layout.
 
-    The mask may be an expanded view: change a clone of it.
+    Attributes:
+        canvas: [batch, H, W, 3] in 0…1.
+        mask: [batch, H, W], 1 where the model paints. It may be an expanded view, so clone it before changing it.
+        layout: with placements.
     """
 
     canvas: Tensor
@@ -50,14 +53,14 @@ def stitch(
 
     Args:
         layout: where the panels are.
-        images: up to one per panel, in the layout's order; None (or a missing tail) is to be generated.
-        masks: up to one per panel: which part of a given panel is repainted nevertheless.
+        images: up to one per panel, in the layout's order. Panels with None or without an entry are to be generated.
+        masks: up to one per panel, 1 where a given panel is to be repainted.
         settings: one for all panels, or one per panel.
-        fill: colour of what is to be generated, where the mask is 1. Where it is lower, the picture shows.
-        gutter: colour between the panels. Gutters are kept where any panel is given, else generated too.
+        fill: colour where the mask is 1. Where the mask is lower, the picture shows.
+        gutter: colour between the panels. If any panel is given, gutters are kept; otherwise they are generated too.
 
     Raises:
-        PanelError: where an image or mask does not fit, saying which, why, and the remedy.
+        PanelError: if an image or mask does not fit; it says which one, why, and what to do.
     """
     count = len(layout)
     if len(images) > count:
@@ -105,23 +108,26 @@ def stitch(
 
 
 def is_filled(mask: Tensor) -> Tensor:
-    """bool: where a canvas with this mask shows the fill colour instead of a picture."""
+    """Where a canvas with this mask shows the fill colour instead of a picture: bool, of the mask's shape."""
     return mask > _ONE
 
 
 def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) -> list[Tensor]:
     """The panels of a canvas, in the layout's order: the exact inverse of `stitch` for panels that were not resized.
 
-    The panels are views of the image, except those that `original_size` resizes. Change a clone of them.
+    The panels are views of the image, except those that ``original_size`` resizes. Clone them before changing them.
 
     Args:
-        image: [batch, H, W, channels]; may be the layout's canvas enlarged or reduced by a factor that leaves all
-            edges on whole pixels, or the canvas as Condition Panels extended it to the model's grid.
-        layout: as `stitch` gave it, or any layout of that canvas.
-        original_size: undo the fit of given panels: padding is cut off and the visible part comes back in its size.
+        image: [batch, H, W, channels]: the layout's canvas, which may be enlarged or reduced by a factor that leaves all
+            edges on whole pixels, or extended to the model's grid by Condition Panels.
+        layout: as `stitch` returned it, or any layout of that canvas.
+        original_size: undo the fit of given panels: cut off padding, and return the visible part at its original size.
+
+    Returns:
+        One [batch, h, w, channels] per panel.
 
     Raises:
-        LayoutError: where the image does not have the layout's proportions.
+        LayoutError: if the image does not have the layout's proportions.
     """
     image = without_extension(image, layout.width, layout.height)
     boxes = layout.on_canvas(image.shape[2], image.shape[1])
@@ -135,7 +141,7 @@ def split(image: Tensor, layout: PanelLayout, *, original_size: bool = False) ->
 
 
 def generated(panels: Sequence[Tensor], layout: PanelLayout) -> list[Tensor]:
-    """Those panels that stitching left to be generated; all of them for a layout that was never stitched."""
+    """The panels that were not given when the layout was stitched; all panels if it never was."""
     return [panel for panel, given in zip(panels, layout.given, strict=True) if not given]
 
 
@@ -146,28 +152,28 @@ def _checked_image(name: str, image: Tensor | None) -> Tensor | None:
 
 
 def _checked_mask(name: str, mask: Tensor | None, image: Tensor) -> Tensor | None:
-    """[batch, h, w] of the image's size; None where nothing is to be repainted."""
+    """The mask, [1 or batch, h, w] of the image's size; None if nothing is to be repainted."""
     batch, height, width, _ = image.shape
     if mask is None:
         return None
     mask = checked_masks(mask, f"the mask of panel {name}")
     if mask.shape[0] not in (1, batch):
         raise PanelError(
-            f"The mask of panel {name} has a batch of {mask.shape[0]}, its image one of {batch}. Use one mask, or as "
+            f"The mask of panel {name} has a batch of {mask.shape[0]}, but its image has a batch of {batch}. Use one mask, or as "
             "many as there are images."
         )
     if mask.shape[1:] != (height, width):
         if not bool(mask.any()):  # Load Image gives a small empty mask for pictures without transparency
             return None
         raise PanelError(
-            f"The mask of panel {name} is {mask.shape[2]}×{mask.shape[1]}, its image {width}×{height}. Use the mask "
+            f"The mask of panel {name} is {mask.shape[2]}×{mask.shape[1]}, but its image is {width}×{height}. Use the mask "
             "that was drawn on this image, or resize it."
         )
     return mask.to(image)
 
 
 def _flatten(image: Tensor, mask: Tensor | None, settings: PanelSettings) -> tuple[Tensor, Tensor | None]:
-    """Grey, RGB or RGBA → RGB, and what transparency means for the mask."""
+    """Grey, RGB or RGBA → RGB, and the mask, which includes transparency if the settings say so."""
     if image.shape[-1] == 1:
         return image.expand(*image.shape[:3], 3), mask
     if image.shape[-1] == 3:
@@ -181,7 +187,7 @@ def _flatten(image: Tensor, mask: Tensor | None, settings: PanelSettings) -> tup
 
 
 def _put_image(panel: Tensor, image: Tensor, placement: Placement, settings: PanelSettings) -> None:
-    """Fit an image into a panel, which is a part of the canvas."""
+    """Fit an image into a panel, a view of the canvas, in place."""
     crop, content = placement.crop, placement.content
     panel[:, content.rows, content.columns] = resize(image[:, crop.rows, crop.columns], content.width, content.height)
     if (content.height, content.width) == tuple(panel.shape[1:3]):
@@ -203,8 +209,8 @@ def _put_image(panel: Tensor, image: Tensor, placement: Placement, settings: Pan
 
 
 def _hide(area: Tensor, mask: Tensor, fill: Colour) -> None:
-    """Paint the part of the canvas that a mask of its size opens entirely."""
-    # only the rows and columns that have something to paint are looked at closely
+    """Paint a part of the canvas, in place, where a mask of its size is 1."""
+    # look closely only at the rows and columns with something to paint
     rows = _touched(mask.amax((0, 2)))
     columns = _touched(mask[:, rows].amax((0, 1))) if rows.stop else rows
     area, mask = area[:, rows, columns], mask[:, rows, columns]
@@ -219,13 +225,13 @@ def _hide(area: Tensor, mask: Tensor, fill: Colour) -> None:
 
 
 def _touched(largest: Tensor) -> slice:
-    """From the first to the last of the largest mask values of rows or columns that may be filled."""
+    """From the first to the last row or column that may be filled, given the largest mask value of each."""
     found = torch.nonzero(is_filled(largest))[:, 0]
     return slice(int(found[0]), int(found[-1]) + 1) if len(found) else slice(0, 0)
 
 
 def _mask(canvas: Tensor, hidden: Sequence[tuple[Box, Tensor]], elsewhere: float) -> Tensor:
-    """The canvas' mask [batch, H, W] of the masks of its parts; a view of one value or one mask where all are alike."""
+    """The canvas's mask [batch, H, W] from the masks of its parts; an expanded view if all of the batch are the same."""
     batch, height, width, _ = canvas.shape
     if not hidden:
         return canvas.new_tensor(elsewhere).expand(batch, height, width)
@@ -238,7 +244,7 @@ def _mask(canvas: Tensor, hidden: Sequence[tuple[Box, Tensor]], elsewhere: float
 
 
 def _paint(area: Tensor, colour: Colour) -> None:
-    """Give a part of the canvas one colour, in long runs: broadcasting the channels would write three values at a time."""
+    """Give a part of the canvas one colour. Writing whole rows is faster than broadcasting three channels per pixel."""
     if len(set(colour)) == 1:
         area.fill_(colour[0])
     elif area.numel():

@@ -1,4 +1,4 @@
-"""Windows of context around what is masked: regions of a mask, and the box that each window covers."""
+"""Cut windows around the masked regions of a picture, with some context on each side."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .colours import Colour
 from .fit import resize, resize_mask
 from .stitch import NEUTRAL
 
-_CELLS = 128  # regions are told apart on a grid of so many cells a side; what is nearer than a cell is one region
+_CELLS = 128  # cells per side of the grid that separates regions; regions less than a cell apart count as one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Region:
-    """One masked place of a picture and the window around it.
+    """A masked region of a picture, and the window around it.
 
     Attributes:
         picture: index in the batch of pictures.
-        window: in the picture's pixels; it may leave the picture.
-        touched: the smallest box around what is masked, on the picture.
+        window: in the picture's pixels; it may extend beyond the picture.
+        touched: the smallest box around the masked pixels, in the picture's pixels.
         mask: [touched.height, touched.width] in 0…1.
     """
 
@@ -38,12 +38,12 @@ class Region:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Windows:
-    """Where crops came from: all that is needed to put them back.
+    """Where crops came from: everything that is needed to paste them back.
 
     Attributes:
-        pictures, width, height: number and size of the pictures.
-        panel_width, panel_height: size of every crop.
-        regions: one a crop, in the crops' order.
+        pictures, width, height: number of pictures, and their size in pixels.
+        panel_width, panel_height: size of every crop, in pixels.
+        regions: one per crop, in the crops' order.
     """
 
     pictures: int
@@ -57,7 +57,11 @@ class Windows:
         return len(self.regions)
 
     def placement(self, region: Region) -> Placement:
-        """Which part of the picture a crop shows, and where in the crop it lies."""
+        """Which part of the picture a crop shows, and where in the crop it lies.
+
+        Raises:
+            PanelError: if the window lies entirely outside the picture.
+        """
         window, picture = region.window, Box(0, 0, self.width, self.height)
         shown = intersection(window, picture)
         left, right = (
@@ -71,18 +75,25 @@ class Windows:
         return Placement(self.width, self.height, shown, content)
 
     def describe(self) -> str:
+        """One line per region, for users."""
         lines = []
         for number, region in enumerate(self.regions, 1):
             window = region.window
             scale = self.panel_width / window.width
-            size = "at its own pixels" if scale == 1 else f"scaled by {scale:.2f}"
+            size = "not scaled" if scale == 1 else f"scaled by {scale:.2f}"
             lines.append(f"region {number}: {window} of {self.width}×{self.height}, {size}")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ContextCrop:
-    """Crops [n, panel height, panel width, 3], their masks [n, panel height, panel width], and where they came from."""
+    """Crops and where they came from.
+
+    Attributes:
+        crops: [n, panel height, panel width, 3].
+        masks: [n, panel height, panel width].
+        windows: one region per crop.
+    """
 
     crops: Tensor
     masks: Tensor
@@ -101,27 +112,27 @@ def context_crop(
     step: int = PANEL_STEP,
     outside: Colour = NEUTRAL,
 ) -> ContextCrop:
-    """Cut a window with context around what is masked.
+    """Cut a window with context around each masked region.
 
     Args:
-        pictures: [batch, H, W, channels]; of four channels the last is transparency, which is not looked at.
-        masks: [1 or batch, H, W]; 1 where something is to be painted.
-        panel: width and height of the crops; None makes each as large as the largest window, a multiple of ``step``.
-        context: how much is seen around the masked box, as a share of its longer side, on each side.
+        pictures: [batch, H, W, 3 or 4]; a fourth channel is treated as alpha and ignored.
+        masks: [1 or batch, H, W], 1 where the model paints.
+        panel: width and height of the crops, in pixels; None for the size of the largest window, rounded up to ``step``.
+        context: margin on each side of the masked box, as a share of its longer side.
         grow: pixels by which the mask is enlarged first.
-        enlarge: whether a window may be smaller than the panel, so that little things are painted in detail.
-        apart: whether separate masked regions get a window each (else one window holds all).
-        step: sides of the crop are multiples of it, where ``panel`` is None.
-        outside: colour of what a window shows beyond the picture; the crop's mask is 1 there, so that the model
-            continues the picture instead of believing in a mirrored or smeared border. It is dropped when pasting.
+        enlarge: whether a window may be smaller than the panel, so that small things are painted in detail.
+        apart: whether separate masked regions get a window each; otherwise one window covers all of a picture's.
+        step: the crop's sides are multiples of it, in pixels, if ``panel`` is None.
+        outside: colour of the parts of a window beyond the picture. The crop's mask is 1 there, so the model continues
+            the picture instead of copying a mirrored or smeared border. Pasting drops these parts.
 
     Raises:
-        PanelError: where sizes do not fit together, or nothing is masked.
+        PanelError: if the sizes do not match, or nothing is masked.
     """
     pictures, masks = checked_inputs(pictures, masks)
     batch, height, width = masks.shape
     if grow:
-        masks = grown(masks, grow)
+        masks = grow_masks(masks, grow)
     if panel is not None and min(panel) < 1:
         raise PanelError(f"The crop's size is {panel[0]}×{panel[1]}; both sides must be at least 1 px.")
     found: list[tuple[int, Box, Tensor]] = []
@@ -147,10 +158,10 @@ def context_crop(
 def window_around(
     touched: Box, width: int, height: int, panel: tuple[int, int], *, context: float, enlarge: bool
 ) -> Box:
-    """The window of exactly the panel's proportions around a box of a picture of ``width`` × ``height``.
+    """The window with exactly the panel's proportions around a box, in a picture of ``width`` × ``height`` px.
 
-    Context is given up before the window leaves the picture; it leaves it only where the masked box in the panel's
-    proportions is larger than the picture.
+    It has less context rather than leave the picture. It leaves the picture only if the masked box, extended to the
+    panel's proportions, is larger than the picture.
     """
     divisor = gcd(*panel)
     unit = (panel[0] // divisor, panel[1] // divisor)
@@ -168,7 +179,11 @@ def window_around(
 
 
 def masked_regions(mask: Tensor, *, apart: bool = True) -> list[tuple[Box, Tensor]]:
-    """Masked places of one mask [H, W], in reading order: the smallest box of each, and the mask in it."""
+    """The masked regions of one mask [H, W] in reading order: the smallest box around each, and the mask within it.
+
+    Args:
+        apart: whether separate regions are returned separately; otherwise they are one region.
+    """
     whole = masked_box(mask)
     if whole is None:
         return []
@@ -192,7 +207,7 @@ def masked_regions(mask: Tensor, *, apart: bool = True) -> list[tuple[Box, Tenso
 
 
 def masked_box(mask: Tensor) -> Box | None:
-    """The smallest box around everything above 0 in a mask [H, W]; None where nothing is."""
+    """The smallest box around everything above 0 in a mask [H, W]; None if it is all 0."""
     rows = torch.nonzero((mask > 0).any(1))[:, 0]
     columns = torch.nonzero((mask > 0).any(0))[:, 0]
     if len(rows) == 0:
@@ -218,6 +233,11 @@ def _cut(pictures: Tensor, windows: Windows, region: Region, outside: Colour) ->
 
 
 def checked_inputs(pictures: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures [batch, H, W, 3 or 4] and their masks [batch, H, W], both float32.
+
+    Raises:
+        PanelError: if either has another shape, or they do not match.
+    """
     if pictures.ndim != 4 or pictures.shape[-1] not in (3, 4) or 0 in pictures.shape:
         raise PanelError(
             f"The picture has the shape {list(pictures.shape)}; expected [batch, height, width, 3 or 4 channels]."
@@ -228,14 +248,14 @@ def checked_inputs(pictures: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
         if masks.ndim == 3 and not bool(masks.any()):  # Load Image gives a small empty mask where nothing is painted
             return pictures.float(), pictures.new_zeros(pictures.shape[:3]).float()
         raise PanelError(
-            f"The mask is {' × '.join(str(side) for side in masks.shape)}, the picture {size_of(pictures)}. Use the mask that "
-            "was painted on this picture, or resize it."
+            f"The mask is {size_of(masks) if masks.ndim == 3 else list(masks.shape)}, but the picture is {size_of(pictures)}. "
+            "Use the mask that was painted on this picture, or resize it."
         )
     return pictures.float(), masks.expand(pictures.shape[0], -1, -1).to(pictures).float()
 
 
 def _connected(cells: Tensor) -> list[list[tuple[int, int]]]:
-    """Groups of set cells that touch, also at corners."""
+    """Groups of masked cells that touch, including at corners."""
     left = {(row, column) for row, column in torch.nonzero(cells).tolist()}
     groups = []
     while left:
@@ -254,7 +274,7 @@ def _needed(touched: Box, context: float) -> tuple[int, int]:
 
 
 def _start(start: int, length: int, window: int, whole: int) -> int:
-    """Where a window begins that is centred on ``start … start + length``, and stays within ``whole`` if it can."""
+    """Where a window centred on ``start … start + length`` begins, moved to stay within ``whole`` if possible."""
     centred = start + (length - window) // 2
     if window <= whole:
         return min(max(centred, 0), whole - window)
@@ -266,12 +286,13 @@ def _rounded_up(length: int, step: int) -> int:
 
 
 def size_of(pictures: Tensor) -> str:
+    """Number and size of pictures [batch, H, W, …] for messages: "512×768", or "2 of 512×768"."""
     shape = pictures.shape
     return f"{shape[0]} of {shape[2]}×{shape[1]}" if shape[0] > 1 else f"{shape[2]}×{shape[1]}"
 
 
-def grown(masks: Tensor, pixels: int) -> Tensor:
-    """Masks [batch, H, W], enlarged by so many pixels to all sides."""
+def grow_masks(masks: Tensor, pixels: int) -> Tensor:
+    """Enlarge masks [batch, H, W] by so many pixels on all sides."""
     masks = masks[:, None]
     for _ in range(pixels):
         masks = max_pool2d(masks, 3, stride=1, padding=1)
@@ -279,13 +300,15 @@ def grown(masks: Tensor, pixels: int) -> Tensor:
 
 
 def intersection(one: Box, other: Box) -> Box:
-    """What both boxes cover.
+    """The part that both boxes cover.
 
     Raises:
-        PanelError: where that is nothing.
+        PanelError: if they do not overlap.
     """
     left, top = max(one.left, other.left), max(one.top, other.top)
     right, bottom = min(one.right, other.right), min(one.bottom, other.bottom)
     if right <= left or bottom <= top:
-        raise PanelError(f"The window {one} lies beside the picture {other}. Connect the window that was cut from it.")
+        raise PanelError(
+            f"The window {one} lies outside the picture {other}. Connect the window that was cut from this picture."
+        )
     return Box(left, top, right - left, bottom - top)

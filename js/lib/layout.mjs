@@ -39,14 +39,14 @@ export function layoutOf(values) {
       case "boxes": {
         if (!values.boxes.trim()) {
           throw new LayoutError(
-            "Kind is 'boxes' but no box is given. Write one 'left, top, width, height' a line.",
+            "The kind is 'boxes', but there are no boxes. Write one 'left, top, width, height' per line.",
           );
         }
         const { boxes, names } = parseBoxes(values.boxes);
         return custom(width, height, boxes, names);
       }
       default:
-        throw new LayoutError(`There is no kind of layout '${values.kind}'.`);
+        throw new LayoutError(`There is no layout kind '${values.kind}'.`);
     }
   };
   const layout = made();

@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import GraphBuilder
 from torch import Tensor
 
 from ...incontext.evaluate.grid import Candidate, Cell
-from ...incontext.panels.edge import missing
+from ...incontext.panels.edge import pixels_missing
 from ...incontext.panels.fit import Align, Alpha, Fit
 from ..references.options import ReferenceEntry
 from .ids import CELL, COMPARE
@@ -39,7 +39,7 @@ def expansion(
     """
     graph = GraphBuilder()
     size = {
-        side: length + missing(length, step)
+        side: length + pixels_missing(length, step)
         for side, length in (("width", plan.layout.width), ("height", plan.layout.height))
     }
     blank = graph.node("EmptyImage", **size, batch_size=1, color=0)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ...incontext.errors import PanelError
-from ...incontext.panels.edge import missing
+from ...incontext.panels.edge import pixels_missing
 from ...incontext.panels.layout import PanelLayout
 from .patches import patch_side
 
@@ -42,7 +42,7 @@ def grid_step(model: Any, vae: Any) -> int:
 def extension(canvas: Tensor, step: int) -> list[str]:
     """A line that says what is added to a canvas which does not fill the model's grid."""
     width, height = canvas.shape[2], canvas.shape[1]
-    right, bottom = missing(width, step), missing(height, step)
+    right, bottom = pixels_missing(width, step), pixels_missing(height, step)
     if not right and not bottom:
         return []
     return [

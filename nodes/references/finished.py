@@ -7,11 +7,11 @@ from fractions import Fraction
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.panels.colour_match import ColourMatch, matched
+from ...incontext.panels.colour_match import ColourMatch, match_colours
 from ...incontext.panels.colours import parse_colour
 from ...incontext.panels.layout import PanelLayout
 from ...incontext.panels.paste import keep_given
-from ...incontext.panels.rework import enlarged, repaint
+from ...incontext.panels.rework import enlarge_panels, repaint
 from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
@@ -216,7 +216,7 @@ class InContextEnlargePanels(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, factor: float) -> io.NodeOutput:
         image = checked_pictures(image, "the image", coloured=False)
-        return io.NodeOutput(*enlarged(image, layout, Fraction(factor).limit_denominator(64)))
+        return io.NodeOutput(*enlarge_panels(image, layout, Fraction(factor).limit_denominator(64)))
 
 
 @found_by("color match", "colour transfer", "match colors")
@@ -249,4 +249,4 @@ class InContextMatchColours(io.ComfyNode):
     @classmethod
     def execute(cls, image: Tensor, reference: Tensor, colour_match: str) -> io.NodeOutput:
         image, reference = checked_pictures(image, "the image"), checked_pictures(reference, "the reference")
-        return io.NodeOutput(matched(image[..., :3], reference[..., :3], ColourMatch(colour_match)))
+        return io.NodeOutput(match_colours(image[..., :3], reference[..., :3], ColourMatch(colour_match)))

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...incontext.lora.recipe import Recipe
-from ...incontext.panels.edge import extended, extended_mask
+from ...incontext.panels.edge import extend_edges, extend_mask
 from ...incontext.panels.layout import PanelLayout
 from .canvas import check_canvas, extension, given_parts, grid_step, off_grid
 from .clean import keep_references_clean
@@ -94,7 +94,7 @@ def prepare(
     step = grid_step(model, vae)
     report = [f"{recognition.kind.value}: {recognition.why}", *off_grid(layout, step), *extension(canvas, step)]
     parts = given_parts(canvas[..., :3], mask, layout)
-    canvas, mask = extended(canvas[..., :3], step), extended_mask(mask, step)
+    canvas, mask = extend_edges(canvas[..., :3], step), extend_mask(mask, step)
     if recognition.kind is ModelKind.INPAINTING:
         entry = ReferenceEntry.NOISED
         report += _ignored_entry(request.entry)
@@ -107,7 +107,7 @@ def prepare(
                 f"'noise mask' off does not fit a {recognition.kind.value}, which would lose the given panels: kept on."
             )
         if recognition.kind is ModelKind.EDIT:
-            shown = [extended(part, step) for part in parts]
+            shown = [extend_edges(part, step) for part in parts]
             positive, negative = add_reference_latents(require(positive, recognition), negative, vae, shown)
             report += _reference_lines(len(parts), layout)
         latent = add_noise_mask(encode(vae, canvas), mask)

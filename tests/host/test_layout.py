@@ -55,7 +55,7 @@ def test_a_recipe_keeps_its_captions_and_settings_on_other_panels(host: Any) -> 
     [
         ({"kind": "columns", "columns": 16, "gutter": 64}, "16 columns with gutters of 64 px do not fit into 1024 px"),
         ({"width": 1000}, "width is 1000.*1024"),
-        ({"kind": "boxes"}, "no box is given"),
+        ({"kind": "boxes"}, "there are no boxes"),
         ({"kind": "boxes", "boxes": "1, 2, 3"}, "Line 1"),
         ({"kind": "nested rows", "columns_per_row": "a"}, "'a'"),
         ({"names": "A, B"}, "3 panels have 2 names"),

@@ -115,7 +115,7 @@ def test_panels_come_back_in_their_own_size(host: Any) -> None:
 def test_what_does_not_fit_is_refused(host: Any) -> None:
     with pytest.raises(PanelError, match="panel 9, but the layout has 3"):
         host.call("InContextStitchPanels", layout=[LAYOUT], panel_9=[picture(1)])
-    with pytest.raises(PanelError, match="SCENE-1 is 63×64, the panel is 64×64"):
+    with pytest.raises(PanelError, match="SCENE-1 is 63×64, but the panel is 64×64"):
         host.call("InContextStitchPanels", layout=[LAYOUT], panel_1=[picture(1, 63)], fit="exact")
     with pytest.raises(PanelError, match="colour 'blurple' is unknown"):
         host.call("InContextStitchPanels", layout=[LAYOUT], fill="blurple")

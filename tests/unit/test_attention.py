@@ -18,7 +18,7 @@ from incontext_lora.incontext.panels.attention import (
     with_key_bias,
 )
 from incontext_lora.incontext.panels.box import Box
-from incontext_lora.incontext.panels.edge import extended_mask
+from incontext_lora.incontext.panels.edge import extend_mask
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -136,7 +136,7 @@ def test_a_mask_of_an_extended_canvas_is_extended_too() -> None:
     mask[:, :, 752:] = 1  # 47 tokens of 16 px
     painted = painted_tokens(mask, 126, 190, patch=2).reshape(63, 95)
     assert torch.equal(painted, (torch.arange(95) >= 47).expand(63, 95))
-    assert torch.equal(painted, painted_tokens(extended_mask(mask, 16), 126, 190, patch=2).reshape(63, 95))
+    assert torch.equal(painted, painted_tokens(extend_mask(mask, 16), 126, 190, patch=2).reshape(63, 95))
 
 
 def test_a_mask_that_is_there_is_kept() -> None:

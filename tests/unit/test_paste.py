@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.incontext.panels.box import Box, Placement
-from incontext_lora.incontext.panels.colour_match import ColourMatch, matched
-from incontext_lora.incontext.panels.edge import extended, extended_mask
+from incontext_lora.incontext.panels.colour_match import ColourMatch, match_colours
+from incontext_lora.incontext.panels.edge import extend_edges, extend_mask
 from incontext_lora.incontext.panels.fit import resize
 from incontext_lora.incontext.panels.layout import PanelLayout
-from incontext_lora.incontext.panels.paste import inward, keep_given, paste, paste_windows
+from incontext_lora.incontext.panels.paste import fade_inward, keep_given, paste, paste_windows
 from incontext_lora.incontext.panels.rework import repaint
 from incontext_lora.incontext.panels.stitch import split, stitch
 from incontext_lora.incontext.panels.windows import Windows, context_crop, masked_regions
@@ -59,7 +59,7 @@ def test_painted_parts_fade_into_the_picture_that_was_there() -> None:
     stitched = stitch(columns(128, 64, 2), [picture, None], masks=[hard])
     black = torch.zeros(1, 64, 128, 3)
     kept = keep_given(stitched.canvas, black, stitched.mask, pictures=before, feather=4)
-    expected = picture * (1 - inward(hard, 4))[..., None]
+    expected = picture * (1 - fade_inward(hard, 4))[..., None]
     assert torch.allclose(kept[:, :, :64], expected, atol=1e-6)
     assert not bool(kept[:, :, 64:].any())
     stitched = stitch(columns(128, 64, 2), [picture, None], masks=[soft])
@@ -72,7 +72,7 @@ def test_a_finished_set_may_serve_as_the_pictures_that_were_there() -> None:
     layout = columns(128, 64, 2)
     opened = repaint(finished, layout, [1])
     kept = keep_given(opened.canvas, torch.zeros_like(finished), opened.mask, pictures=finished, feather=4)
-    assert torch.allclose(kept, finished * (1 - inward(opened.mask, 4))[..., None], atol=1e-6)
+    assert torch.allclose(kept, finished * (1 - fade_inward(opened.mask, 4))[..., None], atol=1e-6)
     with pytest.raises(PanelError, match="before panels were opened"):
         keep_given(opened.canvas, finished, opened.mask, pictures=finished[:, :32])
 
@@ -83,10 +83,10 @@ def test_an_extended_canvas_comes_back_in_its_own_size(width: int, height: int, 
     canvas = torch.rand(1, height, width, 3, generator=torch.Generator().manual_seed(1))
     mask = torch.zeros(1, height, width)
     mask[:, :, width // 2 :] = 1
-    painted = extended(canvas, step)
+    painted = extend_edges(canvas, step)
     assert painted.shape[1] % step == painted.shape[2] % step == 0
     assert torch.equal(painted[:, -1, -1], canvas[:, -1, -1])
-    assert extended_mask(mask, step).shape == painted.shape[:3]
+    assert extend_mask(mask, step).shape == painted.shape[:3]
     kept = keep_given(torch.zeros_like(canvas), painted, mask)
     assert torch.equal(kept, canvas * mask[..., None])
     layout = PanelLayout(width, height, (Box(0, 0, width // 2, height), Box(width // 2, 0, width - width // 2, height)))
@@ -105,7 +105,7 @@ def test_feathering_only_lowers_and_reaches_the_full_value(feather: int, seed: i
     top, left = (int(v) for v in torch.randint(0, 40, (2,), generator=generator))
     mask[:, top : top + 9, left : left + 2] = 1
     mask[:, top : top + 3, left:] = 1
-    soft = inward(mask, feather)
+    soft = fade_inward(mask, feather)
     assert bool((soft <= mask).all())
     assert bool((soft[mask > 0] > 0).all())
     assert float(soft.max()) == 1
@@ -119,13 +119,13 @@ def test_feathering_in_paste_is_that_of_the_whole_mask() -> None:
     mask[:, 20:23, 5:35] = 1
     whole = Box(0, 0, 50, 40)
     result = paste(picture, torch.ones_like(picture), Placement(50, 40, whole, whole), whole, mask, feather=5)
-    assert torch.allclose(result[..., 0], inward(mask, 5))
+    assert torch.allclose(result[..., 0], fade_inward(mask, 5))
 
 
 def test_the_picture_s_border_is_no_edge() -> None:
     mask = torch.zeros(1, 20, 20)
     mask[:, :10] = 1
-    soft = inward(mask, 4)
+    soft = fade_inward(mask, 4)
     assert bool((soft[:, :7] == 1).all())
     assert soft[0, 6:10, 5].tolist() == [1.0, 0.75, 0.5, 0.25]
 
@@ -145,10 +145,10 @@ def test_colours_are_matched_to_what_is_seen_around_the_mask() -> None:
 def test_matching_brings_mean_and_spread() -> None:
     reference = torch.rand(1, 32, 32, 3) * 0.4 + 0.3
     painted = reference * 0.7 + 0.2
-    assert torch.allclose(matched(painted, reference, ColourMatch.MEAN_AND_CONTRAST), reference, atol=1e-5)
-    assert matched(painted, reference, ColourMatch.OFF) is painted
+    assert torch.allclose(match_colours(painted, reference, ColourMatch.MEAN_AND_CONTRAST), reference, atol=1e-5)
+    assert match_colours(painted, reference, ColourMatch.OFF) is painted
     few = torch.zeros(1, 32, 32, dtype=torch.bool)
-    assert torch.equal(matched(painted, reference, ColourMatch.MEAN, where=few), painted)
+    assert torch.equal(match_colours(painted, reference, ColourMatch.MEAN, where=few), painted)
 
 
 def test_readable_refusals() -> None:
@@ -157,7 +157,7 @@ def test_readable_refusals() -> None:
         context_crop(picture, torch.zeros(1, 40, 60))
     with pytest.raises(PanelError, match="mask is empty"):
         context_crop(picture, torch.zeros(1, 64, 64))
-    with pytest.raises(PanelError, match=r"picture 60×40"):
+    with pytest.raises(PanelError, match=r"picture is 60×40"):
         context_crop(picture, torch.ones(1, 60, 40))
     mask = torch.zeros(1, 40, 60)
     mask[:, 4:9, 4:9] = 1
@@ -188,7 +188,7 @@ def test_resizing_twice_is_not_relied_on() -> None:
 
 def test_earlier_pictures_of_another_number_are_refused() -> None:
     canvas, painted = torch.zeros(1, 8, 8, 3), torch.ones(1, 8, 8, 3)
-    with pytest.raises(PanelError, match="'pictures' has 3 pictures, and there are 1 canvases"):
+    with pytest.raises(PanelError, match="'pictures' has 3 pictures for 1 canvases"):
         keep_given(canvas, painted, torch.ones(1, 8, 8), pictures=torch.zeros(3, 8, 8, 3))
-    with pytest.raises(PanelError, match="'pictures' has 3 pictures, and there are 2 canvases"):
+    with pytest.raises(PanelError, match="'pictures' has 3 pictures for 2 canvases"):
         keep_given(canvas, painted.expand(2, -1, -1, -1), torch.ones(1, 8, 8), pictures=torch.zeros(3, 8, 8, 3))

@@ -12,7 +12,7 @@ from incontext_lora.incontext.errors import LayoutError
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.paste import keep_given
-from incontext_lora.incontext.panels.rework import enlarged, repaint
+from incontext_lora.incontext.panels.rework import enlarge_panels, repaint
 from incontext_lora.incontext.panels.stitch import split, stitch
 
 
@@ -52,7 +52,7 @@ def test_enlarged_panels_fill_the_enlarged_layout(
     case: tuple[torch.Tensor, PanelLayout, int], factor: Fraction
 ) -> None:
     canvas, layout, scale = case
-    panels, large = enlarged(canvas, layout, factor)
+    panels, large = enlarge_panels(canvas, layout, factor)
     assert large.width == 192 * scale * factor
     assert large.names == layout.names
     joined = stitch(large, panels)
@@ -64,6 +64,6 @@ def test_enlarged_panels_fill_the_enlarged_layout(
 
 def test_a_factor_that_falls_between_pixels_is_refused() -> None:
     with pytest.raises(LayoutError, match="whole pixels"):
-        enlarged(torch.zeros(1, 64, 192, 3), arrange.columns(192, 64, 3), Fraction(17, 16) * Fraction(1, 3))
-    with pytest.raises(LayoutError, match="other proportions"):
-        enlarged(torch.zeros(1, 64, 128, 3), arrange.columns(192, 64, 3), Fraction(2))
+        enlarge_panels(torch.zeros(1, 64, 192, 3), arrange.columns(192, 64, 3), Fraction(17, 16) * Fraction(1, 3))
+    with pytest.raises(LayoutError, match="different proportions"):
+        enlarge_panels(torch.zeros(1, 64, 128, 3), arrange.columns(192, 64, 3), Fraction(2))

@@ -139,5 +139,5 @@ def test_readable_refusals() -> None:
         192,
         (Box(0, 0, 128, 64), Box(128, 0, 64, 128), Box(64, 128, 128, 64), Box(0, 64, 64, 128), Box(64, 64, 64, 64)),
     )
-    with pytest.raises(LayoutError, match="straight lines"):
+    with pytest.raises(LayoutError, match="No straight line"):
         find_panels(scene(192, 192, 0), pinwheel)

@@ -125,7 +125,7 @@ def test_one_pixel_off(width: int, height: int) -> None:
     if max(width, height) == 64:  # nothing has to be resized, a line is padded
         assert torch.equal(split(contained.canvas, contained.layout, original_size=True)[0], image)
         assert contained.canvas[0, -1, 63].tolist() == [1, 1, 1]
-    with pytest.raises(PanelError, match=rf"LEFT is {width}×{height}, the panel is 64×64.*Resize"):
+    with pytest.raises(PanelError, match=rf"LEFT is {width}×{height}, but the panel is 64×64.*Resize"):
         stitch(TWO, [image], settings=EXACT)
 
 
@@ -272,7 +272,7 @@ def test_the_empty_mask_of_load_image_fits_any_image() -> None:
     ("images", "masks", "says"),
     [
         ([picture(100, 90)], [torch.ones(1, 64, 64)], ["LEFT is 64×64", "100×90", "resize"]),
-        ([picture(64, 64, batch=3)], [torch.ones(2, 64, 64)], ["batch of 2", "one of 3", "one mask"]),
+        ([picture(64, 64, batch=3)], [torch.ones(2, 64, 64)], ["batch of 2", "batch of 3", "one mask"]),
         ([picture(64, 64)], [torch.ones(1, 2, 64, 64)], ["[1, 2, 64, 64]"]),
         ([None, picture(64, 64)], [torch.ones(1, 64, 64)], ["LEFT has a mask but no image"]),
         ([picture(64, 64)] * 3, [], ["3 images", "2 panels", "larger layout"]),

@@ -15,7 +15,7 @@ from incontext_lora.incontext.panels.colour_match import ColourMatch
 from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings
 from incontext_lora.incontext.panels.paste import paste, paste_windows
 from incontext_lora.incontext.panels.stitch import split, stitch
-from incontext_lora.incontext.panels.windows import context_crop, grown, window_around
+from incontext_lora.incontext.panels.windows import context_crop, grow_masks, window_around
 from torch import Tensor
 
 PANELS = [None, (64, 64), (48, 64), (96, 32), (80, 48), (672 // 8, 864 // 8)]
@@ -44,7 +44,7 @@ class Case(NamedTuple):
 
     @property
     def written(self) -> Tensor:
-        return grown(self.masks.expand(self.pictures.shape[0], -1, -1), self.grow) > 0
+        return grow_masks(self.masks.expand(self.pictures.shape[0], -1, -1), self.grow) > 0
 
     def noise(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=torch.Generator().manual_seed(self.seed))
@@ -198,7 +198,7 @@ def test_an_enlarged_crop_is_pasted_at_the_picture_s_size() -> None:
     result = paste_windows(pictures, torch.full((1, 64, 64, 3), 0.5), cropped.windows)
     assert torch.allclose(result[mask > 0], torch.tensor(0.5))
     assert torch.equal(result[mask == 0], pictures[mask == 0])
-    with pytest.raises(PanelError, match="other proportions"):
+    with pytest.raises(PanelError, match="different proportions"):
         paste_windows(pictures, torch.zeros(1, 64, 32, 3), cropped.windows)
 
 
