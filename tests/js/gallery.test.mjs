@@ -64,6 +64,30 @@ test("files that are unread are asked for until none is", async () => {
   assert.equal(api.asked.length, 3);
 });
 
+test("once nobody looks, the answer that was under way leads to no further question", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  for (const begin of [(list) => list.look(), (list) => list.lookFurther()]) {
+    const waiting = [];
+    const asked = [];
+    const api = {
+      fetchApi: (path) => {
+        asked.push(path);
+        return new Promise((resolve) => waiting.push(() => resolve({ ok: true, json: async () => page(["a"], { unread: 5, more: true }) })));
+      },
+    };
+    let news = 0;
+    const list = new SetList(api, () => news++);
+    list.more = true;
+    const looking = begin(list);
+    list.rest();
+    waiting[0]();
+    await looking;
+    t.mock.timers.tick(10_000);
+    assert.equal(asked.length, 1);
+    assert.equal(news, 0);
+  }
+});
+
 test("the answer to an earlier question does not replace a later one", async () => {
   const waiting = [];
   const api = {

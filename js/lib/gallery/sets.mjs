@@ -96,9 +96,10 @@ export class SetList {
     return this.look();
   }
 
-  /** Stop asking for unread files: nobody sees the sets. */
+  /** Stop asking, and drop the answer to what was asked: nobody sees the sets. */
   rest() {
     clearTimeout(this.#timer);
+    this.#asked++;
   }
 
   #take({ total, more, unread, bare }) {
