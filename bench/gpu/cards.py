@@ -16,8 +16,8 @@ Results = Sequence[Mapping[str, Any]]
 UNKNOWN = "not measured"
 HEAD = """# Graphics cards
 
-Measured by `python run.py bench gpu` with FLUX.1 at its full size and random weights, so nothing here says how good a LoRA is;
-only time and memory. "GB" is 10⁹ bytes that tensors have on the card; a card also needs about 0.5 GB beside them.
+Time and memory, measured by `python run.py bench gpu` with FLUX.1 at its full size and random weights; nothing here says how good a
+LoRA is. "GB" is 10⁹ bytes of tensors on the card; a card needs about 0.5 GB besides.
 """
 PRESETS = ("official (about 48 GB)", "80 GB", "40 GB", "24 GB", "16 GB", "12 GB", "10 GB", "8 GB")
 
@@ -80,7 +80,7 @@ def claims(results: Results) -> list[tuple[str, str]]:
     }
     rows = [
         (
-            "LoRA gradients of a partly loaded model against a whole one, lowest cosine of all layers",
+            "LoRA gradients with a partly loaded model compared with a whole one, lowest cosine of all layers",
             f"{partial['cosine']:.6f} ({partial['partly_gb']} of {partial['model_gb']} GB loaded)"
             if partial
             else UNKNOWN,
@@ -99,7 +99,7 @@ def claims(results: Results) -> list[tuple[str, str]]:
     )
     rows.append(
         (
-            "Latents with references computed once against at every step, largest relative difference",
+            "Latents with references computed once compared with at every step, largest relative difference",
             f"{isolated['each_step_difference']:.1e}" if isolated else UNKNOWN,
         )
     )
@@ -108,9 +108,9 @@ def claims(results: Results) -> list[tuple[str, str]]:
         ours = [sum(one) / len(one) for one in throughput["ours"]]
         bare = sum(throughput["bare"]) / len(throughput["bare"])
         ratio = f"{bare * len(ours) / sum(ours):.3f} ({', '.join(f'{one:.2f}' for one in (ours[0], bare, ours[-1]))} s per step)"
-    rows.append(("Speed of sd-scripts through the runner against bare, A B A", ratio))
+    rows.append(("Speed of sd-scripts through the runner compared with without it, A B A", ratio))
     rows.append(
-        ("From the request to stop until a run is saved and ended", f"{stop['seconds']} s" if stop else UNKNOWN)
+        ("From the request to stop until the run is saved and has ended", f"{stop['seconds']} s" if stop else UNKNOWN)
     )
     for name, one in {"a stop": stop, "kill -9": kill}.items():
         known = one is not None and one["empty"] is not None
