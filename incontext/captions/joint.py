@@ -1,4 +1,4 @@
-"""Joint captions: one line that describes a whole set, with a marker in front of each panel's text.
+"""Joint captions: one line that describes a whole set, with a marker before each panel's text.
 
 [MOVIE-SHOTS] In a vibrant festival, <Leo> … [SCENE-1] <Leo> enters … [SCENE-2] … [SCENE-3] …
 └── prefix    └── summary                └── marker and text of the first panel
@@ -18,10 +18,10 @@ from ..plain_text import is_text
 from ..plain_text import one_line as _one_line
 from .phrases import Phrase, Phrases
 
-# Text encoders cut or chunk captions here. CLIP-L and CLIP-G read 77 tokens at a time, T5 was trained on 512 for FLUX.
+# Text encoders cut or chunk captions at these counts: CLIP-L and CLIP-G read 77 tokens at a time, FLUX's T5 reads 512.
 TOKEN_LIMITS = {"clip_l": 77, "clip_g": 77, "t5xxl": 512}
 
-LONGEST = 20_000  # characters of a caption; T5's 512 tokens are some 2,500
+LONGEST = 20_000  # characters of a caption; T5's 512 tokens are about 2,500
 MOST_NAMES = 100
 LONGEST_NAME = 100  # characters
 _SHOWN = 16  # markers in a message
@@ -30,7 +30,12 @@ _TRIGGER = re.compile(r"\[[A-Z0-9][A-Z0-9 _-]+\]")
 
 @dataclass(frozen=True, slots=True)
 class JointCaption:
-    """The parts of a caption; each is one line without surrounding space."""
+    """The parts of a caption, each on one line and without surrounding spaces.
+
+    Attributes:
+        summary: may be empty.
+        panels: one text per panel; a text may be empty.
+    """
 
     summary: str
     panels: tuple[str, ...]
@@ -38,13 +43,13 @@ class JointCaption:
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """How many tokens of one text encoder a caption has, and where its limit falls.
+    """A caption's tokens for one text encoder.
 
     Attributes:
         encoder: e.g. ``clip_l``.
         count: with the encoder's start and end tokens.
-        limit: tokens that are read as one piece; None where there is none.
-        cut: index of the first character that falls behind the limit; None when all of the caption fits.
+        limit: tokens that the encoder reads at once; None if it has no limit.
+        cut: index of the first character beyond the limit; None if the whole caption fits.
     """
 
     encoder: str
@@ -65,10 +70,10 @@ def build(
 
     Args:
         recipe: prefix, opening, markers and the form of names.
-        summary: what the set is about; the recipe's opening is used when it is empty.
+        summary: what the set is about; if it is empty, the recipe's opening is used.
         panels: one text per panel; missing ones are empty. A text may already begin with its panel's marker.
-        names: of persons and things; wherever they occur they are written in the recipe's form, ``<Leo>``.
-        escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read an emphasis.
+        names: of people and things; every occurrence is written in the recipe's form, such as ``<Leo>``.
+        escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read it as emphasis.
 
     Raises:
         CaptionError: for more texts than panels, or a text that holds another panel's marker.
@@ -102,7 +107,7 @@ def parse(recipe: Recipe, caption: str) -> JointCaption:
     """The parts of a caption, the inverse of `build`. The prefix is dropped; each panel's text follows its marker.
 
     Raises:
-        CaptionError: where a marker is missing, repeated or out of order.
+        CaptionError: if a marker is missing, repeated or out of order.
     """
     check(caption)
     line = _with_plain_marks(recipe, _one_line(caption))
@@ -117,11 +122,11 @@ def parse(recipe: Recipe, caption: str) -> JointCaption:
     repeated = [marker for marker in recipe.markers if times[marker] > 1]
     if repeated:
         raise CaptionError(
-            f"The caption has {_some(repeated)} more than once; each marker may stand once. Remove the others."
+            f"The caption has {_some(repeated)} more than once; each marker may occur only once. Remove the others."
         )
     if order != list(recipe.markers):
         raise CaptionError(
-            f"The caption has its markers in the order {_some(order, ' ')}; expected {_some(recipe.markers, ' ')}."
+            f"The markers in the caption are in the order {_some(order, ' ')}; expected {_some(recipe.markers, ' ')}."
         )
     ends = [*(mark.start for mark in found[1:]), len(line)]
     texts = tuple(line[mark.end : end].strip() for mark, end in zip(found, ends, strict=True))
@@ -129,7 +134,7 @@ def parse(recipe: Recipe, caption: str) -> JointCaption:
 
 
 def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
-    """What a reader of the caption should know; empty when it is as the recipe wants it."""
+    """Sentences about what is wrong with a caption; empty if it is as the recipe wants it."""
     found: list[str] = []
     try:
         check(caption)
@@ -155,28 +160,28 @@ def problems(recipe: Recipe, caption: str) -> tuple[str, ...]:
 
 
 def check(caption: str) -> None:
-    """Refuse what cannot be a caption, before anything is looked for in it.
+    """Refuse what cannot be a caption, before searching it.
 
     Raises:
-        CaptionError: where it is too long, or holds characters that are not text.
+        CaptionError: if it is too long, or holds characters that are not text.
     """
     if len(caption) > LONGEST:
         raise CaptionError(
-            f"The caption has {len(caption):,} characters; at most {LONGEST:,} are read, and text encoders read some 2,500. "
+            f"The caption has {len(caption):,} characters; at most {LONGEST:,} are read, and text encoders read about 2,500. "
             "Shorten it."
         )
     if not is_text(caption):
         raise CaptionError(
-            f"The caption ({shown(caption)}) holds a control character or half of a character, which no text encoder "
-            "reads. Write it again as plain text."
+            f"The caption ({shown(caption)}) holds a control character or half of a character, which text encoders cannot "
+            "read. Write it again as plain text."
         )
 
 
 def marks(recipe: Recipe, caption: str) -> tuple[tuple[int, int], ...]:
-    """Where the prefix and the markers stand in a caption, escaped or not: start and end of each, in order.
+    """Start and end of the prefix and each marker in a caption, in order, whether they are escaped or not.
 
     Raises:
-        CaptionError: where it cannot be a caption.
+        CaptionError: as `check`.
     """
     check(caption)
     wanted = {form for mark in (recipe.prefix, *recipe.markers) if mark for form in (mark, escape(mark))}
@@ -184,7 +189,7 @@ def marks(recipe: Recipe, caption: str) -> tuple[tuple[int, int], ...]:
 
 
 def parenthesis_problems(text: str) -> list[str]:
-    """What ComfyUI would make of the parentheses in a prompt; escaped ones are harmless."""
+    """A sentence if ComfyUI would read parentheses in the text as emphasis; escaped ones are harmless."""
     bare = re.sub(r"\\[()]", "", text)
     depth = 0
     for character in bare:
@@ -204,10 +209,10 @@ def escape(text: str) -> str:
 
 
 def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
-    """Write each whole-word occurrence of a name in the recipe's form, once; longer names win over their parts.
+    """Write each whole-word occurrence of a name in the recipe's form. The longest matching name wins.
 
     Raises:
-        CaptionError: for too many names, or one that is too long.
+        CaptionError: for too many names, or a name that is too long.
     """
     return _Names(names, name_format).mark(text)
 
@@ -260,7 +265,7 @@ def count_tokens(
 
 
 def token_report(caption: str, counts: Sequence[TokenCount]) -> str:
-    """The counts for people, one line per encoder, with the words at which a limit falls."""
+    """The counts for users, one line per encoder, with the first words beyond the limit."""
     lines = []
     for entry in counts:
         line = f"{entry.encoder}: {entry.count} tokens"
@@ -273,7 +278,7 @@ def token_report(caption: str, counts: Sequence[TokenCount]) -> str:
 
 
 def _cut(caption: str, count: Callable[[str], int], limit: int) -> int:
-    """Index of the first word that does not fit; the count grows with the text, so words are searched by halves."""
+    """Index of the first word that does not fit, found by bisection, since the count grows with the text."""
     starts = [match.start() for match in re.finditer(r"\S+", caption)]
     ends = [match.end() for match in re.finditer(r"\S+", caption)]
     low, high = 0, len(starts) - 1  # invariant: words before `low` fit, word `high` does not
@@ -300,7 +305,7 @@ def _without_marker(text: str, marker: str, anywhere: Phrases) -> str:
 
 
 def foreign_prefix(recipe: Recipe, line: str) -> str:
-    """The trigger of another LoRA at the start of a caption or summary; empty where there is none, or the recipe has none.
+    """The trigger of another LoRA at the start of a caption or summary; empty if there is none, or the recipe has no prefix.
 
     A trigger is capitals in square brackets, such as ``[MOVIE-SHOTS]``, that are not a marker of the recipe.
     """
@@ -323,14 +328,14 @@ def _without_prefix(recipe: Recipe, summary: str) -> str:
 
 
 def _with_plain_marks(recipe: Recipe, line: str) -> str:
-    """The line with prefix and markers as the recipe has them, also where their parentheses were escaped."""
+    """The line with the parentheses of its prefix and markers unescaped."""
     for mark in (recipe.prefix, *recipe.markers):
         line = line.replace(escape(mark), mark)
     return line
 
 
 def _any_of(markers: Iterable[str]) -> Phrases:
-    """Any of the markers; a marker that begins another one is not found within that."""
+    """A search for any of the markers; where one begins another, the longer is found."""
     return Phrases(Phrase.whole(marker) for marker in markers)
 
 

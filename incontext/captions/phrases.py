@@ -1,7 +1,7 @@
-"""Any of many phrases in a text: markers, prefixes, names.
+"""Find any of many phrases in a text: markers, prefixes, names.
 
-A pattern of all of them would try each at each place; here the time grows with the text, and not with how many phrases there
-are or how often they almost occur.
+A regular expression would try every phrase at every position. Here the time grows with the text, not with the number of
+phrases or near matches.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """What is looked for.
+    """A text to look for.
 
     Attributes:
         text: letter for letter.
-        not_after_word, not_before_word: whether it may not touch a letter or digit on that side.
+        not_after_word, not_before_word: whether a letter, digit or _ on that side rules out a match.
     """
 
     text: str
@@ -32,6 +32,8 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class PhraseMatch:
+    """Where a phrase was found, as indices of the text."""
+
     start: int
     end: int
     phrase: Phrase
@@ -42,7 +44,7 @@ class PhraseMatch:
 
 
 class Phrases:
-    """Finds phrases from left to right; where several begin at one place, the longest."""
+    """Finds phrases from left to right; of several that begin at the same index, the longest."""
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
         by_first: dict[str, dict[int, dict[str, Phrase]]] = {}
@@ -61,6 +63,7 @@ class Phrases:
         self._begins = re.compile(f"[{firsts}]" if firsts else r"(?!)")
 
     def find(self, text: str) -> Iterator[PhraseMatch]:
+        """All matches, from left to right, without overlaps."""
         place = 0
         while begun := self._begins.search(text, place):
             found = self.at(text, begun.start())
@@ -69,10 +72,11 @@ class Phrases:
             place = found.end if found else begun.end()
 
     def first(self, text: str) -> PhraseMatch | None:
+        """The leftmost match."""
         return next(self.find(text), None)
 
     def at(self, text: str, place: int) -> PhraseMatch | None:
-        """The longest phrase that begins at this place."""
+        """The longest phrase that begins at index ``place``."""
         no_word_before, by_length = self._by_first.get(text[place : place + 1], (True, []))
         after_word = place > 0 and is_word(text[place - 1])
         if after_word and no_word_before:
@@ -87,5 +91,5 @@ class Phrases:
 
 
 def is_word(character: str) -> bool:
-    """Whether it is a letter, a digit or _, as in a pattern's ``\\w``."""
+    """Whether a character is a letter, a digit or _, as ``\\w`` in a regular expression."""
     return character.isalnum() or character == "_"

@@ -1,8 +1,8 @@
-"""Wildcards in captions: ``{red|blue}`` stands for one of its options, drawn from a seed.
+"""Wildcards in captions: ``{red|blue}`` becomes one of its options, chosen by a seed.
 
-The same wildcard gets the same option wherever it occurs in a set, so ``a {red|blue} coat`` has one colour in all panels. An
-option may be empty, ``{|old }lighthouse``, and may hold wildcards itself. Braces without a bar are plain text; so are ``\\{``,
-``\\|`` and ``\\}``, which are written without the backslash.
+The same wildcard becomes the same option everywhere in a set, so ``a {red|blue} coat`` has one colour in all panels. An
+option may be empty, as in ``{|old }lighthouse``, and may contain wildcards. Braces without a bar are plain text. ``\\{``,
+``\\|`` and ``\\}`` are plain text too, and lose their backslash.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MARK = re.compile(r"\\[{}|]|[{}|]")
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """Where a wildcard's options are in a text: ``bars[0]`` is the opening brace, ``bars[-1]`` the closing one."""
+    """A wildcard's position in a text: indices of its opening brace, its bars and its closing brace."""
 
     bars: tuple[int, ...]
 
@@ -35,11 +35,11 @@ def has_wildcards(texts: Sequence[str]) -> bool:
 
 
 def expand(texts: Sequence[str], seed: int) -> list[str]:
-    """The texts of one set, with one option in place of every wildcard.
+    """Replace every wildcard in the texts of one set with one of its options.
 
     Args:
         texts: the set's summary and panels.
-        seed: decides which options are drawn. A wildcard's option depends on the seed and the wildcard's own text only.
+        seed: chooses the options. A wildcard's option depends only on the seed and the wildcard's own text.
 
     Raises:
         CaptionError: for wildcards more than `DEEPEST` levels deep.
@@ -48,7 +48,7 @@ def expand(texts: Sequence[str], seed: int) -> list[str]:
 
 
 def _wildcards(text: str) -> dict[int, Wildcard]:
-    """By the place of their opening brace."""
+    """Index of the opening brace → wildcard."""
     found: dict[int, Wildcard] = {}
     open_braces: list[list[int]] = []
     for mark in _MARK.finditer(text):
@@ -64,7 +64,7 @@ def _wildcards(text: str) -> dict[int, Wildcard]:
 
 
 def _checked(wildcards: dict[int, Wildcard]) -> dict[int, Wildcard]:
-    around: list[int] = []  # closing braces of the wildcards that the present one is in
+    around: list[int] = []  # closing braces of the current wildcard and of those around it
     for start in sorted(wildcards):
         around = [*(end for end in around if end > start), wildcards[start].bars[-1]]
         if len(around) > DEEPEST:
@@ -77,7 +77,7 @@ def _checked(wildcards: dict[int, Wildcard]) -> dict[int, Wildcard]:
 def _expanded(text: str, wildcards: dict[int, Wildcard], seed: int, start: int, end: int) -> str:
     pieces, place = [], start
     for mark in _MARK.finditer(text, start, end):
-        if mark.start() < place:  # inside a wildcard that is replaced already
+        if mark.start() < place:  # inside a wildcard that has already been replaced
             continue
         wildcard = wildcards.get(mark.start())
         if wildcard:

@@ -10,12 +10,17 @@ from ..lora.recipe import Recipe
 from . import joint, wildcards
 
 NUMBERED_PANELS = 9  # fields of their own; later panels share one
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # as the interface splits
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # the same ones as in the interface
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenCaption:
-    """A caption, and what its author should know."""
+    """A caption.
+
+    Attributes:
+        caption: one line.
+        problems: sentences for its author; empty if there is nothing to say.
+    """
 
     caption: str
     problems: tuple[str, ...]
@@ -38,12 +43,12 @@ def write_caption(
     """The caption from the node's fields.
 
     Args:
-        texts: one per panel. Texts for panels that the recipe does not have wait for a layout that has them.
+        texts: one per panel. Extra texts are left out, and a problem says so.
         names: separated by commas.
-        seed: draws the wildcards' options; None leaves the wildcards as they are.
+        seed: chooses the wildcards' options; None leaves wildcards as they are.
 
     Raises:
-        CaptionError: as `joint.build`.
+        CaptionError: as `joint.build` and `wildcards.expand`.
     """
     count = len(recipe.markers)
     parts = [summary, *texts[:count]]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...incontext.captions import joint as captions
 from ...incontext.captions.describe import servers
-from ...incontext.captions.describe.options import CaptionWishes, Existing, Pictures, Settings
+from ...incontext.captions.describe.options import CaptionRequest, Existing, Pictures, Settings
 from ...incontext.lora.recipe import Recipe
 from ...incontext.tensors import as_uint8, checked_pictures
 from .. import host, types
@@ -89,11 +89,11 @@ class InContextCaptionPanels(io.ComfyNode):
 
         shown = Pictures(pictures[0])
         settings = Settings(model[0], timeout[0], max_tokens[0], seed[0], side=side[0], pictures=shown)
-        wishes = CaptionWishes.of(names[0], invent_names[0], hint[0])
+        request = CaptionRequest.of(names[0], invent_names[0], hint[0])
         node_id = str(cls.hidden.unique_id or "")
         ask = asking(base_url[0], settings, node_id)
-        answer = describe(recipe[0], _pixels(images), wishes, settings, ask)
-        return _outputs(node_id, recipe[0], answer, wishes, escape_parentheses[0], clip[0] if clip else None)
+        answer = describe(recipe[0], _pixels(images), request, settings, ask)
+        return _outputs(node_id, recipe[0], answer, request, escape_parentheses[0], clip[0] if clip else None)
 
 
 @found_by("vlm", "ollama", "captioning", "folder", "llm")
@@ -173,11 +173,11 @@ class InContextCaptionDataset(io.ComfyNode):
         hint: str,
     ) -> io.NodeOutput:
         from ...incontext.captions.describe import answer as answers
-        from ...incontext.captions.describe.folder import WrittenCaption, caption_folder
+        from ...incontext.captions.describe.folder import SetCaption, caption_folder
         from ...incontext.captions.describe.joint import describe
 
         settings = Settings(model, timeout, max_tokens, seed, side=side, pictures=Pictures(pictures))
-        wishes = CaptionWishes.of(names, invent_names, hint)
+        request = CaptionRequest.of(names, invent_names, hint)
         node_id = str(cls.hidden.unique_id or "")
         source = host.resolve_folder(folder)
         place, count = "", host.counting(node_id)
@@ -191,11 +191,11 @@ class InContextCaptionDataset(io.ComfyNode):
             place = f"{done} of {total} sets"
             say("next" if done < total else "done")
 
-        def described(panels: Sequence[np.ndarray]) -> WrittenCaption:
-            answer = describe(recipe, panels, wishes, settings, ask)
-            line = answers.build(recipe, answer.parts, wishes.names)
+        def described(panels: Sequence[np.ndarray]) -> SetCaption:
+            answer = describe(recipe, panels, request, settings, ask)
+            line = answers.build(recipe, answer.parts, request.names)
             # parentheses are plain text in a training caption
-            return WrittenCaption(line, answers.remarks(recipe, answer, captions.escape(line)))
+            return SetCaption(line, answers.remarks(recipe, answer, captions.escape(line)))
 
         ask = asking(base_url, settings, node_id, say)
         report = caption_folder(
@@ -204,7 +204,7 @@ class InContextCaptionDataset(io.ComfyNode):
             described,
             existing=Existing(existing),
             shape=chosen_shape(shape),
-            settings=repr((base_url, replace(settings, timeout=0), wishes)),
+            settings=repr((base_url, replace(settings, timeout=0), request)),
             progress=progress,
         )
         host.send_text(node_id, report.headline)
@@ -241,7 +241,7 @@ class InContextCaptionInstruction(io.ComfyNode):
     def execute(cls, recipe: Recipe, pictures: str, names: str, invent_names: bool, hint: str) -> io.NodeOutput:
         from ...incontext.captions.describe.instruction import instruction
 
-        return io.NodeOutput(instruction(recipe, CaptionWishes.of(names, invent_names, hint), Pictures(pictures)))
+        return io.NodeOutput(instruction(recipe, CaptionRequest.of(names, invent_names, hint), Pictures(pictures)))
 
 
 @found_by("parse caption", "vlm answer")
@@ -283,16 +283,16 @@ class InContextReadCaption(io.ComfyNode):
         from ...incontext.captions.describe.answer import read
 
         node_id = str(cls.hidden.unique_id or "")
-        return _outputs(node_id, recipe, read(recipe, answer), CaptionWishes.of(names), escape_parentheses, clip)
+        return _outputs(node_id, recipe, read(recipe, answer), CaptionRequest.of(names), escape_parentheses, clip)
 
 
 def _outputs(
-    node_id: str, recipe: Recipe, answer: Answer, wishes: CaptionWishes, escape: bool, clip: Any
+    node_id: str, recipe: Recipe, answer: Answer, request: CaptionRequest, escape: bool, clip: Any
 ) -> io.NodeOutput:
     """What both nodes give, and the caption on the node itself: Preview as Text would hide <names>."""
     from ...incontext.captions.describe import answer as answers
 
-    plain = answers.build(recipe, answer.parts, wishes.names)
+    plain = answers.build(recipe, answer.parts, request.names)
     line = captions.escape(plain) if escape else plain
     report = [*answers.remarks(recipe, answer, line)]
     if clip is not None:

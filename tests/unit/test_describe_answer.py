@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.captions import joint
 from incontext_lora.incontext.captions.describe.answer import AnswerError, build, read, remarks
 from incontext_lora.incontext.captions.describe.instruction import instruction, once_more
-from incontext_lora.incontext.captions.describe.options import CaptionWishes, Pictures
+from incontext_lora.incontext.captions.describe.options import CaptionRequest, Pictures
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.lora import tasks
 from incontext_lora.incontext.lora.recipe import Recipe
@@ -207,8 +207,8 @@ def test_remarks_say_what_is_not_as_the_task_wants_it() -> None:
         PORTRAITS, "SUMMARY: A woman\n[TOP-LEFT] a\n[TOP-RIGHT] b\n[BOTTOM-LEFT] c\n[BOTTOM-RIGHT] (d) " + "so " * 400
     )
     found = remarks(PORTRAITS, answer, build(PORTRAITS, answer.parts))
-    assert "does not begin as the task's captions do: “This [FOUR-PANEL] image illustrates”" in found[0]
-    assert "words; behind some 350" in found[1]
+    assert "does not begin like the task's captions: “This [FOUR-PANEL] image illustrates”" in found[0]
+    assert "words; text encoders drop text after about 350" in found[1]
     assert "emphasis" in found[2]
     good = read(
         PORTRAITS,
@@ -230,8 +230,8 @@ def test_a_missing_summary_is_the_recipes_opening() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "answered with nothing"),
-        (" \n\t", "answered with nothing"),
+        ("", "answer is empty"),
+        (" \n\t", "answer is empty"),
         ("<think>what to say", "thought, but did not answer"),
         ("<think>hm</think>", "thought, but did not answer"),
         ("I'm sorry, I can't help with that.", "did not describe the panels. It says: “I'm sorry"),
@@ -244,7 +244,7 @@ def test_a_missing_summary_is_the_recipes_opening() -> None:
             "in the order",
         ),
         ("SUMMARY: s\n[SCENE-1] a\n[SCENE-2]\n[SCENE-3] c", r"no text for \[SCENE-2\]"),
-        (instruction(STORY, CaptionWishes()), "SCENE"),  # a model that repeats the question
+        (instruction(STORY, CaptionRequest()), "SCENE"),  # a model that repeats the question
         (json.dumps({"summary": "s", "panels": ["a", "b"]}), "describes 2 panels; there are 3"),
         (json.dumps({"summary": "s", "panels": ["a", "b", ""]}), r"no text for \[SCENE-3\]"),
         (json.dumps({"summary": "s", "panels": ["a", 7, "c"]}), r"no text for \[SCENE-2\]"),
@@ -278,7 +278,7 @@ def test_names_are_written_alike_everywhere() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
 def test_the_instruction_asks_for_the_form_that_is_read(recipe: Recipe) -> None:
-    text = instruction(recipe, CaptionWishes())
+    text = instruction(recipe, CaptionRequest())
     *_, form = text.split("\n\n")
     assert form.splitlines() == ["SUMMARY: …", *(f"{marker} …" for marker in recipe.markers)]
     assert recipe.opening in text
@@ -287,11 +287,11 @@ def test_the_instruction_asks_for_the_form_that_is_read(recipe: Recipe) -> None:
 
 
 def test_the_instruction_holds_what_the_user_wants() -> None:
-    named = instruction(STORY, CaptionWishes.of(" Leo , <Mia>,, ", True, "two\nfriends"))
+    named = instruction(STORY, CaptionRequest.of(" Leo , <Mia>,, ", True, "two\nfriends"))
     assert "<Leo>, <Mia>." in named
     assert "Mind also: two friends" in named
     assert "of your choice" not in named
-    assert "of your choice" in instruction(STORY, CaptionWishes.of("", True))
-    assert "Do not make up names" in instruction(STORY, CaptionWishes())
-    assert "The picture has 3 panels" in instruction(STORY, CaptionWishes(), Pictures.ALL)
+    assert "of your choice" in instruction(STORY, CaptionRequest.of("", True))
+    assert "Do not make up names" in instruction(STORY, CaptionRequest())
+    assert "The picture has 3 panels" in instruction(STORY, CaptionRequest(), Pictures.ALL)
     assert "lacks" in once_more("The answer lacks [SCENE-3].")

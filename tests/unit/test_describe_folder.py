@@ -13,8 +13,8 @@ import pytest
 from incontext_lora.incontext.captions.describe import answer as answers
 from incontext_lora.incontext.captions.describe import client, joint
 from incontext_lora.incontext.captions.describe.client import complete
-from incontext_lora.incontext.captions.describe.folder import FolderReport, WrittenCaption, caption_folder
-from incontext_lora.incontext.captions.describe.options import CaptionWishes, Existing, Settings
+from incontext_lora.incontext.captions.describe.folder import FolderReport, SetCaption, caption_folder
+from incontext_lora.incontext.captions.describe.options import CaptionRequest, Existing, Settings
 from incontext_lora.incontext.captions.describe.refusal import ServerError
 from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.incontext.dataset.build import build as build_dataset
@@ -55,11 +55,11 @@ def sets(tmp_path: Path) -> Path:
 
 
 def run(server: VisionServer, folder: Path, **more: Any) -> FolderReport:
-    def described(pictures: Sequence[np.ndarray]) -> WrittenCaption:
+    def described(pictures: Sequence[np.ndarray]) -> SetCaption:
         ask = lambda messages: complete(address(server.url), SETTINGS, messages)  # noqa: E731
-        answer = joint.describe(RECIPE, pictures, CaptionWishes(), SETTINGS, ask)
+        answer = joint.describe(RECIPE, pictures, CaptionRequest(), SETTINGS, ask)
         line = answers.build(RECIPE, answer.parts)
-        return WrittenCaption(line, answers.remarks(RECIPE, answer, line))
+        return SetCaption(line, answers.remarks(RECIPE, answer, line))
 
     return caption_folder(folder, RECIPE, described, **{"settings": "s", **more})
 

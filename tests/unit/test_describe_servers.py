@@ -171,6 +171,6 @@ def test_a_key_that_is_none_is_refused_unseen(key: str) -> None:
 
 
 def test_a_named_address_that_is_none_is_told_with_its_place() -> None:
-    with pytest.raises(VisionError, match=f"beside {KEY} has an address of another form"):
+    with pytest.raises(VisionError, match=f"address of a server in {BASE} cannot be used"):
         named_servers({BASE: "api.example.com", KEY: SECRET})
     assert named_servers({**ENVIRONMENT, "OPENAI_BASE_URL": "https://azure.example/openai?version=1"}) == {}

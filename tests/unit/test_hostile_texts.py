@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from incontext_lora.incontext.captions import joint as captions
 from incontext_lora.incontext.captions.describe import answer
-from incontext_lora.incontext.captions.describe.options import CaptionWishes
+from incontext_lora.incontext.captions.describe.options import CaptionRequest
 from incontext_lora.incontext.dataset import texts
 from incontext_lora.incontext.dataset.manifest import read_references
 from incontext_lora.incontext.errors import InContextError
@@ -98,7 +98,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "marks": lambda text: captions.marks(STORY, text),
     "summary": lambda text: captions.build(STORY, text, []),
     "names": lambda text: captions.build(STORY, "Leo", [], names=text.split(",")),
-    "wishes": lambda text: CaptionWishes.of(text, hint=text),
+    "wishes": lambda text: CaptionRequest.of(text, hint=text),
     "answer": lambda text: answer.read(STORY, text),
     "answer about many panels": lambda text: answer.read(SEVERAL, text),
     "recipe": of_recipe,

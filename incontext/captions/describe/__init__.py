@@ -1,11 +1,11 @@
-"""Describing: the panels of a set in, its joint caption out, by a vision-language model.
+"""Describe the panels of a set with a vision-language model, and turn its answer into a joint caption.
 
-options      what a user chooses
-instruction  what the model is asked to write for a recipe
-answer       what it wrote → the parts of a joint caption
-pictures     panels → what is sent of them
+options      the user's choices
+instruction  the question for a recipe
+answer       the model's answer → the parts of a joint caption
+pictures     panels → the pictures that are sent
 servers      which servers may be asked, and with which key
-client       one question over the OpenAI-compatible API: time limit, retries, cancel
-joint        one set: ask, read, and ask once more where the answer cannot be used
-folder       all sets of a folder: caption files where there are none
+client       one request over the OpenAI-compatible API: time limit, retries, cancelling
+joint        one set: ask, read, and ask again if the answer cannot be used
+folder       all sets of a folder: write the missing caption files
 """

@@ -1,7 +1,7 @@
-"""What a vision-language model wrote → the parts of a joint caption.
+"""Turn a vision-language model's answer into the parts of a joint caption.
 
-Models rarely answer in exactly the form they were asked for. Whatever can be understood without guessing is repaired, and every
-repair that could lose text is reported; the rest is refused, with the reason.
+Models rarely answer in exactly the requested form. Whatever can be understood without guessing is repaired, and every repair
+that could lose text is reported. Anything else is refused, with the reason.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..joint import JointCaption
 from ..phrases import Phrase, Phrases
 from .instruction import SUMMARY
 
-LONGEST = 350  # words that fit into T5's 512 tokens, more or less
+LONGEST = 350  # words; about as many as fit into T5's 512 tokens
 
 _SHOWN = 200  # characters of an answer in a message
-_MOST_NAMES = 50  # that are taken from an answer
-_MENDED = 32  # panels; of more, which no model describes at once, the markers must be exact
-_TRIED = 4  # code blocks that are tried, from the last one
+_MOST_NAMES = 50  # taken from one answer
+_MOST_LOOSE = 32  # panels; with more, which no model describes at once, the markers must be exact
+_MOST_BLOCKS = 4  # code blocks to try, from the last one
 _TAG = re.compile(r"<(/?)(think|thinking|thought|reasoning)>", re.IGNORECASE)
 _CONTROL = re.compile(r"<\|[^|<>\n]{1,40}\|>")  # tokens of chat templates that some servers let through
 _FENCE = re.compile(r"`{3,}|~{3,}")
@@ -38,7 +38,7 @@ _PANEL = r"(?:panel|image|picture|scene|frame)[ \t_-]*#?"
 
 
 class AnswerError(VisionError):
-    """An answer that cannot be used; the message says why."""
+    """The answer cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Answer:
 
     Attributes:
         parts: summary and one text per panel; only the summary may be empty.
-        repairs: what was repaired or left out, as sentences.
+        repairs: sentences about what was repaired or left out.
     """
 
     parts: JointCaption
@@ -55,14 +55,14 @@ class Answer:
 
 
 def read(recipe: Recipe, text: str) -> Answer:
-    """Understand an answer.
+    """Read an answer.
 
     Args:
-        recipe: the markers that are expected.
-        text: as the model wrote it, with or without thinking, code fences, emphasis, JSON and remarks around it.
+        recipe: has the expected markers.
+        text: as the model wrote it; thinking, code fences, emphasis, JSON and remarks around it are all understood.
 
     Raises:
-        AnswerError: where a panel's text is missing, empty or there twice, or there is no description at all.
+        AnswerError: if a panel's text is missing, empty or repeated, or there is no description at all.
     """
     spoken = _spoken(text)
     if len(spoken.strip()) > joint.LONGEST:
@@ -72,13 +72,13 @@ def read(recipe: Recipe, text: str) -> Answer:
         )
     if not is_text(spoken):
         raise AnswerError(
-            "The answer holds control characters or halves of characters, which no caption can. Ask with another seed, or "
-            "use another model."
+            "The answer holds control characters or halves of characters, which a caption cannot hold. Ask with another "
+            "seed, or use another model."
         )
     if not spoken.strip():
-        problem = "The model thought, but did not answer" if text.strip() else "The model answered with nothing"
+        problem = "The model thought, but did not answer" if text.strip() else "The model's answer is empty"
         raise AnswerError(f"{problem}. Allow longer answers, ask with another seed, or use another model.")
-    for fenced in [block for block in _fenced(spoken) if block.strip()][: -_TRIED - 1 : -1]:
+    for fenced in [block for block in _fenced(spoken) if block.strip()][: -_MOST_BLOCKS - 1 : -1]:
         try:
             return _read(recipe, fenced)
         except AnswerError:
@@ -87,20 +87,24 @@ def read(recipe: Recipe, text: str) -> Answer:
 
 
 def build(recipe: Recipe, parts: JointCaption, names: Sequence[str] = ()) -> str:
-    """The joint caption of an answer. Names that it writes in the recipe's form are written so wherever they occur."""
+    """The joint caption of an answer. A name that occurs in the recipe's form once is written in that form everywhere.
+
+    Raises:
+        CaptionError: as `joint.build`.
+    """
     found = _names_in(recipe, (parts.summary, *parts.panels))
     return joint.build(recipe, parts.summary, parts.panels, names=[*names, *found])
 
 
 def remarks(recipe: Recipe, answer: Answer, line: str) -> tuple[str, ...]:
-    """What a reader of the caption should know: repairs, and departures from the recipe."""
+    """Sentences about the caption ``line``: repairs, and departures from the recipe."""
     found = [*answer.repairs]
     summary, opening = answer.parts.summary, recipe.opening
     if opening and summary and not summary.casefold().startswith(opening.casefold()):
-        found.append(f"The summary does not begin as the task's captions do: “{opening}”.")
+        found.append(f"The summary does not begin like the task's captions: “{opening}”.")
     words = len(line.split())
     if words > LONGEST:
-        found.append(f"The caption has {words} words; behind some {LONGEST} text encoders drop text. Shorten it.")
+        found.append(f"The caption has {words} words; text encoders drop text after about {LONGEST}. Shorten it.")
     return (*found, *joint.problems(recipe, line))
 
 
@@ -141,16 +145,19 @@ def _from_text(recipe: Recipe, text: str, repairs: list[str]) -> JointCaption:
 
 
 def _order(recipe: Recipe, text: str) -> list[str]:
-    """The recipe's markers as they follow each other in a text."""
+    """The recipe's markers in the order in which a text has them."""
     return [found.text for found in Phrases(Phrase(marker) for marker in recipe.markers).find(text)]
 
 
 def _with_exact_markers(recipe: Recipe, text: str) -> str:
-    """Markers in another case, with emphasis or a colon; without brackets or as ``Panel 2:`` only where none are."""
-    if len(recipe.markers) > _MENDED:
+    """Replace near matches with the exact markers: another case, emphasis, or a colon.
+
+    Only if that finds nothing, a marker without brackets or ``Panel 2:`` counts too.
+    """
+    if len(recipe.markers) > _MOST_LOOSE:
         return text
     for number, marker in enumerate(recipe.markers, 1):
-        # emphasis is looked for from where it begins, so that a long run of it is read once
+        # emphasis only matches from its first character, so that a long run of it is read once
         exact = rf"(?:{_LINE_START}|(?<![*_`])[*_`]+|){_loose(marker)}[*_`\"”]*(?:{_LABEL_END}|[ \t]+[-–—][ \t]+)?"
         changed = _replaced(exact, marker, text)
         if marker not in changed:
@@ -161,12 +168,12 @@ def _with_exact_markers(recipe: Recipe, text: str) -> str:
 
 
 def _replaced(pattern: str, marker: str, text: str) -> str:
-    # a repeated marker is an error, so there is nothing to repair
+    # two are enough: a repeated marker is an error anyway
     return re.sub(pattern, lambda _: f"{marker} ", text, count=2, flags=re.IGNORECASE | re.MULTILINE)
 
 
 def _loose(mark: str) -> str:
-    """Pattern of a marker in any case, whatever stands between its words: ``[scene 1]`` for ``[SCENE-1]``."""
+    """A pattern that allows any separators between a marker's words: ``[SCENE 1]`` for ``[SCENE-1]``."""
     words = [re.escape(word) for word in re.split(r"[\s_-]+", mark)]
     if not any(words):  # a marker of dashes only
         return re.escape(mark)
@@ -188,7 +195,7 @@ def _summary(head: str, repairs: list[str]) -> str:
 
 
 def _first_paragraph(tail: str, repairs: list[str]) -> str:
-    """The last panel's text, without the remarks that many models add behind a blank line."""
+    """The last panel's text, without the remarks that many models add after a blank line."""
     first, *more = re.split(r"\n[ \t]*\n", tail.strip(), maxsplit=1)
     if more and more[0].strip():
         repairs.append(f"Text after the last panel was left out: {_quoted(more[0])}.")
@@ -212,9 +219,10 @@ def _surplus(recipe: Recipe, panels: Iterable[str]) -> str:
 
 
 def _from_json(recipe: Recipe, text: str) -> JointCaption | None:
-    """The parts of an answer that is a JSON object; None where it is none.
+    """The parts of an answer that is a JSON object; None for any other answer.
 
-    ``{"summary": "…", "panels": ["…", "…"]}``, or with the panels' markers or names as keys, at the top or in ``panels``.
+    The form is ``{"summary": "…", "panels": ["…", "…"]}``, or the panels' markers or names are keys, at the top or in
+    ``panels``.
     """
     start = text.find("{")
     if start < 0:
@@ -223,7 +231,7 @@ def _from_json(recipe: Recipe, text: str) -> JointCaption | None:
         data, _ = json.JSONDecoder(strict=False).raw_decode(text[start:])
         check(data)
     except JsonError as error:
-        raise AnswerError(f"The answer is JSON that cannot be used: {error}. Ask with another seed.") from None
+        raise AnswerError(f"The JSON in the answer cannot be used: {error}. Ask with another seed.") from None
     except (ValueError, RecursionError):
         return None
     if not isinstance(data, dict):
@@ -257,7 +265,7 @@ def _by_marker(recipe: Recipe, data: Any) -> list[str] | None:
 
 
 def _text(value: Any) -> str:
-    """The text of a JSON value; of an object that holds one under a usual name."""
+    """A JSON string, or the one that an object holds under a usual name; empty for anything else."""
     if isinstance(value, Mapping):
         value = next((value[key] for key in ("text", "description", "caption", "content") if key in value), "")
     return value if isinstance(value, str) else ""
@@ -271,11 +279,11 @@ def _plain(name: str) -> str:
 
 
 def _spoken(text: str) -> str:
-    """An answer without what the model said to itself."""
+    """The answer without the model's thinking."""
     text = _without_thoughts(text.replace("\r\n", "\n").replace("\ufeff", ""))
     ended = begun = None
     for tag in _TAG.finditer(text):
-        if tag[1]:  # some templates begin the thought before the answer begins
+        if tag[1]:  # some templates put the opening tag into the prompt, so only the closing tag is in the answer
             ended, begun = tag, None
         elif begun is None:
             begun = tag
@@ -284,9 +292,9 @@ def _spoken(text: str) -> str:
 
 
 def _without_thoughts(text: str) -> str:
-    """A text without what stands between a thought's tags; the first tag that ends a thought ends it."""
+    """A text without tagged thoughts. The first closing tag of the same name ends a thought."""
     tags = list(_TAG.finditer(text))
-    next_end: dict[str, int] = {}  # name → the nearest tag from here on that ends such a thought
+    next_end: dict[str, int] = {}  # name → index of the next closing tag
     ends = [0] * len(tags)
     for index in reversed(range(len(tags))):
         name = tags[index][2].lower()
@@ -304,7 +312,7 @@ def _without_thoughts(text: str) -> str:
 
 
 def _fenced(text: str) -> list[str]:
-    """What stands in code blocks: between a line that opens one and the next line of the same fence."""
+    """The contents of code blocks, from an opening line to the next line with the same fence."""
     lines = text.split("\n")
     fences: dict[str, list[int]] = {}
     for number, line in enumerate(lines):
@@ -326,7 +334,7 @@ def _fenced(text: str) -> list[str]:
 
 
 def _without_fences(text: str) -> str:
-    """A text whose lines hold no fences; such a line stays as an empty one."""
+    """A text with an empty line in place of each fence."""
     return "\n".join("" if _is_fence(line) else line for line in text.split("\n"))
 
 
@@ -336,7 +344,7 @@ def _is_fence(line: str) -> bool:
 
 
 def _cleaned(part: str) -> str:
-    """One line without emphasis and quotation marks around all of it."""
+    """One line, without emphasis or quotation marks around the whole of it."""
     line = " ".join(part.split())
     for pair in ("**", "__", "``", "`", '""', "“”", "''"):
         before, after = (pair, pair) if pair in ("**", "__", "``", "`") else tuple(pair)
@@ -347,7 +355,7 @@ def _cleaned(part: str) -> str:
 
 
 def _names_in(recipe: Recipe, texts: Iterable[str]) -> Iterator[str]:
-    """Names that are written in the recipe's form. They do not begin with a small letter: <br> is none."""
+    """Names written in the recipe's form. A name does not begin with a small letter, so ``<br>`` is not one."""
     before, _, after = (re.escape(part) for part in recipe.name_format.partition("{}"))
     if not before or not after:
         return

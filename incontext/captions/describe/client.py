@@ -1,7 +1,7 @@
-"""One question over the OpenAI-compatible API: time limit, retries, cancel, and answers that are none.
+"""One request over the OpenAI-compatible API: time limit, retries, cancelling, and unusable responses.
 
-With the standard library only, so that it is plain where bytes go: no redirects are followed, no cookies or passwords of
-the machine are sent, and the key stays with the server it is for.
+It uses the standard library only, so that it is clear where bytes go: it follows no redirects, sends none of the machine's
+cookies or passwords, and sends a key only to the server that the key is for.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .refusal import Response, ServerError, clean, without_key, words_of
 from .servers import BASE, FILE, KEY, Server
 
 TRIES = 3
-FIRST_WAIT = 1.0  # seconds before the second try; doubled each time
+FIRST_WAIT = 1.0  # seconds before the second try; doubled for each further one
 LONGEST_WAIT = 30.0  # seconds, whatever the server asks for
-_LARGEST = 4 << 20  # bytes of an answer
+_LARGEST = 4 << 20  # bytes of a response
 _POLL = 0.1  # seconds
-_LISTING = 10.0  # seconds for asking which models there are
+_LISTING = 10.0  # seconds allowed for a list of models
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@+ -]{0,199}")  # how servers name models
 _AGAIN = frozenset({429, 500, 502, 503, 504, 529})
 
@@ -47,14 +47,14 @@ def complete(
     Args:
         messages: of the chat protocol.
         go_on: called several times a second; raises to give up.
-        say: told, in a line, what is waited for.
+        say: receives one line about what is being waited for.
 
     Raises:
-        ServerError: where the server does not answer or refuses.
-        AnswerError: where the answer is cut off, withheld or empty.
+        ServerError: if the server does not answer, or refuses.
+        AnswerError: if the answer is cut off, withheld or empty.
     """
     if not settings.model.strip():
-        raise ServerError("No model is named. Write the name of a model that reads pictures.", hopeless=True)
+        raise ServerError("The model's name is missing. Write the name of a model that reads pictures.", hopeless=True)
     if not _MODEL.fullmatch(settings.model.strip()) or without_key(server, settings.model) != settings.model:
         # not the text itself: it may hold a key
         raise ServerError(
@@ -85,7 +85,11 @@ def _asked(
     go_on: Callable[[], None],
     say: Callable[[str], None],
 ) -> Response:
-    """The response, after as many tries as are worth it."""
+    """The response, after up to `TRIES` tries.
+
+    Raises:
+        ServerError: if there is no response.
+    """
     data = json.dumps(body).encode()
     wait = FIRST_WAIT
     for left in reversed(range(TRIES)):
@@ -117,14 +121,14 @@ def _asked(
 def _exchange(
     server: Server, method: str, path: str, data: bytes | None, timeout: float, go_on: Callable[[], None]
 ) -> Response:
-    """One request in a thread of its own, which is left behind when the time is up or `go_on` raises.
+    """One request in a thread of its own, which is abandoned when the time is up or ``go_on`` raises.
 
     Raises:
-        TimeoutError: after ``timeout`` seconds, however the time was spent.
-        OSError, http.client.HTTPException: where there is no whole response.
+        TimeoutError: after ``timeout`` seconds in all.
+        OSError, http.client.HTTPException: if there is no complete response.
     """
     connection, target, headers = open_connection(server, server.path + path, timeout)
-    if server.is_localhost:  # whatever a name server says of it
+    if server.is_localhost:  # do not trust a name server with this name
         connection._create_connection = to_this_machine  # type: ignore[attr-defined]
     outcome: queue.SimpleQueue[Response | Exception] = queue.SimpleQueue()
     sockets: list[socket.socket] = []
@@ -166,7 +170,7 @@ def _exchange(
         given_up.set()
         for each in sockets:
             with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)  # wakes the thread, and tells the server that nobody waits any more
+                each.shutdown(socket.SHUT_RDWR)  # wakes the thread, and tells the server that nobody is waiting
         connection.close()
 
 
@@ -178,7 +182,7 @@ def _sleep(seconds: float, go_on: Callable[[], None]) -> None:
 
 
 def _seconds(header: str | None) -> float:
-    """Of a Retry-After header; 0 where it is absent or a date."""
+    """The seconds of a Retry-After header; 0 if it is absent or a date."""
     try:
         return max(0.0, float(header or 0))
     except ValueError:
@@ -186,7 +190,7 @@ def _seconds(header: str | None) -> float:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another try may succeed: a server that is starting refuses or drops connections for a while."""
+    """Whether another try may succeed. A server that is starting refuses or drops connections for a while."""
     dropped = (ConnectionError, http.client.RemoteDisconnected, http.client.IncompleteRead)
     return isinstance(error, dropped)
 
@@ -204,7 +208,7 @@ def _unreachable(server: Server, error: Exception) -> ServerError:
 
 
 def _refusal(server: Server, settings: Settings, response: Response, go_on: Callable[[], None]) -> ServerError:
-    """What a status other than 200 means, and what to do."""
+    """The error for a status other than 200, with what to do."""
     status, said = response.status, words_of(server, response)
     says = f" It says: {said}" if said else ""
     if 300 <= status < 400:
@@ -216,25 +220,25 @@ def _refusal(server: Server, settings: Settings, response: Response, go_on: Call
         sent = (
             f"The key in {server.source} was refused; set it again."
             if server.key
-            else f"It wants a key: set {KEY}, and {BASE}={server.url}, in the environment and start ComfyUI again, or "
+            else f"It needs a key: set {KEY}, and {BASE}={server.url}, in the environment and restart ComfyUI, or "
             f"write both into {FILE} (see the help page of Caption Panels)."
         )
         return ServerError(f"{server.url} refused access ({status}). {sent}{says}", hopeless=True)
     if status in (404, 405):
         return ServerError(
-            f"{server.url} has no model {settings.model!r}, or the address is not that of its API, which usually ends in "
+            f"{server.url} has no model {settings.model!r}, or this is not the address of its API, which usually ends in "
             f"/v1.{_which_models(server, go_on)}{says}",
             hopeless=True,
         )
     if status == 413:
         return ServerError(f"The pictures are too large for {server.url}. Lower the side of the pictures.{says}")
     if status == 429:
-        return ServerError(f"{server.url} is busy, or your allowance is used up. Ask again later.{says}")
+        return ServerError(f"{server.url} is busy, or your quota is used up. Ask again later.{says}")
     if status >= 500:
-        return ServerError(f"{server.url} has an error ({status}), also after {TRIES} tries. See its log.{says}")
+        return ServerError(f"{server.url} still has an error ({status}) after {TRIES} tries. See its log.{says}")
     return ServerError(
-        f"{server.url} refused the question ({status}). Does the model {settings.model!r} read pictures, and as many as "
-        f"there are panels?{says}"
+        f"{server.url} refused the request ({status}). Check that the model {settings.model!r} reads pictures, and as many "
+        f"as there are panels.{says}"
     )
 
 
@@ -251,7 +255,7 @@ def _which_models(server: Server, go_on: Callable[[], None]) -> str:
 
 
 def _without_refused(body: dict[str, Any], said: str) -> bool:
-    """Leave out a setting that the server names as the trouble; whether there was one. Some models know fewer."""
+    """Remove a setting that the server's message refuses, since some models support fewer. Whether one was removed."""
     if "max_completion_tokens" in said and "max_tokens" in body:
         body["max_completion_tokens"] = body.pop("max_tokens")
         return True
@@ -267,7 +271,7 @@ def _text_of(server: Server, settings: Settings, response: Response) -> str:
 
     Raises:
         ServerError: if it is not a response of this protocol.
-        AnswerError: where it holds no whole answer.
+        AnswerError: if it holds no complete answer.
     """
     try:
         data = strict_json.parse(response.body, odd_names=True)
@@ -276,14 +280,14 @@ def _text_of(server: Server, settings: Settings, response: Response) -> str:
     if not isinstance(data, dict) or not isinstance(data.get("choices"), list):
         said = words_of(server, response)
         raise ServerError(
-            f"{server.url} answered, but not as an OpenAI-compatible API does. Its address usually ends in /v1."
+            f"{server.url} answered, but not like an OpenAI-compatible API. Its address usually ends in /v1."
             + (f" It says: {said}" if said else ""),
             hopeless=True,
         )
     choice = next(iter(data["choices"]), None)
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        raise AnswerError("The server's response holds no answer of the model. Ask again, or see the server's log.")
+        raise AnswerError("The server's response does not contain an answer. Ask again, or see the server's log.")
     if choice.get("finish_reason") == "length":
         raise AnswerError(
             f"The answer was cut off after {settings.max_tokens} tokens. Raise max_tokens, especially for a model that "
@@ -302,7 +306,7 @@ def _text_of(server: Server, settings: Settings, response: Response) -> str:
 
 
 def _content(content: Any) -> str:
-    """Text, or the text parts of a list."""
+    """The text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
         return "".join(part for part in parts if isinstance(part, str))

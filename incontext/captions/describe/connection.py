@@ -11,13 +11,13 @@ from typing import Any
 
 from .servers import Server
 
-_CONNECTING = 15.0  # seconds
+_CONNECTING = 15.0  # seconds to establish a connection
 
 
 def open_connection(
     server: Server, path: str, timeout: float
 ) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
-    """A connection, what to ask it for, and the headers; through the machine's proxy where there is one for it."""
+    """A connection, the target to request, and the headers. It uses the machine's proxy if one applies."""
     headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "incontext-lora"}
     if server.key:
         headers["Authorization"] = f"Bearer {server.key}"
@@ -33,7 +33,11 @@ def open_connection(
 
 
 def connect(connection: http.client.HTTPConnection, timeout: float) -> None:
-    """Connect within a short time of its own; the answer may take the rest."""
+    """Connect within a few seconds; the response may take the whole ``timeout``.
+
+    Raises:
+        OSError: if there is no connection in time.
+    """
     connection.timeout = min(timeout, _CONNECTING)
     try:
         connection.connect()
@@ -46,7 +50,7 @@ def to_this_machine(address: tuple[str, int], *rest: Any) -> socket.socket:
     """A connection to a port of this machine, as to ``localhost``.
 
     Raises:
-        OSError: where nobody listens there.
+        OSError: if no server is listening there.
     """
     try:
         return socket.create_connection(("127.0.0.1", address[1]), *rest)

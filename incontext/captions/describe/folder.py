@@ -1,7 +1,7 @@
-"""All sets of a folder: caption files where there are none.
+"""Write the missing caption files of a folder of sets.
 
-Each caption is written in one step as soon as it is there, so that whoever stops loses nothing, and the next call goes on
-where this one stopped. A small file in the folder remembers which captions were written with which settings.
+Each caption is saved as soon as it is ready, so stopping loses nothing, and the next call continues where this one stopped.
+A small file in the folder remembers which captions were written with which settings.
 """
 
 from __future__ import annotations
@@ -30,34 +30,39 @@ from .refusal import ServerError
 
 RECORD = ".incontext_captions.json"
 BACKUP = ".bak"
-"""What a replaced caption is kept as, beside the new one."""
+"""Ending of the copy of a replaced caption, beside the new one."""
 
-_IN_A_ROW = 3  # sets that the server may fail before the rest is not tried
-_ENOUGH = 2048  # pixels of a side; more is sent to no model
+_IN_A_ROW = 3  # sets for which the server may fail before the rest is given up
+_ENOUGH = 2048  # px per side; models are never sent more
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenCaption:
-    """A caption for a set: one line, and what to say about it."""
+class SetCaption:
+    """The caption of a set.
+
+    Attributes:
+        line: the caption, on one line.
+        remarks: sentences about it for the report.
+    """
 
     line: str
     remarks: tuple[str, ...] = ()
 
 
-Describe = Callable[[Sequence[np.ndarray]], WrittenCaption]
-"""Pictures, uint8 [height, width, 3] each → caption. Raises InContextError where there is none for them."""
+Describe = Callable[[Sequence[np.ndarray]], SetCaption]
+"""Pictures, uint8 [height, width, 3] each → caption. Raises InContextError if there is no caption for them."""
 
 
 @dataclass(slots=True)
 class FolderReport:
-    """What was done.
+    """The result of `caption_folder`.
 
     Attributes:
-        folder: that was read.
+        folder: the folder of sets.
         shape: how the sets are stored.
         found: number of sets.
-        written, kept, failed: of these.
-        same: sets whose caption was written with the same settings before.
+        written, kept, failed: number of sets with each outcome.
+        same: number of sets whose caption had already been written with the same settings.
         findings: about sets and files.
     """
 
@@ -82,7 +87,7 @@ class FolderReport:
         return f"{self.folder.name}: {listed} of {self.found} sets"
 
     def text(self) -> str:
-        """The report for people."""
+        """The report for users."""
         lines = [self.headline, f"Folder: {self.folder} (read as {self.shape.value})"]
         for title, level in (("Failed", Level.ERROR), ("Look at these", Level.WARNING), ("Notes", Level.NOTE)):
             findings = [finding for finding in self.findings if finding.level is level]
@@ -104,22 +109,22 @@ def caption_folder(
     """Write a caption for every set of a folder.
 
     Args:
-        source: the folder of sets, in any of the shapes that `scan` knows.
+        source: the folder of sets, in any shape that `scan` knows.
         recipe: layout, prefix and markers.
-        describe: makes a caption of a set's pictures.
-        existing: what to do with captions that are there. A replaced one is kept under its name with `BACKUP`.
-        shape: how the sets are stored; found out when None.
-        settings: everything that determines what `describe` makes. A caption that was written with the same settings, and
-            not changed since, is not written again.
-        progress: called with the number of sets that are done and of all; may raise to stop.
+        describe: captions the pictures of a set.
+        existing: what to do with existing captions. A replaced one is kept under its name with `BACKUP`.
+        shape: how the sets are stored; None to detect it.
+        settings: everything that determines the result of ``describe``. A caption that was written with the same
+            settings, and not changed since, is not written again.
+        progress: called with the number of finished sets and of all sets; may raise to stop.
 
     Returns:
-        What was done. A set that cannot be described is in the report, and does not hinder the others.
+        The report. A set that cannot be described is in it, and does not stop the others.
 
     Raises:
-        DatasetError: where there are no sets.
-        ServerError: where the server is lost; captions that were written before stay.
-        VisionError: where not a single set could be described.
+        DatasetError: if there are no sets.
+        ServerError: if the server is lost; captions written so far are kept.
+        VisionError: if not a single set could be described.
     """
     found = scan(source, recipe, shape)
     report = FolderReport(source, found.shape, len(found.sets), findings=list(found.findings))
@@ -158,10 +163,10 @@ class _Job:
     record: dict[str, str]
 
     def caption(self, files: SetFiles, report: FolderReport) -> None:
-        """Write the caption of one set, or say why there is none to write.
+        """Write the caption of one set, or record in the report why not.
 
         Raises:
-            InContextError: where the set cannot be described.
+            InContextError: if the set cannot be described.
         """
         for finding in files.findings:
             if finding.level is Level.ERROR:
@@ -189,15 +194,18 @@ class _Job:
         for remark in written.remarks:
             report.findings.append(Finding(Level.WARNING, remark, set=files.name))
         if any(files.panel_texts):
-            problem = "The texts of single panels are there too; Build Dataset prefers the new caption."
+            problem = "There are texts of single panels too; Build Dataset prefers the new caption."
             report.findings.append(Finding(Level.NOTE, problem, set=files.name))
 
     def _write(
         self, target: Path, line: str, before: str | None, ours: bool, report: FolderReport, files: SetFiles
     ) -> None:
-        """Replace only what was asked for: somebody may have written a caption while the model was thinking.
+        """Write a caption, unless someone changed it while the model was thinking.
 
-        What was not written here is kept beside the new caption, and no earlier copy is lost by that.
+        A caption that was not written by this function is kept beside the new one, under a name that is still free.
+
+        Raises:
+            DatasetError: if the caption has changed since ``before`` was read.
         """
         now = _line(target) if target.exists() else ""
         if now != before:
@@ -229,7 +237,7 @@ class _Job:
         return [_decoded(path) for path in files.images]
 
     def _mark(self, files: SetFiles) -> str:
-        """Everything that determines a set's caption."""
+        """A text of everything that determines a set's caption: settings, recipe and pictures."""
         pictures = [hashlib.sha256(_bytes(path)).hexdigest() for path in files.images]
         return json.dumps([self.settings, self.recipe.to_json(), pictures], sort_keys=True)
 
@@ -248,7 +256,7 @@ def _decoded(path: Path) -> np.ndarray:
 def _bytes(path: Path) -> bytes:
     """
     Raises:
-        DatasetError: where the file is too large or cannot be read.
+        DatasetError: if the file is too large or cannot be read.
     """
     try:
         if path.stat().st_size > images.LARGEST_FILE:
@@ -259,12 +267,12 @@ def _bytes(path: Path) -> bytes:
 
 
 def _line(path: Path) -> str | None:
-    """The text of a caption file; None where it cannot be read, which is something else than empty."""
+    """The text of a caption file: empty if it holds none, None if the file cannot be read."""
     return texts.read(path).line
 
 
 def _free(path: Path) -> Path:
-    """The path, or with a number behind it where there is such a file already."""
+    """The path, with a number at its end if the file already exists."""
     tried, number = path, 1
     while tried.exists():
         number += 1
@@ -286,7 +294,7 @@ def _stopped(report: FolderReport, error: ServerError) -> ServerError:
 
 
 def _stamp(mark: str, line: str) -> str:
-    """Digests of what a caption was made of and of the caption itself; with no ``mark``, the end of it."""
+    """Digests of a caption's inputs (``mark``) and of the caption; without ``mark``, the second one only."""
     made_of = f"{_digest(mark)} " if mark else ""
     return made_of + _digest(line)
 
@@ -298,7 +306,7 @@ def _digest(text: str) -> str:
 def _read_record(root: Path) -> dict[str, str]:
     try:
         data = strict_json.read(root / RECORD)
-    except (OSError, ValueError):  # absent or damaged: nothing is known, and nothing lost
+    except (OSError, ValueError):  # absent or damaged: captions then count as written by hand, so nothing is lost
         return {}
     known = data.get("captions") if isinstance(data, dict) else None
     return {str(name): str(stamp) for name, stamp in known.items()} if isinstance(known, Mapping) else {}

@@ -1,4 +1,4 @@
-"""What a vision-language model is asked to write, in the form that `answer` reads."""
+"""The question for a vision-language model. It asks for the form that `answer` reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...lora.recipe import Recipe
-from .options import CaptionWishes, Pictures
+from .options import CaptionRequest, Pictures
 
 SUMMARY = "SUMMARY:"
 
@@ -14,12 +14,13 @@ _WORDS = 260  # of a whole caption; T5 reads 512 tokens, and a word has one to t
 _MOST_WORDS = 60  # of one part
 
 
-def instruction(recipe: Recipe, wishes: CaptionWishes, shown: Pictures = Pictures.EACH) -> str:
+def instruction(recipe: Recipe, request: CaptionRequest, shown: Pictures = Pictures.EACH) -> str:
     """The text that goes to the model together with the pictures.
 
     Args:
         recipe: markers, opening and the form of names.
-        shown: what the model sees.
+        request: what to write beyond the recipe.
+        shown: whether the model sees one picture per panel, or one of all panels.
     """
     count = len(recipe.markers)
     words = min(_MOST_WORDS, _WORDS // (count + 1))
@@ -32,8 +33,8 @@ def instruction(recipe: Recipe, wishes: CaptionWishes, shown: Pictures = Picture
         "Call what recurs by the same words in every panel.\n"
         f"Describe only what can be seen, in plain sentences, with at most {words} words for the summary and for each "
         "panel.",
-        _about_names(recipe, wishes),
-        f"Mind also: {wishes.hint}" if wishes.hint else "",
+        _about_names(recipe, request),
+        f"Mind also: {request.hint}" if request.hint else "",
         f"Answer with these {count + 1} lines and nothing else. Keep {SUMMARY} and the markers as they stand here, and "
         "write your text in place of the dots:",
         "\n".join([f"{SUMMARY} …", *(f"{marker} …" for marker in recipe.markers)]),
@@ -42,18 +43,18 @@ def instruction(recipe: Recipe, wishes: CaptionWishes, shown: Pictures = Picture
 
 
 def once_more(problem: str) -> str:
-    """What to say when an answer could not be used."""
+    """The next message after an answer that cannot be used."""
     return f"That answer cannot be used. {problem} Answer once more, with exactly the lines that were asked for."
 
 
-def messages(recipe: Recipe, wishes: CaptionWishes, urls: Sequence[str], shown: Pictures) -> list[dict[str, Any]]:
+def messages(recipe: Recipe, request: CaptionRequest, urls: Sequence[str], shown: Pictures) -> list[dict[str, Any]]:
     """The question as messages of the chat protocol.
 
     Args:
         urls: the pictures as ``data:`` addresses: one per panel, in order, or one of all panels.
         shown: which of the two.
     """
-    content: list[dict[str, Any]] = [{"type": "text", "text": instruction(recipe, wishes, shown)}]
+    content: list[dict[str, Any]] = [{"type": "text", "text": instruction(recipe, request, shown)}]
     labels = [f"Picture {number} is panel {marker}:" for number, marker in enumerate(recipe.markers, 1)]
     for label, url in zip(labels if shown is Pictures.EACH else [""], urls, strict=True):
         content += [{"type": "text", "text": label}] if label else []
@@ -70,13 +71,13 @@ def _seen(count: int, shown: Pictures) -> str:
     return f"The {count} pictures are panels that belong together, one per picture, in this order. {end}"
 
 
-def _about_names(recipe: Recipe, wishes: CaptionWishes) -> str:
-    if wishes.names:
-        listed = ", ".join(_written(recipe, name) for name in wishes.names)
+def _about_names(recipe: Recipe, request: CaptionRequest) -> str:
+    if request.names:
+        listed = ", ".join(_written(recipe, name) for name in request.names)
         return (
             f"These names belong to persons or things in the panels: {listed}. Write them exactly so where they appear."
         )
-    if wishes.invent_names:
+    if request.invent_names:
         return (
             "Give each person who is in several panels a first name of your choice, and call them by it in the summary "
             f"and in every panel, written like this: {_written(recipe, 'Leo')}."

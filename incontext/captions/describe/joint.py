@@ -1,4 +1,4 @@
-"""One set: ask, read, and ask once more where the answer cannot be used."""
+"""Describe one set: ask, read the answer, and ask again if it cannot be used."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from ...lora.recipe import Recipe
 from . import pictures
 from .answer import Answer, AnswerError, read
 from .instruction import messages, once_more
-from .options import CaptionWishes, Pictures, Settings
+from .options import CaptionRequest, Pictures, Settings
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], str]
 """Messages → the text of the answer."""
 
 
 def describe(
-    recipe: Recipe, panels: Sequence[np.ndarray], wishes: CaptionWishes, settings: Settings, ask: Ask
+    recipe: Recipe, panels: Sequence[np.ndarray], request: CaptionRequest, settings: Settings, ask: Ask
 ) -> Answer:
     """Describe a set, all panels in one question.
 
     Args:
         recipe: how the task's captions are written.
         panels: uint8 [height, width, 3] each; one per panel, or one of the whole set.
-        settings: what is shown, and how large.
-        ask: see `client.complete`.
+        request: what to write beyond the recipe.
+        settings: which pictures are sent, and how large.
+        ask: such as `client.complete`.
 
     Raises:
         PanelError: for another number of pictures.
-        AnswerError: where the answer cannot be used, nor the second one.
+        AnswerError: if the second answer cannot be used either.
     """
     shown = settings.pictures
     whole = shown is Pictures.ALL
     sent = [pictures.whole_of(panels, recipe.layout)] if whole else pictures.panels_of(panels, recipe.layout)
     urls = [pictures.data_url(picture, settings.side) for picture in sent]
-    question = messages(recipe, wishes, urls, shown)
+    question = messages(recipe, request, urls, shown)
     text = ask(question)
     try:
         return read(recipe, text)

@@ -1,4 +1,4 @@
-"""What a user chooses when sets are described."""
+"""The user's choices for describing sets."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from enum import Enum
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionWishes:
-    """What the model should write beside what the recipe says.
+class CaptionRequest:
+    """What the model should write beyond the recipe.
 
     Attributes:
-        names: of persons and things in the panels.
-        invent_names: let the model name the persons who recur.
-        hint: what else the model should know or mind.
+        names: of people and things in the panels.
+        invent_names: let the model name people who recur.
+        hint: anything else that the model should know.
     """
 
     names: tuple[str, ...] = ()
@@ -21,14 +21,14 @@ class CaptionWishes:
     hint: str = ""
 
     @staticmethod
-    def of(names: str = "", invent_names: bool = False, hint: str = "") -> CaptionWishes:
-        """As a user writes them: names are separated by commas."""
+    def of(names: str = "", invent_names: bool = False, hint: str = "") -> CaptionRequest:
+        """From the texts that a user wrote; names are separated by commas."""
         listed = tuple(" ".join(name.split()) for name in names.split(","))
-        return CaptionWishes(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
+        return CaptionRequest(tuple(name for name in listed if name), invent_names, " ".join(hint.split()))
 
 
 class Pictures(Enum):
-    """What a model is shown of a set."""
+    """The pictures of a set that are sent to a model."""
 
     EACH = "one picture a panel"
     ALL = "one picture of all panels"  # for models that read a single picture
@@ -41,11 +41,11 @@ class Settings:
     Attributes:
         model: its name on the server.
         timeout: seconds for one try.
-        max_tokens: of the answer, with what a model thinks before it.
-        seed: another one gives another answer, where the server knows seeds.
-        temperature: how freely it chooses words.
-        side: pixels of the longer side of the pictures that are sent.
-        pictures: whether each panel is a picture, or all are one.
+        max_tokens: of the answer, including the model's thinking.
+        seed: another seed gives another answer, if the server supports seeds.
+        temperature: 0 always takes the likeliest word; higher values vary more.
+        side: longer side of the pictures that are sent, in pixels.
+        pictures: one picture per panel, or one of all panels.
     """
 
     model: str
@@ -58,7 +58,7 @@ class Settings:
 
 
 class Existing(Enum):
-    """What to do with a set that has a caption."""
+    """What to do with a set that already has a caption."""
 
     KEEP = "keep"
     REPLACE = "replace"

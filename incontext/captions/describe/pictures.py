@@ -1,4 +1,4 @@
-"""Panels → what is sent of them: small pictures inside the question itself."""
+"""Turn panels into the small pictures that are sent inside the question."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _QUALITY = 92  # of JPEG; letters and logos stay legible
 
 
 def panels_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> list[np.ndarray]:
-    """One picture per panel: as given, or cut from a single picture of the whole set, whatever its size.
+    """One picture per panel: as given, or cut from a single picture of the whole set, of any size.
 
     Args:
         pictures: uint8 [height, width, 3] each, in the order of the panels.

@@ -1,4 +1,4 @@
-"""The words of a server that refuses, without keys and markup."""
+"""The error messages of a server that refuses, without keys and markup."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ...errors import VisionError
 from ...files import strict_json
 from .servers import Server
 
-_SHOWN = 300  # characters of a server's own words
-_READ = 20_000  # characters of them that are looked at
+_SHOWN = 300  # characters of a server's own message
+_READ = 20_000  # characters of it that are searched for keys
 
 
 class ServerError(VisionError):
     """The server cannot be asked, or did not answer.
 
     Attributes:
-        hopeless: the next question would fare no better.
+        hopeless: whether the next request would fail too.
     """
 
     def __init__(self, message: str, *, hopeless: bool = False) -> None:
@@ -36,7 +36,7 @@ class Response:
 
 
 def words_of(server: Server, response: Response) -> str:
-    """What the server says about an error, one line without the key."""
+    """The server's own message about an error: one line, without the key."""
     try:
         data = strict_json.parse(response.body)
     except strict_json.JsonError:
@@ -59,7 +59,7 @@ def without_key(server: Server, text: str) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _key_pattern(key: str) -> re.Pattern[str]:
-    """A key however it is written: as it is, in escapes of JSON, URLs or HTML, or with white space between its characters."""
+    """Matches a key in any notation: plain, escaped for JSON, URLs or HTML, or with white space between its characters."""
 
     def written(character: str) -> str:
         code = ord(character)

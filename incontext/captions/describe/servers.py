@@ -3,9 +3,10 @@
 A workflow may come from a stranger, and it names the server. So neither keys nor permissions are in the workflow:
 
 - a server on this machine may always be asked;
-- any other only where whoever runs ComfyUI has named it, in an environment variable or in a file that no page can read;
-- a key belongs to the address it was named with (scheme, host, port and path, and what is below that path) and goes
-  nowhere else: behind one gateway, another path may be another's.
+- any other server only if the person who runs ComfyUI has named it, in an environment variable or in a file that no page
+  can read;
+- a key belongs to the address it was named with (scheme, host, port, path, and everything below that path) and is sent
+  nowhere else: on one gateway, another path may belong to someone else.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from ...files import strict_json
 OLLAMA = "http://127.0.0.1:11434/v1"
 KEY, BASE = "INCONTEXT_LORA_API_KEY", "INCONTEXT_LORA_API_BASE"
 FILE = "vision_servers.json"
-"""``{"https://api.example.com/v1": "the key, or empty"}`` in a folder that ComfyUI serves to nobody."""
+"""``{"https://api.example.com/v1": "the key, or empty"}``, in a folder that ComfyUI does not serve."""
 
 _OPENAI = "https://api.openai.com/v1"
 _PORTS = {"http": 80, "https": 443}
-# Strict on purpose: what one reader of addresses takes for the host, another may take for a user or a path.
+# Strict on purpose: what one URL parser takes for the host, another may take for a user or a path.
 _ADDRESS = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>\d{1,5}))?"
     r"(?P<path>(?:/[a-z0-9._~-]+)*)/*",
@@ -45,9 +46,9 @@ class Server:
 
     Attributes:
         scheme, host, port: where it is.
-        path: what stands before ``/chat/completions``.
-        key: goes along with every request; empty where there is none.
-        source: where the key came from, for people.
+        path: the part before ``/chat/completions``.
+        key: sent with every request; empty for none.
+        source: where the key came from, for messages.
     """
 
     scheme: str
@@ -69,7 +70,7 @@ class Server:
 
     @property
     def is_localhost(self) -> bool:
-        """Whether its name stands for this machine, whatever a name server says."""
+        """Whether its name means this machine, regardless of name servers."""
         return self.host == "localhost" or self.host.endswith(".localhost")
 
     @property
@@ -86,17 +87,22 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class NamedServer:
-    """The key of a server that whoever runs ComfyUI has named; empty where it needs none."""
+    """A server that the person who runs ComfyUI has named.
+
+    Attributes:
+        key: empty if the server needs none.
+        source: where it was named, for messages.
+    """
 
     key: str = field(repr=False)
     source: str
 
 
 def address(text: str) -> Server:
-    """A server by the address of its API. ``/v1`` is added where there is no path, as all of them have it.
+    """A server from the address of its API. An address without a path gets ``/v1``, the usual one.
 
     Raises:
-        VisionError: for any other address.
+        VisionError: if the address cannot be used.
     """
     match = _ADDRESS.fullmatch(text.strip())
     port = int(match["port"] or _PORTS[match["scheme"].lower()]) if match else 0
@@ -121,15 +127,15 @@ def permitted(base_url: str, named: Mapping[Place, NamedServer]) -> Server:
         named: see `named_servers`.
 
     Raises:
-        VisionError: where the address cannot be read, is of another machine that nobody has named, or its key is none.
+        VisionError: if the address cannot be used, belongs to another machine that was not named, or has an invalid key.
     """
     asked = address(base_url)
     known = _known(asked, named)
     if known is None and not asked.is_local:
         raise VisionError(
-            f"{asked.url} is not on this machine. Pictures and keys only go to other machines that whoever runs ComfyUI "
-            f"has named, since a workflow may come from a stranger: set {BASE}={asked.url} in the environment and start "
-            f"ComfyUI again, or add it to {FILE} (see the help page of Caption Panels)."
+            f"{asked.url} is not on this machine. A workflow may come from a stranger, so pictures and keys are only sent to "
+            f"other machines that the person who runs ComfyUI has named: set {BASE}={asked.url} in the environment and "
+            f"restart ComfyUI, or add it to {FILE} (see the help page of Caption Panels)."
         )
     if known is None:
         return asked
@@ -137,7 +143,7 @@ def permitted(base_url: str, named: Mapping[Place, NamedServer]) -> Server:
 
 
 def _known(asked: Server, named: Mapping[Place, NamedServer]) -> NamedServer | None:
-    """What was named for an address: for its very path, or for the longest one that it is below."""
+    """The named server for an address: the one with the same path, else with the longest path above it."""
     *where, path = asked.place
     while path:
         known = named.get((*where, path))  # type: ignore[arg-type]
@@ -148,14 +154,14 @@ def _known(asked: Server, named: Mapping[Place, NamedServer]) -> NamedServer | N
 
 
 def named_servers(environment: Mapping[str, str], file: Path | None = None) -> dict[Place, NamedServer]:
-    """All servers that were named, by scheme, host, port and path; the file goes before the environment.
+    """All named servers, by scheme, host, port and path. The file takes precedence over the environment.
 
     Args:
         environment: of the process.
         file: see `FILE`; it need not exist.
 
     Raises:
-        VisionError: where an entry cannot be used.
+        VisionError: if an entry cannot be used.
     """
     entries = [(base, key, str(file)) for base, key in (_entries(file) if file else {}).items()]
     if environment.get(BASE):
@@ -166,11 +172,11 @@ def named_servers(environment: Mapping[str, str], file: Path | None = None) -> d
             server = address(base)
         except VisionError as error:
             raise VisionError(
-                f"A server that is named beside {source} has an address of another form. {error}"
+                f"The address of a server in {source if source != KEY else BASE} cannot be used. {error}"
             ) from None
         named.setdefault(server.place, NamedServer(key, source))
     if environment.get("OPENAI_API_KEY"):
-        with suppress(VisionError):  # it is there for other programs too, which read other addresses
+        with suppress(VisionError):  # it is meant for other programs too, which accept other addresses
             server = address(environment.get("OPENAI_BASE_URL") or _OPENAI)
             named.setdefault(server.place, NamedServer(environment["OPENAI_API_KEY"], "OPENAI_API_KEY"))
     return named
@@ -182,15 +188,15 @@ def _entries(file: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, strict_json.JsonError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no JSON that can be used"  # it may hold a key
+        reason = error.strerror if isinstance(error, OSError) else "it is not valid JSON"  # the details may hold a key
         raise VisionError(f"{file} cannot be read: {reason}. Correct it, or remove it.") from None
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data.values()):
-        raise VisionError(f'{file} has another form; it should be {{"{_OPENAI}": "the key, or empty"}}.')
+        raise VisionError(f'{file} cannot be used; expected {{"{_OPENAI}": "the key, or empty"}}.')
     return data
 
 
 def _checked(key: str, source: str) -> str:
     key = key.strip()
     if re.search(r"[^!-~]", key):  # also line breaks, which would end a header
-        raise VisionError(f"The key in {source} holds spaces or characters that no key has. Set it again.")
+        raise VisionError(f"The key in {source} holds spaces or characters that keys do not have. Set it again.")
     return key

@@ -64,9 +64,9 @@ def test_text_in_parts_is_joined() -> None:
         (says("", "content_filter"), "withheld"),
         (says("", reasoning_content="Let me see …"), "thought, but did not answer. Raise max_tokens"),
         (says(None, reasoning="Let me see …"), "thought, but did not answer"),
-        (raw(b'{"choices": []}'), "holds no answer"),
-        (raw(b'{"choices": [7]}'), "holds no answer"),
-        (raw(b'{"choices": [{"message": null}]}'), "holds no answer"),
+        (raw(b'{"choices": []}'), "does not contain an answer"),
+        (raw(b'{"choices": [7]}'), "does not contain an answer"),
+        (raw(b'{"choices": [{"message": null}]}'), "does not contain an answer"),
     ],
 )
 def test_an_answer_that_is_none_is_refused(behaviour: Behaviour, words: str) -> None:
@@ -87,19 +87,19 @@ def test_what_may_pass_is_tried_again(behaviour: Behaviour) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "words", "tries"),
     [
-        (fails(429, "quota"), "busy, or your allowance is used up. Ask again later. It says: quota", 3),
-        (fails(500, "out of memory"), "has an error (500), also after 3 tries. See its log. It says: out of memory", 3),
+        (fails(429, "quota"), "busy, or your quota is used up. Ask again later. It says: quota", 3),
+        (fails(500, "out of memory"), "still has an error (500) after 3 tries. See its log. It says: out of memory", 3),
         (hangs_up, "The connection to", 3),
-        (fails(400, "this model does not support images"), "refused the question (400). Does the model 'seeing-model' read", 1),
+        (fails(400, "this model does not support images"), "refused the request (400). Check that the model", 1),
         (fails(413), "Lower the side of the pictures", 1),
-        (fails(401, "no key"), "refused access (401). It wants a key: set INCONTEXT_LORA_API_KEY", 1),
+        (fails(401, "no key"), "refused access (401). It needs a key: set INCONTEXT_LORA_API_KEY", 1),
         (fails(403), "refused access (403)", 1),
         (fails(302, Location="http://127.0.0.1:9/v1"), "redirects to another address", 1),
-        (raw(b"<html><body>Welcome</body></html>"), "not as an OpenAI-compatible API does", 1),
-        (raw(b"\xff\xfe\x00"), "not as an OpenAI-compatible API does", 1),
-        (raw(b""), "not as an OpenAI-compatible API does", 1),
+        (raw(b"<html><body>Welcome</body></html>"), "not like an OpenAI-compatible API", 1),
+        (raw(b"\xff\xfe\x00"), "not like an OpenAI-compatible API", 1),
+        (raw(b""), "not like an OpenAI-compatible API", 1),
         (raw(b'{"error": "no such route"}'), "It says: no such route", 1),
-        (raw(b"[" * 100_000), "not as an OpenAI-compatible API does", 1),
+        (raw(b"[" * 100_000), "not like an OpenAI-compatible API", 1),
         (raw(b'{"object": "list", "data": []}'), "usually ends in /v1", 1),
         (raw(b"x" * (5 << 20)), "larger than 4 MB", 1),
     ],
@@ -119,7 +119,7 @@ def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
 
 
 def test_no_model_and_no_server() -> None:
-    with pytest.raises(ServerError, match="No model is named"):
+    with pytest.raises(ServerError, match="name is missing"):
         complete(address(servers.OLLAMA), Settings(" "), QUESTION)
     nobody = address(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ServerError, match=r"No server is running at .*ollama serve") as error:

@@ -9,7 +9,7 @@ import pytest
 from incontext_lora.incontext.captions.describe import joint
 from incontext_lora.incontext.captions.describe.answer import AnswerError
 from incontext_lora.incontext.captions.describe.client import complete
-from incontext_lora.incontext.captions.describe.options import CaptionWishes, Pictures, Settings
+from incontext_lora.incontext.captions.describe.options import CaptionRequest, Pictures, Settings
 from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.incontext.captions.joint import JointCaption
 from incontext_lora.incontext.errors import PanelError
@@ -27,7 +27,7 @@ def panel(value: int, height: int = 64, width: int = 128) -> np.ndarray:
 def describe(server: VisionServer, panels: list[np.ndarray], shown: Pictures = Pictures.EACH) -> Any:
     settings = Settings("seeing-model", side=96, pictures=shown)
     return joint.describe(
-        RECIPE, panels, CaptionWishes(), settings, lambda messages: complete(address(server.url), settings, messages)
+        RECIPE, panels, CaptionRequest(), settings, lambda messages: complete(address(server.url), settings, messages)
     )
 
 
@@ -86,6 +86,6 @@ def test_an_unusable_answer_is_asked_for_once_more() -> None:
 
 
 def test_two_unusable_answers_are_enough() -> None:
-    with VisionServer(says("")) as server, pytest.raises(AnswerError, match="answered with nothing"):
+    with VisionServer(says("")) as server, pytest.raises(AnswerError, match="answer is empty"):
         describe(server, [panel(1)] * 3)
     assert [len(asked.body["messages"]) for asked in server.questions] == [1, 2]
