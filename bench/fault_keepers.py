@@ -185,7 +185,7 @@ def _paths(machine: Machine) -> dict[str, str]:
 
 
 def real_keeper(folder: Path, comfyui: Path) -> BareKeeper | None:
-    """A host with sd-scripts itself and FLUX at tiny sizes; None where it is not installed."""
+    """A host with sd-scripts itself and FLUX at tiny sizes; None if it is not installed."""
     from ..tests.dataset_sets import folder_sets
     from ..tests.training import tiny
     from ..training.sd_scripts.architectures import FLUX

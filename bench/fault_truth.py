@@ -22,7 +22,7 @@ PATIENCE = 10.0  # seconds until the truth is said
 
 
 def until(condition: Callable[[], object], seconds: float) -> float | None:
-    """Seconds until it holds; None where it does not in time."""
+    """Seconds until it holds; None if it does not in time."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:

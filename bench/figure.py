@@ -17,7 +17,7 @@ class Figure:
         value: the median, where there are several measurements.
         min, max: of the measurements.
         unit: ``ms``, ``s``, ``share``, ``ratio``, ``GB``.
-        bound: what it must reach, e.g. ``<= 50``; empty where nothing was promised.
+        bound: what it must reach, e.g. ``<= 50``; empty if nothing was promised.
         detail: how it was measured.
     """
 
@@ -36,7 +36,7 @@ class Figure:
 
     @property
     def holds(self) -> bool | None:
-        """Whether the bound is met; None where there is none."""
+        """Whether the bound is met; None if there is none."""
         if not self.bound:
             return None
         relation, limit = self.bound.split()

@@ -77,7 +77,7 @@ def case(number: int, places: Places) -> tuple[str, Callable[[], object]]:
 
 
 def _unreadable(message: str) -> str:
-    """What is wrong with one of our own messages; empty where a person can read it."""
+    """What is wrong with one of our own messages; empty if a person can read it."""
     if not message.strip():
         return "an empty message"
     if len(message) > 20_000:
@@ -86,7 +86,7 @@ def _unreadable(message: str) -> str:
 
 
 def _peak() -> int:
-    """Bytes of memory that the process has had at most; 0 where the system does not say."""
+    """Bytes of memory that the process has had at most; 0 if the system does not say."""
     if sys.platform == "win32":
         return 0
     import resource

@@ -142,7 +142,7 @@ def split_error(split_columns: Callable[[Tensor, int], list[Tensor]]) -> tuple[f
 
 
 def installed(folder: str, comfyui: Path) -> dict[str, type] | None:
-    """The nodes of a pack in ComfyUI's custom_nodes, by id; None where it is not there."""
+    """The nodes of a pack in ComfyUI's custom_nodes, by id; None if it is not there."""
     nodes: Any = importlib.import_module("nodes")  # ComfyUI's, not the pack's
     places = [path for path in (comfyui / "custom_nodes").glob("*") if path.name.lower() == folder.lower()]
     if not places or not asyncio.run(nodes.load_custom_node(str(places[0]))):

@@ -57,7 +57,7 @@ _TRUTHS = {
 
 
 def spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """Rank correlation with mean ranks for ties; 0 where one side is constant."""
+    """Rank correlation with mean ranks for ties; 0 if one side is constant."""
     first, second = ranks(one), ranks(other)
     if first.std() == 0 or second.std() == 0:
         return 0.0

@@ -14,7 +14,7 @@ LARGER = "20 composites of 1536×512, half a published canvas"
 
 
 def trainer_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
-    """Figures of the runner, then of a LoRA for the demo's model; none where no trainer is installed."""
+    """Figures of the runner, then of a LoRA for the demo's model; none if no trainer is installed."""
     rounds = _in_pack("bench.sd_scripts_rounds", base)
     if "missing" in rounds:
         say(rounds["missing"])

@@ -73,8 +73,8 @@ def train(folder: Path, comfyui: Path, settings: SdSettings = SETTINGS) -> Train
     """Train on the demo's 40 sets, in ``folder``.
 
     Raises:
-        TrainerNotInstalled: where there is no trainer.
-        RuntimeError: where the training failed.
+        TrainerNotInstalled: if there is no trainer.
+        RuntimeError: if the training failed.
     """
     trainer = environment.find()
     models.write_models(folder / "models")

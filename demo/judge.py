@@ -19,7 +19,7 @@ class Judgement:
     Attributes:
         asked: the held-out set whose shapes the caption named.
         read: what the checker sees, panel by panel.
-        reference: index of the panel that was given; None where none was.
+        reference: index of the panel that was given; None if none was.
         task: whose relation the panels should have.
     """
 

@@ -74,7 +74,7 @@ def load(name: str | Path) -> dict[str, Any]:
     """Read a workflow: a path, or the name of a bundled one such as ``quickstart``.
 
     Raises:
-        WorkflowError: where there is none.
+        WorkflowError: if there is none.
     """
     path = Path(name)
     if path.suffix != ".json":
@@ -130,7 +130,7 @@ def find_node(prompt: Mapping[str, Any], node: str) -> str:
     """The id of the one node with this title, or else of this class.
 
     Raises:
-        WorkflowError: where there is none, or more than one.
+        WorkflowError: if there is none, or more than one.
     """
     for label in (_title, _class):
         found = [node_id for node_id, entry in prompt.items() if label(entry) == node]
@@ -154,7 +154,7 @@ def set_value(prompt: Prompt, node: str, name: str, value: Any) -> None:
         value: what the node takes; ``[id, slot]`` connects an output (see `find_node` for the id).
 
     Raises:
-        WorkflowError: where there is no such node, or it has no such input.
+        WorkflowError: if there is no such node, or it has no such input.
     """
     entry = prompt[find_node(prompt, node)]
     if name not in entry["inputs"]:
@@ -176,7 +176,7 @@ class _Graph:
         return node["type"] not in _INTERFACE_ONLY and node.get("mode", 0) not in (_MUTED, _BYPASSED)
 
     def source(self, link_id: int, seen: Sequence[int] = ()) -> _Output | _Value | None:
-        """What a link brings; None where nothing is behind it."""
+        """What a link brings; None if nothing is behind it."""
         link = self._links.get(link_id)
         origin = self.nodes.get(link.origin) if link else None
         if link is None or origin is None:

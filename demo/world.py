@@ -76,7 +76,7 @@ class Set:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the checker sees in a panel; None where nothing of the world is recognised."""
+    """What the checker sees in a panel; None if nothing of the world is recognised."""
 
     shape: str | None
     colour: str | None

@@ -46,7 +46,7 @@ app.registerExtension({
 
 const nodes = () => ourNodes(app, { [NODE]: true });
 
-/** What the node's values say; empty where another node gives one of them, and then running tells. */
+/** What the node's values say; empty if another node gives one of them, and then running tells. */
 function nameOf(node) {
   if (isGiven(node, "name") || isGiven(node, "folder")) return "";
   return datasetName({ name: valueOf(node, "name"), folder: valueOf(node, "folder") });

@@ -26,7 +26,7 @@ app.registerExtension({
 const locale = () => app.extensionManager.setting.get("Comfy.Locale");
 const isOurs = (workflow) => workflow.nodes?.some((node) => String(node.type).startsWith("InContext"));
 
-/** One of the files of `templates/`; null where the server does not give it, so that templates show as they would without. */
+/** One of the files of `templates/`; null if the server does not give it, so that templates show as they would without. */
 function read(name) {
   if (!files.has(name)) files.set(name, fetchJson(new URL(`./templates/${name}.json`, import.meta.url)));
   return files.get(name);

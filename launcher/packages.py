@@ -33,7 +33,7 @@ def requirement_name(line: str) -> str:
 
 
 def describe_pip(line: str) -> str:
-    """What a line of pip's output says it is doing, in a few words; empty where it says nothing new."""
+    """What a line of pip's output says it is doing, in a few words; empty if it says nothing new."""
     words = line.split()
     if len(words) > 1 and words[0] in ("Collecting", "Downloading", "Building"):
         return f"{words[0].lower()} {words[1].rsplit('/', 1)[-1]}"

@@ -121,7 +121,7 @@ def run_logged(
 
 
 def ask(command: Sequence[str | Path], cwd: Path | None = None) -> str:
-    """What a program prints; empty where it fails or is not there."""
+    """What a program prints; empty if it fails or is not there."""
     try:
         answer = subprocess.run(
             [str(part) for part in command],

@@ -136,7 +136,7 @@ def adopted_trainer(options: argparse.Namespace) -> Any:
 
 
 def host_torch() -> dict[str, Any] | None:
-    """Which torch the user's ComfyUI has; None where no ComfyUI is found."""
+    """Which torch the user's ComfyUI has; None if no ComfyUI is found."""
     given = os.environ.get("COMFYUI_PATH")
     if given:
         python = given_host(given, os.environ.get("COMFYUI_PYTHON")).python
@@ -160,10 +160,10 @@ def remove_trainer() -> int:
 
 
 def find_interpreter() -> str:
-    """An interpreter that can make the trainer's environment; empty where this machine has none, so that uv brings one.
+    """An interpreter that can make the trainer's environment; empty if this machine has none, so that uv brings one.
 
     Raises:
-        SetupError: where it has no pip either, which would fetch uv.
+        SetupError: if it has no pip either, which would fetch uv.
     """
     for candidate in fit.interpreter_candidates():
         found = fit.fitting_interpreter(ask(fit.interpreter_probe(candidate)))

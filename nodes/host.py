@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("incontext_lora")
 
-STARTED = time.time_ns()  # what is newer was made since ComfyUI was started
+STARTED = time.time_ns()  # files that are newer were made since ComfyUI started
 RUNS = "incontext_runs"  # folder of all runs, in ComfyUI's output folder
 
 
@@ -35,15 +35,15 @@ def resolve_folder(text: str) -> Path:
     """The folder that a workflow names: a whole path, or a name in ComfyUI's input folder or one of its ``datasets`` folders.
 
     Raises:
-        NotAllowed: where it is outside ComfyUI's folders and whoever runs ComfyUI has not allowed it.
-        InContextError: where there is no such folder.
+        NotAllowed: if it is outside ComfyUI's folders and whoever runs ComfyUI has not allowed it.
+        InContextError: if there is no such folder.
     """
     own = workflow_folders()
     written = names.as_path(text)
     if text.strip().strip('"'):
         allowed = permissions()
         for folder in [written] if written.is_absolute() else [root / written for root in (own[0], *own[2:])]:
-            allowed.check_folder(folder, own)  # before looking, so that nobody learns what exists elsewhere
+            allowed.check_folder(folder, own)  # checked before looking, so that nobody learns what exists elsewhere
             if names.is_folder(folder):
                 return folder
     raise InContextError(
@@ -77,19 +77,19 @@ def picture_folders() -> dict[str, Path]:
 
 
 def output_folder(name: str) -> Path:
-    """A folder in ComfyUI's output folder; nothing is made."""
+    """A folder in ComfyUI's output folder; creates nothing."""
     return Path(folder_paths.get_output_directory()) / name
 
 
 def runs() -> list[Path]:
-    """Folders of all runs; nothing is made."""
+    """Folders of all runs; creates nothing."""
     with contextlib.suppress(FileNotFoundError), os.scandir(output_folder(RUNS)) as entries:
         return sorted(Path(each.path) for each in entries if os.path.isfile(os.path.join(each.path, "run.json")))
     return []
 
 
 def runs_with(pattern: str) -> list[Path]:
-    """Folders of the runs that hold something of this pattern; nothing is made."""
+    """Folders of the runs that hold something of this pattern; creates nothing."""
     runs = output_folder(RUNS)
     return sorted({runs / path.relative_to(runs).parts[0] for path in runs.glob(f"*/{pattern}")})
 
@@ -112,7 +112,7 @@ def loras_output_folder() -> Path:
 
 
 def lora_names() -> list[str]:
-    """LoRA files that can be loaded; other formats than safetensors may hold programs and are not shown."""
+    """LoRA files that can be loaded; formats other than safetensors can hold programs and are not listed."""
     return [name for name in folder_paths.get_filename_list("loras") if name.lower().endswith(".safetensors")]
 
 
@@ -120,7 +120,7 @@ def lora_path(name: str) -> Path:
     """Where a LoRA is: in ComfyUI's folders, or the checkpoint of a run that `checkpoint_name` names.
 
     Raises:
-        InContextError: where there is no such LoRA.
+        InContextError: if there is no such LoRA.
     """
     path = folder_paths.get_full_path("loras", name) or _checkpoint_path(name)
     if path is None:
@@ -146,7 +146,7 @@ def _checkpoint_path(name: str) -> Path | None:
 
 
 def comparisons_folder() -> Path:
-    """``output/incontext_comparisons``; nothing is made."""
+    """``output/incontext_comparisons``; creates nothing."""
     return output_folder("incontext_comparisons")
 
 
@@ -156,7 +156,7 @@ def model_names(folder: str) -> list[str]:
 
 
 def model_path(folder: str, name: str) -> str | None:
-    """Where such a file is; None where it is gone."""
+    """Where such a file is; None if it is gone."""
     return folder_paths.get_full_path(folder, name)
 
 
@@ -172,7 +172,7 @@ def file_stamp(path: Path) -> str:
 
 
 def send_text(node_id: str, text: str) -> None:
-    """Text on the node, while it works and afterwards. The page takes it for HTML, and names come from anywhere."""
+    """Text on the node, while it works and afterwards; escaped, since the page reads it as HTML and names come from anywhere."""
     from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
 
     server = getattr(PromptServer, "instance", None)
@@ -181,7 +181,7 @@ def send_text(node_id: str, text: str) -> None:
 
 
 def server_routes() -> Any:
-    """ComfyUI's table of routes, to which more can be added while packs are loaded; None where no server was made."""
+    """ComfyUI's table of routes, to which more can be added while packs are loaded; None if no server was made."""
     from server import PromptServer  # pyright: ignore[reportAttributeAccessIssue]  (ComfyUI's module, not ours)
 
     server = getattr(PromptServer, "instance", None)
@@ -233,7 +233,7 @@ def claim_cards(
         To be closed once the training is started, as `training.runs.cards.claim` says.
 
     Raises:
-        TrainingError: where another training has one of them, and it is not to wait.
+        TrainingError: if another training has one of them, and this one should not wait.
         InterruptProcessingException: when the user cancels meanwhile.
     """
     from ..training.runs.cards import claim
@@ -243,7 +243,7 @@ def claim_cards(
 
 
 def stop_if_cancelled() -> None:
-    """Raises where the user has cancelled, as ComfyUI expects it of nodes."""
+    """Raises if the user has cancelled, as ComfyUI expects of nodes."""
     comfy.model_management.throw_exception_if_processing_interrupted()
 
 
@@ -265,7 +265,7 @@ class progress:
 
 
 def counting(node_id: str) -> Callable[[int, int], None]:
-    """A progress bar for what does not know its total beforehand: takes how much is done, and of how much."""
+    """A progress bar for work whose total is not known beforehand: takes how much is done, and out of how much."""
     bars: list[progress] = []
 
     def count(done: int, total: int) -> None:
@@ -283,7 +283,7 @@ def private_folder() -> Path:
 def permissions() -> Permissions:
     """
     Raises:
-        NotAllowed: where the settings cannot be read.
+        NotAllowed: if the settings cannot be read.
     """
     return Permissions.read(os.environ, private_folder() / FILE)
 

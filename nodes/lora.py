@@ -1,4 +1,4 @@
-"""Load a LoRA together with what its task is, and save one with it."""
+"""Load a LoRA together with its recipe, and save one with it."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class InContextSaveLora(io.ComfyNode):
 
 
 def apply_lora(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]:
-    """A clone of the model with the LoRA, and how much of it the model took."""
+    """A clone of the model with the LoRA, and how many of its modules fit."""
     if not is_lora(read_header(path).tensors):
         raise LoraError(
             f"{path.name} is not a LoRA: its tensors are named like a whole model's. Load it as a model, or choose another "
@@ -175,7 +175,7 @@ def apply_lora(model: Any, path: Path, strength: float) -> tuple[Any, MatchRepor
     matched = match(
         {name: tuple(tensor.shape) for name, tensor in lora.items()},
         key_map,
-        # packed weights (of fewer than 8 bits) have other shapes than they stand for
+        # packed weights (of fewer than 8 bits) have shapes other than those they stand for
         {name: tuple(weight.shape) for name, weight in weights.items() if weight.is_floating_point()},
     )
     check_matched(matched, path.name, type(model.model).__name__)
@@ -189,7 +189,7 @@ def _tensors(path: Path) -> dict[str, Any]:
     """The LoRA's tensors under the names that ComfyUI uses.
 
     Raises:
-        LoraError: where the library that reads them refuses the file.
+        LoraError: if the library that reads them refuses the file.
     """
     try:
         return comfy.lora_convert.convert_lora(comfy.utils.load_torch_file(str(path), safe_load=True))

@@ -16,8 +16,8 @@ Results = Sequence[Mapping[str, Any]]
 UNKNOWN = "not measured"
 HEAD = """# Graphics cards
 
-Time and memory, measured by `python run.py bench gpu` with FLUX.1 at its full size and random weights; nothing here says how good a
-LoRA is. "GB" is 10⁹ bytes of tensors on the card; a card needs about 0.5 GB besides.
+Time and memory, measured by `python run.py bench gpu` with FLUX.1 at its full size and random weights; nothing here says how
+good a LoRA is. "GB" is 10⁹ bytes of tensors on the card; a card needs about 0.5 GB besides.
 """
 PRESETS = ("official (about 48 GB)", "80 GB", "40 GB", "24 GB", "16 GB", "12 GB", "10 GB", "8 GB")
 

@@ -77,7 +77,7 @@ class Options:
 
 
 def gpu_figures(options: Options, say: Callable[[str], None]) -> list[Figure]:
-    """Figures of the card; none where there is no card, unless tiny models are asked for."""
+    """Figures of the card; none if there is no card, unless tiny models are asked for."""
     import torch
 
     if not torch.cuda.is_available() and not options.tiny:

@@ -111,7 +111,7 @@ class Training:
         """Seconds of each step but the first.
 
         Raises:
-            RuntimeError: where it ended before, or took too long.
+            RuntimeError: if it ended before, or took too long.
         """
         while len(times := self.step_times()) < count:
             if self.process.poll() is not None or time.monotonic() - self.began > seconds:
@@ -194,7 +194,7 @@ def bare_seconds(trainers: Trainers, run: Run, steps: int) -> list[float]:
 
 
 def card_memory() -> float | None:
-    """MB of the card in use by anyone; None where nothing tells it."""
+    """MB of the card in use by anyone; None if nothing tells it."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
@@ -206,7 +206,7 @@ def card_memory() -> float | None:
 
 
 def seconds_until_empty(before: float | None, patience: float = 30.0) -> float | None:
-    """Seconds until the card has no more in use than before, within 100 MB; None where that cannot be told."""
+    """Seconds until the card has no more in use than before, within 100 MB; None if that cannot be told."""
     began = time.monotonic()
     while before is not None and time.monotonic() - began < patience:
         used = card_memory()

@@ -5,8 +5,8 @@
  * @typedef {import("./caption.mjs").Answer} Answer
  *
  * @typedef {object} Shown
- * @property {object | null} recipe  as JSON; null where it is not known
- * @property {string} notice  why the recipe is not what will be sent; empty where it is
+ * @property {object | null} recipe  as JSON; null if it is not known
+ * @property {string} notice  why the recipe is not what will be sent; empty if it is
  * @property {string[]} texts  of the summary, then of each panel; those of panels that the recipe does not have wait
  * @property {Set<string>} linked  widgets that get their text from another node
  * @property {boolean} isPlain  whether the node's plain fields are shown as well
@@ -39,7 +39,7 @@ export class CaptionEditor {
   #undone = new WeakMap();
   /** @type {Shown} */
   #shown = { recipe: null, notice: "", texts: [], linked: new Set(), isPlain: false };
-  /** @type {Answer | {error: string} | null | undefined} the last answer; undefined where there is none yet */
+  /** @type {Answer | {error: string} | null | undefined} the last answer; undefined if there is none yet */
   #answer;
   #made = "";
   #pasted = "";
@@ -77,7 +77,7 @@ export class CaptionEditor {
     return recipe ? FIELD_HEIGHT * Math.min(MOST_ROWS, 1 + recipe.markers.length) + OTHER_HEIGHT : UNKNOWN_HEIGHT;
   }
 
-  /** How far below the editor's upper edge the middle of a field is, in pixels; null where there is no such field. */
+  /** How far below the editor's upper edge the middle of a field is, in pixels; null if there is no such field. */
   middleOf(name) {
     const field = this.#areas.get(name)?.parentElement;
     if (!field) return null;

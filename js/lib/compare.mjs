@@ -35,7 +35,7 @@ export class Compare {
 
   /**
    * Show two pictures once both are loaded; what is shown stays meanwhile.
-   * @param {{before: string, after: string} | null} addresses  null where nothing has run yet
+   * @param {{before: string, after: string} | null} addresses  null if nothing has run yet
    */
   async show(addresses) {
     const asked = JSON.stringify(addresses);

@@ -12,7 +12,7 @@ const HATCHING = "rgb(79 157 255 / 85%)";
  * @property {number} width  of the original
  * @property {number} height
  * @property {HTMLCanvasElement} colours
- * @property {HTMLCanvasElement | null} opened  opaque where the original is transparent; null where it is nowhere
+ * @property {HTMLCanvasElement | null} opened  opaque where the original is transparent; null if it is nowhere
  */
 
 /** @type {Map<string, {source: Source | null | undefined, loaded: Promise<Source | null>}>} those used last at the end */
@@ -91,7 +91,7 @@ function transparencyOf(picture) {
   return opened;
 }
 
-/** Draw a panel; false where the picture does not go into it. */
+/** Draw a panel; false if the picture does not go into it. */
 function draw(canvas, source, given, box, layout) {
   const placement = given.isCanvas ? part(source, box, layout) : placed(source.width, source.height, box, given);
   if (!placement) return false;
@@ -108,7 +108,7 @@ function draw(canvas, source, given, box, layout) {
   return true;
 }
 
-/** The part of a finished set that a panel shows; null where the picture has other proportions than the layout. */
+/** The part of a finished set that a panel shows; null if the picture has other proportions than the layout. */
 function part({ width, height }, box, layout) {
   if (width * layout.height !== height * layout.width) return null;
   const factor = width / layout.width;

@@ -22,7 +22,7 @@ const ALIGNMENTS = [
  * @param {{width: number, height: number}} panel
  * @param {Fitting} fitting
  * @returns {{crop: Box, content: Box} | null} the part of the image that is seen, in its pixels, and where that lies in the
- *   panel; null where `exact` refuses the size
+ *   panel; null if `exact` refuses the size
  */
 export function placed(width, height, panel, { fit, align }) {
   const whole = { left: 0, top: 0, width, height };
@@ -34,7 +34,7 @@ export function placed(width, height, panel, { fit, align }) {
 }
 
 /**
- * The fitting of every panel, from the common one and lines such as `2: contain, top`; null where a line cannot be read.
+ * The fitting of every panel, from the common one and lines such as `2: contain, top`; null if a line cannot be read.
  * @param {string[]} names  of the panels
  * @param {Fitting} common
  * @param {string} exceptions

@@ -50,7 +50,7 @@ export function givenPictures(node, layout, host) {
   });
 }
 
-/** How each panel is fitted; null where another node says so, or what is written cannot be read. */
+/** How each panel is fitted; null if another node says so, or what is written cannot be read. */
 function fittingsOf(node, names) {
   if (["fit", "align", "exceptions"].some((name) => isGiven(node, name))) return null;
   const common = { fit: textOf(node, "fit"), align: textOf(node, "align") };
@@ -58,7 +58,7 @@ function fittingsOf(node, names) {
 }
 
 /**
- * The first pictures that arrive at an input, in order; none where they are not known.
+ * The first pictures that arrive at an input, in order; none if they are not known.
  * @param {object} node
  * @param {string} inputName
  * @param {Host} host

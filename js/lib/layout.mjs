@@ -313,7 +313,7 @@ function starts(lengths, gutter) {
   });
 }
 
-/** Numbers between commas and spaces; null where something else is among them. */
+/** Numbers between commas and spaces; null if something else is among them. */
 function wholeNumbers(text) {
   const parts = text.replaceAll(",", " ").split(/\s+/).filter(Boolean);
   return parts.every((part) => /^[+-]?\d+(_\d+)*$/.test(part)) ? parts.map((part) => Number(part.replaceAll("_", ""))) : null;

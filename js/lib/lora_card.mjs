@@ -27,7 +27,7 @@ export function factsOf(recipe, words) {
 /**
  * The card of a LoRA.
  * @param {string} name
- * @param {object | null | undefined} recipe  null where it has none, undefined while that is not known
+ * @param {object | null | undefined} recipe  null if it has none, undefined while that is not known
  * @param {object} words
  * @param {string} preview  address of a picture that may not exist
  */

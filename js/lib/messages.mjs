@@ -44,7 +44,7 @@ function translated(line, patterns) {
   return found.map((each, index) => each ?? sentences[index]).join(" ");
 }
 
-/** The translation of a text; null where it is not known. */
+/** The translation of a text; null if it is not known. */
 function known(text, patterns) {
   for (const { pattern, names, translation } of patterns) {
     const found = pattern.exec(text);

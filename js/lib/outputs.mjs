@@ -5,7 +5,7 @@
 import { instances } from "./upstream.mjs";
 
 /**
- * What a node has shown last, by kind; nothing where it has not run.
+ * What a node has shown last, by kind; nothing if it has not run.
  * @param {object} app
  * @param {object} node
  * @returns {Record<string, any[]>}

@@ -10,7 +10,7 @@
  * @property {("given" | "opened" | "generated" | "reference" | "learned")[] | null} states  per panel, where they are known
  * @property {string} message  what is wrong, or why there is no layout
  * @property {boolean} isProblem
- * @property {LayoutValues | null} values  the widgets that dragging writes to; null where nothing can be dragged
+ * @property {LayoutValues | null} values  the widgets that dragging writes to; null if nothing can be dragged
  * @property {(import("./given.mjs").Given | null)[]} [pictures]  per panel, where they are known
  * @property {boolean[] | null} [chosen]  per panel, where a click chooses it or leaves it out
  */

@@ -15,7 +15,7 @@ export class Recipes {
   #api;
   #onNews;
   #patience;
-  /** @type {Map<string, object | null>} path → the answer; null where the server refused */
+  /** @type {Map<string, object | null>} path → the answer; null if the server refused */
   #answers = new Map();
   /** @type {Set<string>} paths whose answers may have changed; they are shown until there are new ones */
   #outdated = new Set();
@@ -77,7 +77,7 @@ export class Recipes {
     this.#onNews();
   }
 
-  /** The answer; null for a refusal, which would be the same again; undefined where nobody answered. */
+  /** The answer; null for a refusal, which would be the same again; undefined if nobody answered. */
   async #answer(path) {
     try {
       const response = await this.#api.fetchApi(ROOT + path);
@@ -93,14 +93,14 @@ export class Recipes {
 export class Refusal extends Error {}
 
 /**
- * @throws {Refusal} where the server refuses
+ * @throws {Refusal} if the server refuses
  */
 export function getJson(api, path) {
   return answered(api, path);
 }
 
 /**
- * @throws {Refusal} where the server refuses
+ * @throws {Refusal} if the server refuses
  */
 export function postJson(api, path, value) {
   return answered(api, path, posted(value));
@@ -116,7 +116,7 @@ async function answered(api, path, options) {
 const posted = (value) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(value) });
 
 /**
- * Post a question; a refusal comes back as `{error}`, and null where the server does not answer.
+ * Post a question; a refusal comes back as `{error}`, and null if the server does not answer.
  * @param {object} api
  * @param {"caption" | "parse_caption"} route
  * @param {object} question

@@ -16,7 +16,7 @@ const TEXTS = ["columns_per_row", "boxes", "names", "prefix"];
 /**
  * @typedef {object} Knowledge  what the server has told so far
  * @property {(task: string) => object | undefined} task  a published recipe
- * @property {(lora: string) => object | null | undefined} lora  a LoRA's recipe; null where it has none
+ * @property {(lora: string) => object | null | undefined} lora  a LoRA's recipe; null if it has none
  */
 
 /**
@@ -27,7 +27,7 @@ const TEXTS = ["columns_per_row", "boxes", "names", "prefix"];
  */
 
 /**
- * What is connected to an input, through reroutes, bypassed nodes and subgraphs; null where it cannot be told.
+ * What is connected to an input, through reroutes, bypassed nodes and subgraphs; null if it cannot be told.
  * @returns {Source | null}
  */
 export function source(node, inputName) {
@@ -36,7 +36,7 @@ export function source(node, inputName) {
 }
 
 /**
- * The recipe that arrives at an input, as JSON; null where it is not known.
+ * The recipe that arrives at an input, as JSON; null if it is not known.
  * @param {object} node
  * @param {string} inputName
  * @param {Knowledge} knowledge
@@ -47,7 +47,7 @@ export function recipeAt(node, inputName, knowledge, depth = 0) {
 }
 
 /**
- * The recipe that a node gives, as JSON; null where it is not known.
+ * The recipe that a node gives, as JSON; null if it is not known.
  * @param {object} node
  * @param {Knowledge} knowledge
  */
@@ -100,7 +100,7 @@ export function layoutAt(node) {
   }
 }
 
-/** The widgets of Panel Layout by name; null where another node gives one of them. */
+/** The widgets of Panel Layout by name; null if another node gives one of them. */
 function layoutValues(node) {
   const names = (node.widgets ?? []).map((widget) => widget.name);
   if (names.some((name) => isGiven(node, name))) return null;
@@ -134,7 +134,7 @@ export function layoutFrom(recipe) {
  * What becomes of each panel of a Stitch Panels or Repaint Panels node.
  * @param {object} node
  * @param {string[]} names  of its panels
- * @returns {("given" | "opened" | "generated")[] | null} opened: given, but for what its mask opens; null where a list comes
+ * @returns {("given" | "opened" | "generated")[] | null} opened: given, but for what its mask opens; null if a list comes
  *   in, whose length is not known, or another node says which panels
  */
 export function panelStates(node, names) {
@@ -173,7 +173,7 @@ export function isGiven(node, widgetName) {
 }
 
 /**
- * The field on the face of a subgraph that is linked to a widget of a node inside, and holds its value; null where there is
+ * The field on the face of a subgraph that is linked to a widget of a node inside, and holds its value; null if there is
  * none, where a node outside is connected to it, and where several nodes stand for the subgraph.
  */
 export function faceWidget(node, widgetName) {

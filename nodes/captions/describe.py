@@ -303,10 +303,10 @@ def _outputs(
 
 
 def asking(base_url: str, settings: Settings, node_id: str, say: Any = None) -> Ask:
-    """Asks the server; cancel is heard within a fraction of a second.
+    """Asks the server; a cancel takes effect within a fraction of a second.
 
     Raises:
-        VisionError: where the server may not be asked.
+        VisionError: if the server may not be asked.
     """
     from ...incontext.captions.describe.client import complete
 

@@ -49,7 +49,7 @@ def bundled_counters() -> dict[str, Callable[[str], int]]:
 
 
 def encoders_of(base: str) -> frozenset[str] | None:
-    """Which of the bundled tokenizers a base model reads captions with; None where that is not known.
+    """Which of the bundled tokenizers a base model reads captions with; None if that is not known.
 
     Args:
         base: as a recipe names it, such as ``FLUX.1-dev``, or the name of a model class of ComfyUI.
@@ -68,7 +68,9 @@ def _count(tokenizer: Any, text: str) -> int:
     # words carry an id from 1, start, end and padding tokens 0; one start and one end token are counted per text
     try:
         chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)
-    except RecursionError:  # ComfyUI reads emphasis in emphasis recursively; so deep, parentheses are meant as text
+    except (
+        RecursionError
+    ):  # ComfyUI reads nested emphasis recursively; parentheses nested this deeply are meant as text
         chunks = tokenizer.tokenize_with_weights(escape(text), return_word_ids=True)
     words = sum(1 for chunk in chunks for *_, word in chunk if word)
     return words + (tokenizer.start_token is not None) + (tokenizer.end_token is not None)

@@ -229,7 +229,7 @@ class InContextComparisonCell(io.ComfyNode):
 
 
 def _start(latent: dict[str, Any]) -> Tensor:
-    """Zeros for a canvas that is to be painted all over; with a given panel, what is given."""
+    """Zeros for a canvas that is painted as a whole; with a given panel, its latent."""
     samples = latent["samples"]
     return samples if "noise_mask" in latent else torch.zeros_like(samples)
 

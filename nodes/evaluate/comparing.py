@@ -1,4 +1,4 @@
-"""A comparison as its node runs it: first the missing sets, by nodes that ComfyUI runs in its place, then the choice."""
+"""A comparison as its node runs it: first ComfyUI runs nodes that make the missing sets, then the choice is made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .identity import graph_digest, models_digest
 
 
 def compare(graph: Any, node_id: str, model: Any, clip: Any, vae: Any, values: Mapping[str, Any]) -> io.NodeOutput:
-    """The node's outputs, or the nodes that make what is missing of them.
+    """The node's outputs, or the nodes that make the missing sets.
 
     Args:
         graph: the prompt that runs, as ComfyUI's DynamicPrompt.
@@ -29,7 +29,7 @@ def compare(graph: Any, node_id: str, model: Any, clip: Any, vae: Any, values: M
         values: its inputs other than the models.
 
     Raises:
-        InContextError: where there is nothing to compare, or what was just made is gone.
+        InContextError: if there is nothing to compare, or what was just made is gone.
     """
     shown_on = graph.get_display_node_id(node_id)
     given = plans.Inputs(**values)

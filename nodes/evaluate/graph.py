@@ -98,7 +98,7 @@ def cell_plan(plan: Plan, cell: Cell, place: str, shown_on: str) -> str:
 
 def _caption(graph: GraphBuilder, plan: Plan, inputs: Mapping[str, Any], number: int) -> Any:
     encoded = graph.node("CLIPTextEncode", clip=inputs["clip"], text=plan.asked[number].text)
-    # other models than FLUX pass it over
+    # models other than FLUX ignore it
     return graph.node("FluxGuidance", conditioning=encoded.out(0), guidance=max(0.0, plan.sampling.guidance)).out(0)
 
 

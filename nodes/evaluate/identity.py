@@ -1,4 +1,4 @@
-"""What a model on a wire is, as a short text: pictures made by the same models are not made again."""
+"""The identity of a model on a wire as a short text, so that pictures made by the same models are not made again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from ...incontext.evaluate.choose import ChoiceError
 from .. import host
 
-_SAMPLED = 16  # values of each tensor; files that differ, differ in nearly all tensors
+_SAMPLED = 16  # values per tensor; files that differ do so in nearly all tensors
 _BLOCK = 1 << 20
 
 
@@ -53,8 +53,8 @@ def weights_digest(patcher: Any) -> str:
 
 
 def _weights(patcher: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights as they were loaded: those in place have the LoRA of whichever clone was used last."""
-    # a MODEL's other parts, such as its sampling, are exchanged by patches, which are told apart themselves
+    """The weights as they were loaded: those in place may hold the LoRA of the clone that was used last."""
+    # a MODEL's other parts, such as its sampling, are replaced by patches, which are identified themselves
     prefix = "diffusion_model." if hasattr(patcher.model, "diffusion_model") else ""
     module = patcher.model.diffusion_model if prefix else patcher.model
     for name, tensor in module.state_dict().items():
@@ -63,7 +63,7 @@ def _weights(patcher: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def graph_digest(graph: Any, node_id: str, inputs: tuple[str, ...]) -> str:
-    """Of the nodes from which these inputs come: their kinds and values, whatever their numbers."""
+    """Of the nodes that these inputs come from: their classes and values, whatever their ids."""
     node = graph.get_node(node_id)
     known: dict[str, str] = {}
     return _digest({name: _told(graph, node["inputs"][name], known) for name in inputs if name in node["inputs"]})

@@ -43,7 +43,7 @@ class SetCaption:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that one comparison is made of.
+    """Everything that one comparison consists of.
 
     Attributes:
         name: of the comparison.
@@ -78,7 +78,7 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What Compare Checkpoints was given, beside the models; see its tooltips."""
+    """The inputs of Compare Checkpoints other than the models; see its tooltips."""
 
     run: str
     loras: str
@@ -110,7 +110,7 @@ def make_plan(models: str, given: Inputs) -> Plan:
         models: digest of the models that all pictures depend on.
 
     Raises:
-        InContextError: where something is missing, with the remedy.
+        InContextError: if something is missing, with the remedy.
     """
     folder = given.trained.folder if given.trained is not None else _run_folder(given.run)
     run = "" if folder is None else folder.name
@@ -138,7 +138,7 @@ def read_caption(recipe: Recipe, line: str) -> SetCaption:
     """A caption in the recipe's form, with its prefix, whether or not it was written.
 
     Raises:
-        CaptionError: where a marker is missing; the message names the caption.
+        CaptionError: if a marker is missing; the message names the caption.
     """
     try:
         parts = captions.parse(recipe, line)
@@ -157,7 +157,7 @@ def files_stamp(run: str, loras: str) -> str:
 
 
 def place_of(candidate: grid.Candidate) -> str:
-    """What Load In-Context LoRA takes for it."""
+    """The name that Load In-Context LoRA takes for it."""
     return host.checkpoint_name(candidate.run, candidate.file) if candidate.run else candidate.file
 
 
@@ -237,5 +237,5 @@ def _lines(text: str) -> list[str]:
 
 
 def reference_of(references: Tensor, caption: int) -> Any:
-    """The picture that is given with a caption, [1, height, width, channels]."""
+    """The given picture of a caption, [1, height, width, channels]."""
     return references[caption : caption + 1] if len(references) > 1 else references[:1]

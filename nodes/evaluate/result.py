@@ -48,10 +48,10 @@ def measure_of(clip_vision: Any) -> scoring.Measure:
 
 
 class Scoring:
-    """The scores of a plan's pictures, which are all there.
+    """The scores of a plan's pictures, all of which exist.
 
     Args:
-        say: shows what is done.
+        say: shows what is being done.
     """
 
     def __init__(self, plan: Plan, store: Store, measure: scoring.Measure, say: Callable[[str], None]) -> None:
@@ -65,7 +65,7 @@ class Scoring:
         self.found: list[dict[str, float]] = []
 
     def likeness(self, dataset: Dataset | None) -> None:
-        """What needs the pictures alone, and the training sets where they are connected."""
+        """The scores that need the pictures alone, or the training sets if they are connected."""
         plan, training = self._plan, None
         if dataset is not None and dataset.layout == plan.layout.unplaced():
             items = dataset.items[:: max(1, -(-len(dataset.items) // MOST_TRAINING))]
@@ -166,7 +166,7 @@ def finish(plan: Plan, store: Store, given: Inputs, say: Callable[[str], None]) 
 
 
 def conclude(plan: Plan, store: Store, found: Scoring, measure: str, *, use: bool) -> Comparison:
-    """Choose, put the chosen LoRA in place where that is wanted, and write the comparison."""
+    """Choose, put the chosen LoRA into output/loras if asked to, and write the comparison."""
     choice = decide(plan.cells, found.found, plan.captions, training_composition=found.training_composition)
     comparison = Comparison(
         plan.name,

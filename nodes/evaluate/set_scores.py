@@ -1,4 +1,4 @@
-"""The scores of sets whose panels are known, as Score Set tells them."""
+"""The scores of sets whose panels are known, as Score Set shows them."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .towers import encoder_name, image_embeddings, matching_tower, text_embeddi
 
 
 class SetScores(NamedTuple):
-    """What Score Set gives, in the order of its outputs; `NOT_MEASURED` where a number could not be had.
+    """What Score Set gives, in the order of its outputs; `NOT_MEASURED` for what could not be measured.
 
     Attributes:
         similarity: mean of all pairs of different panels, over all sets.
         lowest_pair: of the two panels that are least alike; the mean over the sets.
         caption: mean cosine between a panel and its own text.
         matrix: all pairs as a picture, [1, height, width, 3].
-        report: one line per set, and what was measured how.
+        report: one line per set, and how each figure was measured.
         consistency: similarity within the sets minus that between them.
         composition: how differently the panels of a set place their contents.
         title: the measure and the similarity, for the node itself.
@@ -56,10 +56,10 @@ def score_sets(
     Args:
         image: [sets, height, width, channels].
         clip_vision: a CLIP_VISION; None for statistics of colours and edges.
-        clip: the text tower that belongs to it, to score the caption; None where it is not scored.
+        clip: the text tower that belongs to it, to score the caption; None if it is not scored.
 
     Raises:
-        PanelError: where the pictures do not fit the layout.
+        PanelError: if the pictures do not fit the layout.
     """
     panels = split(checked_pictures(image, "the image"), layout)
     if clip_vision is None:
@@ -107,7 +107,7 @@ def _across(panels: list[Tensor], embeddings: list[Tensor]) -> tuple[float, floa
 
 
 def _about(consistency: float, composition: float) -> str:
-    """The two scores with what they tell and what they cannot."""
+    """The two scores, with what they can and cannot tell."""
     found = {"composition": composition}
     if consistency != scoring.NOT_MEASURED:
         found = {"consistency": consistency, **found}
@@ -121,7 +121,7 @@ def _about(consistency: float, composition: float) -> str:
 def _caption_scores(
     embeddings: list[Tensor], layout: PanelLayout, clip_vision: Any, clip: Any, caption: str, recipe: Recipe | None
 ) -> tuple[list[scoring.CaptionScore], str]:
-    """How the panels follow their texts, one entry per set; none, and why not, where that cannot be said."""
+    """How well the panels follow their texts, one entry per set; if that cannot be measured, none and the reason."""
     if not caption.strip():
         return [], ""
     missing = [

@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 TOWERS = ("clip_l", "clip_g", "clip_h")
 
-_CHUNK = 16  # pictures that are encoded at once
-# plain pictures that every CLIP tells apart by name; see `_speak_alike`
+_CHUNK = 16  # pictures per batch
+# plain pictures that every CLIP can name; see `_speak_alike`
 _PROBES: dict[str, tuple[float, float, float]] = {
     "red": (1.0, 0.0, 0.0),
     "green": (0.0, 0.6, 0.0),
@@ -20,7 +20,7 @@ _PROBES: dict[str, tuple[float, float, float]] = {
     "black": (0.0, 0.0, 0.0),
     "white": (1.0, 1.0, 1.0),
 }
-_PROBES_NEEDED = 4  # of 6, in both directions; towers that do not belong together get one by chance
+_PROBES_NEEDED = 4  # of 6, in both directions; towers that do not belong together get about one by chance
 
 
 _ENCODERS = {
@@ -41,7 +41,7 @@ def image_embeddings(clip_vision: Any, images: Tensor) -> Tensor:
     images = images.expand(*images.shape[:3], 3) if images.shape[-1] == 1 else images[..., :3]
     found = [clip_vision.encode_image(chunk, crop=False).image_embeds for chunk in images.split(_CHUNK)]
     embeddings = torch.cat(found).float()
-    return embeddings if embeddings.ndim == 2 else embeddings.flatten(1, -2).mean(dim=1)  # SigLIP: one a patch
+    return embeddings if embeddings.ndim == 2 else embeddings.flatten(1, -2).mean(dim=1)  # SigLIP: one per patch
 
 
 def text_embedding(clip: Any, tower: str, text: str) -> tuple[Tensor, bool]:

@@ -203,7 +203,7 @@ class InContextSplitPanels(io.ComfyNode):
         sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}
         # set by set, each in reading order
         batch = as_batch(panels) if len(sizes) == 1 else ExecutionBlocker(no_batch(sizes))
-        # an empty list would crash the nodes behind it; a blocked one skips them
+        # an empty list would crash the nodes after it; a blocked output skips them
         return io.NodeOutput(panels, generated(panels, layout) or [ExecutionBlocker(None)], batch)
 
 

@@ -1,4 +1,4 @@
-"""The attention of a MODEL: painted panels look more or less at given ones."""
+"""The attention of a MODEL: painted panels attend more or less to given ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME = "incontext_reference_attention"
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """Size of the whole latent, and the part of it that each condition sees, by its uuid; others see all of it."""
+    """Size of the whole latent, and, by its uuid, the part that each condition sees; conditions not listed see all of it."""
 
     rows: int
     columns: int
@@ -60,13 +60,13 @@ class _Part:
 def attend_to_references(
     model: Any, mask: Tensor, strength: float, start_percent: float = 0.0, end_percent: float = 1.0
 ) -> Any:
-    """A MODEL whose painted panels look ``strength`` times as much at the given ones.
+    """A MODEL whose painted panels attend ``strength`` times as much to the given ones.
 
     Args:
         model: of the FLUX, Chroma or SD3 class.
         mask: [batch, H, W] with 1 where panels are painted.
-        strength: with 1 the model comes back as it was.
-        start_percent, end_percent: the part of sampling in which this is so.
+        strength: 1 returns the model unchanged.
+        start_percent, end_percent: the part of sampling in which this applies.
 
     Raises:
         PanelError: for other classes of models, and for masks that differ within the batch.
@@ -165,7 +165,7 @@ class ReferenceAttention:
         return results[0] if len(results) == 1 else torch.cat(results)
 
     def strength(self, options: Mapping[str, Any]) -> float:
-        """How strongly painted panels look at given ones in this call; 1 outside of the chosen part of sampling."""
+        """How strongly painted panels attend to given ones in this call; 1 outside the chosen part of sampling."""
         return self._strength if options.get(_CALL) else 1.0
 
     def _groups(self, part: _Part, tokens: int, device: torch.device) -> TokenGroups | None:
@@ -211,7 +211,7 @@ class _Remember:
         if sigmas is None or (self._first == math.inf and self._last <= 0):
             return True  # without waiting for the graphics card to say a number
         sigma = float(sigmas.max())
-        # the schedule's ends belong to it: percent 0 and 1 may lie just inside of the first and last sigma
+        # the schedule's ends belong to it: percent 0 and 1 may lie just inside the first and last sigma
         return self._last <= sigma <= self._first or math.isclose(sigma, self._first, rel_tol=1e-4)
 
     @staticmethod
@@ -224,7 +224,7 @@ class _Remember:
         height, width = x.shape[-2:]
         grid = Grid(math.ceil(height / patch), math.ceil(width / patch), references)
         picture = options.get(_PICTURE)
-        if picture is None:  # called by something else than ComfyUI's samplers
+        if picture is None:  # called by something other than ComfyUI's samplers
             return (_Part(height, width, None, grid),)
         return tuple(
             _Part(picture.rows, picture.columns, picture.areas.get(uuid), grid)

@@ -1,4 +1,4 @@
-"""A canvas of which some panels are given, on the grid of the model that paints the others."""
+"""A canvas with some panels given, on the grid of the model that paints the others."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_canvas(canvas: Tensor, mask: Tensor, layout: PanelLayout | None) -> No
 
 
 def given_parts(canvas: Tensor, mask: Tensor, layout: PanelLayout | None) -> list[Tensor]:
-    """What an edit model is shown: every panel that is given at least partly, in order; all without a layout."""
+    """What an edit model is shown: every panel that is given at least in part, in order; without a layout, the whole canvas."""
     if layout is None:
         return [canvas]
     return [

@@ -1,4 +1,4 @@
-"""Clean references: given panels without noise at every step of sampling, and after it where it stops before the last."""
+"""Clean references: given panels have no noise at any step of sampling, nor after it if it stops before the last step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NAME = "incontext_clean_references"
 
 
 def keep_references_clean(model: Any) -> Any:
-    """A MODEL whose sampler keeps what the mask gives as it is."""
+    """A MODEL whose sampler keeps what the mask marks as given."""
     patched = model.clone()
     patched.add_object_patch("scale_latent_inpaint", keep_clean)
     outer = comfy.patcher_extension.WrappersMP.OUTER_SAMPLE
@@ -23,7 +23,7 @@ def keep_references_clean(model: Any) -> Any:
 
 
 def keep_clean(latent_image: Tensor, **_: Any) -> Tensor:
-    """What the sampler puts in place of given panels at each step: they themselves, without noise.
+    """What the sampler puts in place of given panels at each step: the panels themselves, without noise.
 
     Takes the place of ``BaseModel.scale_latent_inpaint``, which several of ComfyUI's own models override in this way.
     """
@@ -31,7 +31,7 @@ def keep_clean(latent_image: Tensor, **_: Any) -> Tensor:
 
 
 def prepared_mask(mask: Tensor, shape: torch.Size) -> Tensor:
-    """The mask of a sampler's call in the shape of its latents, on the processor; 0 where latents are given."""
+    """The mask of a sampler's call in the shape of its latents, on the processor; 0 if latents are given."""
     if mask.shape != shape:  # newer versions of ComfyUI have prepared it, which cannot be done twice
         mask = comfy.sampler_helpers.prepare_mask(mask, shape, torch.device("cpu"))
     return mask.cpu()
@@ -40,7 +40,7 @@ def prepared_mask(mask: Tensor, shape: torch.Size) -> Tensor:
 def _sample(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, *args: Any, **named: Any):
     """Called with what ``CFGGuider.outer_sample`` is called with.
 
-    A sampler that stops early returns given panels with noise that never was in them; the next would take that for them.
+    A sampler that stops early returns given panels with noise that was never in them, which the next sampler would keep.
     """
     result = executor(noise, latent_image, sampler, sigmas, *args, **named)
     mask = args[0] if args else named.get("denoise_mask")

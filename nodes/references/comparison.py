@@ -18,7 +18,7 @@ LONGEST_SIDE = 1024  # pixels; a node on the canvas shows fewer
 def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any] | None:
     """What a node shows beside its outputs: two files in ComfyUI's temp folder, which ComfyUI empties when it starts.
 
-    A picture that cannot be written, as on a full disk, is no reason to lose the result: then there is nothing to show.
+    If a picture cannot be written, as on a full disk, nothing is shown, and the result is not lost.
 
     Args:
         before, after: [batch, height, width, 3 or more], of one size; of a batch the first is shown.

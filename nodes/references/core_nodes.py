@@ -46,7 +46,7 @@ def soften_mask(model: Any) -> Any:
 
 
 def encode(vae: Any, pictures: Tensor) -> Tensor:
-    """Latents of a batch of pictures, which an autoencoder for video (Qwen-Image's) would take for one moving picture."""
+    """Latents of a batch of pictures; an autoencoder for video (Qwen-Image's) would take the batch for one video."""
     if getattr(vae, "latent_dim", 2) == 3 and len(pictures) > 1:
         return torch.cat([vae.encode(picture[None]) for picture in pictures])
     return vae.encode(pictures)

@@ -26,7 +26,7 @@ Window = io.Custom("INCONTEXT_WINDOW")
 
 
 class Regions(Enum):
-    """What masked places that lie apart get."""
+    """How separate masked areas are cropped."""
 
     TOGETHER = "one window around all"
     APART = "one window each"
@@ -207,10 +207,10 @@ class InContextPastePanels(io.ComfyNode):
 
 
 def crop_size(layout: PanelLayout | None, panel: str, width: int, height: int) -> tuple[int, int] | None:
-    """Size of a crop: the panel's, or what is written; None for the window's own.
+    """Size of a crop: the panel's, or that of the inputs; None for the window's own.
 
     Raises:
-        PanelError: where only one side is written, or the layout has no such panel.
+        PanelError: if only one side is written, or the layout has no such panel.
     """
     if layout is not None:
         box = layout.boxes[layout.index(panel)]
@@ -226,7 +226,7 @@ def placed(layout: PanelLayout | None, panel: str) -> tuple[Any, Box]:
     """How a picture came into a panel of a stitched layout.
 
     Raises:
-        PanelError: where that is not known.
+        PanelError: if that is not known.
     """
     if layout is None:
         raise PanelError(

@@ -1,7 +1,7 @@
 """Sampling with isolated references: their keys and values are computed at the first step and kept until the sampling ends.
 
-What is kept belongs to one call of a sampler: it is made there from the latents that are given, and dropped when the call ends,
-however it ends. Another picture, layout, model or LoRA is another call, so nothing can leak from one into the next.
+What is kept belongs to one call of a sampler: it is made there from the given latents, and dropped when the call ends,
+in whatever way. Another picture, layout, model or LoRA is another call, so nothing can leak from one into the next.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _WHOLE_PICTURE_PATCHES = ("post_input", "double_block", "single_block", "noise_r
 
 
 def isolate_references(model: Any) -> Any:
-    """A MODEL that computes given panels once. It must keep them clean at every step, too (`keep_references_clean`)."""
+    """A MODEL that computes given panels once. It must also keep them clean at every step (`keep_references_clean`)."""
     patched = model.clone()
     wrappers = comfy.patcher_extension.WrappersMP
     for kind, wrapper in (
@@ -64,7 +64,7 @@ def _sample(executor: Any, noise: Tensor, latent_image: Tensor, sampler: Any, si
 def _prepare(
     executor: Any, patcher: Any, shape: Sequence[int], conds: Mapping[str, Any], model_options: Any = None, **more: Any
 ) -> Any:
-    """Called with what ``prepare_sampling`` is called with: ComfyUI makes room for what will be kept, too."""
+    """Called with what ``prepare_sampling`` is called with: ComfyUI also makes room for what will be kept."""
     session: Session | None = ((model_options or {}).get("transformer_options") or {}).get(_SESSION)
     with ExitStack() as undo:
         if session is not None:
@@ -103,7 +103,7 @@ def _apply(
     def record(recorded: KeyValues) -> None:
         one = Pass(session.selection(len(x), x.device, painted=False), inner=inner)
         one.recorded = recorded
-        # wrappers of other nodes, such as caches that skip steps, are about the picture that is painted
+        # wrappers of other nodes, such as caches that skip steps, expect the painted picture
         wrappers = {kind: each for kind, each in options.get("wrappers", {}).items() if kind != _DIFFUSION_MODEL}
         run(one, torch.zeros_like(t), None, reference_conditions(model, conditions), wrappers=wrappers)
 
@@ -146,7 +146,7 @@ class Session:
         return self._selections[key].repeated(batch)
 
     def recorded(self, key: Any, record: Callable[[KeyValues], None], device: torch.device) -> KeyValues:
-        """What was recorded for these conditions, recorded now if nothing was."""
+        """What was recorded for these conditions; records it first if necessary."""
         if key not in self._kept:
             conditions = set(key[0])
             for other in [other for other in self._kept if conditions & set(other[0])]:
@@ -166,7 +166,7 @@ class Session:
 
 
 class KeyValueCache(KeyValues):
-    """Keys and values on the graphics card as far as they fit; the others wait in main memory, and come one block ahead.
+    """Keys and values, on the graphics card as far as they fit; the others wait in main memory and are copied one block ahead.
 
     Args:
         device: that computes.
@@ -272,10 +272,10 @@ def _refuse_what_does_not_fit(
 
 
 def _chosen_control(control: Any, selection: Selection) -> Any:
-    """A ControlNet's residuals for the painted tokens; given panels are as they are.
+    """A ControlNet's residuals for the painted tokens; given panels stay as they are.
 
     Raises:
-        PanelError: where they are not about the picture's tokens.
+        PanelError: if they are not about the picture's tokens.
     """
     if not control:
         return control

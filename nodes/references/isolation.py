@@ -2,7 +2,7 @@
 
 A model runs twice over one canvas. The first pass has the references' tokens alone, at noise level 0, and records the keys and
 values of every attention. The second has text and painted tokens alone; its attentions also see what was recorded. So nothing
-about a reference depends on the step, the noise, the text or the painted panels: computed once, it serves the whole sampling.
+about a reference depends on the step, the noise, the text or the painted panels, and one computation serves the whole sampling.
 
 Both passes are the model's own forward over its own modules. Hooks choose the tokens where they enter, and put them back in
 their places where they leave; ``optimized_attention_override``, ComfyUI's own way in, does the rest.
@@ -42,7 +42,7 @@ class Selection:
     """Which of a picture's tokens take part in a pass.
 
     Attributes:
-        places: int64 [batch, chosen], sorted, as many for each picture; one row where they are the same for all.
+        places: int64 [batch, chosen], sorted, the same number for each picture; one row if they are the same for all.
         tokens: of the whole picture.
     """
 
@@ -54,7 +54,7 @@ class Selection:
         """From bool [batch, tokens], on the processor.
 
         Raises:
-            PanelError: where the pictures of the batch have different numbers of chosen tokens.
+            PanelError: if the pictures of the batch have different numbers of chosen tokens.
         """
         counts = chosen.sum(1)
         if bool((counts != counts[0]).any()):
@@ -71,7 +71,7 @@ class Selection:
         return self.places.shape[1]
 
     def repeated(self, batch: int) -> Selection:
-        """For a batch that holds these pictures several times over, as one does that holds both captions of guidance."""
+        """For a batch that repeats these pictures, as when it holds both captions of guidance."""
         rows = len(self.places)
         return self if rows in (1, batch) else Selection(self.places.repeat(batch // rows, 1), self.tokens)
 
@@ -102,7 +102,7 @@ def given_tokens(given: Tensor, patch: int) -> Tensor:
     """
     given = given.reshape(len(given), 1, *given.shape[-2:]).float()
     height, width = given.shape[-2:]
-    # what fills up the last patch is neither given nor painted
+    # padding of the last patch is neither given nor painted
     filled = pad(given, (0, -width % patch, 0, -height % patch), value=1.0)
     return (max_pool2d(1 - filled, patch) == 0).flatten(1)
 
@@ -161,9 +161,9 @@ class Pass:
         number, self.position = self.position, self.position + 1
         if self.records:
             q, k, v = (tensor.narrow(dim, text, self.selection.count) for tensor in (q, k, v))
-            # copies: as parts, they would keep all that the layer before computed
+            # copies, since views would keep everything that the layer before computed
             self.recorded.pairs[number] = (_copied(k), _copied(v))
-            # a mask is about the text, and what becomes of the text in this pass is not used
+            # a mask concerns the text, whose result in this pass is not used
             references = compute(q, k, v, heads, mask=None, **named)
             along = 2 if named.get("skip_output_reshape") else 1
             shape = list(references.shape)
@@ -223,7 +223,7 @@ class Pass:
 
 
 def _groups(tokens: int, text: int, references: int, strength: float, device: torch.device) -> TokenGroups:
-    """Painted tokens, after those of text, look ``strength`` times as much at the references, whose keys come last."""
+    """Painted tokens, which come after the text's, attend ``strength`` times as much to the references, whose keys come last."""
     bias = torch.zeros(tokens + references, device=device)
     bias[tokens:] = math.log(strength) if strength else 0.0
     return TokenGroups(
@@ -262,9 +262,9 @@ def picture_tokens(model: Any, given: Tensor) -> Tensor:
 
 
 def reference_conditions(model: Any, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``apply_model`` is given in the references' own pass: of the text one token is left, since none looks at it.
+    """What ``apply_model`` is given in the references' own pass: one token of the text, since no token attends to it.
 
-    In Lumina's models and LongCat-Image the text's length decides on the positions of the picture's tokens, so there it stays.
+    In Lumina's models and LongCat-Image the text's length decides the positions of the picture's tokens, so it stays whole there.
     """
     own = dict(conditions)
     if not isinstance(model, (_named("Lumina2"), _named("LongCatImage"))):
@@ -340,7 +340,7 @@ def _lumina_seams(transformer: Any, one: Pass, undo: ExitStack) -> None:
         x = one.selection.pick(x, 1) if is_first else x
         return x, mask, one.selection.pick(positions, 1), *rest
 
-    # between the two stacks the picture is whole: newer versions of ComfyUI tell from its length where the text ends
+    # between the two stacks the picture is whole: newer versions of ComfyUI derive from its length where the text ends
     for layers in (transformer.noise_refiner, transformer.layers):
         for number, layer in enumerate(layers):
             undo.callback(layer.register_forward_pre_hook(partial(picture, number == 0)).remove)

@@ -27,7 +27,7 @@ def recognise(model: Any, chosen: ModelKind, recipe: Recipe | None, positive: li
     """The kind of a MODEL.
 
     Raises:
-        PanelError: where the model cannot be used so, with the remedy.
+        PanelError: if the model cannot be used this way, with the remedy.
     """
     base = model.model
     name = type(base).__name__
@@ -59,7 +59,7 @@ def recognise(model: Any, chosen: ModelKind, recipe: Recipe | None, positive: li
 
 
 def takes_mask(base: Any) -> str:
-    """In words, through which inputs a model sees a mask; empty where it has none."""
+    """In words, through which inputs a model sees a mask; empty if it has none."""
     if isinstance(base, comfy.model_base.Flux):
         # a mask of the picture's resolution takes 64 channels on top of the given picture's 16
         return f"{extra_channels(base)} input channels" if extra_channels(base) > latent_channels(base) else ""

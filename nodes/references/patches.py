@@ -8,6 +8,6 @@ from torch import nn
 
 
 def patch_side(transformer: nn.Module) -> int:
-    """Latent pixels per token along a side; 1 where the model does not say."""
+    """Latent pixels per token along a side; 1 if the model does not say."""
     size = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", 1)
     return int(size[-1] if isinstance(size, Sequence) else size)

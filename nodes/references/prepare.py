@@ -1,4 +1,4 @@
-"""Prepare a canvas of which some panels are given, for the kind of model that paints the others."""
+"""Prepare a canvas with some panels given, for the kind of model that paints the others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DESCRIPTIONS = {
 
 
 def resolve_given(given: ReferenceEntry, recipe: Recipe | None) -> ReferenceEntry:
-    """How given panels enter, where the recipe may decide; without one they are re-noised, as any model takes them."""
+    """How given panels enter, if the recipe decides; without one they are re-noised, which works with any model."""
     if given is not ReferenceEntry.RECIPE:
         return given
     if recipe is None or not recipe.references.clean:
@@ -42,8 +42,8 @@ class Request:
     Attributes:
         entry: how given panels enter at each step of sampling.
         kind: of the model; `ModelKind.DETECT` to recognise it.
-        noise_mask: keep given panels by a noise mask too, where the model sees them by inputs of its own.
-        soft_mask: let a grey mask repaint partly.
+        noise_mask: also keep given panels by a noise mask if the model sees them through its own inputs.
+        soft_mask: let a grey mask repaint in part.
     """
 
     entry: ReferenceEntry

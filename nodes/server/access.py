@@ -2,8 +2,8 @@
 
 Any page in the browser can send a request to ComfyUI's port. It cannot choose three things: ``Origin`` (where the page comes
 from), ``Sec-Fetch-Site``, and a ``Content-Type`` of JSON, for which the browser asks ComfyUI first. A page whose own name is
-made to lead to this machine (DNS rebinding) has the same name in ``Host`` and ``Origin``, so the name must be one that belongs
-here. A page that came over https is the owner's: no one else has a certificate for what answers here.
+made to resolve to this machine (DNS rebinding) has the same name in ``Host`` and ``Origin``, so that name must be one of ours.
+A page that came over https is the owner's: no one else has a certificate for this server.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def wrong_content(headers: Mapping[str, str]) -> str:
 
 
 def refusal(headers: Mapping[str, str], permissions: Permissions) -> str:
-    """Why a request that would change something is refused; empty where it is not.
+    """Why a request that would change something is refused; empty if it may.
 
     Args:
         headers: of the request; names in any case, as aiohttp has them.
@@ -64,7 +64,7 @@ def refusal(headers: Mapping[str, str], permissions: Permissions) -> str:
 
 
 def refusal_to_install(headers: Mapping[str, str], peer: str, here: str, permissions: Permissions) -> str:
-    """Why the trainer is not installed for this request; empty where it is.
+    """Why this request may not install the trainer; empty if it may.
 
     Args:
         peer: address that the request came from.

@@ -31,7 +31,7 @@ def _shown(folder: Path, version: str) -> Json:
 def grid(run: str, file: str) -> Path:
     """
     Raises:
-        TrainingError: where the run's comparison has no such picture.
+        TrainingError: if the run's comparison has no such picture.
     """
     folder = _folder(run)
     pictures = {path.name: path for path in folder.glob("grid-*.png")} if folder is not None else {}

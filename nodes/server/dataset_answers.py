@@ -18,9 +18,9 @@ THUMBNAIL = 448  # pixels of the longer side
 
 
 def dataset(name: str) -> Json:
-    """The sets of a dataset, and what the build said of each; findings without a set are about the whole.
+    """The sets of a dataset with the build's findings for each; findings without a set concern the whole dataset.
 
-    ``{"dataset": None}`` where there is none yet, which is not an error: the node asks before it has run.
+    ``{"dataset": None}`` if there is none yet, which is not an error: the node asks before it has run.
     """
     folder = subfolder(host.output_folder("incontext_datasets"), name)
     if folder is None or not (folder / MANIFEST).is_file():
@@ -57,7 +57,7 @@ def dataset(name: str) -> Json:
 def find_dataset(name: str) -> Dataset:
     """
     Raises:
-        DatasetError: where there is none right below the folder of datasets.
+        DatasetError: if there is none right below the folder of datasets.
     """
     folder = subfolder(host.output_folder("incontext_datasets"), name)
     if folder is None or not folder.is_dir():
@@ -69,7 +69,7 @@ def thumbnail(name: str, item_id: str) -> bytes:
     """A small JPEG of a set's canvas.
 
     Raises:
-        DatasetError: where the dataset has no such item, or its file is gone.
+        DatasetError: if the dataset has no such item, or its file is gone.
     """
     found = find_dataset(name)
     item = next((item for item in found.items if item.id == item_id), None)

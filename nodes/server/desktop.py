@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def open_folder(folder: Path) -> bool:
-    """Show a folder in the file manager; False where this machine has no desktop."""
+    """Show a folder in the file manager; False if this machine has no desktop."""
     if sys.platform == "win32":
         os.startfile(folder)
         return True

@@ -41,7 +41,7 @@ def pictured(picture: Callable[[web.Request], Path | bytes]) -> Callable[[web.Re
             return web.json_response({"error": str(error)}, status=503)
         except InContextError as error:
             return web.json_response({"error": str(error)}, status=404)
-        except OSError as error:  # it was removed at this very moment, or its disk
+        except OSError as error:  # it, or its disk, was removed at this moment
             return web.json_response({"error": f"The picture cannot be read: {error.strerror or error}."}, status=404)
         if isinstance(found, bytes):  # a set's picture, whose name changes whenever its content does
             headers = {"Cache-Control": "private, max-age=86400"}

@@ -9,7 +9,7 @@ POST /incontext_lora/caption                {"recipe", "summary", "panels", "nam
 POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
 
 Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
-a sentence for the user; one that may not ask gets 403, another content type 415, and one too many at once 503.
+a sentence for the user; one that is not allowed gets 403, another content type 415, and one too many at once 503.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ ROOT = "/incontext_lora"
 
 READERS = 2  # threads that read what strangers wrote: recipes, captions, LoRA files
 MOST_WAITING = 32  # questions for them; more are turned away
-PATIENCE = 30.0  # seconds for one; the first count of tokens reads the vocabularies
+PATIENCE = 30.0  # seconds per question; the first count of tokens reads the vocabularies
 PIECE = 1 << 16  # bytes of an answer that are sent before others have their turn
-REST = 3.0  # times as long as an answer for all took, nothing is done for the next one
+REST = 3.0  # times as long as the last answer took; work on the next one waits that long
 LONGEST_REST = 1.0  # seconds
 
 Json = dict[str, Any]
@@ -51,7 +51,7 @@ Answer = TypeVar("Answer")
 
 
 class Busy(InContextError):
-    """There are too many questions at once, or one takes too long."""
+    """There are too many requests at once, or one takes too long."""
 
 
 class Threads:
@@ -65,10 +65,10 @@ class Threads:
     def begin(self, work: Callable[..., Answer], *arguments: Any) -> asyncio.Future[Answer]:
         """
         Raises:
-            Busy: where too many others wait.
+            Busy: if too many others wait.
         """
         if len(self.waiting) >= self._most:
-            raise Busy(f"{len(self.waiting)} questions wait for an answer already. Ask again in a moment.")
+            raise Busy(f"{len(self.waiting)} requests are already waiting for an answer. Try again in a moment.")
         future = asyncio.get_running_loop().run_in_executor(self._executor, work, *arguments)
         self.waiting.add(future)
         future.add_done_callback(self.waiting.discard)
@@ -77,7 +77,7 @@ class Threads:
 
 _texts = Threads("read", READERS, MOST_WAITING)
 _waiting = _texts.waiting
-# one thread: Python runs one at a time, and each one that computes delays ComfyUI's own answers
+# one thread: Python runs one at a time, and each busy thread delays ComfyUI's own answers
 watching = Threads("watch", 1, 256)
 acting = Threads("act", 4, 32)
 picturing = Threads("pictures", 2, 1024)
@@ -108,7 +108,7 @@ def written_caption(fields: Mapping[str, Any]) -> Json:
     """What Joint Caption would send, where its markers are, what to correct, and its tokens per encoder.
 
     Raises:
-        InContextError: where the caption cannot be written.
+        InContextError: if the caption cannot be written.
     """
     recipe = Recipe.from_json(fields["recipe"])
     panels = [str(text) for text in strict_json.field(fields, "panels", list)]
@@ -138,7 +138,7 @@ def parsed_caption(fields: Mapping[str, Any]) -> Json:
     """The fields of a whole caption.
 
     Raises:
-        InContextError: where its markers are not those of the recipe.
+        InContextError: if its markers are not those of the recipe.
     """
     parts = captions.parse(Recipe.from_json(fields["recipe"]), str(fields["caption"]))
     return {"summary": parts.summary, "panels": list(parts.panels)}
@@ -160,21 +160,21 @@ async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:
     """Call a function in a thread of its own, so that neither the page nor ComfyUI's other work waits for it.
 
     Raises:
-        Busy: where too many others wait, or it takes longer than `PATIENCE`.
+        Busy: if too many others wait, or it takes longer than `PATIENCE`.
         Exception: whatever ``read`` raises.
     """
     future = _texts.begin(read, *arguments)
     done, _ = await asyncio.wait({future}, timeout=PATIENCE)
     if not done:
-        raise Busy(f"There was no answer within {PATIENCE:g} s. Ask again, with a smaller recipe or a shorter text.")
+        raise Busy(f"There was no answer within {PATIENCE:g} s. Try again with a smaller recipe or a shorter text.")
     return future.result()
 
 
 class SharedAnswer:
-    """An answer for everybody who asks before it is begun; the next one is begun after a rest.
+    """One answer for everybody who asks before work on it begins; the next one begins after a rest.
 
-    So the pages that watch cost as much as one of them, and a quarter of a processor at most. Nobody gets an answer that was
-    begun before he asked.
+    So all watching pages together cost as much as one, and a quarter of a processor at most. Nobody gets an answer that was
+    begun before they asked.
     """
 
     def __init__(self, find: Callable[[], JsonText]) -> None:
@@ -186,7 +186,7 @@ class SharedAnswer:
     async def __call__(self) -> JsonText:
         if self._next is None or self._next.get_loop() is not asyncio.get_running_loop():
             self._next = asyncio.create_task(self._answer(self._before))
-        return await asyncio.shield(self._next)  # one page that goes away takes the answer from no other
+        return await asyncio.shield(self._next)  # a page that goes away does not cancel the answer for the others
 
     async def _answer(self, before: asyncio.Task[JsonText] | None) -> JsonText:
         if before is not None and before.get_loop() is asyncio.get_running_loop() and not before.done():
@@ -206,7 +206,7 @@ class JsonText:
     """An answer that may be long, as it is sent; made in a thread.
 
     Attributes:
-        tag: another one for another text.
+        tag: differs for a different text.
     """
 
     body: bytes
@@ -235,7 +235,7 @@ def answering(
             return _error(str(error), 503)
         except InContextError as error:
             return _error(str(error), 400)
-        except (KeyError, TypeError, ValueError) as error:  # not of the form that is documented above
+        except (KeyError, TypeError, ValueError) as error:  # not in the form documented above
             return _error(f"The request cannot be read: {error!r}.", 400)
         except OSError as error:
             return _error(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", 400)
@@ -264,7 +264,7 @@ def posted(
 
 
 async def _sent(request: web.Request, text: JsonText) -> web.StreamResponse:
-    """Send JSON in pieces, between which others have their turn; nothing where the page has the same already."""
+    """Send JSON in pieces, between which others have their turn; nothing if the page has the same already."""
     body = text.body
     headers = {"ETag": f'"{text.tag}"', "Cache-Control": "private, no-cache"}
     if any(text.tag == known.value for known in request.if_none_match or ()):
@@ -286,7 +286,7 @@ async def _body(request: web.Request) -> Json:
     """The object in a request's body; an empty body is an empty object.
 
     Raises:
-        InContextError: where it is something else.
+        InContextError: if it is something else.
     """
     if (request.content_length or 0) > strict_json.LARGEST:
         raise InContextError(f"The request has {request.content_length} bytes. Send at most {strict_json.LARGEST}.")
@@ -296,7 +296,7 @@ async def _body(request: web.Request) -> Json:
     except strict_json.JsonError as error:
         raise InContextError(f"The request cannot be read: {error}.") from None
     if not isinstance(value, dict):
-        raise InContextError(f"The request cannot be read: it should be an object, and is {strict_json.shown(value)}.")
+        raise InContextError(f"The request cannot be read: it is {strict_json.shown(value)}, but should be an object.")
     return value
 
 

@@ -26,7 +26,7 @@ from .subfolder import subfolder
 def find_run(name: str) -> Run:
     """
     Raises:
-        TrainingError: where there is no such run right below the folder of runs.
+        TrainingError: if there is no such run right below the folder of runs.
     """
     folder = subfolder(host.output_folder(host.RUNS), name)
     if folder is None or not (folder / "run.json").is_file():
@@ -64,7 +64,7 @@ def log(name: str) -> Json:
 def sample(name: str, file: str) -> Path:
     """
     Raises:
-        TrainingError: where the run has no such picture.
+        TrainingError: if the run has no such picture.
     """
     run = find_run(name)
     found = next((path for path in run.samples if path.name == file), None)
@@ -74,7 +74,7 @@ def sample(name: str, file: str) -> Path:
 
 
 def ask(name: str, what: str) -> Json:
-    """``{"asked": what, "time": when}``: what an event says that is later is the answer."""
+    """``{"asked": what, "time": when}``: a later event answers it."""
     run, now = find_run(name), round(time.time(), 3)
     if what == monitor.END:
         _end(run)
@@ -99,7 +99,7 @@ def _end(run: Run) -> None:
 def resume(name: str) -> Json:
     """
     Raises:
-        TrainingError: where it cannot go on, or only with the model of a workflow.
+        TrainingError: if it cannot continue, or only with the model of a workflow.
     """
     from ...training.in_host.choices import TRAINER
     from ..training import sd_scripts_run

@@ -1,4 +1,4 @@
-"""What the interface asks about trainings, the trainer and datasets, and what it asks for.
+"""What the interface asks about trainings, the trainer and datasets, and what it can request.
 
 GET  /incontext_lora/runs                           {"runs": [summary, newest first], "on_card": [names]}
 GET  /incontext_lora/runs/{run}?from=BYTES          {"run", "checkpoints", "layout", "news": what happened since}
@@ -18,8 +18,8 @@ POST /incontext_lora/trainer/processes              {"count", "machines", "rank"
 GET  /incontext_lora/datasets/{dataset}             {"dataset": its sets, each with its findings, or null}
 GET  /incontext_lora/datasets/{dataset}/{item}      a small picture of a set
 
-Everything is read from the folders of runs and datasets, so it does not matter who trains or when the page was loaded. What
-cannot be answered gets status 400 and ``{"error": …}``, a sentence for the user. No request can name an interpreter, a
+Everything is read from the folders of runs and datasets, so it does not matter who trains or when the page was loaded. A request
+that cannot be answered gets status 400 and ``{"error": …}``, a sentence for the user. No request can name an interpreter, a
 checkout or an option of the trainer, and no page but ComfyUI's own can POST (see access.py).
 """
 
@@ -152,7 +152,7 @@ def _trainer(request: web.Request) -> JsonText:
 def _set_up_trainer(request: web.Request, asked: Json) -> Json:
     """
     Raises:
-        NotAllowed: where another machine asks for an installation, and may not.
+        NotAllowed: if another machine asks for an installation and is not allowed to.
     """
     from . import trainer_answers
 

@@ -1,4 +1,4 @@
-"""What set_routes.py answers about the sets that were made. Loaded with the first question."""
+"""What set_routes.py answers about finished sets. Loaded with the first question."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def one_set(set_id: str) -> Json:
 def find(set_id: str) -> MadeSet:
     """
     Raises:
-        SetError: where there is none any more.
+        SetError: if there is none any more.
     """
     made = _index.find(set_id)
     if made is None:
@@ -79,7 +79,7 @@ def find(set_id: str) -> MadeSet:
 def panel(set_id: str, number: str) -> bytes:
     """
     Raises:
-        SetError: where there is no such panel.
+        SetError: if there is no such panel.
     """
     made = find(set_id)
     thumbnails = _thumbnails(made.id, made.changed)
@@ -98,10 +98,10 @@ def _thumbnails(set_id: str, changed: int) -> tuple[bytes | None, ...]:
 
 
 def workflow(set_id: str) -> Json:
-    """The workflow and the prompt that are inside the set's first picture, as the texts that are stored there.
+    """The workflow and the prompt that are inside the set's first picture, as they are stored there.
 
     Raises:
-        SetError: where the picture is gone, or holds neither.
+        SetError: if the picture is gone, or holds neither.
     """
     made = find(set_id)
     path = crops.path_of(host.picture_folders(), made.first)
@@ -120,7 +120,7 @@ def reference(set_id: str, number: Any) -> Json:
     """Put a panel, or the whole canvas, into ComfyUI's input folder; the same picture is there only once.
 
     Raises:
-        SetError: where there is no such panel, or the folder cannot be written.
+        SetError: if there is no such panel, or the folder cannot be written.
     """
     made = find(set_id)
     roots = host.picture_folders()
@@ -151,7 +151,7 @@ def add_to_dataset(set_id: str, name: str) -> Json:
     """Write a set into a folder that Build Dataset reads.
 
     Raises:
-        SetError: where the set or the folder cannot be used.
+        SetError: if the set or the folder cannot be used.
     """
     made = find(set_id)
     folder = _folder(name.strip())
@@ -190,7 +190,7 @@ def _folder(name: str) -> Path:
     """The folder of this name where Build Dataset looks for it; a new one is in the input folder.
 
     Raises:
-        SetError: where it cannot be the name of a folder there.
+        SetError: if it cannot be the name of a folder there.
     """
     if problem := names.problem(name):
         raise SetError(f"{name[:80]!r} cannot be a folder's name: {problem}. Choose another name.")
@@ -295,7 +295,7 @@ def _panels(made: MadeSet) -> list[Json]:
             "marker": markers[index],
             "box": [box.left, box.top, box.width, box.height],
             "text": texts[index],
-            # what a repaint keeps was painted too
+            # panels that a repaint kept were painted too
             "is_reference": given[index] and any(panel == index for panel, _ in origin.references),
             "is_there": made.canvas is not None or made.panels[index] is not None,
         }
@@ -322,7 +322,7 @@ def _marks(recipe: Recipe | None, caption: str) -> list[list[int]]:
 
 
 def _scores(made: MadeSet, told: dict[Key, tuple[str, Json]]) -> list[Json]:
-    """What Score Set said of this very set, as long as ComfyUI remembers the prompt; nothing otherwise."""
+    """What Score Set said about this set, as long as ComfyUI remembers the prompt; otherwise nothing."""
     pictures = [picture for picture in (made.canvas, *made.panels) if picture is not None]
     found: list[Json] = []
     for picture in pictures:

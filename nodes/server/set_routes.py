@@ -1,4 +1,4 @@
-"""What the gallery asks about the sets that were made, and what it does with them.
+"""What the gallery asks about finished sets, and what it does with them.
 
 GET  /incontext_lora/sets?text=…&after=SET&limit=N    {"sets": [newest first], "more", "total", "unread", "bare"}
 GET  /incontext_lora/sets/{set}                       {"set": one of them}
@@ -9,7 +9,7 @@ POST /incontext_lora/sets/{set}/dataset               {"folder"} → {"folder", 
 GET  /incontext_lora/set_folders                      {"folders": [{"name", "count"}]}: where sets can be added
 
 A set is named by an id that the list gives, so no request names a file. ``unread`` files have not been read yet: ask again for
-them. ``bare`` ones hold no prompt. Who may POST, see access.py.
+them. ``bare`` ones hold no prompt. For who may POST, see access.py.
 """
 
 from __future__ import annotations

@@ -51,15 +51,15 @@ def set_up(action: str) -> Json:
 
 
 def set_processes(values: Json) -> Json:
-    """How many train together from the next training on.
+    """Set how many processes train together, from the next training on.
 
     Raises:
-        TrainingError: where the values are none, or cannot go together.
+        TrainingError: if they are not such values, or contradict each other.
     """
     path = environment.trainer_folder() / processes.FILE
     try:
         kept = Processes.load(path)
-    except TrainingError:  # shown with the values that are set now in its place
+    except TrainingError:  # the new values take the place of the unreadable ones
         kept = Processes()
     kept.changed(values).save(path)
     return trainer()

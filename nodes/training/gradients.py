@@ -1,7 +1,7 @@
 """ComfyUI's faster operations have no gradients. Within `differentiable` it computes with ones that do.
 
-ComfyUI 0.3 needs nothing of this. Newer versions ask a flag whether a training runs, and some of their models do not ask: those
-call the kernels of comfy-kitchen, whose plain forms, in torch alone, then stand in for them under the same names.
+ComfyUI 0.3 needs none of this. Newer versions check a flag that says whether a training runs, but some of their models do not:
+they call the kernels of comfy-kitchen directly, so its pure torch versions take the kernels' place.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def differentiable() -> Iterator[None]:
         for name in PLAIN_FORMS:
             try:
                 kernels, plain = importlib.import_module(KERNELS), importlib.import_module(name)
-            except ImportError:  # another version; what it computes with has gradients, or autograd says what has none
+            except (
+                ImportError
+            ):  # another version: its operations have gradients, or autograd names the one that has none
                 continue
             for function, form in inspect.getmembers(plain, inspect.isfunction):
                 if not function.startswith("_") and hasattr(kernels, function):
@@ -45,7 +47,7 @@ def differentiable() -> Iterator[None]:
 
 
 def attention_with_gradients(q: Tensor, k: Tensor, v: Tensor, *args: Any, **named: Any) -> Tensor:
-    """torch's attention without cuDNN's kernel where queries and keys differ in number: its gradient is then not a number
+    """torch's attention without cuDNN's kernel where queries and keys differ in number: its gradient is then NaN
     (seen on an H100 with torch 2.11). ComfyUI prefers that kernel on Windows, torch on some cards."""
     if q.shape[-2] == k.shape[-2]:
         return scaled_dot_product_attention(q, k, v, *args, **named)

@@ -54,7 +54,7 @@ PREFIX = "diffusion_model."
 
 
 def _attention_with_gradients(_fast: Callable[..., Tensor], *inputs: Any, **named: Any) -> Tensor:
-    """Instead of whatever kernel ComfyUI was started with: Sage attention has no gradients and says nothing of it."""
+    """In place of the kernel that ComfyUI was started with: Sage attention has no gradients and raises no error."""
     return comfy.ldm.modules.attention.attention_pytorch(*inputs, **named)
 
 
@@ -63,7 +63,7 @@ OPTIONS = {OVERRIDE: _attention_with_gradients}
 
 @dataclass(frozen=True)
 class Condition:
-    """An encoded caption: ComfyUI's conditioning, and what the model takes of it, both on the CPU."""
+    """An encoded caption: ComfyUI's conditioning, and what the model takes from it, both on the CPU."""
 
     conditioning: list
     model_conds: Mapping[str, Any]
@@ -73,7 +73,7 @@ class HostModel:
     """A MODEL wire, for training.
 
     Raises:
-        TrainingError: if it is not a flow-matching model, since its velocity would mean something else, or where
+        TrainingError: if it is not a flow-matching model, since its velocity would mean something else, or if
             its weights cannot be kept in place.
     """
 
@@ -150,7 +150,7 @@ class HostModel:
     def predict(
         self, noisy: Tensor, sigmas: Tensor, conditions: Sequence[Condition], isolated: Tensor | None = None
     ) -> Tensor:
-        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed apart.
+        """Velocity for each sample under its own caption, float32. Captions of different lengths are computed separately.
 
         Args:
             isolated: bool [batch, 1, (1,) height, width], the latent pixels of isolated references, which are clean in
@@ -193,7 +193,7 @@ class HostModel:
         run(own, torch.zeros_like(t), reference_conditions(self.model, arguments))
         painted = Pass(Selection.of(~references, x.device), own.recorded, _attention_with_gradients)
         denoised = run(painted, t, arguments)
-        # the graph refers to the passes, and they to it by what they recorded: a circle that Python cannot collect
+        # the graph and the passes refer to each other, a cycle that Python cannot collect
         own.recorded.pairs.clear()
         return denoised
 
@@ -247,8 +247,8 @@ class HostModel:
         """Within the context the model computes in this precision.
 
         Where it is loaded in float32, autocast does it: residuals and norms stay float32. Everywhere else ComfyUI casts each
-        layer's weights to the precision of its input, which it can also do from 8 bits or main memory; autocast would have
-        them cast to float32 first.
+        layer's weights to the precision of its input, which it can also do from 8 bits or main memory; autocast would cast
+        them to float32 first.
         """
         own = self._own_dtype
         with ExitStack() as undo:
@@ -288,7 +288,7 @@ class HostModel:
         """An existing LoRA, of any key family that ComfyUI reads, as changes of the transformer's layers.
 
         Raises:
-            TrainingError: where it holds anything else than plain LoRA pairs, or nothing for this model.
+            TrainingError: if it holds anything but plain LoRA pairs, or nothing for this model.
         """
         key_map = with_peft_names(comfy.lora.model_lora_keys_unet(self.model, {}))
         patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(dict(lora)), key_map, log_missing=False)
@@ -299,7 +299,7 @@ class HostModel:
                 raise TrainingError(
                     f"{weight} is changed by {type(adapter).__name__}; only plain LoRA can be continued."
                 )
-            up, down, alpha, *others = adapter.weights  # others: of Tucker, DoRA and reshaped LoRAs
+            up, down, alpha, *others = adapter.weights  # the others belong to Tucker, DoRA and reshaped LoRAs
             if any(other is not None for other in others) or (offset is not None and offset[0] != 0):
                 raise TrainingError(f"The LoRA's form for {weight} cannot be continued; only plain LoRA pairs can.")
             scale = 1.0 if alpha is None else float(alpha) / down.shape[0]
@@ -324,6 +324,6 @@ def _together_key(condition: Condition) -> str:
 
 
 def _text_tokens(condition: Condition) -> int:
-    """Tokens of the caption, as far as the model takes them as a sequence."""
+    """Tokens of the caption, if the model takes them as a sequence."""
     text = condition.model_conds.get("c_crossattn")
     return text.cond.shape[1] if text is not None else 0

@@ -1,4 +1,4 @@
-"""What an in-host training is to do: begun by the node's values, or taken from the run that is resumed."""
+"""What an in-host training will do: from the node's values, or from the run that is resumed."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class Plan:
     """What is trained, and how.
 
     Attributes:
-        settings: as this model and this installation can follow them.
-        recipe: what the LoRA will say of itself.
+        settings: adapted to what this model and this installation can do.
+        recipe: stored in the LoRA.
         guidance: FLUX's embedded guidance in training.
-        adapters: the LoRA as it is when the training begins or goes on.
-        notes: what the user should know of it.
-        state: of a training that is resumed, as `saved_state.load` gives it; None for a new one.
+        adapters: the LoRA as it is when the training begins or is resumed.
+        notes: what the user should know.
+        state: of a resumed training, from `saved_state.load`; None for a new one.
     """
 
     settings: TrainSettings
@@ -98,10 +98,10 @@ def begin(
 
 @contextmanager
 def resume(run: run_folder.Run, model: HostModel, dataset: Dataset) -> Iterator[tuple[Plan, RunWriter]]:
-    """Resume a run. From the look whether it runs until it does, nobody else can resume it.
+    """Resume a run. A lock is held from the check until it runs, so nobody else can resume it.
 
     Raises:
-        TrainingError: where it still runs, is finished or has no state, or was trained on another model or dataset.
+        TrainingError: if it still runs, is finished or has no state, or was trained on another model or dataset.
     """
     _ = run.about  # what is not a run gets no lock
     with ExitStack() as stands:
@@ -160,7 +160,7 @@ def _resumed_plan(run: run_folder.Run, model: HostModel, dataset: Dataset) -> Pl
 
 
 def fitting(settings: TrainSettings, model: HostModel) -> tuple[TrainSettings, list[str]]:
-    """What this model and this installation can do of the settings, and what is done instead of the rest."""
+    """The settings that this model and this installation can follow, and what is done in place of the others."""
     optimiser, note = choose_optimiser(settings.optimiser)
     notes = [note] if note else []
     references = settings.references
@@ -174,7 +174,7 @@ def fitting(settings: TrainSettings, model: HostModel) -> tuple[TrainSettings, l
 def trained_recipe(
     dataset: Dataset, settings: TrainSettings, sampling: Sampling, base: str, continue_from: str | None
 ) -> Recipe:
-    """What the LoRA will say of itself."""
+    """The recipe that will be stored in the LoRA."""
     share = settings.drawn_share
     references = References(
         clean=share > 0,

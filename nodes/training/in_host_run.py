@@ -55,12 +55,12 @@ def train_in_host(
     Args:
         resume: the run to resume, under its own settings; None to begin a new one.
         noted: called once others can see which card is taken.
-        is_enough: asked after every step; where it says so, the training is stopped with its state saved.
+        is_enough: called after every step; if it returns True, the training stops with its state saved.
         encoded: sets by the id of their item, encoded by an earlier training on the same model and with the same guidance;
             those that are missing are added.
 
     Raises:
-        StopRequested: where the monitor, or ``is_enough``, has stopped it.
+        StopRequested: if the monitor or ``is_enough`` stopped it.
     """
     dataset.check_current()
     if resume is not None:
@@ -70,7 +70,7 @@ def train_in_host(
         start = partial(in_host_plan.begin, model, dataset, settings, name, guidance, sampling, continue_from)
     with start() as (plan, writer):
         try:
-            requests.take(writer.run.folder)  # what was asked for before its last end is void
+            requests.take(writer.run.folder)  # requests from before the run last ended no longer count
             supervise.note(writer.run.folder, os.getpid(), supervise.HOST_RECORD, host.cards())
             noted()
             training = _Training(model, clip, vae, dataset, plan, writer, node_id, is_enough, encoded)
@@ -89,7 +89,7 @@ def train_in_host(
 
 
 def _stopped(run: run_folder.Run) -> str:
-    """What became of a run that was stopped, and what can be done."""
+    """What happened to a stopped run, and what the user can do."""
     state = saved_state.latest(run.folder)
     if state is None:
         return "Stopped before the first step."
@@ -97,11 +97,11 @@ def _stopped(run: run_folder.Run) -> str:
 
 
 class StopRequested(comfy.model_management.InterruptProcessingException):
-    """This training was stopped, but not what ComfyUI executes."""
+    """This training was stopped, but ComfyUI's prompt was not."""
 
 
 class _Training:
-    """A training from its first picture to its LoRA, told to the run's folder and to the node."""
+    """A training from its first picture to its LoRA, reported in the run's folder and on the node."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class _Training:
         host.send_text(self._node_id, f"{phase} {number} of {count}")
 
     def _wishes(self) -> set[str]:
-        """What the monitor has asked for; a stop is followed at once, the rest after the next step."""
+        """The monitor's requests: a stop is followed at once, the others after the next step."""
         self._asked |= requests.take(self._writer.run.folder)
         if self._is_enough(self._writer.run) or "stop" in self._asked:
             raise StopRequested
@@ -219,7 +219,7 @@ class _Training:
         """
         settings, sampling = self._plan.settings, self._plan.recipe.sampling
         shown = len(self._dataset.items) - settings.validation_sets if settings.validation_sets else 0
-        # FLUX's guidance is 1 in training and another in sampling
+        # FLUX's guidance is 1 in training and a different value in sampling
         prompt = self._model.encode_caption(self._clip, self._dataset.items[shown].caption, sampling.guidance, latent)
         bar = host.progress(self._node_id, settings.steps)
 

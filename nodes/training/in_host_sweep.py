@@ -36,7 +36,7 @@ class InHostTrainer:
     """Trains the trials of one sweep on the model that is loaded; pictures and captions are encoded once.
 
     Attributes:
-        train_one: `train_in_host` with all that is the same for every trial.
+        train_one: `train_in_host` with the arguments that all trials share.
         name: of the sweep.
         noted: called once others can see which card is taken.
     """
@@ -98,11 +98,11 @@ def sweep_in_host(
     node_id: str,
     noted: Callable[[], None],
 ) -> tuple[Mapping[str, Tensor], Recipe, dict[str, list[float]], Run, Tensor, str, str]:
-    """Train all trials of a sweep, or those that are left; returns the node's outputs, of the best one.
+    """Train all trials of a sweep, or those that are left; returns the node's outputs for the best one.
 
     Raises:
-        TrainingError: where no training can begin, or none comes to a LoRA.
-        InterruptProcessingException: when the user cancels; the same sweep goes on later.
+        TrainingError: if no training can begin, or none makes a LoRA.
+        InterruptProcessingException: when the user cancels; the same sweep continues later.
     """
     about = {
         "dataset": {"folder": str(dataset.folder), "digest": dataset.digest},

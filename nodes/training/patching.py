@@ -17,10 +17,10 @@ from ..references.isolation import (
 
 
 def lasting(patcher: Any) -> Any:
-    """A clone of the model whose weights stay in place. ComfyUI may lend each for one operation, but gradients need them later.
+    """A clone of the model whose weights stay in place: ComfyUI may load one for an operation only, and the gradient needs it.
 
     Raises:
-        TrainingError: where that takes loading the model once more, and whatever loaded it does not let ComfyUI do so.
+        TrainingError: if the model would have to be loaded again, and the node that loaded it does not let ComfyUI do so.
     """
     if not getattr(patcher, "is_dynamic", bool)():  # unknown to ComfyUI 0.3
         return patcher.clone()
@@ -35,7 +35,7 @@ def lasting(patcher: Any) -> Any:
 def recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     """Gradient checkpointing of a block, which keeps its inputs only and computes again for the gradient.
 
-    The reentrant kind: the other one would not notice tensors that a block overwrites though the gradient needs them. Keys
+    The reentrant kind: the other one does not notice when a block overwrites tensors that the gradient needs. Keys
     and values of isolated references go in and out beside the block's own tensors, since gradients flow through them, too.
     """
     count, names = len(inputs), list(named)
@@ -60,7 +60,7 @@ def recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         own_results = len(results)
         return (*results, *recorded)
 
-    wanted = torch.ones((), requires_grad=True)  # the first block's inputs ask for no gradient themselves
+    wanted = torch.ones((), requires_grad=True)  # the first block's inputs do not require gradients themselves
     results = checkpoint(run, wanted, *inputs, *named.values(), *pairs, use_reentrant=True)
     if one:
         one.keep(position, results[own_results:])
@@ -68,5 +68,5 @@ def recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
 
 
 def copied(_module: nn.Module, inputs: tuple) -> tuple | None:
-    """Before a norm: FLUX's blocks then add to the very tensor that the norm's gradient needs."""
+    """Before a norm: FLUX's blocks later add in place to the tensor that the norm's gradient needs."""
     return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None

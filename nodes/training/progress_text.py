@@ -1,4 +1,4 @@
-"""What a training says on its node while it runs. Loss, pace and memory are in the view below, once."""
+"""What a training says on its node while it runs. Loss, pace and memory are shown in the view below it."""
 
 from __future__ import annotations
 

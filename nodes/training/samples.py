@@ -1,4 +1,4 @@
-"""The pictures of a run, as the training nodes give them out."""
+"""The pictures of a run, as the training nodes output them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ...training.runs.run_folder import Run
 
 
 def last_picture(run: Run, dataset: Dataset) -> Tensor:
-    """The run's last sample, [1, H, W, 3]; the dataset's first set where there is none."""
+    """The run's last sample, [1, H, W, 3]; the dataset's first set if there is none."""
     pictures = run.samples
     return read_picture(pictures[-1])[None] if pictures else _first_set(dataset)
 
 
 def last_pictures(run: Run, dataset: Dataset) -> Tensor:
-    """All samples of the run's last sampled step, [n, H, W, 3]; the dataset's first set where there is none."""
+    """All samples of the run's last sampled step, [n, H, W, 3]; the dataset's first set if there is none."""
     pictures = run.samples
     if not pictures:
         return _first_set(dataset)

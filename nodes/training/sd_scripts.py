@@ -219,7 +219,7 @@ class InContextTrainLora(io.ComfyNode):
         sweep: SweepSettings | None = None,
         **values: Any,
     ) -> io.NodeOutput:
-        from . import sd_scripts_run  # with all that training takes, only when it is wanted
+        from . import sd_scripts_run  # training's imports are loaded only when needed
 
         node_id = str(cls.hidden.unique_id or "")
         chosen = settings(preset, TITLES.get(architecture, architecture), values)
@@ -243,13 +243,13 @@ class InContextTrainLora(io.ComfyNode):
 
 
 def settings(name: str, architecture: str, values: dict[str, Any]) -> SdSettings:
-    """A preset with the widgets' values in place of its own, except where a widget leaves it to the preset."""
+    """A preset with the widgets' values in place of its own, except for widgets that leave their setting to the preset."""
     given = {key: value for key, value in values.items() if key in SdSettings.__slots__ and value != AS_PRESET}
     return SdSettings.from_json({**preset(name, architecture).to_json(), "alpha": float(values["rank"]), **given})
 
 
 def settle_runs() -> None:
-    """At ComfyUI's start: look after runs that went on, or ended, while it did not run."""
+    """When ComfyUI starts: look after runs that continued or ended while it was not running."""
     if not host.runs_with("process.json"):
         return
 

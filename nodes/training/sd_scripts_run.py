@@ -59,7 +59,7 @@ def train(
     """Start or resume a run and, unless it is for the background, stay with it; returns the node's outputs.
 
     Raises:
-        TrainingError: where it cannot start, or failed.
+        TrainingError: if it cannot start, or failed.
     """
     machine = this_machine()
     with host.claim_cards(machine.cards, when_busy, node_id):
@@ -83,7 +83,7 @@ def train(
         raise comfy.model_management.InterruptProcessingException
     if result.lora is None and result.state != run_folder.FINISHED:
         raise TrainingError(result.message)
-    lora = result.lora.name if result.lora else ""  # a machine that helps another has none
+    lora = result.lora.name if result.lora else ""  # a machine that only helps the first one has none
     host.send_text(node_id, f"finished: {lora or result.message}")
     return lora, {"loss": run.losses()}, last_pictures(run, dataset), run
 
@@ -91,11 +91,11 @@ def train(
 def train_sweep(
     wanted: Order, machine: Machine, sweep: SweepSettings, when_busy: WhenBusy, node_id: str
 ) -> tuple[str, dict[str, list[float]], Tensor, Run, str]:
-    """Train all trials of a sweep, or those that are left; returns the node's outputs, of the best one.
+    """Train all trials of a sweep, or those that are left; returns the node's outputs for the best one.
 
     Raises:
-        TrainingError: where no training can begin, or none comes to a LoRA.
-        InterruptProcessingException: when the user cancels; the same sweep goes on later.
+        TrainingError: if no training can begin, or none makes a LoRA.
+        InterruptProcessingException: when the user cancels; the same sweep continues later.
     """
     host.claim_cards(machine.cards, when_busy, node_id).close()  # each training claims them again
     free_memory()
@@ -121,7 +121,7 @@ def train_sweep(
 def this_machine() -> Machine:
     """
     Raises:
-        TrainingError: where no trainer is installed.
+        TrainingError: if no trainer is installed.
     """
     try:
         trainer = environment.find()
@@ -155,7 +155,7 @@ def order(
 ) -> Order:
     """
     Raises:
-        TrainingError: where a file is missing or of the wrong kind.
+        TrainingError: if a file is missing or of the wrong kind.
     """
     family = architecture(TITLES.get(title, title))
     others = [model_file(("text_encoders",), encoder) for encoder in dict.fromkeys(encoders) if encoder != NONE]
@@ -171,10 +171,10 @@ def order(
 
 
 def model_file(folders: tuple[str, ...], name: str) -> Path:
-    """A file that ComfyUI lists; a name that it does not list leads nowhere.
+    """A file that ComfyUI lists; a name that it does not list is refused.
 
     Raises:
-        TrainingError: where there is none.
+        TrainingError: if there is none.
     """
     for folder in folders:
         if name in host.model_names(folder):
@@ -196,14 +196,14 @@ def free_memory() -> None:
 
 
 def watch_to_end(run: Run, process: Any, machine: Machine, node_id: str, tail: EventTail) -> Outcome:
-    """Show a run on the node until it is over.
+    """Show a run on the node until it ends.
 
     Raises:
         InterruptProcessingException: when the user cancels; the run is stopped with its state saved by then.
     """
     bar = host.progress(node_id, int(run.about["settings"]["steps"]))
     done = [0]
-    notes: list[str] = []  # they stay below what is shown while it trains
+    notes: list[str] = []  # the notes stay below what is shown while it trains
 
     def show(line: str) -> None:
         host.send_text(node_id, "\n".join([line, *notes]))
@@ -235,10 +235,10 @@ def watch_to_end(run: Run, process: Any, machine: Machine, node_id: str, tail: E
 
 
 def resume(run: Run) -> None:
-    """Go on with a run in the background, as the node does it.
+    """Continue a run in the background, as the node does.
 
     Raises:
-        TrainingError: where it cannot go on, or ComfyUI is using the graphics card itself.
+        TrainingError: if it cannot continue, or ComfyUI is using the graphics card itself.
     """
     if host.is_working():
         raise TrainingError("ComfyUI is working on a prompt. Wait until it is done, then resume the training.")
@@ -250,7 +250,7 @@ def resume(run: Run) -> None:
 
 
 def settle_later(run: Run, process: Any) -> None:
-    """Publish a background run's LoRA as soon as it is over."""
+    """Publish a background run's LoRA as soon as the run ends."""
     loras = host.loras_output_folder()
 
     def wait() -> None:
@@ -263,7 +263,7 @@ def settle_later(run: Run, process: Any) -> None:
 
 
 def settle_all() -> None:
-    """Publish what was finished meanwhile, name what was interrupted, go on watching the rest."""
+    """Publish what has finished meanwhile, name what was interrupted, and keep watching the rest."""
     with contextlib.suppress(InContextError):
         for run, result in settle.sweep(host.runs_folder(), host.loras_output_folder()):
             host.log.info("In-Context LoRA: the training %s is %s", run.name, result.state)

@@ -32,10 +32,10 @@ class Best:
 
 
 def published(sweep: Sweep) -> Best:
-    """The best LoRA of a sweep that is over, in output/loras.
+    """The best LoRA of a finished sweep, put into output/loras.
 
     Raises:
-        TrainingError: where no training has come to a checkpoint.
+        TrainingError: if no training has written a checkpoint.
     """
     found = table.best(sweep)
     text = table.text(sweep)

@@ -40,8 +40,8 @@ def leave_inference_mode(module: nn.Module) -> None:
 
 
 def _counts_versions(tensor: Tensor) -> bool:
-    """Whether autograd can keep it. `Tensor.is_inference` does not say so: moving a module assigns ``param.data``, after which
-    a parameter that was made in inference mode denies it."""
+    """Whether autograd can keep it. `Tensor.is_inference` does not tell: moving a module assigns ``param.data``, after which
+    a parameter made in inference mode no longer reports it."""
     try:
         _ = tensor._version
     except RuntimeError:

@@ -144,7 +144,7 @@ def test_a_whole_caption_falls_into_its_fields(client: Client) -> None:
     ("path", "value", "said"),
     [
         ("caption", {}, "cannot be read"),
-        ("caption", [], "cannot be read: it should be an object"),
+        ("caption", [], "but should be an object"),
         ("caption", b"no json", "cannot be read: it is not JSON"),
         ("caption", b"[" * 100_000, "nested deeper"),
         ("caption", b'{"a":' * 100_000, "nested deeper"),

@@ -143,7 +143,7 @@ function linksFrom(graph, origin) {
   );
 }
 
-/** What an input is connected to; null where it is not. */
+/** What an input is connected to; null if it is not. */
 function originOf(graph, target, input) {
   const id = input < 0 ? null : target.inputs?.[input]?.link;
   const link = id == null ? null : linkOf(graph, id);

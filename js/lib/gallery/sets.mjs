@@ -126,7 +126,7 @@ const uniqueById = (sets) => [...new Map(sets.map((made) => [made.id, made])).va
 export const panelAddress = (api, made, index) =>
   api.apiURL(`${ROOT}/sets/${made.id}/panels/${index}?stamp=${made.stamp}`);
 
-/** Where the whole picture is; null where only single panels were saved. */
+/** Where the whole picture is; null if only single panels were saved. */
 export const pictureAddress = (api, made) => (made.picture ? addressOf(api, made.picture) : null);
 
 /** What a panel is called: its marker as the caption has it, else its number. */

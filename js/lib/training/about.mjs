@@ -84,7 +84,7 @@ export class AboutView {
     this.#desk.lookNow();
   }
 
-  /** The answer; undefined where there is none, which is said. */
+  /** The answer; undefined if there is none, which is said. */
   async #try(ask) {
     try {
       return await ask();

@@ -21,7 +21,7 @@ function merged(one, other) {
 }
 
 /**
- * Values of some steps, in a column of more steps; null where there is none.
+ * Values of some steps, in a column of more steps; null if there is none.
  * @param {number[]} from  sorted
  * @param {(number | null)[]} values  one for each of these
  * @param {number[]} steps  sorted, with all of `from`

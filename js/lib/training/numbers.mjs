@@ -1,6 +1,6 @@
 /** Numbers as people read them. */
 
-/** Seconds as `4:05` or `1:02:05`; empty where it is not known. */
+/** Seconds as `4:05` or `1:02:05`; empty if it is not known. */
 export function duration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return "";
   const whole = Math.round(seconds);

@@ -3,7 +3,7 @@
 const NODE = "InContextTrainLoraInHost";
 
 /**
- * The part of a prompt that trains a run further; null where the workflow has no node that could.
+ * The part of a prompt that trains a run further; null if the workflow has no node that could.
  * @param {Record<string, {class_type: string, inputs: Record<string, unknown>}>} prompt  as the Run button would send it
  * @param {{name: string, title: string}} run
  */
