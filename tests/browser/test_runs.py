@@ -105,7 +105,7 @@ def test_a_run_is_named_noted_compared_and_deleted(interface: Interface) -> None
 
 
 def test_a_note_and_a_press_survive_what_the_training_does(interface: Interface) -> None:
-    """The list and the fields are shown anew every second while something trains; neither focus nor words are lost."""
+    """The list and the fields are drawn again every second during a training; neither focus nor words are lost."""
     runs = runs_folder(interface.server)
     writer = RunWriter.create(runs, "moving", {"trainer": "in-host", "name": "moving", "settings": {"steps": 90}})
     page = interface.page

@@ -155,5 +155,5 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "training.sweep.",
         "nodes.references.prepare",
     )
-    allowed = {"incontext.dataset.options", "training.in_host.settings", "training.sweep.plan"}  # what users choose
+    allowed = {"incontext.dataset.options", "training.in_host.choices", "training.sweep.choices"}  # what users choose
     assert [name for name in loaded if name.startswith(later) and name not in allowed] == []
