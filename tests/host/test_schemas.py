@@ -155,5 +155,11 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "training.sweep.",
         "nodes.references.prepare",
     )
-    allowed = {"incontext.dataset.options", "training.in_host.choices", "training.sweep.choices"}  # what users choose
+    allowed = {  # what users choose
+        "incontext.dataset.options",
+        "training.in_host.choices",
+        "training.in_host.settings",
+        "training.sweep.choices",
+        "training.sweep.plan",
+    }
     assert [name for name in loaded if name.startswith(later) and name not in allowed] == []
