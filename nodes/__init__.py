@@ -24,7 +24,7 @@ from .references.finished import (
 )
 from .references.reference_attention import InContextReferenceAttention
 from .renamed import register_renamed
-from .server.routes import add_routes
+from .server.caption_routes import add_caption_routes
 from .server.run_routes import add_run_routes
 from .server.set_routes import add_set_routes
 from .training.average import InContextAverageCheckpoints
@@ -63,7 +63,7 @@ NODES: list[type[io.ComfyNode]] = [
 class InContextExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         if (routes := server_routes()) is not None:  # for the interface
-            add_routes(routes)
+            add_caption_routes(routes)
             add_run_routes(routes)
             add_set_routes(routes)
         await register_renamed()

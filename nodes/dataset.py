@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from ..incontext.dataset.options import BuildOptions, Composite, Shape
 from ..incontext.errors import InContextError
-from ..incontext.lora.recipe import Recipe
 from ..incontext.panels.colours import parse_colour
 from ..incontext.panels.fit import Align, Fit
 from . import host, types
 from .captions import tokens
 from .freshness import Watch
 from .schema import found_by, shows_first
+
+if TYPE_CHECKING:
+    from ..incontext.lora.recipe import Recipe
 
 CATEGORY = "in-context lora/dataset"
 DETECT = "detect"

@@ -96,10 +96,13 @@ def runs_with(pattern: str) -> list[Path]:
 
 def resumable_runs(trainer: str) -> list[str]:
     """Names of this trainer's runs that have a saved state; a finished one has none any more."""
+    folders = runs_with("state/step*")
+    if not folders:  # as at most starts, which then need not load what runs are
+        return []
     from ..training.runs.run_folder import Run
 
     found = []
-    for folder in runs_with("state/step*"):
+    for folder in folders:
         with contextlib.suppress(InContextError):
             if Run(folder).about.get("trainer") == trainer:
                 found.append(folder.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.lora
 import comfy.lora_convert
@@ -14,14 +14,13 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors import SafetensorError
 
 from ..incontext.errors import LoraError
-from ..incontext.lora import recipe as recipes
-from ..incontext.lora.header import read_header
-from ..incontext.lora.keys import MatchReport, check_matched, is_lora, match, with_peft_names
-from ..incontext.lora.recipe_file import find_recipe, sidecars
-from ..incontext.lora.save import save_new
 from . import types
 from .host import file_stamp, lora_names, lora_path, loras_output_folder, send_text
 from .schema import found_by
+
+if TYPE_CHECKING:
+    from ..incontext.lora.keys import MatchReport
+    from ..incontext.lora.recipe import Recipe
 
 log = logging.getLogger("incontext_lora")
 
@@ -94,13 +93,17 @@ class InContextLoadLora(io.ComfyNode):
     def fingerprint_inputs(cls, lora_name: str | None = None, **_: Any) -> str:
         if lora_name is None:  # connected to another node, whose own fingerprint counts
             return ""
+        from ..incontext.lora.recipe_file import sidecars
+
         path = lora_path(lora_name)
         return " ".join(file_stamp(file) for file in (path, *sidecars(path)) if file.exists())
 
     @classmethod
     def execute(
-        cls, model: Any, lora_name: str, strength: float = 1.0, recipe_if_missing: recipes.Recipe | None = None
+        cls, model: Any, lora_name: str, strength: float = 1.0, recipe_if_missing: Recipe | None = None
     ) -> io.NodeOutput:
+        from ..incontext.lora.recipe_file import find_recipe
+
         path = lora_path(lora_name)
         found, source = find_recipe(path)
         if found is None and recipe_if_missing is not None:
@@ -153,7 +156,9 @@ class InContextSaveLora(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora: dict[str, Any], recipe: recipes.Recipe, name: str) -> io.NodeOutput:
+    def execute(cls, lora: dict[str, Any], recipe: Recipe, name: str) -> io.NodeOutput:
+        from ..incontext.lora.save import save_new
+
         folder = loras_output_folder()
         saved = str(save_new(folder, name, lora, recipe).relative_to(folder))
         send_text(cls.hidden.unique_id, f"Saved as {saved}")
@@ -162,6 +167,9 @@ class InContextSaveLora(io.ComfyNode):
 
 def apply_lora(model: Any, path: Path, strength: float) -> tuple[Any, MatchReport]:
     """A clone of the model with the LoRA, and how many of its modules fit."""
+    from ..incontext.lora.header import read_header
+    from ..incontext.lora.keys import check_matched, is_lora, match, with_peft_names
+
     if not is_lora(read_header(path).tensors):
         raise LoraError(
             f"{path.name} is not a LoRA: its tensors are named like a whole model's. Load it as a model, or choose another "
@@ -200,7 +208,7 @@ def _tensors(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _recipe_words(recipe: recipes.Recipe | None, source: str) -> str:
+def _recipe_words(recipe: Recipe | None, source: str) -> str:
     if recipe is None:
         return f"Recipe: unknown; {source}. Connect one to 'recipe if missing' to use the other outputs."
     sampling = recipe.sampling

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..lora.recipe import Recipe
 from . import joint, wildcards
-
-NUMBERED_PANELS = 9  # fields of their own; later panels share one
-_LINE_BREAK = re.compile(r"\r\n|\r|\n")  # the same ones as in the interface
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +20,6 @@ class WrittenCaption:
 
     caption: str
     problems: tuple[str, ...]
-
-
-def panel_texts(fields: Mapping[str, str | None], more_panels: str) -> list[str]:
-    """The texts of all panels in order.
-
-    Args:
-        fields: ``panel_1`` and so on; a missing one is empty.
-        more_panels: the texts of later panels, one per line.
-    """
-    numbered = [fields.get(f"panel_{n}") or "" for n in range(1, NUMBERED_PANELS + 1)]
-    return [*numbered, *_LINE_BREAK.split(more_panels)]
 
 
 def write_caption(

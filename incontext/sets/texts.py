@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..captions.fields import panel_texts
 from ..captions.wildcards import has_wildcards
-from ..captions.written import panel_texts, write_caption
+from ..captions.written import write_caption
 from ..errors import InContextError
 from ..lora.recipe import Recipe
 from .prompt import Link, Node, Prompt

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.captions import joint as captions
-from ...incontext.captions.describe import servers
 from ...incontext.captions.describe.options import CaptionRequest, Existing, Pictures, Settings
-from ...incontext.lora.recipe import Recipe
 from ...incontext.tensors import as_uint8, checked_pictures
 from .. import host, types
 from ..dataset import chosen_shape, folder_fingerprint, shape_input
 from ..freshness import Watch
 from ..schema import found_by, shows_first
+from .describe_inputs import caption_outputs, escape_input, server_inputs, wish_inputs
 from .tokens import counters
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 
     from ...incontext.captions.describe.answer import Answer
     from ...incontext.captions.describe.joint import Ask
-from .describe_inputs import caption_outputs, escape_input, server_inputs, wish_inputs
+    from ...incontext.lora.recipe import Recipe
 
 CATEGORY = "in-context lora/caption"
 _captioned = Watch(lambda inputs: folder_fingerprint(inputs["folder"]))
@@ -172,6 +170,7 @@ class InContextCaptionDataset(io.ComfyNode):
         invent_names: bool,
         hint: str,
     ) -> io.NodeOutput:
+        from ...incontext.captions import joint as captions
         from ...incontext.captions.describe import answer as answers
         from ...incontext.captions.describe.folder import SetCaption, caption_folder
         from ...incontext.captions.describe.joint import describe
@@ -290,6 +289,7 @@ def _outputs(
     node_id: str, recipe: Recipe, answer: Answer, request: CaptionRequest, escape: bool, clip: Any
 ) -> io.NodeOutput:
     """What both nodes give, and the caption on the node itself: Preview as Text would hide <names>."""
+    from ...incontext.captions import joint as captions
     from ...incontext.captions.describe import answer as answers
 
     plain = answers.build(recipe, answer.parts, request.names)
@@ -308,6 +308,7 @@ def asking(base_url: str, settings: Settings, node_id: str, say: Any = None) -> 
     Raises:
         VisionError: if the server may not be asked.
     """
+    from ...incontext.captions.describe import servers
     from ...incontext.captions.describe.client import complete
 
     named = servers.named_servers(os.environ, host.private_folder() / servers.FILE)

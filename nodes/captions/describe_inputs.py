@@ -6,8 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ...incontext.captions.describe import servers
-from ...incontext.captions.describe.options import Pictures, Settings
+from ...incontext.captions.describe.options import OLLAMA, Pictures, Settings
 
 MODEL = "qwen2.5vl:7b"
 
@@ -17,7 +16,7 @@ def server_inputs() -> list[Any]:
     return [
         io.String.Input(
             "base_url",
-            default=servers.OLLAMA,
+            default=OLLAMA,
             tooltip=(
                 "Address of the server's API. The default is Ollama's; LM Studio uses http://127.0.0.1:1234/v1. Other "
                 "machines must be allowed in ComfyUI's environment; the help page says how."

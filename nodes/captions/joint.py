@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ...incontext.captions import joint as captions
-from ...incontext.captions.written import NUMBERED_PANELS, panel_texts, write_caption
-from ...incontext.lora.recipe import Recipe
+from ...incontext.captions.fields import NUMBERED_PANELS, panel_texts
 from .. import types
 from ..schema import found_by
 from .tokens import counters
+
+if TYPE_CHECKING:
+    from ...incontext.lora.recipe import Recipe
 
 CATEGORY = "in-context lora/caption"
 
@@ -98,6 +99,9 @@ class InContextJointCaption(io.ComfyNode):
         wildcard_seed: int = 0,
         **panels: str,
     ) -> io.NodeOutput:
+        from ...incontext.captions import joint as captions
+        from ...incontext.captions.written import write_caption
+
         texts = panel_texts(panels, more_panels)
         written = write_caption(recipe, summary, texts, names, escape_parentheses, wildcard_seed)
         report = list(written.problems)

@@ -8,8 +8,6 @@ from typing import Any
 
 import comfy.sd1_clip
 
-from ...incontext.captions.joint import escape
-
 # by the start of the base's name, the longer one first; the others read with encoders that ComfyUI's FLUX does not have
 _ENCODERS = {
     "flux2": frozenset[str](),
@@ -65,6 +63,8 @@ def _encoder_name(attribute: str, tokenizer: Any) -> str:
 
 
 def _count(tokenizer: Any, text: str) -> int:
+    from ...incontext.captions.joint import escape
+
     # words carry an id from 1, start, end and padding tokens 0; one start and one end token are counted per text
     try:
         chunks = tokenizer.tokenize_with_weights(text, return_word_ids=True)

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ...incontext.captions.describe import pictures, servers
-from ...incontext.captions.describe.options import Settings
+from ...incontext.captions.describe import pictures
+from ...incontext.captions.describe.options import OLLAMA, Settings
 from ...incontext.dataset.manifest import Dataset
 from ...incontext.evaluate import questions, scores, scoring, sets
 from ...incontext.evaluate.comparison import Comparison, decide
@@ -159,7 +159,7 @@ def finish(plan: Plan, store: Store, given: Inputs, say: Callable[[str], None]) 
     if given.vision_model.strip():
         settings, server = (
             Settings(given.vision_model.strip(), temperature=0.0),
-            given.base_url.strip() or servers.OLLAMA,
+            given.base_url.strip() or OLLAMA,
         )
         found.answers(asking(server, settings, "", say), f"{settings.model} at {server}")
     return conclude(plan, store, found, measure.name, use=given.use_chosen)

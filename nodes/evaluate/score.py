@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.lora.recipe import Recipe
-from ...incontext.panels.layout import PanelLayout
 from .. import types
 from ..host import send_text
 from ..schema import found_by
+
+if TYPE_CHECKING:
+    from ...incontext.lora.recipe import Recipe
+    from ...incontext.panels.layout import PanelLayout
 
 
 @found_by("evaluate", "consistency", "clip score", "similarity")

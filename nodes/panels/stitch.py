@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
+from ...incontext.captions.fields import NUMBERED_PANELS
 from ...incontext.panels.colours import parse_colour
 from ...incontext.panels.fit import Align, Alpha, Fit, PanelSettings, settings_per_panel
-from ...incontext.panels.gather import as_batch, gather
-from ...incontext.panels.layout import PanelLayout
-from ...incontext.panels.stitch import generated, split, stitch
-from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..schema import found_by, shows_first
 
+if TYPE_CHECKING:
+    from ...incontext.panels.layout import PanelLayout
+
 CATEGORY = "in-context lora/panels"
-NUMBERED_PANELS = 9
 
 
 @found_by("stitch", "concatenate", "collage", "grid", "diptych", "combine images")
@@ -127,6 +127,10 @@ class InContextStitchPanels(io.ComfyNode):
         masks: list[Tensor] | None = None,
         **numbered: list[Tensor],
     ) -> io.NodeOutput:
+        from ...incontext.panels.gather import gather
+        from ...incontext.panels.stitch import stitch
+        from ...incontext.tensors import checked_masks
+
         panels = layout[0]
         count = len(panels)
         common = PanelSettings(Fit(fit[0]), Align(align[0]), parse_colour(padding[0]), Alpha(alpha[0]))
@@ -198,6 +202,10 @@ class InContextSplitPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, original_size: bool) -> io.NodeOutput:
+        from ...incontext.panels.gather import as_batch
+        from ...incontext.panels.stitch import generated, split
+        from ...incontext.tensors import checked_pictures
+
         image = checked_pictures(image, "the image", coloured=False, finite=False)
         panels = split(image, layout, original_size=original_size)
         sizes = {f"{panel.shape[2]}×{panel.shape[1]}": panel for panel in panels}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.lora.recipe import Recipe
-from ...incontext.panels.layout import PanelLayout
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
 from ..schema import found_by, shows_first
 from .options import ModelKind, ReferenceEntry
+
+if TYPE_CHECKING:
+    from ...incontext.lora.recipe import Recipe
+    from ...incontext.panels.layout import PanelLayout
 
 CATEGORY = "in-context lora/references"
 

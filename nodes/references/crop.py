@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ...incontext.errors import PanelError
-from ...incontext.panels.box import Box
 from ...incontext.panels.colour_match import ColourMatch
-from ...incontext.panels.layout import PanelLayout
-from ...incontext.panels.paste import paste, paste_windows
-from ...incontext.panels.stitch import split
-from ...incontext.panels.windows import Windows, context_crop
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
 from ..schema import found_by, shows_first
 from .comparison import before_and_after
 from .inputs import CATEGORY, colour_match_input, feather_input
+
+if TYPE_CHECKING:
+    from ...incontext.panels.box import Box
+    from ...incontext.panels.layout import PanelLayout
+    from ...incontext.panels.windows import Windows
 
 Window = io.Custom("INCONTEXT_WINDOW")
 
@@ -127,6 +127,8 @@ class InContextContextCrop(io.ComfyNode):
         regions: str,
         layout: PanelLayout | None = None,
     ) -> io.NodeOutput:
+        from ...incontext.panels.windows import context_crop
+
         cropped = context_crop(
             checked_pictures(image, "the image", coloured=False),
             checked_masks(mask, "the mask"),
@@ -187,6 +189,9 @@ class InContextPastePanels(io.ComfyNode):
         window: Windows | None = None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
+        from ...incontext.panels.paste import paste, paste_windows
+        from ...incontext.panels.stitch import split
+
         colours = ColourMatch(colour_match)
         image = checked_pictures(image, "the image")
         painted = checked_pictures(painted, "the painted image")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.panels.colour_match import ColourMatch, match_colours
+from ...incontext.panels.colour_match import ColourMatch
 from ...incontext.panels.colours import parse_colour
-from ...incontext.panels.layout import PanelLayout
-from ...incontext.panels.paste import keep_given
-from ...incontext.panels.rework import enlarge_panels, repaint
 from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
@@ -19,6 +17,9 @@ from ..host import send_text
 from ..schema import found_by
 from .comparison import before_and_after
 from .inputs import CATEGORY, colour_match_input
+
+if TYPE_CHECKING:
+    from ...incontext.panels.layout import PanelLayout
 
 
 @found_by("keep references", "composite", "restore")
@@ -74,6 +75,8 @@ class InContextKeepGiven(io.ComfyNode):
         colour_match: str,
         pictures: Tensor | None = None,
     ) -> io.NodeOutput:
+        from ...incontext.panels.paste import keep_given
+
         colours = ColourMatch(colour_match)
         canvas, painted = checked_pictures(canvas, "the canvas"), checked_pictures(painted, "the painted canvas")
         mask = checked_masks(mask, "the mask")
@@ -115,6 +118,8 @@ class InContextRepaintPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, panels: str, fill: str) -> io.NodeOutput:
+        from ...incontext.panels.rework import repaint
+
         image = checked_pictures(image, "the image")
         opened = repaint(image, layout, layout.select_some(panels), fill=parse_colour(fill))
         return io.NodeOutput(opened.canvas, opened.mask, opened.layout)
@@ -215,6 +220,8 @@ class InContextEnlargePanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, layout: PanelLayout, factor: float) -> io.NodeOutput:
+        from ...incontext.panels.rework import enlarge_panels
+
         image = checked_pictures(image, "the image", coloured=False)
         return io.NodeOutput(*enlarge_panels(image, layout, Fraction(factor).limit_denominator(64)))
 
@@ -248,5 +255,7 @@ class InContextMatchColours(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, reference: Tensor, colour_match: str) -> io.NodeOutput:
+        from ...incontext.panels.colour_match import match_colours
+
         image, reference = checked_pictures(image, "the image"), checked_pictures(reference, "the reference")
         return io.NodeOutput(match_colours(image[..., :3], reference[..., :3], ColourMatch(colour_match)))

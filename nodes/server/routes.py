@@ -1,22 +1,15 @@
-"""What the interface asks before anything runs: recipes, and a caption as the node would write it. All read only.
+"""How a question of the interface is answered: who may ask, in which thread, and as what JSON.
 
 Every POST of the pack goes through `posted`: JSON in UTF-8, from ComfyUI's own page or from a program (see access.py).
-
-GET  /incontext_lora/recipes                the published tasks: {name: recipe}
-GET  /incontext_lora/lora_recipe?name=…     {"recipe": … or null, "source": where it was found}
-POST /incontext_lora/caption                {"recipe", "summary", "panels", "names", "escape_parentheses", "seed"} →
-                                            {"caption", "marks", "problems", "tokens"}; without a seed wildcards stay
-POST /incontext_lora/parse_caption          {"recipe", "caption"} → {"summary", "panels"}
-
-Recipes are as in a LoRA's file (`Recipe.to_json`). A request that cannot be answered gets status 400 and ``{"error": …}``,
-a sentence for the user; one that is not allowed gets 403, another content type 415, and one too many at once 503.
+A request that cannot be answered gets status 400 and ``{"error": …}``, a sentence for the user; one that is not
+allowed gets 403, another content type 415, and one too many at once 503.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -24,17 +17,10 @@ from typing import Any, TypeVar
 
 from aiohttp import web
 
-from ...incontext.captions import joint as captions
-from ...incontext.captions.written import write_caption
 from ...incontext.errors import InContextError
 from ...incontext.files import strict_json
-from ...incontext.lora import tasks
-from ...incontext.lora.recipe import Recipe
-from ...incontext.lora.recipe_file import find_recipe
 from ...incontext.permissions import NotAllowed
 from .. import host
-from ..captions.tokens import bundled_counters, encoders_of
-from ..host import lora_names, lora_path
 from . import access
 
 ROOT = "/incontext_lora"
@@ -81,79 +67,6 @@ _waiting = _texts.waiting
 watching = Threads("watch", 1, 256)
 acting = Threads("act", 4, 32)
 picturing = Threads("pictures", 2, 1024)
-
-
-def add_routes(routes: web.RouteTableDef) -> None:
-    """Add the routes to those of ComfyUI's server."""
-    routes.get(f"{ROOT}/recipes")(answering(lambda request: read_apart(published_recipes)))
-    routes.get(f"{ROOT}/lora_recipe")(answering(_lora_recipe))
-    routes.post(f"{ROOT}/caption")(posted(_caption))
-    routes.post(f"{ROOT}/parse_caption")(posted(_parse_caption))
-
-
-def published_recipes() -> Json:
-    return {name: recipe.to_json() for name, recipe in tasks.RECIPES.items()}
-
-
-def lora_recipe(name: str) -> Json:
-    """A LoRA's recipe; that of a published LoRA is known by its name before the file is there."""
-    if name in lora_names():  # nothing else is opened, whatever the name says
-        recipe, source = find_recipe(lora_path(name))
-    else:
-        recipe, source = tasks.recipe_for_file(name), "there is no such file yet"
-    return {"recipe": recipe and recipe.to_json(), "source": source}
-
-
-def written_caption(fields: Mapping[str, Any]) -> Json:
-    """What Joint Caption would send, where its markers are, what to correct, and its tokens per encoder.
-
-    Raises:
-        InContextError: if the caption cannot be written.
-    """
-    recipe = Recipe.from_json(fields["recipe"])
-    panels = [str(text) for text in strict_json.field(fields, "panels", list)]
-    seed = fields.get("seed")
-    written = write_caption(
-        recipe,
-        str(fields["summary"]),
-        panels,
-        str(fields["names"]),
-        bool(fields["escape_parentheses"]),
-        None if seed is None else int(seed),
-    )
-    encoders = encoders_of(recipe.base)
-    counters = {name: count for name, count in bundled_counters().items() if encoders is None or name in encoders}
-    counts = captions.count_tokens(written.caption, counters)
-    return {
-        "caption": written.caption,
-        "marks": [list(span) for span in captions.marks(recipe, written.caption)],
-        "problems": list(written.problems),
-        "tokens": [
-            {"encoder": entry.encoder, "count": entry.count, "limit": entry.limit, "cut": entry.cut} for entry in counts
-        ],
-    }
-
-
-def parsed_caption(fields: Mapping[str, Any]) -> Json:
-    """The fields of a whole caption.
-
-    Raises:
-        InContextError: if its markers are not those of the recipe.
-    """
-    parts = captions.parse(Recipe.from_json(fields["recipe"]), str(fields["caption"]))
-    return {"summary": parts.summary, "panels": list(parts.panels)}
-
-
-async def _lora_recipe(request: web.Request) -> Json:
-    return await read_apart(lora_recipe, request.query.get("name", ""))
-
-
-async def _caption(request: web.Request, fields: Json) -> Json:
-    return await read_apart(written_caption, fields)
-
-
-async def _parse_caption(request: web.Request, fields: Json) -> Json:
-    return await read_apart(parsed_caption, fields)
 
 
 async def read_apart(read: Callable[..., Answer], *arguments: Any) -> Answer:

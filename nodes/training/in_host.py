@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from comfy_api.latest import io
 
-from ...incontext.lora.recipe import Recipe
 from ...training.in_host.choices import TRAINER, Optimiser, Precision, Schedule, Targets, Timesteps
-from ...training.in_host.settings import TrainSettings
 from ...training.references import ReferenceKind
 from ...training.runs.choices import WhenBusy
 from .. import host, types
@@ -19,6 +17,7 @@ from .inputs import NONE
 
 if TYPE_CHECKING:
     from ...incontext.dataset.manifest import Dataset
+    from ...incontext.lora.recipe import Recipe
     from ...training.sweep.plan import SweepSettings
 
 CATEGORY = "in-context lora/training"
@@ -258,6 +257,7 @@ class InContextTrainLoraInHost(io.ComfyNode):
         sweep: SweepSettings | None = None,
         **values: Any,
     ) -> io.NodeOutput:
+        from ...training.in_host.settings import TrainSettings
         from .host_model import HostModel
         from .in_host_run import train_in_host
         from .in_host_sweep import sweep_in_host

@@ -7,7 +7,6 @@ from typing import Any
 from comfy_api.latest import io
 
 from ...training.sweep.choices import AXES, Strategy
-from ...training.sweep.plan import SweepSettings, parse_values
 from .. import types
 from ..schema import found_by, shows_first
 
@@ -66,5 +65,7 @@ class InContextSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, strategy: str, keep_one_in: int, stop_hopeless: bool, **values: Any) -> io.NodeOutput:
+        from ...training.sweep.plan import SweepSettings, parse_values
+
         axes = {name: made for name in AXES if (made := parse_values(name, values.get(name, "")))}
         return io.NodeOutput(SweepSettings(axes, Strategy(strategy), keep_one_in, stop_hopeless))

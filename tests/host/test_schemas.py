@@ -148,18 +148,36 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
     ran = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
     loaded = next(line for line in ran.stdout.splitlines() if line.startswith("loaded ")).split()[1:]
     assert {"nodes", "nodes.evaluate.compare", "incontext.panels.layout"} <= set(loaded)
-    later = (
-        "incontext.evaluate",
-        "incontext.dataset.",
-        "training.in_host.",
-        "training.sweep.",
-        "nodes.references.prepare",
-    )
-    allowed = {  # what users choose
+    library = {name for name in loaded if name.startswith(("incontext.", "training."))}
+    packages = {name for name in library if (ROOT / name.replace(".", "/")).is_dir()}
+    assert library - packages == {
+        # what all of it rests on
+        "incontext.errors",
+        "incontext.files.images",
+        "incontext.files.names",
+        "incontext.files.strict_json",
+        "incontext.permissions",
+        "incontext.plain_text",
+        "incontext.tensors",
+        "training.references",
+        # what users choose, and its defaults
+        "incontext.captions.describe.options",
+        "incontext.captions.fields",
         "incontext.dataset.options",
+        "incontext.panels.colour_match",
+        "incontext.panels.colours",
+        "incontext.panels.fit",
+        "incontext.panels.seams",
         "training.in_host.choices",
-        "training.in_host.settings",
+        "training.runs.choices",
+        "training.sd_scripts.architectures",
+        "training.sd_scripts.presets",
+        "training.sd_scripts.settings",
         "training.sweep.choices",
-        "training.sweep.plan",
+        # the published tasks
+        "incontext.lora.recipe",
+        "incontext.lora.tasks",
+        "incontext.panels.arrange",
+        "incontext.panels.box",
+        "incontext.panels.layout",
     }
-    assert [name for name in loaded if name.startswith(later) and name not in allowed] == []

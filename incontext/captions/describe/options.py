@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+OLLAMA = "http://127.0.0.1:11434/v1"  # its address by default
+
 
 @dataclass(frozen=True, slots=True)
 class CaptionRequest:

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from ...errors import VisionError
 from ...files import strict_json
+from .options import OLLAMA
 
-OLLAMA = "http://127.0.0.1:11434/v1"
 KEY, BASE = "INCONTEXT_LORA_API_KEY", "INCONTEXT_LORA_API_BASE"
 FILE = "vision_servers.json"
 """``{"https://api.example.com/v1": "the key, or empty"}``, in a folder that ComfyUI does not serve."""

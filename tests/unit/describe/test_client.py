@@ -8,10 +8,10 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from incontext_lora.demo.server import free_port
-from incontext_lora.incontext.captions.describe import client, servers
+from incontext_lora.incontext.captions.describe import client
 from incontext_lora.incontext.captions.describe.answer import AnswerError
 from incontext_lora.incontext.captions.describe.client import complete
-from incontext_lora.incontext.captions.describe.options import Settings
+from incontext_lora.incontext.captions.describe.options import OLLAMA, Settings
 from incontext_lora.incontext.captions.describe.refusal import ServerError
 from incontext_lora.incontext.captions.describe.servers import address
 from incontext_lora.tests.vision_questions import QUESTION, SETTINGS, ask, failure
@@ -120,7 +120,7 @@ def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
 
 def test_no_model_and_no_server() -> None:
     with pytest.raises(ServerError, match="name is missing"):
-        complete(address(servers.OLLAMA), Settings(" "), QUESTION)
+        complete(address(OLLAMA), Settings(" "), QUESTION)
     nobody = address(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(ServerError, match=r"No server is running at .*ollama serve") as error:
         complete(nobody, SETTINGS, QUESTION)
