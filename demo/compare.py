@@ -1,4 +1,4 @@
-"""Compare checkpoints without the browser: `python run.py compare`. The same node, in the same folders as from the browser.
+"""Compare checkpoints without the browser: `python run.py compare`. It uses the same node and the same folders as in the browser.
 
     python run.py compare --run my-run --captions captions.txt
     python run.py compare --lora one.safetensors --lora two.safetensors --captions captions.txt --workflow mine.json
@@ -28,13 +28,20 @@ def parser() -> argparse.ArgumentParser:
         "--lora", action="append", default=[], metavar="FILE", help="a LoRA as loaders list it; repeatable"
     )
     made.add_argument("--captions", type=Path, metavar="FILE", help="one joint caption per line, in UTF-8")
-    made.add_argument("--workflow", default=TEMPLATE, metavar="FILE", help="with your models (default: the template)")
-    made.add_argument("--name", help="of the comparison (default: that of the run)")
-    made.add_argument("--checkpoints", type=int, metavar="N", help="at most so many of the run; 0 for all")
-    made.add_argument("--strengths", metavar="LIST", help="such as 0.8,1.0")
+    made.add_argument(
+        "--workflow",
+        default=TEMPLATE,
+        metavar="FILE",
+        help="workflow with your models, or a template's name (default: %(default)s)",
+    )
+    made.add_argument("--name", help="name of the comparison (default: that of the run)")
+    made.add_argument(
+        "--checkpoints", type=int, metavar="N", help="compare at most this many checkpoints of the run; 0 for all"
+    )
+    made.add_argument("--strengths", metavar="LIST", help="strengths of each LoRA, such as 0.8,1.0")
     made.add_argument("--seeds", type=int, metavar="N", help="sets per caption")
-    made.add_argument("--steps", type=int, metavar="N", help="sampling steps; 0 as the recipe says")
-    made.add_argument("--cfg", type=float, metavar="X", help="guidance scale; 0 as the recipe says")
+    made.add_argument("--steps", type=int, metavar="N", help="sampling steps; 0 for the recipe's")
+    made.add_argument("--cfg", type=float, metavar="X", help="guidance scale; 0 for the recipe's")
     made.add_argument("--keep", action="store_true", help="do not put the chosen LoRA into output/loras")
     return made
 

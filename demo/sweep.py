@@ -1,4 +1,4 @@
-"""Sweeps in ComfyUI without the browser: `python run.py sweep --workflow`. The same sweeps as from the node, on the same disk.
+"""Sweeps in ComfyUI without the browser: `python run.py sweep --workflow`. The same sweeps as from the node.
 
     python run.py sweep --workflow mine.json --vary learning-rate=1e-4,3e-4 --vary rank=8,16
 
@@ -25,9 +25,11 @@ SWEEP = "InContextSweep"
 
 def parser() -> argparse.ArgumentParser:
     made = one_workflow.parser("sweep", __doc__)
-    made.add_argument("--workflow", required=True, metavar="FILE", help="with the training node")
+    made.add_argument(
+        "--workflow", required=True, metavar="FILE", help="workflow with the training node, or a template's name"
+    )
     add_options(made)
-    made.add_argument("--name", help="of the sweep and its runs (default: that of the training node)")
+    made.add_argument("--name", help="name of the sweep and its runs (default: that of the training node)")
     return made
 
 

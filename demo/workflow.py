@@ -47,7 +47,7 @@ class _Link:
 
 @dataclass(frozen=True)
 class _Output:
-    """What an input is connected to, past everything that exists in the interface only."""
+    """What an input is connected to, past everything that exists only in the interface."""
 
     node: str
     slot: int
@@ -67,7 +67,7 @@ class _Widget:
     name: str
     kind: str
     controlled: bool
-    """The interface keeps a second value behind it: fixed, increment, decrement or randomize."""
+    """The interface keeps a second value for it: fixed, increment, decrement or randomize."""
 
 
 def load(name: str | Path) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def load(name: str | Path) -> dict[str, Any]:
 def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Prompt:
     """Convert a workflow to the prompt that the interface would send for it.
 
-    Notes are left out; reroutes, primitive nodes and bypassed nodes are resolved to what lies behind them; muted nodes
+    Notes are left out; reroutes, primitive nodes and bypassed nodes are resolved to what is connected to them; muted nodes
     are left out together with the connections from them. Texts are passed on as they are, without ``{a|b}`` choices.
 
     Args:
@@ -176,7 +176,7 @@ class _Graph:
         return node["type"] not in _INTERFACE_ONLY and node.get("mode", 0) not in (_MUTED, _BYPASSED)
 
     def source(self, link_id: int, seen: Sequence[int] = ()) -> _Output | _Value | None:
-        """What a link brings; None if nothing is behind it."""
+        """What a link brings; None if it leads to nothing."""
         link = self._links.get(link_id)
         origin = self.nodes.get(link.origin) if link else None
         if link is None or origin is None:
@@ -259,7 +259,7 @@ def _by_name(
         places += [widget.name, None] if widget.controlled else [widget.name]
     while len(saved) < len(places) and places[-1] in info["input"].get("optional", {}):
         places.pop()
-    # the upload button behind a file's choice is saved by some versions of the interface
+    # some versions of the interface also save the upload button after a file's choice
     if len(saved) == len(places) + 1 and _has_upload_button(info):
         places.append(None)
     if len(saved) != len(places):
@@ -286,7 +286,7 @@ def _widgets(info: Mapping[str, Any]) -> Iterator[_Widget]:
 
 def _is_controlled(name: str, kind: str, options: Mapping[str, Any]) -> bool:
     declared = options.get("control_after_generate")
-    if declared is None:  # by their name alone, as in the interface
+    if declared is None:  # by its name alone, as in the interface
         return kind == "INT" and name in ("seed", "noise_seed")
     return bool(declared) and kind in ("INT", "COMBO")
 

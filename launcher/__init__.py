@@ -4,7 +4,7 @@ versions       which Python versions are supported; readable by older ones
 pack           the checkout as a package, for this process or in another interpreter
 arguments      the command line
 main           errors and signals become one sentence and an exit code
-commands       demo, bench, serve
+commands       demo, bench, compare, sweep, serve
 checks         test: linters, pytest, node; tools: where Node and Chromium come from
 trainer        install, check and remove the sd-scripts trainer; train with it
 work           what a command runs with: a ComfyUI, a work folder, the demo models
@@ -13,6 +13,6 @@ interpreters   other Python interpreters: which modules they have, how a module 
 packages       pip, and its failures as sentences
 cache          folders that are built once and shared by checkouts
 processes      child processes and their environment
-progress       the line that says what is going on
-errors         what ends a command
+progress       the progress line
+errors         exceptions that end a command
 """

@@ -5,15 +5,15 @@
     python run.py test [kind ...]        all tests, or those of some kinds; options for pytest after --
     python run.py serve [--port N]       ComfyUI with the pack and the demo models, in the browser
     python run.py bench [name ...]       all benchmarks, or those named; --json FILE writes them
-    python run.py bench gpu [--card 24]  time and memory on a graphics card, or on one that acts like a smaller one
+    python run.py bench gpu [--card 24]  time and memory on a graphics card; --card acts as one with so many GB
     python run.py trainer install        the sd-scripts trainer, in an environment of its own (also: check, remove)
     python run.py train --dataset DIR …  train a LoRA with it, without the browser
     python run.py compare --run NAME …   compare its checkpoints on held-out captions and choose the best
-    python run.py sweep --vary rank=8,16 …  train many, compare them on held-out sets, stop the hopeless ones early
+    python run.py sweep --vary rank=8,16 …  train many, compare them on held-out sets, stop hopeless ones early
 
 The first call makes a virtual environment and a ComfyUI in the user's cache folder; later calls start at once.
-COMFYUI_PATH names a ComfyUI that is there already: it is used as it is, and nothing is downloaded or installed.
-COMFYUI_PYTHON names its interpreter where that is not found beside it. INCONTEXT_LORA_CACHE names another cache folder.
+COMFYUI_PATH names a ComfyUI that you already have: it is used as it is, and nothing is downloaded or installed.
+COMFYUI_PYTHON names its interpreter if that is not found beside it. INCONTEXT_LORA_CACHE names another cache folder.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from .commands import bench, compare, demo, serve, sweep
 from .trainer import SD_SCRIPTS, SD_SCRIPTS_COMMIT, train, trainer
 
 Command = Callable[[argparse.Namespace, Sequence[str]], int]
-"""Takes its options and what is passed on; returns an exit code."""
+"""Takes its options and the arguments to pass on; returns an exit code."""
 
 
 def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The command with its options, and what is passed on as it is."""
+    """The command with its options, and the arguments to pass on unchanged."""
     arguments = list(arguments)
     cut = arguments.index("--") if "--" in arguments else len(arguments)
     arguments, passed_on = arguments[:cut], arguments[cut + 1 :]
@@ -71,15 +71,21 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     command = add("bench", bench, "run all benchmarks, or the named ones")
     command.add_argument("names", nargs="*", metavar="name")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
-    command.add_argument("--lines", type=Path, metavar="FILE", help="append what each part of `gpu` measured there")
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
+    command.add_argument(
+        "--lines", type=Path, metavar="FILE", help="append the results of each part of `gpu` to this file"
+    )
     command = add("trainer", trainer, "install, check or remove the sd-scripts trainer")
     command.add_argument("action", choices=("install", "check", "remove"))
-    source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # for who installs from the interface
+    source = os.environ.get("INCONTEXT_LORA_SD_SCRIPTS") or SD_SCRIPTS  # set for installations from the interface
     command.add_argument("--source", default=source, help="sd-scripts: a git URL, a local repository, or a zip archive")
-    command.add_argument("--commit", default=SD_SCRIPTS_COMMIT, help="what is checked out (default: the tested one)")
-    command.add_argument("--python", type=Path, help="adopt this interpreter's environment; needs --checkout")
-    command.add_argument("--checkout", type=Path, help="the sd-scripts that it belongs to")
+    command.add_argument(
+        "--commit", default=SD_SCRIPTS_COMMIT, help="the commit to check out (default: the tested one)"
+    )
+    command.add_argument(
+        "--python", type=Path, help="use this interpreter's environment instead of building one; needs --checkout"
+    )
+    command.add_argument("--checkout", type=Path, help="the sd-scripts checkout that belongs to it")
     add("train", train, "train a LoRA with sd-scripts, without the browser", has_help=False)  # its own --help
     add("compare", compare, "compare checkpoints and choose the best, without the browser", has_help=False)
     add(

@@ -1,4 +1,4 @@
-"""Folders in the user's cache: built once, whole or not at all, and shared by all checkouts that want the same."""
+"""Folders in the user's cache: built once, completely or not at all, and shared by all checkouts that need the same one."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def short_hash(*parts: str) -> str:
 
 @contextlib.contextmanager
 def exclusive(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
-    """Hold the operating system's lock on a file, which ends with the process, however that ends.
+    """Hold the operating system's lock on a file. The lock ends with the process, in whatever way that ends.
 
-    On a file system without locks the work goes on unguarded, and a line says so: waiting would never end.
+    On a file system without locks the work continues unguarded, and a line says so, since waiting would never end.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -60,7 +60,7 @@ def exclusive(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
 
 
 def find_cached(parent: Path, key: str) -> Path | None:
-    """The finished folder of this key, or None. Only a stamp says that a folder is finished."""
+    """The finished folder of this key, or None. A folder is finished only if a stamp says so."""
     try:
         folder = parent / json.loads((parent / f"{key}.json").read_text(encoding="utf-8"))["folder"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -78,13 +78,13 @@ def get_or_build(
     """The folder of this key, built first if there is none.
 
     Every attempt works in a folder of its own, and the stamp, written last, names the finished one. So an interrupted
-    attempt is never taken for a whole folder, and a child of it that is still writing disturbs nobody.
+    attempt is never taken for a finished folder, and a child process of it that still writes disturbs nobody.
     """
     cached = find_cached(parent, key)
     if cached and is_usable(cached):
         return cached
     with exclusive(parent / f"{key}.lock", progress, "setting up the same environment"):
-        cached = find_cached(parent, key)  # the one we waited for may have made it
+        cached = find_cached(parent, key)  # the process that we waited for may have built it
         if cached and is_usable(cached):
             return cached
         stamp = parent / f"{key}.json"
@@ -99,7 +99,7 @@ def get_or_build(
             _remove_attempts(parent, key, None, progress)
             raise
         write_atomic(stamp, json.dumps({"folder": attempt.name}) + "\n", durable=True)
-        # once more: a child of a killed attempt may have written on while it was being removed
+        # again: a child of a killed attempt may have kept writing during the removal
         _remove_attempts(parent, key, attempt.name, progress)
         return attempt
 

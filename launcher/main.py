@@ -14,7 +14,7 @@ from .progress import say
 def main(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # a console of another encoding shows a mark in place of what it lacks, rather than ending the run
+        # a console with another encoding shows a mark for characters that it lacks, instead of ending the run
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _on_termination)
     try:

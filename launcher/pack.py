@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 NAME = "incontext_lora"
-"""As which the pack is imported."""
+"""The name under which the pack is imported."""
 FOLDER = "incontext-lora"
-"""As which it is published: its folder among ComfyUI's custom nodes, and in the cache."""
+"""The name under which it is published: its folder among ComfyUI's custom nodes, and in the cache."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -41,7 +41,7 @@ def command(python: str | Path, module: str, *arguments: str | Path) -> list[str
 
 
 def _run() -> None:
-    # `python FILE` puts the file's folder on the path, but here the current folder belongs there, as with `python -m`
+    # `python FILE` puts the file's folder on the path; the current folder belongs there instead, as with `python -m`
     if sys.path and sys.path[0] == str(Path(__file__).parent):
         sys.path[0] = ""
     import runpy

@@ -27,13 +27,13 @@ NO_SPACE = re.compile(r"No space left on device|not enough space on the disk|Err
 
 
 def requirement_name(line: str) -> str:
-    """The normalised name of what a line of a requirements file asks for, or an empty string."""
+    """The normalised name of the package that a line of a requirements file names, or an empty string."""
     found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
     return re.sub(r"[-_.]+", "-", found.group(1)).lower() if found else ""
 
 
 def describe_pip(line: str) -> str:
-    """What a line of pip's output says it is doing, in a few words; empty if it says nothing new."""
+    """What pip is doing, in a few words, from a line of its output; empty if the line says nothing new."""
     words = line.split()
     if len(words) > 1 and words[0] in ("Collecting", "Downloading", "Building"):
         return f"{words[0].lower()} {words[1].rsplit('/', 1)[-1]}"
@@ -45,7 +45,7 @@ def describe_pip(line: str) -> str:
 
 
 def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
-    """One sentence for a pip run that failed, its last lines where the reason is none of the usual ones."""
+    """A sentence for a pip run that failed, or its last lines if the reason is unusual."""
     text = "\n".join(output)
     if NO_SPACE.search(text):
         return no_space(log.parent.parent)

@@ -1,4 +1,4 @@
-"""Child processes: how they are run, ended and what environment they get."""
+"""Child processes: how they are run and ended, and which environment they get."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Any
 from ..demo.server import dies_with_parent
 from .progress import Progress
 
-# lead an interpreter away from its own packages, or `-m` from the current folder
+# these lead an interpreter away from its own packages, or `-m` away from the current folder
 PYTHON_DETOURS = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"})
 # On a CPU, torch spends more than half of its time in page faults when glibc returns freed memory to the system.
 GLIBC_TUNING = {
@@ -35,15 +35,15 @@ def child_environment(environment: Mapping[str, str], **extra: str) -> dict[str,
 
 
 def isolated(environment: Mapping[str, str]) -> dict[str, str]:
-    """Without what would lead an interpreter away from its own packages."""
+    """The environment without variables that lead an interpreter away from its own packages."""
     return {name: value for name, value in environment.items() if name not in PYTHON_DETOURS}
 
 
 def end_child(process: subprocess.Popen[Any], told: bool, patience: float = 5.0) -> None:
-    """End a child that may have children: ask as Ctrl-C does, so that it can end them, and then insist.
+    """End a child that may have children: first ask as Ctrl-C does, so that it can end them, then insist.
 
-    ``told``: the child has had the Ctrl-C already (a terminal sends it to the whole group); ``patience``: how many seconds
-    it may take over it.
+    ``told``: the child has already had the Ctrl-C (a terminal sends it to the whole group); ``patience``: seconds that it then
+    has to end by itself.
     """
     steps: list[tuple[Callable[[], None], float]] = [(lambda: None, patience)] if told else []
     if os.name == "posix":
@@ -75,7 +75,7 @@ def run_logged(
     progress: Progress,
     describe: Callable[[str], str] = str.strip,
 ) -> tuple[int, list[str]]:
-    """Run a command with its output in a log file and its last word on the progress line; exit code, last lines."""
+    """Run a command with its output in a log file and its latest state on the progress line; exit code, last lines."""
     arguments = [str(part) for part in command]
     process = subprocess.Popen(
         arguments,

@@ -1,4 +1,4 @@
-"""The line that says what is going on."""
+"""The progress line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Progress:
             self._show(f"{self._title} ... {elapsed:.0f} s" + (f", {detail}" if detail else ""))
 
     def finish(self) -> None:
-        """Close the line, if there was any."""
+        """Close the line, if one was shown."""
         if self._shown >= 0:
             self._show(f"{self._title}: done in {time.monotonic() - self._started:.0f} s", last=True)
 

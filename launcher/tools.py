@@ -35,7 +35,7 @@ def node_version(node: str) -> int:
 
 
 def chromium_command(found: bool, system: str, distribution: str, is_root: bool) -> str | None:
-    """The shell command that installs a Chromium for the tests, where that may be done without asking: as root on Debian.
+    """The shell command that installs a Chromium for the tests; None unless that may be done unasked, as root on Debian.
 
     ``found``: there is a browser already; ``distribution``: the text of ``/etc/os-release``. (Ubuntu's package of that name
     is a snap, which containers cannot run.)
@@ -47,7 +47,7 @@ def chromium_command(found: bool, system: str, distribution: str, is_root: bool)
 
 
 def install_chromium(work: Work) -> None:
-    """Bring the browser that the tests click in, where that may be done; else they say what to install."""
+    """Install the browser for the tests, if that may be done; otherwise the tests say what to install."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     release = Path("/etc/os-release")
     command = chromium_command(

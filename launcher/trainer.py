@@ -68,7 +68,7 @@ def _train_by(module: str, extra: Sequence[str]) -> int:
 
 
 def install_trainer(options: argparse.Namespace) -> None:
-    """Make the trainer's environment, or adopt one; nothing is changed in ComfyUI's."""
+    """Build the trainer's environment, or use one that the user names; ComfyUI's stays unchanged."""
     folder = environment.trainer_folder()
     if options.python:
         environment.remember(adopted_trainer(options))
@@ -118,7 +118,7 @@ def install_trainer(options: argparse.Namespace) -> None:
 
 
 def adopted_trainer(options: argparse.Namespace) -> Any:
-    """An environment that the user made, after a look at it."""
+    """An environment that the user made, once checked."""
     python = Path(os.path.abspath(options.python.expanduser()))
     if not options.checkout:
         raise SetupError("--python needs --checkout too: the folder of the sd-scripts that this interpreter is for.")
@@ -136,7 +136,7 @@ def adopted_trainer(options: argparse.Namespace) -> Any:
 
 
 def host_torch() -> dict[str, Any] | None:
-    """Which torch the user's ComfyUI has; None if no ComfyUI is found."""
+    """The torch of the user's ComfyUI; None if no ComfyUI is found."""
     given = os.environ.get("COMFYUI_PATH")
     if given:
         python = given_host(given, os.environ.get("COMFYUI_PYTHON")).python
@@ -148,7 +148,7 @@ def host_torch() -> dict[str, Any] | None:
 
 
 def remove_trainer() -> int:
-    """Delete what `install` made; an adopted environment is only forgotten."""
+    """Delete what `install` made; an environment of the user's own is only forgotten."""
     folder = environment.trainer_folder()
     if not folder.exists():
         say(f"There is nothing to remove in {folder}.")
@@ -179,7 +179,7 @@ def find_interpreter() -> str:
 
 
 def has_git() -> bool:
-    """Whether git runs; on a Mac without developer tools there is a program of this name that does nothing."""
+    """Whether git runs; on a Mac without developer tools, a program of this name does nothing."""
     return bool(ask(("git", "--version")))
 
 

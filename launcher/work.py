@@ -36,12 +36,12 @@ def require_repository(folder: str, what: str) -> None:
     """Refuse to run something that the published pack leaves out."""
     if not (ROOT / folder).is_dir():
         raise SetupError(
-            f"{what} are in the repository and not in the installed pack. Clone the repository to run them."
+            f"{what} are in the repository only, not in the installed pack. Clone the repository to run them."
         )
 
 
 def link_pack(base: Path, checkout: Path) -> None:
-    """Put the checkout among a work folder's custom nodes: as a link, or as a copy where links are not possible."""
+    """Put the checkout among a work folder's custom nodes, as a link, or as a copy if links are impossible."""
     link = base / "custom_nodes" / FOLDER
     link.parent.mkdir(parents=True, exist_ok=True)
     if link.exists() and link.resolve() == checkout.resolve():
@@ -50,12 +50,12 @@ def link_pack(base: Path, checkout: Path) -> None:
         link.unlink()
     elif link.exists():
         with contextlib.suppress(OSError):
-            link.rmdir()  # a junction, which this removes without what it points to
+            link.rmdir()  # a junction, which this removes without its target
         shutil.rmtree(link, ignore_errors=True)
     try:
         link.symlink_to(checkout, target_is_directory=True)
     except OSError:
-        # without the right to make links, Windows still has junctions
+        # Windows allows junctions even without the right to make links
         made = (
             os.name == "nt"
             and not subprocess.run(

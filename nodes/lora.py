@@ -119,7 +119,7 @@ class InContextLoadLora(io.ComfyNode):
         send_text(cls.hidden.unique_id, applied.splitlines()[0])
         if found is None:
             missing = ExecutionBlocker(
-                f"{path.name} has {source}, so its panels are not known. Connect the recipe of a Task to "
+                f"{path.name} has {source}, so its panels are not known. Connect the recipe of In-Context Task to "
                 "'recipe if missing'."
             )
             return io.NodeOutput(model, missing, missing, missing, missing, report)

@@ -43,7 +43,7 @@ def compare(graph: Any, node_id: str, model: Any, clip: Any, vae: Any, values: M
             "while it ran, or files were removed; run it again."
         )
     if missing:
-        host.send_text(shown_on, f"{len(missing)} of {len(plan.cells)} sets are to be made")
+        host.send_text(shown_on, f"{len(missing)} of {len(plan.cells)} sets are missing and will be made")
         step = grid_step(model, vae)
         made, again = expansion(plan, missing, inputs, step=step, references=given.references, shown_on=shown_on)
         return io.NodeOutput(*(again.out(number) for number in range(6)), expand=made)

@@ -143,7 +143,7 @@ def read_caption(recipe: Recipe, line: str) -> SetCaption:
     try:
         parts = captions.parse(recipe, line)
     except InContextError as error:
-        raise ChoiceError(f"Caption {line[:60]!r} cannot be compared on. {error}") from error
+        raise ChoiceError(f"Caption {line[:60]!r} cannot be used to compare. {error}") from error
     text = captions.build(recipe, parts.summary, parts.panels, escape_parentheses=True)
     return SetCaption(text, parts.summary or recipe.opening, tuple(parts.panels))
 

@@ -86,8 +86,8 @@ def matching_tower(clip: Any, clip_vision: Any, size: int) -> tuple[str | None, 
         if _speak_alike(clip, name, clip_vision):
             return name, ""
     return None, (
-        f"{fitting[0]} and the CLIP vision do not take plain colours for the same thing, so they are of different "
-        "CLIPs, or the text encoder's file lacks the text projection. Load a full CLIP text model."
+        f"{fitting[0]} and the CLIP vision disagree on plain colours: they belong to different CLIPs, or "
+        "the text encoder's file lacks the text projection. Load a full CLIP text model."
     )
 
 

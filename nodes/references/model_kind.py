@@ -44,8 +44,8 @@ def recognise(model: Any, chosen: ModelKind, recipe: Recipe | None, positive: li
     extra = extra_channels(base)
     if extra:
         raise PanelError(
-            f"{name} has {extra} input channels for a control picture (such as Canny or Depth) and none for a mask, so given "
-            "panels cannot be told to it. Load the plain or the Fill model; a control LoRA can be loaded on the plain one."
+            f"{name} has {extra} input channels for a control picture (such as Canny or Depth) and none for a mask, so it cannot "
+            "take given panels. Load the plain or the Fill model; a control LoRA can be loaded on the plain one."
         )
     if recipe is not None and recipe.references.isolated and supports_isolation(base):
         return Recognition(ModelKind.PLAIN, f"the recipe {recipe.name!r} has isolated references")

@@ -153,7 +153,7 @@ def _resumed_plan(run: run_folder.Run, model: HostModel, dataset: Dataset) -> Pl
         )
     possible, notes = fitting(settings, model)
     if possible != settings:
-        raise TrainingError(f"{run.name} cannot go on as it began. {' '.join(notes)}")
+        raise TrainingError(f"{run.name} cannot continue as it began. {' '.join(notes)}")
     loaded = saved_state.load(saved_state.latest(run.folder))
     adapters = restored_adapters(linear_modules(model.transformer), loaded["layers"])
     return Plan(settings, recipe, guidance, adapters, state=loaded)

@@ -40,7 +40,7 @@ def published(sweep: Sweep) -> Best:
     found = table.best(sweep)
     text = table.text(sweep)
     if found is None:
-        raise TrainingError(f"No training of the sweep {sweep.name} came to a LoRA.\n{text}")
+        raise TrainingError(f"No training of the sweep {sweep.name} made a LoRA.\n{text}")
     _, record = found
     run = Run(host.runs_folder() / record.run)
     step, _ = record.best

@@ -92,7 +92,7 @@ def test_checkpoints_with_other_weights_have_other_pictures(host: HostPack, run:
         ({"run": "../outside"}, "is not the name of a run"),
         ({"run": "missing"}, "has no checkpoints"),
         ({"loras": "nowhere.safetensors"}, "There is no LoRA"),
-        ({"run": "compared", "captions": "two shapes [LEFT] a star"}, "cannot be compared on. The caption lacks"),
+        ({"run": "compared", "captions": "two shapes [LEFT] a star"}, "cannot be used to compare. The caption lacks"),
         ({"run": "compared", "captions": ""}, "There are no captions"),
         ({"run": "compared", "strengths": "0"}, "is not a strength"),
         ({"run": "compared", "name": "cells"}, "cannot be the name of a comparison"),
