@@ -1,4 +1,4 @@
-"""The last checkpoints of a run as one LoRA: one more candidate, beside each of them."""
+"""Average the last checkpoints of a run into one LoRA, one more candidate to compare."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AveragedLora:
     Attributes:
         path: of its file.
         lora: its tensors.
-        recipe: inside it.
-        text: which steps it comes of, for people.
+        recipe: the recipe inside it.
+        text: which steps were averaged, for users.
     """
 
     path: Path
@@ -36,28 +36,29 @@ class AveragedLora:
 
 
 def average_checkpoints(run: Run, loras: Path, *, last: int, decay: float = 0.0) -> AveragedLora:
-    """Average the last checkpoints of a run, and put the LoRA where ComfyUI finds it.
+    """Average the last checkpoints of a run, and save the LoRA where ComfyUI finds it.
 
     Args:
         loras: the folder for the LoRA.
-        last: how many checkpoints count.
-        decay: per step, as that of a moving average; 0 counts all the same.
+        last: number of checkpoints to average.
+        decay: per step, as for a moving average; 0 weighs all checkpoints equally.
 
     Raises:
-        TrainingError: where the run has fewer checkpoints.
-        LoraError: where one is damaged or is not a plain LoRA, or the folder cannot be written.
+        TrainingError: if the run has fewer checkpoints.
+        LoraError: if one is damaged or is not a plain LoRA, or the folder cannot be written.
     """
-    found = sorted((each for each in checkpoints(run) if each["step"]), key=lambda each: each["step"])[-last:]
-    if len(found) < last:
+    by_step = {each["step"]: each["file"] for each in checkpoints(run) if each["step"]}  # saved again: the later file
+    steps = sorted(by_step)[-last:]
+    if len(steps) < last:
         raise TrainingError(
-            f"{run.name} has {len(found)} checkpoints, and {last} are to be averaged. Average fewer, or train with a smaller "
+            f"{run.name} has {len(steps)} checkpoints, but {last} should be averaged. Average fewer, or train with a smaller "
             "save_every."
         )
-    steps = [each["step"] for each in found]
-    files = [run.folder / "checkpoints" / each["file"] for each in found]
+    files = [run.folder / "checkpoints" / by_step[step] for step in steps]
+    recipes = [read_recipe(file) for file in files]  # also refuses damaged files
     weights = recent_weights(steps, decay) if decay else [1 / last] * last
     made = average([load_file(str(file)) for file in files], weights)
-    recipe = read_recipe(files[-1]) or Recipe.from_json(run.about["recipe"])
+    recipe = recipes[-1] or Recipe.from_json(run.about["recipe"])
     recipe = replace(recipe, lineage=(*recipe.lineage, *(file.name for file in files)))
     path = save_new(loras, f"{run.name}-average-{steps[0]}-{steps[-1]}", made.lora, recipe, once=True)
     shares = ", ".join(f"{step} ({weight:.0%})" for step, weight in zip(steps, weights, strict=True))
