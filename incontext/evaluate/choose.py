@@ -1,7 +1,7 @@
-"""Choose the best of several candidates by a stated rule, and say how sure the choice is.
+"""Choose the best of several candidates by a stated rule, with a confidence.
 
-A candidate is a checkpoint at a strength, or the base model. Each was judged on the same captions, so candidates are
-compared caption by caption (paired), and the bootstrap draws whole captions: seeds of one caption are not independent.
+A candidate is a checkpoint at a strength, or the base model. All were judged on the same captions, so they are compared
+caption by caption (paired). The bootstrap draws whole captions, since seeds of one caption are not independent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InContextError
 
 BASE = "base"
-FEWEST_CAPTIONS = 4  # with fewer, resampling shows no spread, and no confidence is stated
+FEWEST_CAPTIONS = 4  # with fewer, resampling says nothing about the spread, so no confidence is given
 ROUNDS = 2_000
 CONFIDENCE = 0.95
 
@@ -28,10 +28,10 @@ class Result:
     """The scores of one generated set.
 
     Attributes:
-        candidate: label of what made it, e.g. ``storyboard-step000250 × 1.0``; `BASE` for the model without a LoRA.
-        caption: what was asked for; results with the same caption are compared with each other.
+        candidate: label of the candidate, e.g. ``storyboard-step000250 × 1.0``; `BASE` for the model without a LoRA.
+        caption: results with the same caption are compared with each other.
         seed: of the noise.
-        scores: name → value; higher is better for every score. A score that could not be measured is absent.
+        scores: name → value; higher is always better. A score that could not be measured is missing.
     """
 
     candidate: str
@@ -42,13 +42,13 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A condition that a candidate's mean must meet, whatever its main score.
+    """A condition that a candidate's mean must meet, regardless of its main score.
 
     Attributes:
-        score: the name of the score. A score that was not measured rejects nobody.
+        score: the name of the score. A score that was not measured rejects no candidate.
         least: the lowest acceptable mean; None for no absolute limit.
-        below_base: how far the mean may lie below the base model's; None for no such limit.
-        meaning: what a failure means, for the reason.
+        below_base: how far the mean may be below the base model's; None for no such limit.
+        meaning: what failing means, for messages.
     """
 
     score: str
@@ -64,7 +64,10 @@ class Rule:
     Attributes:
         score: the main score.
         guards: conditions on other scores.
-        confidence: how sure "better than the base model" must be, from 0.5 to 1.
+        confidence: required for "better than the base model", from 0.5 to below 1.
+
+    Raises:
+        ChoiceError: if the confidence is out of range.
     """
 
     score: str = "consistency"
@@ -78,6 +81,7 @@ class Rule:
             )
 
     def describe(self) -> str:
+        """One sentence for users."""
         return (
             f"Highest mean {self.score} among the candidates that meet all guards"
             f"{' (' + ', '.join(guard.score for guard in self.guards) + ')' if self.guards else ''}, if it is better than "
@@ -93,11 +97,11 @@ class Standing:
         candidate: its label.
         mean: of the main score over captions.
         low, high: bounds of the mean's confidence interval.
-        gain: mean difference from the base model on the same captions; None without the base model.
-        better: bootstrap share in which it beats the base model; None without one, or with too few captions.
-        best: bootstrap share in which it is the best of all that meet the guards.
-        rejected: why it cannot be chosen; empty where it can.
-        means: the mean of every score.
+        gain: mean difference from the base model on the same captions; None without a base model.
+        better: share of bootstrap rounds in which it beats the base model; None without one, or with too few captions.
+        best: share of bootstrap rounds in which it is the best of all that meet the guards.
+        rejected: reasons why it cannot be chosen; empty if it can.
+        means: name of each score → its mean.
     """
 
     candidate: str
@@ -116,14 +120,14 @@ class Choice:
     """The outcome.
 
     Attributes:
-        chosen: label of the chosen candidate; None where none is better than the base model.
-        confident: whether there were enough captions to say so with the rule's confidence.
-        reason: for people, one or two sentences.
-        alike: candidates that these captions cannot tell from the chosen one, best first.
+        chosen: label of the chosen candidate; None if none is better than the base model.
+        confident: whether there were enough captions for the rule's confidence.
+        reason: one or two sentences for users.
+        alike: labels of candidates that these captions cannot tell from the chosen one, best first.
         standings: all candidates, best first.
-        captions: how many were compared.
+        captions: number of captions compared.
         score: the main score's name.
-        rule: in words.
+        rule: the rule in words.
     """
 
     chosen: str | None
@@ -142,17 +146,17 @@ _DEFAULT = Rule()
 def choose(results: Sequence[Result], rule: Rule = _DEFAULT, *, seed: int = 0, rounds: int = ROUNDS) -> Choice:
     """Choose among the candidates.
 
-    Only captions on which every candidate has the main score are counted. Without `BASE` among the candidates, the best
-    of those that meet the guards is chosen.
+    Only captions on which every candidate has the main score count. If `BASE` is not among the candidates, the best of
+    those that meet the guards is chosen.
 
     Args:
         results: at least one per candidate.
-        rule: what counts.
+        rule: the main score and the guards.
         seed: of the bootstrap; the same results and seed give the same choice.
         rounds: of the bootstrap.
 
     Raises:
-        ChoiceError: without results, or without a caption on which all candidates were judged.
+        ChoiceError: if there are no results, or no caption on which all candidates were judged.
     """
     labels = list(dict.fromkeys(result.candidate for result in results))
     if not labels:
@@ -184,10 +188,10 @@ def choose(results: Sequence[Result], rule: Rule = _DEFAULT, *, seed: int = 0, r
             )
         )
     standings.sort(key=lambda standing: (bool(standing.rejected), -standing.mean))
-    return _decided(standings, rule, boot, labels, len(captions), enough)
+    return _decide(standings, rule, boot, labels, len(captions), enough)
 
 
-def _decided(
+def _decide(
     standings: Sequence[Standing], rule: Rule, boot: np.ndarray, labels: Sequence[str], captions: int, enough: bool
 ) -> Choice:
     best = next((one for one in standings if one.candidate != BASE and not one.rejected), None)
@@ -239,8 +243,8 @@ def _by_caption(results: Sequence[Result], labels: Sequence[str], score: str) ->
     captions = [caption for caption in every if all((label, caption) in found for label in labels)]
     if not captions:
         raise ChoiceError(
-            f"There is no caption on which all {len(labels)} candidates have a {score}. Finish the comparison, or leave "
-            "out the candidates that were not judged."
+            f"There is no caption on which all {len(labels)} candidates have a {score} score. Finish the comparison, or "
+            "leave out the candidates that were not judged."
         )
     return np.asarray([[np.mean(found[label, caption]) for caption in captions] for label in labels]), captions
 

@@ -1,4 +1,4 @@
-"""A finished comparison as a value: its rule, its table, and the formats in which it is written.
+"""A finished comparison: its rule, its table, and the files it is saved as.
 
 <name>/comparison.json   everything: candidates, cells with their scores, the choice
 <name>/table.csv         one line per candidate
@@ -24,28 +24,30 @@ FILE = "comparison.json"
 TABLE = "table.csv"
 
 MAIN = "consistency"
-CAPTION_LOSS = 0.03  # of CLIP's cosine, whose good matches lie between 0.25 and 0.35
-ANSWERS_LOSS = 0.15  # of the share of yes answers
-CONTENT_LOSS = 0.15  # of the share of panels that show what the base model draws
-COMPOSITION_SHARE = 0.5  # of what the training sets have, else the base model
+# how far a score may fall below the base model's
+CAPTION_LOSS = 0.03  # CLIP's cosine; good matches lie between 0.25 and 0.35
+ANSWERS_LOSS = 0.15  # share of yes answers
+CONTENT_LOSS = 0.15  # share of panels that show what the base model draws
+COMPOSITION_SHARE = 0.5  # least composition, as a share of the training sets', else of the base model's
 LEAST_NOVELTY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What was compared, and what came of it.
+    """The candidates, pictures, scores and outcome of a comparison.
 
     Attributes:
         name: of its folder.
-        run: whose checkpoints were compared; empty where LoRAs of no single run were.
+        run: the run whose checkpoints were compared; empty if the LoRAs do not come from a single run.
         captions: whole joint captions.
         candidates: the base model first.
         cells: the pictures, in the order of `grid.cells`.
-        scores: name → value for each cell; a score that could not be measured is absent.
+        scores: name → value, per cell; a score that could not be measured is missing.
         choice: the outcome.
-        measure: with what likeness was measured, in words.
-        remarks: what else to know, one sentence each.
-        lora: the chosen LoRA's file in output/loras; empty where none was put there.
+        measure: how likeness was measured, in words.
+        remarks: further sentences for users.
+        lora: the chosen LoRA's file in output/loras; empty if none was saved there.
+        grids: file names of the grid pictures, one per caption.
     """
 
     name: str
@@ -66,7 +68,7 @@ class Comparison:
 
     @property
     def measured(self) -> list[str]:
-        """Names of the scores that some cell has, in the order of `SCORES`."""
+        """Names of the scores that at least one cell has, in the order of `SCORES`."""
         return [name for name in SCORES if any(name in scores for scores in self.scores)]
 
     def to_json(self) -> dict[str, Any]:
@@ -114,13 +116,13 @@ class Comparison:
         return text.getvalue()
 
     def report(self) -> str:
-        """The outcome and the table for people."""
+        """The outcome and the table, as text for users."""
         names = self.measured
         lines = [self.choice.reason]
         if self.choice.alike:
-            lines.append(f"These captions cannot tell it from {', '.join(self.choice.alike)}.")
+            lines.append(f"These captions cannot distinguish it from {', '.join(self.choice.alike)}.")
         if self.lora:
-            lines.append(f"It is now {self.lora} in output/loras.")
+            lines.append(f"It was saved to output/loras as {self.lora}.")
         lines += [self.choice.rule, f"Likeness: {self.measure}.", *self.remarks, ""]
         width = max(len(one.candidate) for one in self.choice.standings)
         lines.append(" ".join([" " * width, *(f"{name:>11}" for name in names)]))
@@ -141,7 +143,10 @@ def decide(
     """Choose among the candidates of a grid by the standard rule.
 
     Args:
-        training_composition: mean composition of the training sets, where they are known.
+        training_composition: mean composition of the training sets; None if they are not known.
+
+    Raises:
+        ChoiceError: as `choose`.
     """
     results = [
         Result(cell.candidate.label, captions[cell.caption], cell.seed, values)
@@ -151,9 +156,9 @@ def decide(
 
 
 def standard_rule(results: Sequence[Result], training_composition: float | None = None) -> Rule:
-    """The highest consistency, without copies, frozen layouts, memorised sets and ignored captions.
+    """The highest consistency among candidates without copies, frozen layouts, memorised sets or ignored captions.
 
-    With a single caption there is nothing to subtract, and likeness within a set takes the place of consistency.
+    With a single caption, consistency has nothing to subtract, so likeness within a set replaces it.
     """
     main = MAIN if any(MAIN in result.scores for result in results) else "within"
     usual = training_composition
@@ -196,5 +201,5 @@ def _short(value: float | None) -> str:
 
 
 def _plain(text: str) -> str:
-    """A name that a spreadsheet does not take for a formula."""
+    """A name, marked as text if a spreadsheet would take it for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

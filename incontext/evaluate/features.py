@@ -1,7 +1,7 @@
-"""Panels as vectors without a network: what colours they have, and what shape stands in them.
+"""Panels as vectors, without a network: their colours, and the shape of what they show.
 
-Both are honest and simple. They see a shared palette, and outlines on a plain ground; they know no persons and no things.
-For photographs connect an image encoder, DINOv2 first.
+These simple features see a shared palette, and outlines on a plain background; they do not recognise people or things.
+For photographs, connect an image encoder such as DINOv2.
 """
 
 from __future__ import annotations
@@ -15,22 +15,25 @@ from torch.nn.functional import interpolate
 COLOUR_LEVELS = 8  # per channel
 SHAPE_CELLS = 4  # per side of the square around the contents
 SHAPE_DIRECTIONS = 8
-_SIDE = 96  # pixels of a panel whose features are taken
-_REACH = 1.6  # of the contents' spread: half the side of the square around them
-_GROUND = 0.3  # share of the most frequent colour from which on it is a ground
-_NEAR = 0.12  # distance of colours in 0…1 below which they are the ground's
-_CONTENTS = 0.01  # share of a panel that must differ from the ground; a plain panel is its ground
+_SIDE = 96  # px per side to which panels are resized
+_REACH = 1.6  # half the side of the square around the contents, in units of their spread
+_GROUND = 0.3  # share of a panel above which its most frequent colour is its background
+_NEAR = 0.12  # colours (in 0…1) closer than this to the background's count as background
+_CONTENTS = 0.01  # share of a panel that must differ from the background; otherwise the panel is plain
 _FAINT = 1e-6
 
 
 def colours(panels: Tensor) -> Tensor:
-    """Colours without their places, as unit vectors [batch, levels³]; a product is the Bhattacharyya coefficient.
+    """The distribution of colours, as unit vectors; the product of two is their Bhattacharyya coefficient.
 
-    A plain ground, one colour in more than `_GROUND` of the panel, counts for nothing, so that it does not make all panels
+    A plain background (one colour in more than `_GROUND` of the panel) is ignored, so that it does not make all panels
     alike.
 
     Args:
         panels: [batch, height, width, 3] in 0…1.
+
+    Returns:
+        [batch, `COLOUR_LEVELS`³].
     """
     image = _square(panels)
     weights = torch.ones_like(image[:, 0]).flatten(1)
@@ -42,9 +45,9 @@ def colours(panels: Tensor) -> Tensor:
 
 
 def shapes(panels: Tensor) -> Tensor:
-    """The outline of a panel's contents wherever they stand and whatever their size, as unit vectors.
+    """The outline of a panel's contents, regardless of position and size, as unit vectors.
 
-    Directions of edges in a grid around the centre of the edges, scaled by their spread.
+    It is a histogram of edge directions in a grid, centred on the edges and scaled by their spread.
 
     Args:
         panels: [batch, height, width, 3] in 0…1.
@@ -82,7 +85,7 @@ def _square(panels: Tensor) -> Tensor:
 
 
 def _in_square(strength: Tensor) -> tuple[Tensor, Tensor]:
-    """Each pixel's row and column in the grid around the contents, [batch, h, w] each, from 0 to cells − 1."""
+    """Each pixel's row and column in the grid around the contents: [batch, h, w] each, fractional, 0 to cells − 1."""
     height, width = strength.shape[1:]
     y = torch.linspace(-1, 1, height).to(strength)[None, :, None]
     x = torch.linspace(-1, 1, width).to(strength)[None, None]
@@ -98,7 +101,7 @@ def _in_square(strength: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _neighbours(position: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The two cells that share a pixel, and their shares, so that nothing jumps."""
+    """The two cells that share a pixel, and their shares, which change smoothly with its position."""
     lower = position.floor()
     upper_share = position - lower
     return [(lower, 1 - upper_share), ((lower + 1).clamp(max=SHAPE_CELLS - 1), upper_share)]
@@ -118,7 +121,7 @@ def _most_frequent(image: Tensor) -> tuple[Tensor, Tensor]:
 def _colour_histogram(image: Tensor, weights: Tensor) -> Tensor:
     """[batch, 3, h, w] and weights [batch, h · w] → [batch, levels³], adding up to 1.
 
-    Each pixel is shared between its neighbouring levels, so nothing jumps.
+    Each pixel is shared between its neighbouring levels, so the histogram changes smoothly with its colour.
     """
     position = image.flatten(2) * (COLOUR_LEVELS - 1)  # [batch, 3, pixels]
     lower = position.floor().clamp(max=COLOUR_LEVELS - 2)

@@ -1,4 +1,4 @@
-"""What is compared: candidates × captions × seeds, and the name of each picture by all that it depends on."""
+"""The grid of a comparison, candidates × captions × seeds, and a key for each picture made of all that it depends on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_CELLS = 20_000
 MOST_CAPTIONS = 1_000
 STRONGEST = 10.0
 _ENDING = ".safetensors"
-_VERSION = 1  # of the way cells are made; another one makes all cells again
+_VERSION = 1  # of the way cells are made; a new version makes all cells again
 
 Item = TypeVar("Item")
 
@@ -27,9 +27,9 @@ class Candidate:
 
     Attributes:
         file: of the LoRA; empty for the base model.
-        run: the training run whose checkpoint it is; empty for a LoRA in ComfyUI's own folders.
-        strength: as Load In-Context LoRA applies it.
-        digest: names the file's content.
+        run: the training run that saved it; empty for a LoRA in ComfyUI's own folders.
+        strength: as in Load In-Context LoRA.
+        digest: identifies the file's content.
     """
 
     file: str = ""
@@ -50,10 +50,10 @@ class Cell:
     """One picture of the grid.
 
     Attributes:
-        candidate: what makes it.
+        candidate: the LoRA and strength that it is made with.
         caption: index of its caption.
         seed: of the noise.
-        key: names the picture by all that it depends on.
+        key: 32 hexadecimal digits that depend on everything that the picture depends on.
     """
 
     candidate: Candidate
@@ -69,11 +69,11 @@ def cells(
     context: Mapping[str, Any],
     references: Sequence[str] = (),
 ) -> list[Cell]:
-    """All cells, candidate by candidate, so that a model is patched once for each.
+    """All cells, candidate by candidate, so that the model is patched only once for each.
 
     Args:
-        context: what else all pictures depend on: models, sampling, canvas. JSON values.
-        references: digest of the given picture for each caption; empty without references.
+        context: JSON values of what else the pictures depend on: models, sampling, canvas.
+        references: digest of the reference for each caption; empty without references.
 
     Raises:
         ChoiceError: for more cells than `MOST_CELLS`.
@@ -112,7 +112,7 @@ def _key(context: Mapping[str, Any], candidate: Candidate, caption: str, seed: i
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most ``most`` of the items, evenly spread, the last one always among them; 0 for all."""
+    """At most ``most`` of the items, evenly spread and always with the last one; 0 for all."""
     count = len(items)
     if most <= 0 or count <= most:
         return list(items)
@@ -123,7 +123,7 @@ def parse_strengths(text: str) -> list[float]:
     """Strengths as a user writes them, separated by commas or spaces.
 
     Raises:
-        ChoiceError: where one is not a number from −`STRONGEST` to `STRONGEST`, or 0, which is the base model.
+        ChoiceError: if one is not a number from −`STRONGEST` to `STRONGEST`, or is 0, which is the base model.
     """
     found: list[float] = []
     for part in text.replace(",", " ").split():
@@ -143,16 +143,18 @@ def parse_strengths(text: str) -> list[float]:
 
 
 def parse_captions(text: str) -> list[str]:
-    """One caption per line, each once, empty lines left out.
+    """The captions of a text, one per line, without empty lines and repetitions.
 
     Raises:
-        ChoiceError: where there is none, or more than `MOST_CAPTIONS`.
+        ChoiceError: if there are none, or more than `MOST_CAPTIONS`.
     """
     captions = list(dict.fromkeys(" ".join(line.split()) for line in text.splitlines() if line.strip()))
     if not captions:
         raise ChoiceError(
-            "There are no captions to compare on. Write one joint caption per line, each for a set that was not trained on."
+            "There are no captions to compare on. Write one joint caption per line, for sets that were not trained on."
         )
     if len(captions) > MOST_CAPTIONS:
-        raise ChoiceError(f"There are {len(captions):,} captions; at most {MOST_CAPTIONS:,} are compared at once.")
+        raise ChoiceError(
+            f"There are {len(captions):,} captions; at most {MOST_CAPTIONS:,} are compared at once. Remove some."
+        )
     return captions

@@ -25,12 +25,12 @@ _PAPER, _CHOSEN = (255, 255, 255), (226, 240, 255)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One candidate.
+    """The row of one candidate.
 
     Attributes:
         label: its name.
-        notes: below each of its sets.
-        chosen: whether its row is marked.
+        notes: text below each of its sets, one per seed.
+        chosen: whether the row is highlighted.
     """
 
     label: str
@@ -44,10 +44,10 @@ def grid_picture(
     """Draw a grid.
 
     Args:
-        caption: the text above it; only its start is drawn where it is long.
+        caption: the text above it; a long one is cut.
         rows: from top to bottom.
         seeds: from left to right.
-        open_cell: row, column → its picture. Called once each, so one picture is in memory at a time.
+        open_cell: row, column → its picture. It is called once per cell, so only one picture is in memory at a time.
 
     Returns:
         RGB. Grids of the same candidates, seeds and canvas have the same size.
@@ -94,7 +94,7 @@ def _wrapped(caption: str, letters: int) -> list[str]:
 
 
 def _drawable(text: str, instead: str) -> str:
-    """The text, or another where Pillow's built-in font, which is Latin only, would draw empty boxes."""
+    """The text, or ``instead`` if Pillow's built-in font, which is Latin only, would draw empty boxes."""
     return (
         text if all(ord(character) < 0x2100 and not 0x180 <= ord(character) < 0x2000 for character in text) else instead
     )

@@ -1,4 +1,4 @@
-"""The similarities of one set as a picture: names on the sides, a number in each cell, darker is more alike."""
+"""The similarities of one set as a picture."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _UNLIKE, _ALIKE = (247, 244, 236), (16, 78, 139)
 
 
 def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: Sequence[float | None] = ()) -> Tensor:
-    """The similarities of one set as a picture: names on the sides, a number in each cell, darker is more alike.
+    """Draw the similarities of one set: names on the sides, a number in each cell; darker is more alike.
 
-    Colours go from 0 to 1 always, so that pictures of different sets compare.
+    Colours always range from 0 to 1, so that pictures of different sets can be compared.
 
     Args:
         matrix: [panels, panels].
         names: of the panels.
         title: one line above.
-        captions: for each panel how it follows its text, in a separate column; left out where empty.
+        captions: caption score of each panel, in a separate column; empty for no such column.
 
     Returns:
         [1, height, width, 3] in 0…1.
@@ -37,9 +37,9 @@ def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: S
     from PIL import Image, ImageDraw, ImageFont
 
     font, small = ImageFont.load_default(24), ImageFont.load_default(18)
-    written = [_drawable(name, number) for number, name in enumerate(names, 1)]
-    labels = [_fitted(name, small, 180) for name in written]
-    headings = [*(_fitted(name, small, _CELL - 6) for name in written), *(["caption"] if captions else [])]
+    drawable = [_drawable(name, number) for number, name in enumerate(names, 1)]
+    labels = [_shorten(name, small, 180) for name in drawable]
+    headings = [*(_shorten(name, small, _CELL - 6) for name in drawable), *(["caption"] if captions else [])]
     count = len(names)
     left = _MARGIN + math.ceil(max(small.getlength(label) for label in labels)) + 12
     top = _MARGIN + 32 + 32
@@ -54,7 +54,7 @@ def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: S
         y = top + _CELL * row
         draw.text((left - 12, y + _CELL / 2), label, font=small, fill=_INK, anchor="rm")
         values: list[float | None] = matrix[row].tolist()
-        values[row] = None  # a panel is always like itself
+        values[row] = None  # a panel's likeness to itself says nothing
         values += [captions[row]] if captions else []
         for x, value in zip(lefts, values, strict=True):
             colour = (225, 225, 225) if value is None else _shade(value)
@@ -66,7 +66,7 @@ def matrix_picture(matrix: Tensor, names: Sequence[str], title: str, captions: S
 
 
 def _drawable(name: str, number: int) -> str:
-    """The name, or the panel's number where Pillow's built-in font, which is Latin only, would draw empty boxes."""
+    """The name, or the panel's number if Pillow's built-in font, which is Latin only, would draw empty boxes."""
     return name if all(ord(character) < 0x180 for character in name) else f"panel {number}"
 
 
@@ -76,8 +76,8 @@ def _shade(value: float) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _fitted(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
-    """The text, shortened from its middle where it is wider; names often differ at their end."""
+def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+    """The text, shortened in the middle if it is too wide, since names often differ at their end."""
     if font.getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 1, -1):

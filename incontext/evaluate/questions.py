@@ -1,7 +1,7 @@
-"""Yes or no: what a vision-language model says of a set, the way sets are judged by people.
+"""Yes-or-no questions about a set for a vision-language model, much as a person would judge it.
 
-One question per panel asks whether it shows its text. Three about the whole set ask for one identity, one style and one
-story. A model answers all of them at once, so a set costs one request.
+One question per panel asks whether it shows its text. Three questions about the whole set ask for one identity, one style
+and one story. The model answers all of them at once, so a set costs one request.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _THOUGHTS = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL |
 
 
 class UnclearAnswer(VisionError):
-    """The model's answer holds no yes or no for a question."""
+    """The model did not answer a question with yes or no."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the model says.
+    """The model's answers about a set.
 
     Attributes:
         panels: whether each panel shows its text; None for a panel without text.
-        whole: question of `SET_QUESTIONS` → answer.
+        whole: key of `SET_QUESTIONS` → answer.
     """
 
     panels: tuple[bool | None, ...]
@@ -44,13 +44,13 @@ class Answers:
 
     @property
     def share(self) -> float:
-        """Share of yes among all answers."""
+        """Share of yes answers, in 0…1."""
         given = [answer for answer in (*self.panels, *self.whole.values()) if answer is not None]
         return sum(given) / len(given)
 
 
 def questions(recipe: Recipe, texts: Sequence[str]) -> list[str]:
-    """The questions about a set, in the order in which they are numbered."""
+    """The questions about a set, in the order of their numbers."""
     about_panels = [
         f"Does panel {marker} show this: {text}"
         for marker, text in zip(recipe.markers, texts, strict=True)
@@ -60,15 +60,15 @@ def questions(recipe: Recipe, texts: Sequence[str]) -> list[str]:
 
 
 def ask_about(recipe: Recipe, summary: str, texts: Sequence[str], urls: Sequence[str], ask: Ask) -> Answers:
-    """Ask about one set; once more where the answer is unclear.
+    """Ask about one set, and ask again if the answer is unclear.
 
     Args:
-        texts: of the panels; empty for none.
+        texts: one per panel; empty for a panel without text.
         urls: the panels' pictures as ``data:`` addresses.
 
     Raises:
-        UnclearAnswer: where the second answer is unclear too.
-        VisionError: where the server does not answer.
+        UnclearAnswer: if the second answer is unclear too.
+        VisionError: if the server does not answer.
     """
     asked = questions(recipe, texts)
     said = _messages(recipe, summary, asked, urls)
@@ -84,10 +84,10 @@ def ask_about(recipe: Recipe, summary: str, texts: Sequence[str], urls: Sequence
 
 
 def read(text: str, count: int) -> list[bool]:
-    """The answers in a model's text, by the numbers of the questions.
+    """The answers to ``count`` questions in a model's text, in order.
 
     Raises:
-        UnclearAnswer: where a question has no answer, or two that differ.
+        UnclearAnswer: if a question has no answer, or two different ones.
     """
     found: dict[int, set[bool]] = {}
     for number, word in _LINE.findall(_THOUGHTS.sub("", text)):

@@ -1,7 +1,7 @@
 """How alike the panels of a set are, and how well they follow their caption.
 
 Similarities are matrices [batch, panels, panels]. They come from the embeddings of an image encoder or, without one,
-from statistics of colours and edges, which see a shared palette and shared shapes but no persons or things.
+from statistics of colours and edges, which see a shared palette and shared shapes but do not recognise people or things.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..errors import LayoutError
 STATISTICS = "colour and edge statistics, no network"
 NOT_MEASURED = -1.0  # marks a missing caption score; real scores are never this low
 
-_AREA = 128 * 128  # pixels to which a panel is brought before its statistics are taken, so that sizes do not count
+_AREA = 128 * 128  # px to which panels are resized first, so that their size does not count
 _COLOUR_LEVELS = 8  # per channel
 _DIRECTIONS = 8
 _FAINT = 0.01  # mean gradient, in units of brightness per pixel, below which edges are noise
@@ -27,12 +27,12 @@ _FAINT = 0.01  # mean gradient, in units of brightness per pixel, below which ed
 
 @dataclass(frozen=True, slots=True)
 class SetScore:
-    """One set in figures.
+    """How alike the panels of one set are.
 
     Attributes:
-        mean: similarity over all pairs of different panels.
-        lowest: of them.
-        pair: indices of the panels that are least alike.
+        mean: similarity, over all pairs of different panels.
+        lowest: similarity of the least similar pair.
+        pair: indices of these two panels.
     """
 
     mean: float
@@ -42,7 +42,7 @@ class SetScore:
 
 @dataclass(frozen=True, slots=True)
 class CaptionScore:
-    """How the panels of one set follow their texts.
+    """How well the panels of one set follow their texts.
 
     Attributes:
         panels: cosine between each panel and its own text; None for a panel without text.
@@ -54,19 +54,20 @@ class CaptionScore:
 
     @property
     def mean(self) -> float:
+        """Over the panels with text; `NOT_MEASURED` if there are none."""
         known = [value for value in self.panels if value is not None]
         return sum(known) / len(known) if known else NOT_MEASURED
 
 
 def summary(matrix: Tensor) -> SetScore:
-    """The figures of one set from its similarities [panels, panels].
+    """The score of one set from its similarities [panels, panels].
 
     Raises:
-        LayoutError: for a single panel, which has no pair.
+        LayoutError: for a single panel.
     """
     count = matrix.shape[-1]
     if count < 2:
-        raise LayoutError("The layout has one panel; how alike panels are needs two. Use a layout with more panels.")
+        raise LayoutError("The layout has one panel; similarity needs at least two. Use a layout with more panels.")
     rows, columns = torch.triu_indices(count, count, 1)
     pairs = matrix[rows, columns]
     lowest = int(pairs.argmin())
@@ -80,11 +81,11 @@ def embedding_similarity(embeddings: Sequence[Tensor]) -> Tensor:
 
 
 def caption_scores(images: Sequence[Tensor], texts: Sequence[Tensor | None]) -> list[CaptionScore]:
-    """How panels follow their texts, for each set of the batch.
+    """How well panels follow their texts, for each set of the batch.
 
     Args:
-        images: one [batch, size] per panel.
-        texts: one [size] per panel in the same space, None for an empty text.
+        images: embeddings, one [batch, size] per panel.
+        texts: embeddings in the same space, one [size] per panel; None for an empty text.
     """
     written = [index for index, text in enumerate(texts) if text is not None]
     if not written:
@@ -102,7 +103,7 @@ def caption_scores(images: Sequence[Tensor], texts: Sequence[Tensor | None]) -> 
 
 
 def panel_means(scores: Sequence[CaptionScore]) -> list[float | None]:
-    """Each panel's caption score over all sets; empty for no sets."""
+    """Each panel's mean caption score over all sets, None for a panel without text; empty if there are no sets."""
     means: list[float | None] = []
     for values in zip(*(score.panels for score in scores), strict=True):
         known = [value for value in values if value is not None]
@@ -114,10 +115,10 @@ def panel_means(scores: Sequence[CaptionScore]) -> list[float | None]:
 
 
 def statistics_similarity(panels: Sequence[Tensor]) -> Tensor:
-    """How alike panels are in colours and edges, from 0 to 1, 1 for the same picture.
+    """How alike panels are in colours and edges, from 0 to 1 (the same picture).
 
-    The mean of two halves: the overlap of the colour histograms, and the overlap of the distributions of edge
-    directions times the ratio of the amounts of edges. Where things stand in a panel, and its size, count for nothing.
+    It is the mean of two values: the overlap of the colour histograms, and the overlap of the edge directions times the
+    ratio of the amounts of edges. The positions of things in a panel, and the panel's size, do not count.
 
     Args:
         panels: one [batch, height, width, channels] per panel; 1, 3 or 4 channels in 0…1; sizes may differ.
@@ -150,7 +151,7 @@ def _normal_size(panel: Tensor) -> Tensor:
 
 
 def _colour_histogram(image: Tensor) -> Tensor:
-    """[batch, 3, h, w] → [batch, levels³]; each pixel is shared between its neighbouring levels, so nothing jumps."""
+    """[batch, 3, h, w] → [batch, levels³]. Each pixel is shared between its neighbouring levels, so changes are smooth."""
     batch = image.shape[0]
     position = image.flatten(2) * (_COLOUR_LEVELS - 1)  # [batch, 3, pixels]
     lower = position.floor().clamp(max=_COLOUR_LEVELS - 2)
@@ -179,23 +180,23 @@ def _edge_statistics(image: Tensor) -> tuple[Tensor, Tensor]:
     histogram.scatter_add_(1, (lower % _DIRECTIONS).long(), strength * (lower + 1 - angle))
     histogram.scatter_add_(1, ((lower + 1) % _DIRECTIONS).long(), strength * (angle - lower))
     pixels = max(1, strength.shape[1])
-    # faint noise has directions by chance; a uniform share outweighs it, and pictures without edges come out alike
+    # a uniform share outweighs the random directions of faint noise, so pictures without edges are alike
     histogram = histogram / pixels + _FAINT / _DIRECTIONS
     return histogram / histogram.sum(dim=1, keepdim=True), strength.sum(dim=1) / pixels + _FAINT
 
 
-# --- for people -----------------------------------------------------------------------------------------------------
+# --- for users ------------------------------------------------------------------------------------------------------
 
 
 def report(
     names: Sequence[str], scores: Sequence[SetScore], measure: str, captions: Sequence[CaptionScore], remark: str
 ) -> str:
-    """One line per set, the averages, and what was measured.
+    """A report with one line per set, the averages, and the measure.
 
     Args:
         names: of the panels.
-        scores, captions: one per set; no captions where they were not measured.
-        remark: why not, or what else to know of the caption score.
+        scores, captions: one per set; ``captions`` is empty if they were not measured.
+        remark: a sentence about the caption score, such as why it was not measured; may be empty.
     """
     lines = [f"Measure: {measure}."]
     for number, score in enumerate(scores, 1):

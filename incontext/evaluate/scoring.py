@@ -1,4 +1,4 @@
-"""All scores of a grid of generated sets."""
+"""Compute the scores of a grid of generated sets."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Embed = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """With what likeness is measured.
+    """How likeness is measured.
 
     Attributes:
         name: in words, for the table.
-        likeness: what panels of a set should share.
-        content: what a panel shows, whatever the set shares.
+        likeness: embeds what the panels of a set should share.
+        content: embeds what a single panel shows, regardless of what the set shares.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Measure:
 
 
 STATISTICS = Measure(
-    "colours and shapes, no network (sees a shared palette and outlines, no persons and no things)",
+    "colours and shapes, no network (sees a shared palette and outlines, but not people or things)",
     features.statistics,
     features.shapes,
 )
@@ -46,8 +46,8 @@ class SetFeatures:
     """The panels of sets as unit vectors, [sets, panels, size] each.
 
     Attributes:
-        likeness, content: by a `Measure`.
-        places: composition maps.
+        likeness, content: embeddings by a `Measure`.
+        places: composition maps, see `sets.composition_map`.
     """
 
     likeness: Tensor
@@ -58,15 +58,19 @@ class SetFeatures:
         return len(self.likeness)
 
     def of(self, which: Sequence[int]) -> SetFeatures:
+        """The features of the sets with these indices."""
         chosen = list(which)
         return SetFeatures(self.likeness[chosen], self.content[chosen], self.places[chosen])
 
 
 def look(pictures: Iterable[Tensor], layout: PanelLayout, measure: Measure) -> SetFeatures:
-    """Embed the panels of sets, one set in memory at a time.
+    """Embed the panels of sets, with one set in memory at a time.
 
     Args:
-        pictures: the canvases, [1, height, width, 3] each.
+        pictures: the canvases, [1, height, width, 3] in 0…1 each.
+
+    Raises:
+        LayoutError: if a canvas does not have the layout's proportions.
     """
     found: tuple[list[Tensor], list[Tensor], list[Tensor]] = ([], [], [])
     for picture in pictures:
@@ -88,8 +92,12 @@ def score(
     Args:
         cells: in the order of ``seen``.
         captions: by the cells' caption index.
-        texts: what each panel should show, for each caption.
-        training: the training sets, for novelty.
+        texts: the texts of the panels, for each caption.
+        seen: features of the cells' pictures.
+        training: features of the training sets, for novelty; None if they are not known.
+
+    Returns:
+        For each cell, name → value of every score that could be measured.
     """
     found: list[dict[str, float]] = [{} for _ in cells]
     by_candidate: dict[str, list[int]] = {}
@@ -116,7 +124,7 @@ def score(
 
 
 def put(found: Sequence[dict[str, float]], which: Sequence[int], values: Mapping[str, Tensor]) -> None:
-    """Enter the values of some cells; what could not be measured is left out."""
+    """Add values to the scores of some cells, in place. Values that are not finite were not measured and are left out."""
     for name, column in values.items():
         for index, value in zip(which, column.tolist(), strict=True):
             if math.isfinite(value):

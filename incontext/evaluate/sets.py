@@ -1,9 +1,9 @@
-"""Scores of many generated sets at once, from the embeddings of their panels.
+"""Scores of many generated sets, from the embeddings of their panels.
 
-Embeddings are unit vectors [sets, panels, size], so that a product of two is a cosine. Similarity within a set alone
-rewards two failures: panels that are copies of each other, and a model that draws the same for every caption. So
-`consistency` subtracts what panels of *different* sets have in common, `composition` sees copies and frozen layouts, and
-`novelty` sees training sets that come back.
+Embeddings are unit vectors [sets, panels, size], so the product of two is a cosine. Similarity within a set alone rewards
+two failures: panels that are copies of each other, and a model that draws the same for every caption. So `consistency`
+subtracts what panels of *different* sets have in common, `composition` detects copies and frozen layouts, and `novelty`
+detects repeated training sets.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch.nn.functional import avg_pool2d, interpolate, normalize
 from ..errors import LayoutError
 
 COMPOSITION_SIDE = 12  # cells per side of a composition map
-_COPY_SHARE = 0.95  # of the training sets have no neighbour nearer than the limit
+_COPY_SHARE = 0.95  # share of the training sets whose nearest neighbour is within the limit of novelty
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreFacts:
-    """What a score is, for people.
+    """A description of a score for users.
 
     Attributes:
         title: short.
@@ -89,23 +89,22 @@ SCORES: dict[str, ScoreFacts] = {
 
 
 def within(embeddings: Tensor) -> Tensor:
-    """Mean cosine of different panels of one set, [sets].
+    """Mean cosine of the different panels of each set, [sets].
 
     Raises:
         LayoutError: for sets of one panel.
     """
     count = embeddings.shape[1]
     if count < 2:
-        raise LayoutError("The layout has one panel; consistency needs two. Use a layout with more panels.")
+        raise LayoutError("The layout has one panel; consistency needs at least two. Use a layout with more panels.")
     cosines = embeddings @ embeddings.transpose(1, 2)
     return _off_diagonal(cosines).mean(dim=-1)
 
 
 def between(embeddings: Tensor, captions: Sequence[str]) -> Tensor:
-    """For each set, the mean cosine of its panels with the other panels of sets with other captions, [sets].
+    """Mean cosine of each set's panels with panels of sets with other captions, [sets]; NaN if there are none.
 
-    Pairs are of different positions, as within a set, so that what a position always shows does not count. NaN if no
-    other set has another caption.
+    As within a set, only panels at different positions are paired, so what a position always shows does not count.
     """
     sets, panels = embeddings.shape[:2]
     total = embeddings.new_full((sets,), math.nan)
@@ -126,14 +125,14 @@ def consistency(embeddings: Tensor, captions: Sequence[str]) -> Tensor:
 def reference_agreement(
     embeddings: Tensor, given: Tensor, place: int, captions: Sequence[str], references: Sequence[int]
 ) -> Tensor:
-    """How much more painted panels are like their own reference than like other sets' references, [sets].
+    """How much more painted panels resemble their own reference than other sets' references, [sets].
 
     Args:
         embeddings: [sets, panels, size].
-        given: of the reference pictures, [pictures, size].
-        place: index of the given panel, which is left out.
+        given: embeddings of the reference pictures, [pictures, size].
+        place: index of the given panel, which does not count.
         captions: of each set.
-        references: for each set, which picture was given. With the same picture for all, nothing is subtracted.
+        references: index of each set's reference picture. If all sets have the same one, nothing is subtracted.
     """
     painted = [panel for panel in range(embeddings.shape[1]) if panel != place]
     cosines = (embeddings[:, painted] @ given.T).mean(dim=1)  # [sets, pictures]
@@ -144,7 +143,10 @@ def reference_agreement(
 
 
 def variety(embeddings: Tensor, captions: Sequence[str]) -> Tensor:
-    """1 minus the mean cosine with the sets of the same caption and another seed, position by position, [sets]."""
+    """1 minus the mean cosine with sets of the same caption and other seeds, position by position, [sets].
+
+    NaN for a set that is the only one of its caption.
+    """
     found = embeddings.new_full((len(captions),), math.nan)
     for index, caption in enumerate(captions):
         same = [other for other, its in enumerate(captions) if its == caption and other != index]
@@ -156,15 +158,17 @@ def variety(embeddings: Tensor, captions: Sequence[str]) -> Tensor:
 def content(
     embeddings: Tensor, texts: Sequence[Sequence[str]], base: Tensor, base_texts: Sequence[Sequence[str]]
 ) -> Tensor:
-    """Share of the panels that are nearest to what the base model draws for the same text, at any position, [sets].
+    """Share of each set's panels that are nearest to what the base model draws for the same text, [sets].
 
-    A text is represented by the mean of the base model's panels of it. NaN where fewer than two texts are represented. Give
-    the base model's own sets as the same object: each is then compared with the others only.
+    The mean of the base model's panels for a text, at any position, represents the text. NaN if fewer than two texts are
+    represented. To score the base model itself, pass the same object as ``embeddings`` and ``base``: each set is then
+    compared with the others only.
 
     Args:
-        texts: what each panel of each set should show.
-        base: embeddings of the base model's sets.
-        base_texts: what those should show.
+        embeddings: [sets, panels, size].
+        texts: the text of each panel of each set.
+        base: embeddings of the base model's sets, [base sets, panels, size].
+        base_texts: the text of each panel of those.
     """
     known = list(dict.fromkeys(text for row in base_texts for text in row))
     places = torch.tensor([[known.index(text) for text in row] for row in base_texts])
@@ -198,9 +202,9 @@ class Nearest:
 
     Attributes:
         similarity: mean cosine over positions, [sets].
-        index: of the training set, [sets].
-        limit: above it a set is nearer to a training set than training sets are to each other; NaN with one.
-        novel: 1 where it is not, [sets].
+        index: of the nearest training set, [sets].
+        limit: a similarity above it is higher than between training sets; NaN if there is only one training set.
+        novel: 1 where the similarity is within the limit, else 0, [sets].
     """
 
     similarity: Tensor
@@ -212,8 +216,8 @@ class Nearest:
 def nearest_training(embeddings: Tensor, training: Tensor) -> Nearest:
     """Compare whole sets with the training sets, panel by panel at the same position.
 
-    New sets of the same kind are as far from the training sets as those are from each other. So the limit is what 95 % of
-    the training sets' own nearest neighbours stay below.
+    New sets of the same kind are about as far from the training sets as those are from each other. So the limit is the
+    95th percentile of the similarity between a training set and its nearest neighbour.
 
     Args:
         embeddings: [sets, panels, size].
@@ -236,7 +240,7 @@ def _set_cosines(one: Tensor, other: Tensor) -> Tensor:
 
 
 def composition_map(panels: Tensor) -> Tensor:
-    """Where a panel has its contents: the strength of edges in a coarse grid, centred, as a unit vector.
+    """Where a panel has its contents: the strength of edges in a coarse grid, minus its mean, as a unit vector.
 
     Args:
         panels: [batch, height, width, channels] in 0…1.

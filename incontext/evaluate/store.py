@@ -1,4 +1,4 @@
-"""The folder of comparisons: pictures by their key, shared by all comparisons, and one folder per comparison.
+"""The folder of comparisons: one folder per comparison, and pictures by key, which all comparisons share.
 
 incontext_comparisons/cells/<key>.png        a generated set
 incontext_comparisons/cells/<key>.<id>.json  what a vision-language model answered about it
@@ -30,20 +30,21 @@ from .choose import ChoiceError
 from .comparison import FILE, KIND, TABLE, Comparison
 
 CELLS = "cells"
-_LARGEST, _MOST = 64 << 20, 4_000_000  # bytes and values of a comparison; a cell takes some 400 and 20
+_LARGEST, _MOST = 64 << 20, 4_000_000  # bytes and values of a comparison; a cell takes about 400 and 20
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Comparisons below one folder, which need not exist yet."""
+    """The comparisons in a folder, which need not exist yet."""
 
     folder: Path
 
     def picture(self, key: str) -> Path:
-        """
+        """The file of a picture, which need not exist.
+
         Raises:
-            ChoiceError: for a text that is not a key; it becomes a path.
+            ChoiceError: for a text that is not a key, since it becomes part of a path.
         """
         if not _KEY.fullmatch(key):
             raise ChoiceError(f"{strict_json.shown(key)} is not the key of a picture. Run Compare Checkpoints again.")
@@ -53,11 +54,11 @@ class Store:
         return self.picture(key).is_file()
 
     def save(self, key: str, picture: Tensor, about: Mapping[str, Any]) -> None:
-        """Keep a picture, whole or not at all.
+        """Save a picture in one step.
 
         Args:
             picture: [height, width, 3] in 0…1.
-            about: what it shows; goes into the file as text.
+            about: JSON values about the picture, stored in the file as text.
         """
         remarks = PngInfo()
         remarks.add_itxt("incontext_lora", json.dumps(dict(about), ensure_ascii=False))
@@ -67,9 +68,10 @@ class Store:
         write_atomic(self.picture(key), data.getvalue())
 
     def open(self, key: str) -> Image.Image:
-        """
+        """The picture in RGB.
+
         Raises:
-            ChoiceError: where the picture cannot be read.
+            ChoiceError: if it cannot be read.
         """
         path = self.picture(key)
         try:
@@ -79,11 +81,19 @@ class Store:
             raise ChoiceError(f"{path} cannot be read: {error}. Delete it and run the comparison again.") from error
 
     def read(self, key: str) -> Tensor:
-        """[1, height, width, 3] in 0…1."""
+        """The picture as float32 [1, height, width, 3] in 0…1.
+
+        Raises:
+            ChoiceError: if it cannot be read.
+        """
         return torch.from_numpy(np.asarray(self.open(key), dtype=np.float32) / 255)[None]
 
     def answers(self, key: str, asked: str) -> float | None:
-        """The share of yes answers that is kept for a picture; None where it was not asked so before."""
+        """The saved share of yes answers for a picture; None if it has not been asked about in this way.
+
+        Args:
+            asked: digest of the model and the questions.
+        """
         path = self._answers(key, asked)
         try:
             value = strict_json.read_object(path).get("share")
@@ -92,16 +102,23 @@ class Store:
         return float(value) if isinstance(value, int | float) else None
 
     def keep_answers(self, key: str, asked: str, about: Mapping[str, Any]) -> None:
+        """Save the answers about a picture for `answers`; ``about`` has their ``share``."""
         write_atomic(self._answers(key, asked), json.dumps(dict(about), ensure_ascii=False).encode())
 
     def _answers(self, key: str, asked: str) -> Path:
         return self.picture(key).with_suffix(f".{asked[:16]}.json")
 
     def write(self, comparison: Comparison, grids: Mapping[str, Image.Image]) -> Path:
-        """Write a comparison in place of an earlier one of its name; its folder.
+        """Write a comparison, in place of an earlier one with its name.
 
         Args:
-            grids: file name → picture, as the comparison names them.
+            grids: file name → picture, with the names in the comparison.
+
+        Returns:
+            The comparison's folder.
+
+        Raises:
+            ChoiceError: if the comparison's name cannot be used.
         """
         folder = self.folder / checked_name(comparison.name)
         make_folder(folder)
@@ -119,18 +136,18 @@ class Store:
         return folder
 
     def of_run(self, run: str) -> Path | None:
-        """The newest comparison of a run's checkpoints; None where there is none."""
+        """The folder of the newest comparison of a run's checkpoints; None if there is none."""
         found = [path for path in self.folder.glob(f"*/{FILE}") if _run_of(path) == run]
         return max(found, key=lambda path: path.stat().st_mtime).parent if found else None
 
 
 def checked_name(name: str) -> str:
-    """A name for a comparison's folder.
+    """The name, if it can be that of a comparison's folder.
 
     Raises:
-        ChoiceError: where it cannot be one.
+        ChoiceError: if it cannot.
     """
-    reason = names.problem(name) or (f"{CELLS!r} is where the pictures of all comparisons are" if name == CELLS else "")
+    reason = names.problem(name) or (f"{CELLS!r} holds the pictures of all comparisons" if name == CELLS else "")
     if reason or "/" in name or "\\" in name:
         raise ChoiceError(
             f"{strict_json.shown(name)} cannot be the name of a comparison: {reason or 'it names a folder'}. Expected a "
@@ -140,10 +157,10 @@ def checked_name(name: str) -> str:
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
-    """A comparison as it was written.
+    """The JSON of a comparison.
 
     Raises:
-        ChoiceError: where the file is missing or damaged.
+        ChoiceError: if the file is missing or damaged.
     """
     try:
         data = strict_json.read_object(folder / FILE, largest=_LARGEST, most=_MOST)
@@ -157,14 +174,14 @@ def read_comparison(folder: Path) -> dict[str, Any]:
 def _run_of(path: Path) -> str | None:
     try:
         status = path.stat()
-    except OSError:  # it was removed at this very moment
+    except OSError:  # it has just been removed
         return None
     return _known_run(path, status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=1024)
 def _known_run(path: Path, changed: int, size: int) -> str | None:
-    """The run of a comparison; read again when the file changes, since pages ask every second."""
+    """The run of a comparison. It is cached until the file changes, since pages ask every second."""
     try:
         run = strict_json.read_object(path, largest=_LARGEST, most=_MOST).get("run")
     except (OSError, strict_json.JsonError):

@@ -1,6 +1,6 @@
-"""Locks on files, which the system releases when a process is gone, however it went.
+"""Locks on files. The system releases them when a process ends, even if it is killed.
 
-They hold between processes and, on NFS and SMB as Linux, macOS and Windows mount them, between machines.
+They work between processes and, on NFS and SMB as Linux, macOS and Windows mount them, between machines.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ def acquire(file: IO[bytes], *, shared: bool = False) -> bool | None:
     """Try to lock an open file, without waiting.
 
     Args:
-        shared: let others hold it too, if they also share. Windows has no such locks: there, one holds it.
+        shared: others may hold it too, if they also share it. Windows has no such locks; there, only one holds it.
 
     Returns:
-        Whether the lock is held now; None where the file system has no locks.
+        Whether the lock is held now; None if the file system does not support locks.
     """
     try:
         if os.name == "nt":
@@ -39,6 +39,7 @@ def acquire(file: IO[bytes], *, shared: bool = False) -> bool | None:
 
 
 def release(file: IO[bytes]) -> None:
+    """Release a lock that `acquire` took."""
     with suppress(OSError):
         if os.name == "nt":
             file.seek(0)

@@ -1,4 +1,4 @@
-"""Opening image files: by what they contain, whatever they are called, and only in formats that need no other program."""
+"""Open image files by their content, regardless of their names, and only in formats that need no other program."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 def open_image(file: Path | IO[bytes]) -> Image.Image:
-    """An image, not decoded yet; to be closed by the caller.
+    """An image that is not decoded yet; the caller closes it.
 
     Raises:
-        PIL.UnidentifiedImageError: where the content is of none of `FORMATS`.
-        OSError: where the file cannot be read.
+        PIL.UnidentifiedImageError: if the content is in none of `FORMATS`.
+        OSError: if the file cannot be read.
     """
     Image.init()
     return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])

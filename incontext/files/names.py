@@ -1,4 +1,4 @@
-"""The one place that decides what a file or folder made by the pack may be called, on every system."""
+"""Names for files and folders that the pack makes, valid on every system."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
-LONGEST = 200  # bytes; file systems allow 255, and endings and numbers are added
+LONGEST = 200  # bytes; file systems allow 255, but endings and numbers are added
 
-# what no path may hold, control characters, and marks that make a name look like another one
+# characters that paths cannot hold, control characters, and marks that make a name look like another
 _FORBIDDEN = re.compile('[<>:"/\\\\|?*\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]')
-# Windows opens these as devices in every folder, whatever ending or spaces follow; it takes ¹²³ for digits there
+# Windows opens these as devices in every folder, with any ending or spaces after them; it reads ¹²³ as digits there
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|clock\$|(?:com|lpt)[0-9¹²³])", re.IGNORECASE)
 
 
@@ -21,7 +21,7 @@ def is_device(part: str) -> bool:
 
 
 def problem(part: str) -> str:
-    """Why a name cannot be that of one file or folder, as the end of a sentence; empty where it can."""
+    """Why a name cannot be that of one file or folder, as the end of a sentence; empty if it can."""
     if part.strip() in ("", ".", ".."):
         return "it has an empty part, or one that leaves the folder"
     try:
@@ -42,21 +42,21 @@ def problem(part: str) -> str:
 
 
 def as_stem(text: str, longest: int) -> str:
-    """A text as the beginning of a file's name: letters, digits, ``_`` and ``-``; empty where it holds none."""
+    """A text as the beginning of a file name, of letters, digits, ``_`` and ``-``; empty if it has none of them."""
     return re.sub(r"[^\w-]+", "-", text).strip("-_")[:longest]
 
 
 def numbered(stem: str) -> Iterator[str]:
-    """``stem``, ``stem-2``, ``stem-3`` … without end: the names to try where others may be taken."""
+    """``stem``, ``stem-2``, ``stem-3`` … without end: names to try until one is free."""
     yield stem
     for number in count(2):
         yield f"{stem}-{number}"
 
 
 def as_path(text: str) -> Path:
-    """A path as a person writes it: in quotes perhaps, and with ``~`` for the home folder.
+    """A path as a person writes it, perhaps in quotes and with ``~`` for the home folder.
 
-    A ``~`` that stands for nobody here is part of a name.
+    A ``~`` that stands for no user's home is part of the name.
     """
     written = Path(text.strip().strip('"'))
     try:
@@ -66,7 +66,7 @@ def as_path(text: str) -> Path:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether a folder is there; False for what cannot even be a path: too long, or not text."""
+    """Whether a folder exists; False for a path that is not valid."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

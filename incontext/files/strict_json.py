@@ -1,6 +1,6 @@
-"""The one reader of JSON that others wrote: files on disk, bodies of requests, recipes in LoRA files.
+"""Read untrusted JSON: files on disk, bodies of requests, recipes in LoRA files.
 
-Python's own reader takes NaN, turns 1e999 into infinity, and ends in RecursionError for deep nesting. This one refuses
+Python's own reader accepts NaN, turns 1e999 into infinity, and raises RecursionError for deep nesting. This one refuses
 whatever a valid file of the pack never holds, and says so in a sentence.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-LARGEST = 4 << 20  # bytes; a recipe has a few thousand, the manifest of a large dataset a few million
+LARGEST = 4 << 20  # bytes; a recipe takes a few thousand, the manifest of a large dataset a few million
 DEEPEST = 64  # levels of lists and objects; a recipe has five
 MOST = 200_000  # values; reading that many takes a quarter of a second
 _LARGEST_INTEGER = 1 << 64  # ComfyUI's seeds have 64 bits
@@ -45,13 +45,13 @@ def parse(
 
     Args:
         data: text, or bytes in UTF-8, with or without a byte order mark.
-        largest: bytes (for a text, characters) that are allowed.
-        most: values that are allowed.
-        odd_names: allow lone surrogates, which is how names of files that are not valid text are kept.
-        long_integers: allow integers of more than 64 bits; fields of a newer version, which are passed over, may hold any.
+        largest: most bytes allowed (for a text, characters).
+        most: most values allowed.
+        odd_names: allow lone surrogates, with which Python keeps file names that are not valid text.
+        long_integers: allow integers of more than 64 bits, which fields of a newer version may hold.
 
     Raises:
-        JsonError: where it is not JSON, too large, nested too deeply, or holds a number or character that cannot be used.
+        JsonError: if it is not JSON, too large, nested too deeply, or holds a number or character that cannot be used.
     """
     if len(data) > largest:
         raise JsonError(f"it is larger than {_size(largest)}")
@@ -68,7 +68,7 @@ def parse(
         raise JsonError(f"it is not JSON ({error.msg}, line {error.lineno} column {error.colno})") from None
     except JsonError:
         raise
-    except ValueError:  # Python reads no integer of more than 4,300 digits
+    except ValueError:  # Python does not read integers of more than 4,300 digits
         raise JsonError("it holds a number that is too large") from None
     check(value, odd_names=odd_names, long_integers=long_integers)
     return value
@@ -85,8 +85,8 @@ def read(
     """The value of a JSON file; see `parse`.
 
     Raises:
-        JsonError: as `parse` does, and for what is not a file.
-        OSError: where it cannot be read.
+        JsonError: as `parse`, and if the path is not a regular file.
+        OSError: if the file cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
         raise JsonError("it is not a file")
@@ -96,23 +96,23 @@ def read(
 
 
 def read_object(path: Path, *, largest: int = LARGEST, most: int = MOST, odd_names: bool = False) -> dict[str, Any]:
-    """As `read`, for a file that holds an object.
+    """`read` for a file that holds an object.
 
     Raises:
-        JsonError: as `read` does, and where it holds another value.
-        OSError: where it cannot be read.
+        JsonError: as `read`, and if the file holds another value.
+        OSError: if the file cannot be read.
     """
     value = read(path, largest=largest, most=most, odd_names=odd_names)
     if not isinstance(value, dict):
-        raise JsonError(f"it should hold an object, and holds {shown(value)}")
+        raise JsonError(f"it should hold an object, but holds {shown(value)}")
     return value
 
 
 def field(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], default: Any = _REQUIRED) -> Any:
-    """A field of an object, of the right type. ``float`` takes whole numbers too; ``bool`` is not an ``int``.
+    """A field of an object, checked for its type. ``float`` includes whole numbers; a ``bool`` is not an ``int``.
 
     Raises:
-        JsonError: where it is missing and has no default, or is of another type.
+        JsonError: if it is missing and has no default, or is of another type.
     """
     if name not in data:
         if default is _REQUIRED:
@@ -122,12 +122,12 @@ def field(data: Mapping[str, Any], name: str, kind: type | tuple[type, ...], def
     allowed = (*kinds, int) if float in kinds else kinds
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in kinds):
         expected = " or ".join(_NAMES.get(each, "null") for each in kinds)
-        raise JsonError(f"{name!r} should be {expected}, and is {shown(value)}")
+        raise JsonError(f"{name!r} should be {expected}, but is {shown(value)}")
     return value
 
 
 def shown(value: Any, longest: int = 40) -> str:
-    """A value in an error message: short, on one line."""
+    """A value for an error message: at most ``longest`` characters, on one line."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value) if value is None or isinstance(value, bool | int | float) else repr(value)
@@ -135,7 +135,7 @@ def shown(value: Any, longest: int = 40) -> str:
 
 
 def check(value: Any, *, odd_names: bool = False, long_integers: bool = False) -> None:
-    """Walk a value that was read already, without recursion, so that its depth costs nothing.
+    """Check a value that has already been read, without recursion, so that deep nesting does no harm.
 
     Raises:
         JsonError: for what `parse` refuses.

@@ -198,7 +198,7 @@ def test_the_last_checkpoints_are_averaged(host: Any, wires: dict[str, Any]) -> 
     assert averaged_recipe.layout == recipe.layout
     path = Path(host.base) / "output" / "loras" / name
     assert all(torch.equal(value, average[key]) for key, value in load_file(path).items())
-    with pytest.raises(TrainingError, match="averaged has 4 checkpoints, and 5 are to be averaged"):
+    with pytest.raises(TrainingError, match="averaged has 4 checkpoints, but 5 should be averaged"):
         host.call("InContextAverageCheckpoints", run_name="none", last=5, decay=0.0, run=run)
     with pytest.raises(TrainingError, match="No training is chosen"):
         host.call("InContextAverageCheckpoints", run_name="none", last=2, decay=0.0, run=None)

@@ -110,9 +110,9 @@ def test_fields_have_the_right_type() -> None:
     assert strict_json.field(data, "absent", str, "x") == "x"
     for name, kind, said in (
         ("absent", str, "'absent' is missing"),
-        ("on", int, "'on' should be a whole number, and is true"),
-        ("name", float, "'name' should be a number, and is 'a'"),
-        ("none", dict, "'none' should be an object, and is null"),
+        ("on", int, "'on' should be a whole number, but is true"),
+        ("name", float, "'name' should be a number, but is 'a'"),
+        ("none", dict, "'none' should be an object, but is null"),
     ):
         with pytest.raises(JsonError, match=said):
             strict_json.field(data, name, kind)
