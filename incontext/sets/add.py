@@ -1,4 +1,4 @@
-"""A set that was made → one more set of a dataset's folder, in the form that Build Dataset reads."""
+"""Add a generated set to a dataset's folder, in the form that Build Dataset reads."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Addition:
     """
     Attributes:
         name: of the set's folder.
-        count: sets in the dataset's folder now.
-        is_new: False where the same set was there already.
+        count: number of sets in the dataset's folder now.
+        is_new: False if the same set was already there.
     """
 
     name: str
@@ -36,34 +36,34 @@ class Addition:
 
 
 def training_caption(caption: str) -> str:
-    """A caption as trainers read it: ``(`` where a prompt for ComfyUI needs ``\\(``."""
+    """A caption for training, without the escapes that ComfyUI needs: ``(`` for ``\\(``."""
     return _ESCAPED.sub(r"\1", caption)
 
 
 def count_sets(folder: Path) -> int:
-    """Folders with pictures right below a folder."""
+    """Number of folders with pictures directly in a folder."""
     return len(_sets(folder))
 
 
 def add_set(folder: Path, name: str, panels: Sequence[bytes], caption: str) -> Addition:
-    """Write a set's panels and caption into a folder of their own; nothing is overwritten.
+    """Write a set's panels and caption into a folder of their own. Nothing is overwritten.
 
-    The set is there as a whole or not at all: it is written under a name that Build Dataset passes over, then renamed.
+    The set appears in one step: it is written under a name that Build Dataset ignores, then renamed.
 
     Args:
-        folder: of the sets; it is made where it is missing.
-        name: of the set; a number is added where another set has it.
+        folder: of the sets; created if it is missing.
+        name: of the set; gets a number if another set has it.
         panels: the panels' PNG files, in reading order.
         caption: the joint caption, as ComfyUI read it.
 
     Raises:
-        SetError: where there is no caption, where the folder's sets have another form or number of panels, or the disk refuses.
+        SetError: if there is no caption, the folder's sets have another form or number of panels, or it cannot be written.
     """
     text = training_caption(caption).strip()
     if not text:
         raise SetError(
-            "This set has no caption that its prompt tells, and a dataset needs one. Make the set with Joint Caption, or write "
-            "the caption into the text field of CLIP Text Encode."
+            "The prompt in this set does not contain its caption, and a dataset needs one. Make the set with Joint Caption, or "
+            "write the caption into the text field of CLIP Text Encode."
         )
     files = {**{f"{number}.png": data for number, data in enumerate(panels, 1)}, CAPTION: (text + "\n").encode()}
     try:
@@ -76,7 +76,7 @@ def add_set(folder: Path, name: str, panels: Sequence[bytes], caption: str) -> A
         return Addition(made.name, count_sets(folder), is_new=True)
     except OSError as error:
         raise SetError(
-            f"The set cannot be written to {folder}: {error.strerror or error}. Free space there, or allow writing to it."
+            f"The set cannot be written to {folder}: {error.strerror or error}. Check its permissions and free space."
         ) from error
 
 
@@ -84,20 +84,20 @@ def _checked(folder: Path, panels: int) -> list[Path]:
     """The sets of the folder.
 
     Raises:
-        SetError: where another one would not be read together with them.
+        SetError: if a new set would not fit with them.
     """
     if list_folder(folder, folder).images:
         raise SetError(
-            f"The pictures of {folder.name} lie side by side in the folder itself, and sets from the gallery come in folders of "
-            "their own. Choose another folder."
+            f"The pictures in {folder.name} are not in one folder per set, but the gallery saves each set in a folder of its "
+            "own. Choose another folder."
         )
     sets = _sets(folder)
     for each in sets:
         count = len(list_folder(each, folder).images)
         if count != panels:
             raise SetError(
-                f"This set has another number of panels ({panels}) than those in {folder.name} ({count} in {each.name}). "
-                "Choose another folder."
+                f"This set has {panels} panels, but the sets in {folder.name} have a different number ({count} in "
+                f"{each.name}). Choose another folder."
             )
     return sets
 
@@ -120,7 +120,7 @@ def _has_pictures(folder: Path) -> bool:
 
 
 def _holds(folder: Path, files: dict[str, bytes]) -> bool:
-    """Whether a set is the same: its caption, and the pixels of its panels."""
+    """Whether a folder holds the same set: the same caption and the same files of panels."""
     try:
         if (folder / CAPTION).read_bytes().strip() != files[CAPTION].strip():
             return False
@@ -135,20 +135,20 @@ def _write(folder: Path, stem: str, files: dict[str, bytes]) -> Path:
     try:
         for name, data in files.items():
             (temporary / name).write_bytes(data)
-        return _renamed(temporary, folder, stem)
+        return _publish(temporary, folder, stem)
     finally:
         with suppress(OSError):
             if temporary.exists():
                 shutil.rmtree(temporary)
 
 
-def _renamed(temporary: Path, folder: Path, stem: str) -> Path:
-    """Give the folder the first name that is free; one that others take at this very moment is left to them."""
+def _publish(temporary: Path, folder: Path, stem: str) -> Path:
+    """Give the folder the first free name, even if others take names at the same time."""
     for name in names.numbered(stem):
         target = folder / name
         if not target.exists():
             try:
-                os.rename(temporary, target)  # refused where the folder there is not empty
+                os.rename(temporary, target)  # fails if a folder there is not empty
                 return target
             except OSError:
                 if not target.exists():

@@ -1,4 +1,4 @@
-"""The pixels of a set: its canvas, and each of its panels exactly as it was painted."""
+"""The pixels of a set: its canvas, and each panel exactly as it was painted."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def path_of(roots: Roots, picture: Picture) -> Path:
 
 
 def panel_picture(roots: Roots, made: MadeSet, panel: int) -> Image.Image:
-    """A panel, as it was saved on its own, else as it is on the canvas.
+    """A panel in RGB: from its own file if it was saved, else cut from the canvas.
 
     Args:
         panel: its index; 0 for a set that is a single picture.
 
     Raises:
-        SetError: where there is no such panel, or its file is gone or damaged.
+        SetError: if there is no such panel, or its file is missing or damaged.
     """
     return _panel(roots, made, panel, partial(canvas_picture, roots, made))
 
 
 def panel_pictures(roots: Roots, made: MadeSet) -> Iterator[Image.Image | None]:
-    """Every panel in turn, as `panel_picture` gives it; None for those that were not saved. The canvas is read once.
+    """Every panel in turn, as from `panel_picture`; None for panels that were not saved. The canvas is read only once.
 
     Raises:
-        SetError: where a file is gone or damaged.
+        SetError: if a file is missing or damaged.
     """
     canvas = cache(partial(canvas_picture, roots, made))
     for panel in range(max(1, len(made.panels))):
@@ -57,7 +57,7 @@ def _panel(roots: Roots, made: MadeSet, panel: int, canvas: Callable[[], Image.I
         raise SetError(f"The set has no panel {panel + 1}. Reload the gallery.")
     own = made.panels[panel]
     if own is not None:
-        return _opened(roots, own)
+        return _open(roots, own)
     layout = made.origin.layout
     boxes = boxes_on(layout, made.canvas.width, made.canvas.height) if layout is not None and made.canvas else None
     if boxes is None:
@@ -67,16 +67,16 @@ def _panel(roots: Roots, made: MadeSet, panel: int, canvas: Callable[[], Image.I
 
 
 def canvas_picture(roots: Roots, made: MadeSet) -> Image.Image:
-    """All panels on their canvas; put together where only single panels were saved, with white between them.
+    """The canvas in RGB. If only single panels were saved, they are put together with white gutters.
 
     Raises:
-        SetError: where a panel or a file is missing.
+        SetError: if a panel or a file is missing.
     """
     if made.canvas is not None:
-        return _opened(roots, made.canvas)
+        return _open(roots, made.canvas)
     layout = made.origin.layout
     if layout is None:
-        raise SetError("Where the panels of this set belong is not known. Use its panels one by one.")
+        raise SetError("The layout of this set is unknown. Use its panels one by one.")
     canvas = Image.new("RGB", (layout.width, layout.height), "white")
     for index, box in enumerate(layout.boxes):
         panel = panel_picture(roots, made, index)
@@ -90,7 +90,7 @@ def canvas_picture(roots: Roots, made: MadeSet) -> Image.Image:
 
 
 def thumbnail(picture: Image.Image, longest: int) -> bytes:
-    """A small JPEG."""
+    """A JPEG whose sides are at most ``longest`` px."""
     small = picture.convert("RGB")
     small.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=2)
     buffer = io.BytesIO()
@@ -99,17 +99,17 @@ def thumbnail(picture: Image.Image, longest: int) -> bytes:
 
 
 def png_bytes(picture: Image.Image) -> bytes:
-    """A PNG of the pixels alone."""
+    """A PNG of the pixels, without metadata."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=4)
     return buffer.getvalue()
 
 
-def _opened(roots: Roots, picture: Picture) -> Image.Image:
+def _open(roots: Roots, picture: Picture) -> Image.Image:
     """The pixels of a file in RGB.
 
     Raises:
-        SetError: where it is gone, damaged, or larger than a canvas can be.
+        SetError: if it is missing, damaged, or larger than a canvas can be.
     """
     path = path_of(roots, picture)
     if picture.width * picture.height > LARGEST_AREA:

@@ -1,6 +1,6 @@
-"""Pictures on disk → sets, each with its panels.
+"""Group pictures on disk into sets, each with its panels.
 
-A workflow often saves a set twice: the whole canvas, and each panel. Both hold the same prompt, and the canvas is the same
+A workflow often saves a set twice: the whole canvas, and each panel. Both contain the same prompt and come from the same
 output of the same node, so they are one set here.
 """
 
@@ -19,17 +19,17 @@ _NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A file that tells where it came from.
+    """A picture file with a prompt inside.
 
     Attributes:
         root: ``output`` or ``temp``.
-        subfolder: in it, with ``/``; empty for the folder itself.
+        subfolder: within the root, with ``/``; empty for the root itself.
         name: of the file.
-        changed: when it was written, in nanoseconds.
+        changed: when it was written, in nanoseconds since 1970.
         width, height: in pixels.
-        prompt: a digest of the prompt inside it.
+        prompt: digest of the prompt.
         saver: id of the node that saved it.
-        origin: what the prompt tells.
+        origin: where it came from, according to the prompt.
     """
 
     root: str
@@ -52,11 +52,11 @@ class MadeSet:
     """One set.
 
     Attributes:
-        id: of its first file; the same as long as that stays where it is.
+        id: from the path of its first file, so it is stable until that file is moved.
         origin: where it came from.
-        canvas: the file with all panels; None where only single ones were saved.
-        panels: the file of each panel; None for those that were not saved on their own. Empty for a single picture.
-        number: which set of its batch it is, from 0.
+        canvas: the file with all panels; None if only single panels were saved.
+        panels: the file of each panel; None for a panel that was not saved on its own. Empty for a single picture.
+        number: position in its batch, from 0.
     """
 
     id: str
@@ -71,7 +71,7 @@ class MadeSet:
 
     @property
     def changed(self) -> int:
-        """When it was finished, in nanoseconds."""
+        """When its last file was written, in nanoseconds since 1970."""
         return max(picture.changed for picture in (self.canvas, *self.panels) if picture is not None)
 
 
@@ -105,7 +105,7 @@ def _sets(group: Sequence[Picture]) -> list[MadeSet]:
 
 
 def _streams(group: Sequence[Picture]) -> list[list[Picture]]:
-    """Files that one node saved, in the order in which it did."""
+    """The files of each node that saves, in the order in which it saved them."""
     found: dict[tuple[str, str, str, str], list[Picture]] = defaultdict(list)
     for picture in group:
         beginning = _NUMBER.sub("", picture.name)
@@ -119,7 +119,7 @@ def _number(name: str) -> int:
 
 
 def _in_sets(stream: Sequence[Picture]) -> list[dict[int, Picture]]:
-    """Panel → file, for each set; a file whose panel cannot be told, because others were deleted, is a set of its own."""
+    """Panel → file, for each set. If files were deleted, so that panels cannot be told apart, each file is a set (panel −1)."""
     origin = stream[0].origin
     order = origin.order or Order((), by_set=False)
     count, batch = len(order.panels), origin.batch

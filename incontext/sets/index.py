@@ -1,4 +1,4 @@
-"""The pictures of ComfyUI's folders, each read once: only headers, newest first."""
+"""An index of the pictures in ComfyUI's folders. Each file is read once, only its header, newest files first."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from .recipes import LoraRecipe
 
 PROMPT = "prompt"
 MOST_FILES = 100_000
-DEEPEST = 12  # folders in each other
+DEEPEST = 12  # levels of folders
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".avif", ".gif")
-# folders of the pack's own in the output folder; their pictures are not sets that somebody made
+# the pack's own folders in the output folder; their pictures are not sets for the gallery
 OWN_FOLDERS = frozenset({"incontext_datasets", "incontext_runs", "incontext_comparisons"})
 _MOST_ORIGINS = 20_000
 
 Key = tuple[str, str, str]
 """Root, subfolder and name of a file."""
 SaverOf = Callable[[Key], str | None]
-"""The id of the node that saved a file, where ComfyUI still knows it."""
+"""File → id of the node that saved it; None if ComfyUI no longer knows it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _FileEntry:
-    """What is known of a file.
+    """What is known about a file.
 
     Attributes:
-        stamp: of the file when it was read.
-        picture: None for what is not a set.
-        has_prompt: whether there is a prompt inside.
+        stamp: its time (ns) and size (bytes) when it was read.
+        picture: None if it does not belong to a set.
+        has_prompt: whether it contains a prompt.
     """
 
     stamp: tuple[int, int]
@@ -50,8 +50,8 @@ class Index:
     """The sets in some folders.
 
     Args:
-        lora_recipe: the recipe of a LoRA by its name.
-        pace: lets other threads have their turn while something long is walked through.
+        lora_recipe: finds the recipe of a LoRA by its name.
+        pace: wraps long loops so that other threads get their turn.
     """
 
     def __init__(self, lora_recipe: LoraRecipe, pace: Callable[[Iterable[Key]], Iterator[Key]] = iter) -> None:
@@ -64,16 +64,17 @@ class Index:
         self._sets: list[MadeSet] = []
         self._by_id: dict[str, MadeSet] = {}
         self.unread = 0
-        """Files that are still to be read."""
+        """Number of files that are still to be read."""
         self.bare = 0
-        """Saved pictures without a prompt inside."""
+        """Number of saved pictures without a prompt."""
 
     @property
     def sets(self) -> list[MadeSet]:
-        """Newest first; not to be changed."""
+        """All sets, newest first. Do not change the list."""
         return self._sets
 
     def find(self, set_id: str) -> MadeSet | None:
+        """The set with this id; None if there is none."""
         return self._by_id.get(set_id)
 
     def update(
@@ -82,8 +83,9 @@ class Index:
         """Look for new, changed and deleted pictures.
 
         Args:
-            roots: folders by name; what is in their subfolders counts too.
-            seconds: after which reading stops, newest files first; None reads all.
+            roots: folders by name, including their subfolders.
+            saver: finds the node that saved a file.
+            seconds: time after which reading stops, newest files first; None reads all.
         """
         with self._lock:
             files = dict(_walk(roots))
@@ -106,7 +108,7 @@ class Index:
     def _gather(self) -> None:
         self._sets = gather(read.picture for read in self._read.values() if read.picture is not None)
         self._by_id = {made.id: made for made in self._sets}
-        # what nodes only show, in ComfyUI's temporary folder, needs no prompt
+        # previews, in ComfyUI's temporary folder, need no prompt
         self.bare = sum(not read.has_prompt for key, read in self._read.items() if key[0] == "output")
 
     def _look(self, root: Path, key: Key, stamp: tuple[int, int], saver: SaverOf) -> _FileEntry:
@@ -132,7 +134,7 @@ class Index:
         return _FileEntry(stamp, has_prompt=True)
 
     def _prompt(self, digest: str, text: str) -> Prompt:
-        """The prompt, which is often that of the file before: a set's canvas and its panels are saved together."""
+        """The parsed prompt. It is often the previous file's, since a set's canvas and panels are saved together."""
         if self._last[0] != digest:
             self._last = digest, Prompt.parse(text)
         return self._last[1]
@@ -147,7 +149,7 @@ class Index:
 
 
 def _walk(roots: Mapping[str, Path]) -> Iterator[tuple[Key, tuple[int, int]]]:
-    """The picture files in the folders, each with time and size. Links are not followed."""
+    """The picture files in the folders, each with its time (ns) and size (bytes). Links are not followed."""
     left = MOST_FILES
     for root, folder in roots.items():
         waiting = [(folder, "", 0)]
@@ -171,5 +173,5 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as found:
             return list(found)
-    except OSError:  # it was removed at this very moment, or may not be read
+    except OSError:  # it has just been removed, or may not be read
         return []

@@ -1,4 +1,4 @@
-"""Where a picture came from, as the prompt inside it tells."""
+"""Where a picture came from, according to the prompt inside it."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ from .texts import Caption, caption_of
 
 _SIZES = frozenset({"InContextTask", "InContextLayout", "InContextLoadLora"})  # nodes that give width and height
 _SPLIT, _STITCH, _PASTE = "InContextSplitPanels", "InContextStitchPanels", "InContextPastePanels"
-# what comes from these is not made of the layouts in front of them
+# the outputs of these nodes do not show the layouts upstream of them
 _CLOSED = frozenset(
     {
         *(_PASTE, _SPLIT, "InContextEnlargePanels", "InContextBuildDataset", "InContextScoreSet"),
         *("InContextTrainLora", "InContextTrainLoraInHost", "InContextSweep", "InContextCompareCheckpoints"),
     }
 )
-_LONGEST = 1000  # characters of a prefix; no file system takes names that long
+_LONGEST = 1000  # characters of a prefix; file systems do not allow longer names
 
 
 class Kind(Enum):
     """What a picture shows."""
 
     CANVAS = "canvas"
-    PANELS = "panels"  # one of them; the files of a set follow each other
-    PICTURE = "picture"  # made with the pack, but with no panels that are known
+    PANELS = "panels"  # a single panel; the files of a set follow each other
+    PICTURE = "picture"  # made with the pack, but its panels are unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How pictures of single panels follow each other on disk.
+    """The order in which single panels are saved.
 
     Attributes:
         panels: indices of the panels that are saved.
-        by_set: all panels of one set, then those of the next one; else one panel of all sets, then the next panel.
+        by_set: True for all panels of one set, then those of the next set; False for one panel of all sets, then the next.
     """
 
     panels: tuple[int, ...]
@@ -56,17 +56,17 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Nodes of the prompt that a repaint needs, as ids and links; None where the prompt has no such node.
+    """The nodes and outputs of a prompt that a repaint needs, as ids and links; None if the prompt does not have it.
 
     Attributes:
-        picture: the output that gave the canvas.
-        layout: the output that gave the layout.
+        picture: the canvas.
+        layout: the layout.
         stitch: the node that put the given panels on the canvas.
         sampler: the node that painted.
-        guider: where the sampler takes a guider, the node that gives it.
-        model: what is conditioned.
-        vae: what decodes.
-        recipe: how the model was trained.
+        guider: the guider's node, if the sampler takes one.
+        model: the model that the sampler or guider takes.
+        vae: the VAE that decodes.
+        recipe: the recipe of the model's LoRA.
     """
 
     picture: Link
@@ -81,23 +81,23 @@ class Wiring:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a picture came from. What the prompt does not tell is empty or None.
+    """Where a picture came from. What the prompt does not say is empty or None.
 
     Attributes:
         kind: what the picture shows.
-        layout: of its canvas, in the size in which the prompt has it.
+        wiring: what a repaint needs.
+        layout: of its canvas, in the prompt's size.
         given: per panel, whether it was a reference.
-        order: how the files of single panels follow each other.
-        batch: sets that were painted at once.
-        recipe: how the caption was written; one with the markers of the layout where there was none.
-        caption: what the text encoder read, with its escaped parentheses.
-        parts: the caption's summary and panels; None where it has no such parts.
+        order: the order of the files of single panels.
+        batch: number of sets that were painted at once.
+        recipe: how the caption was written; without a recipe in the prompt, one with the layout's markers.
+        caption: the text encoder's text, with escaped parentheses.
+        parts: the caption's summary and panels; None if it has no such parts.
         seed: of the sampler.
         loras: on the model, the one nearest to the sampler first.
         model: file name of the base model.
-        references: panel → file in the input folder, as Load Image names it.
-        scorers: ids of Score Set nodes that looked at this canvas.
-        wiring: for a repaint.
+        references: pairs of panel index and file in the input folder, as Load Image names it.
+        scorers: ids of the Score Set nodes that scored this canvas.
     """
 
     kind: Kind
@@ -122,8 +122,8 @@ class Saver:
 
     Attributes:
         id: of the node.
-        images: what it saves.
-        prefix: folder and beginning of the files' names; may hold ``%width%`` and the like. Empty for previews.
+        images: the output that it saves.
+        prefix: folder and beginning of the file names; may contain ``%width%`` and the like. Empty for previews.
     """
 
     id: str
@@ -132,7 +132,7 @@ class Saver:
 
 
 def savers(prompt: Prompt) -> list[Saver]:
-    """The nodes of a prompt that save pictures, previews among them."""
+    """The nodes of a prompt that save pictures, including previews."""
     found = []
     for node in prompt.nodes.values():
         images = next((node.links[name] for name in ("images", "image") if name in node.links), None)
@@ -145,11 +145,12 @@ def savers(prompt: Prompt) -> list[Saver]:
 
 
 def saver_of(prompt: Prompt, subfolder: str, name: str, node_id: str | None = None) -> list[Saver]:
-    """Those nodes that may have saved a file, the likeliest first.
+    """The nodes that may have saved a file, the likeliest first.
 
     Args:
-        subfolder: of the file in ComfyUI's folder, with ``/``.
-        node_id: the node, where it is known.
+        subfolder: of the file within ComfyUI's folder, with ``/``.
+        name: of the file.
+        node_id: the node that saved it, if it is known.
     """
     found = savers(prompt)
     if node_id is not None and (known := [saver for saver in found if saver.id == node_id]):
@@ -163,10 +164,10 @@ def saver_of(prompt: Prompt, subfolder: str, name: str, node_id: str | None = No
 
 
 def _pattern(prefix: str) -> re.Pattern[str]:
-    """File names that a prefix leads to: ``set`` → ``set_00001_.png``.
+    """A pattern of the file names that a prefix produces: ``set`` → ``set_00001_.png``.
 
-    A part between two placeholders is taken where it comes first and nowhere else, or a prefix of many placeholders would
-    take years to compare.
+    The text between two placeholders only matches at its first occurrence. Otherwise matching a prefix with many
+    placeholders would take exponential time.
     """
     parts = re.split(r"%[^%/]*%", PurePosixPath(prefix.replace("\\", "/").lstrip("./")).as_posix())
     first, *middle = map(re.escape, parts)
@@ -178,10 +179,12 @@ def _pattern(prefix: str) -> re.Pattern[str]:
 def origin_of(
     prompt: Prompt, images: Link, lora_recipe: LoraRecipe, size: tuple[int, int] | None = None
 ) -> Origin | None:
-    """Where the pictures on a wire came from; None where they are not a set, nor made from one.
+    """Where the pictures on a wire came from; None if they are neither a set nor made from one.
 
     Args:
-        size: width and height of the picture; of several layouts in the prompt, the one that fits is taken.
+        images: the output that was saved.
+        lora_recipe: finds the recipe of a LoRA by its name.
+        size: width and height of the picture. If the prompt has several layouts, it decides which one fits.
     """
     recipes = Recipes(prompt, lora_recipe)
     found = next((each for each in _candidates(prompt, recipes, images) if _fits(prompt, images, each, size)), None)
@@ -210,7 +213,7 @@ def origin_of(
 
 
 def boxes_on(layout: PanelLayout, width: int, height: int) -> tuple[Box, ...] | None:
-    """The panels on a picture of this size; None where they do not fall on whole pixels."""
+    """The panels on a picture of this size; None if they do not fall on whole pixels."""
     try:
         return layout.on_canvas(width, height)
     except LayoutError:
@@ -221,19 +224,19 @@ def boxes_on(layout: PanelLayout, width: int, height: int) -> tuple[Box, ...] | 
 
 
 def _candidates(prompt: Prompt, recipes: Recipes, images: Link) -> Iterator[Origin]:
-    """What the picture may be, the likeliest first."""
+    """The possible origins of a picture, the likeliest first."""
     node = prompt.at(images)
     if node is not None and node.kind == _SPLIT:
         yield from _split(recipes, node, images[1])
         return
-    for taker, name in prompt.consumers(images):  # takes the same picture together with its layout
+    for taker, name in prompt.consumers(images):  # a node that takes the picture together with its layout
         if name == "image" and "layout" in taker.links and taker.kind.startswith("InContext"):
             yield from _canvas(prompt, recipes, images, taker.links["layout"])
     weak: list[Origin] = []
     for node, slot in prompt.upstream(images, closed=_CLOSED):
         match node.kind:
             case "InContextPastePanels":
-                yield Origin(Kind.PICTURE, Wiring(images))  # one picture again, with a panel in it
+                yield Origin(Kind.PICTURE, Wiring(images))  # a single picture, into which a panel was pasted
                 return
             case "InContextSplitPanels":
                 yield from _split(recipes, node, slot, images)
@@ -255,7 +258,7 @@ def _canvas(prompt: Prompt, recipes: Recipes, images: Link, layout: Link) -> Ite
     if panels is None:
         return
     stitch = _stitch(prompt, images, layout)
-    if panels.given is None and stitch is not None:  # the taker has the layout as it was before stitching
+    if panels.given is None and stitch is not None:  # this is the layout from before stitching
         stitched = recipes.panels((stitch, 2))
         panels = stitched if stitched is not None and stitched.layout == panels.layout else panels
     wiring = Wiring(images, layout if _is_layout(prompt, layout) else None, stitch=stitch)
@@ -270,7 +273,7 @@ def _split(recipes: Recipes, node: Node, slot: int, images: Link | None = None) 
     order = Order(tuple(range(len(panels.layout))), by_set=slot == 2)
     if slot == 1:
         order = Order(_painted(panels), by_set=False)
-    # what was made of the panels afterwards is another set
+    # anything made from the panels afterwards is another set
     wiring = Wiring(canvas if images is None else images, node.links.get("layout"))
     yield Origin(Kind.PANELS, wiring, panels.layout, panels.given, order)
 
@@ -293,7 +296,7 @@ def _enlarged(prompt: Prompt, recipes: Recipes, node: Node, images: Link) -> Ite
 
 
 def _fits(prompt: Prompt, images: Link, found: Origin, size: tuple[int, int] | None) -> bool:
-    """Whether a picture of this size can be what it is taken for."""
+    """Whether a picture of this size can have this origin."""
     layout, node = found.layout, prompt.at(images)
     if size is None or layout is None or (node is not None and node.kind == _SPLIT):
         return True
@@ -301,7 +304,7 @@ def _fits(prompt: Prompt, images: Link, found: Origin, size: tuple[int, int] | N
         return boxes_on(layout, *size) is not None
     if found.order is None:
         return False
-    # panels of an enlarged canvas, or of one that kept the size of its references
+    # the canvas may have been enlarged, or have kept the size of its references
     sizes = [(layout.boxes[index].width, layout.boxes[index].height) for index in found.order.panels]
     return not sizes or any(size[0] * height == size[1] * width for width, height in sizes)
 
@@ -334,11 +337,11 @@ def _references(prompt: Prompt, stitch: str | None) -> Iterator[tuple[int, str]]
                 break
 
 
-# --- how it was described -------------------------------------------------------------------------------------------
+# --- caption and recipe ---------------------------------------------------------------------------------------------
 
 
 def _recipe(prompt: Prompt, recipes: Recipes, caption: Caption, images: Link) -> Recipe | None:
-    """The recipe of the caption; else that of the nearest node that takes or gives one."""
+    """The recipe of the caption, else of the nearest node that has one as input or output."""
     if caption.recipe is not None:
         return caption.recipe
     for node, _ in prompt.upstream(images):
@@ -352,7 +355,7 @@ def _recipe(prompt: Prompt, recipes: Recipes, caption: Caption, images: Link) ->
 
 
 def _with_markers(recipe: Recipe | None, layout: PanelLayout | None) -> Recipe | None:
-    """The recipe for this layout; the recipe's own markers stay where the panels are as many."""
+    """The recipe for this layout. It keeps its own markers if the number of panels is the same."""
     if layout is None:
         return recipe
     if recipe is None:
@@ -368,7 +371,7 @@ def _parts(recipe: Recipe | None, caption: str) -> JointCaption | None:
 
 
 def _wiring(prompt: Prompt, wiring: Wiring, sampler: Node | None, images: Link) -> Wiring:
-    node = painting.conditioned(prompt, sampler)
+    node = painting.guider_of(prompt, sampler)
     decoder = next((node for node, _ in prompt.upstream(images) if {"vae", "samples"} <= set(node.links)), None)
     recipe: Link | None = next(
         (node.links["recipe"] for node, _ in prompt.upstream(images) if "recipe" in node.links), None
@@ -388,6 +391,6 @@ def _wiring(prompt: Prompt, wiring: Wiring, sampler: Node | None, images: Link) 
 
 
 def wiring_json(wiring: Wiring) -> dict[str, Any]:
-    """Ids and links as the interface reads them."""
+    """Ids and links as JSON for the interface."""
     names = ("picture", "layout", "stitch", "sampler", "guider", "model", "vae", "recipe")
     return {name: list(value) if isinstance(value := getattr(wiring, name), tuple) else value for name in names}

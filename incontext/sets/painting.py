@@ -16,13 +16,15 @@ MOST_LORAS = 20
 
 @dataclass(frozen=True, slots=True)
 class Lora:
+    """A LoRA on the model: its file name and strength."""
+
     name: str
     strength: float
 
 
 def sampler_of(prompt: Prompt, images: Link) -> Node | None:
-    """The sampler that is nearest to the picture."""
-    closed = frozenset({"InContextRepaintPanels"})  # a set that is repainted was painted by another sampler
+    """The sampler nearest to the picture; None if there is none."""
+    closed = frozenset({"InContextRepaintPanels"})  # before a repaint, another sampler painted the set
     for node, _ in prompt.upstream(images, closed):
         has_noise = any(name in node.inputs for name in (*_SEEDS, "noise"))
         if has_noise and any(name in node.links for name in (*_CONDITIONS, "guider")):
@@ -30,13 +32,13 @@ def sampler_of(prompt: Prompt, images: Link) -> Node | None:
     return None
 
 
-def conditioned(prompt: Prompt, sampler: Node | None) -> Node | None:
-    """The node that holds model and conditioning: the sampler, or its guider."""
+def guider_of(prompt: Prompt, sampler: Node | None) -> Node | None:
+    """The node that takes model and conditioning: the sampler's guider, or the sampler itself."""
     return (prompt.at(sampler.links.get("guider")) or sampler) if sampler is not None else None
 
 
 def conditioning_of(prompt: Prompt, sampler: Node | None) -> Link | None:
-    node = conditioned(prompt, sampler)
+    node = guider_of(prompt, sampler)
     return next((node.links[name] for name in _CONDITIONS if name in node.links), None) if node is not None else None
 
 
@@ -52,8 +54,8 @@ def seed_of(prompt: Prompt, sampler: Node | None) -> int | None:
 
 
 def models_of(prompt: Prompt, sampler: Node | None) -> Iterator[Node]:
-    """The nodes that a model passes on its way to the sampler, the last one first."""
-    node, seen = conditioned(prompt, sampler), set[str]()
+    """The nodes that the model passes on its way to the sampler, the last one first."""
+    node, seen = guider_of(prompt, sampler), set[str]()
     while node is not None and node.id not in seen:
         seen.add(node.id)
         node = prompt.at(node.links.get("model"))
@@ -72,7 +74,7 @@ def loras_of(prompt: Prompt, sampler: Node | None) -> Iterator[Lora]:
 
 
 def _number(value: Any) -> float:
-    """A strength; 1 for what is not known, or larger than any number."""
+    """A strength; 1 if it is unknown or too large for a number."""
     try:
         return float(value) if isinstance(value, int | float) else 1.0
     except OverflowError:
@@ -88,6 +90,7 @@ def model_of(prompt: Prompt, sampler: Node | None) -> str:
 
 
 def batch_of(prompt: Prompt, images: Link) -> int:
+    """How many sets are painted at once."""
     for node, _ in prompt.upstream(images):
         size = prompt.value(node, "batch_size") if "batch_size" in node.inputs else None
         if isinstance(size, int) and 1 <= size <= 4096:

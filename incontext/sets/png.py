@@ -1,4 +1,4 @@
-"""What a PNG's header holds: its size, and the texts that ComfyUI puts in front of the pixels."""
+"""Read a PNG's header: its size, and the texts that ComfyUI stores before the pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import IO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-LARGEST = 8 << 20  # bytes of a text; the prompt of a thousand nodes has half a million
-MOST_CHUNKS = 1000  # in front of the pixels; ComfyUI writes five
+LARGEST = 8 << 20  # bytes of a text; the prompt of a thousand nodes takes half a million
+MOST_CHUNKS = 1000  # before the pixels; ComfyUI writes five
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
@@ -24,7 +24,7 @@ class Header:
     """
     Attributes:
         width, height: in pixels.
-        texts: by keyword; those that were asked for and could be read.
+        texts: keyword → text, for the wanted texts that could be read.
     """
 
     width: int
@@ -35,14 +35,14 @@ class Header:
 def read_header(path: Path, wanted: Collection[str]) -> Header:
     """Size and texts of a PNG; the pixels are not read.
 
-    A text that is larger than `LARGEST`, also once it is unpacked, or not valid text, is passed over.
+    A text is skipped if it is not valid text, or larger than `LARGEST` before or after unpacking.
 
     Args:
         wanted: keywords of the texts, such as ``prompt``.
 
     Raises:
-        UnreadablePng: where it is not a PNG, or ends too early.
-        OSError: where the file cannot be read.
+        UnreadablePng: if it is not a PNG, or is cut short.
+        OSError: if the file cannot be read.
     """
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
@@ -60,12 +60,12 @@ def read_header(path: Path, wanted: Collection[str]) -> Header:
                 file.seek(length, 1)
             file.seek(4, 1)  # the checksum
         if size is None:
-            raise UnreadablePng(f"{path.name} is damaged: it holds no picture.")
+            raise UnreadablePng(f"{path.name} is damaged: it does not contain a picture.")
         return Header(*size, texts)
 
 
 def _chunks(file: IO[bytes], path: Path) -> Iterator[tuple[bytes, int]]:
-    """Kind and length of each chunk in front of the pixels; the reader moves on to the next one."""
+    """Kind and length of each chunk before the pixels. The caller must read or skip the chunk before the next one."""
     for _ in range(MOST_CHUNKS):
         head = file.read(8)
         if len(head) < 8:
@@ -74,7 +74,7 @@ def _chunks(file: IO[bytes], path: Path) -> Iterator[tuple[bytes, int]]:
         if kind in (b"IDAT", b"IEND"):
             return
         yield kind, length
-    raise UnreadablePng(f"{path.name} has more than {MOST_CHUNKS} chunks in front of its pixels.")
+    raise UnreadablePng(f"{path.name} has more than {MOST_CHUNKS} chunks before its pixels.")
 
 
 def _read(file: IO[bytes], length: int, path: Path) -> bytes:
@@ -92,22 +92,22 @@ def _size(kind: bytes, data: bytes, path: Path) -> tuple[int, int]:
 
 
 def _text(kind: bytes, data: bytes) -> tuple[str, str | None]:
-    """Keyword and text; None for a text that cannot be read."""
+    """Keyword and text; the text is None if it cannot be read."""
     name, _, rest = data.partition(b"\0")
     keyword = name.decode("latin-1")
     try:
         if kind == b"tEXt":
             return keyword, rest.decode("latin-1")
         if kind == b"zTXt":
-            return keyword, _unpacked(rest[1:]).decode("latin-1")
+            return keyword, _unpack(rest[1:]).decode("latin-1")
         is_packed = rest[:1] == b"\1"
         text = rest[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
-        return keyword, (_unpacked(text) if is_packed else text).decode()
+        return keyword, (_unpack(text) if is_packed else text).decode()
     except (IndexError, UnicodeDecodeError, zlib.error):
         return keyword, None
 
 
-def _unpacked(data: bytes) -> bytes:
+def _unpack(data: bytes) -> bytes:
     unpacking = zlib.decompressobj()
     text = unpacking.decompress(data, LARGEST)
     if unpacking.unconsumed_tail:

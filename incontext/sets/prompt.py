@@ -1,4 +1,4 @@
-"""A prompt as ComfyUI stores it in pictures: nodes by id, each with its class and its inputs; a link is ``[id, slot]``."""
+"""A prompt as ComfyUI stores it in pictures: nodes by id, each with its class and inputs. A link is ``[id, slot]``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..files import strict_json
 
 MOST_NODES = 5000
 LARGEST = 8 << 20  # bytes
-_CHANGED = '"is_changed": [NaN]'  # how ComfyUI notes nodes that always run again; NaN is not JSON
+_CHANGED = '"is_changed": [NaN]'  # ComfyUI's mark on nodes that always run again; NaN is not JSON
 
 Link = tuple[str, int]
 
@@ -24,7 +24,13 @@ class PromptError(InContextError):
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a prompt."""
+    """One node of a prompt.
+
+    Attributes:
+        id: key of the node in the prompt.
+        kind: class of the node, e.g. ``KSampler``.
+        inputs: name → value or link.
+    """
 
     id: str
     kind: str
@@ -32,12 +38,12 @@ class Node:
 
     @cached_property
     def links(self) -> dict[str, Link]:
-        """What its inputs are connected to, in their order."""
+        """Name of each connected input → the output it is connected to, in the inputs' order."""
         found = {name: as_link(value) for name, value in self.inputs.items()}
         return {name: link for name, link in found.items() if link is not None}
 
     def literal(self, name: str) -> Any:
-        """What the node itself holds for an input; None where that is connected, or missing."""
+        """The node's own value for an input; None if the input is connected or missing."""
         value = self.inputs.get(name)
         if isinstance(value, dict) and set(value) == {"__value__"}:  # a list that is a value, not a link
             return value["__value__"]
@@ -52,9 +58,10 @@ class Prompt:
 
     @staticmethod
     def of(value: Any) -> Prompt:
-        """
+        """A prompt from its JSON value. Entries that are not nodes are ignored.
+
         Raises:
-            PromptError: where the value is not a prompt.
+            PromptError: if it is not a prompt.
         """
         if not isinstance(value, dict) or len(value) > MOST_NODES:
             raise PromptError("This is not a prompt: it should be an object of nodes.")
@@ -65,14 +72,15 @@ class Prompt:
             if isinstance(kind, str) and isinstance(inputs, dict):
                 nodes[str(node_id)] = Node(str(node_id), kind, inputs)
         if not nodes:
-            raise PromptError("This is not a prompt: it holds no node.")
+            raise PromptError("This is not a prompt: it has no nodes.")
         return Prompt(nodes)
 
     @staticmethod
     def parse(text: str) -> Prompt:
-        """
+        """A prompt from its JSON text.
+
         Raises:
-            PromptError: where the text is not a prompt.
+            PromptError: if it is not a prompt.
         """
         try:
             return Prompt.of(
@@ -82,10 +90,11 @@ class Prompt:
             raise PromptError(f"The prompt in the picture cannot be read: {error}.") from None
 
     def at(self, link: Link | None) -> Node | None:
+        """The node that a link comes from; None if there is none."""
         return self.nodes.get(link[0]) if link is not None else None
 
     def consumers(self, link: Link) -> Iterator[tuple[Node, str]]:
-        """Nodes that take an output, each with the name of the input."""
+        """The nodes that an output is connected to, each with the name of the input."""
         yield from self._takers.get(link, ())
 
     @cached_property
@@ -97,10 +106,10 @@ class Prompt:
         return dict(found)
 
     def upstream(self, link: Link, closed: frozenset[str] = frozenset()) -> Iterator[tuple[Node, int]]:
-        """The node of a link and all in front of it, nearest first, each with the output that is used.
+        """The node of a link and all nodes upstream of it, nearest first, each with the output that is used.
 
         Args:
-            closed: classes of nodes in front of which nothing is looked at.
+            closed: classes of nodes whose inputs are not followed.
         """
         waiting, seen = deque([link]), {link}
         while waiting:
@@ -117,7 +126,7 @@ class Prompt:
                     waiting.append(origin)
 
     def value(self, node: Node, name: str) -> Any:
-        """The value of an input: the node's own, or that of a node that only holds one. None where it is not known."""
+        """The value of an input: the node's own, or that of a connected node that only holds a value. None if unknown."""
         seen: set[Link] = set()
         while (link := node.links.get(name)) is not None:
             origin = self.at(link)
@@ -125,12 +134,13 @@ class Prompt:
                 return None
             seen.add(link)
             if len(origin.inputs) > 1 and not origin.kind.startswith("Primitive"):
-                return None  # it computes something
+                return None  # the node computes its value
             node, name = origin, next((each for each in ("value", *origin.inputs) if each in origin.inputs), "")
         return node.literal(name)
 
 
 def as_link(value: Any) -> Link | None:
+    """The value of an input as a link; None if it is not one."""
     if isinstance(value, list) and len(value) == 2 and isinstance(value[0], str | int) and type(value[1]) is int:
         return str(value[0]), value[1]
     return None

@@ -1,4 +1,4 @@
-"""Links of a prompt → the recipes and layouts that its nodes would give, as far as the prompt alone tells."""
+"""Links of a prompt → the recipes and layouts of its nodes, as far as the prompt alone shows them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from ..panels.layout import PanelLayout
 from .prompt import Link, Node, Prompt
 
 LoraRecipe = Callable[[str], Recipe | None]
-"""The recipe of a LoRA by its name; None where the file is gone or has none."""
+"""Name of a LoRA → its recipe; None if the file is missing or has no recipe."""
 
-DEEPEST = 50  # nodes that pass a layout or a recipe on
+DEEPEST = 50  # nodes in a row that pass on a layout or a recipe
 _WIDGETS = ("kind", "width", "height", "rows", "columns", "columns_per_row", "gutter", "panel_step", "boxes")
 
 
 @dataclass(frozen=True, slots=True)
 class Panels:
-    """A layout, and which of its panels a picture was put into.
+    """A layout, and which of its panels were given.
 
     Attributes:
-        given: per panel; None where the prompt does not tell.
+        layout: where the panels are.
+        given: per panel; None if the prompt does not say.
     """
 
     layout: PanelLayout
@@ -35,14 +36,19 @@ class Panels:
 
 
 class Recipes:
-    """What the nodes of a prompt would give; unknown where a node of another pack, or a picture, decides it."""
+    """The recipes and layouts on a prompt's wires. They are unknown if another pack's node, or a picture, decides them.
+
+    Args:
+        prompt: the graph.
+        lora_recipe: finds the recipe of a LoRA by its name.
+    """
 
     def __init__(self, prompt: Prompt, lora_recipe: LoraRecipe) -> None:
         self._prompt = prompt
         self._lora_recipe = lora_recipe
 
     def recipe(self, link: Link | None, depth: int = 0) -> Recipe | None:
-        """The recipe on a wire; None where it is not known."""
+        """The recipe on a wire; None if it is unknown."""
         node = self._prompt.at(link)
         if node is None or depth > DEEPEST:
             return None
@@ -55,18 +61,18 @@ class Recipes:
                 name = self._value(node, "lora_name")
                 found = self._lora_recipe(name) if isinstance(name, str) else None
                 return found or self.recipe(node.links.get("recipe_if_missing"), depth + 1)
-        for name in ("recipe", "dataset"):  # what a trainer's LoRA, or a dataset, was made with
+        for name in ("recipe", "dataset"):  # of a trainer or a dataset
             if name in node.links:
                 return self.recipe(node.links[name], depth + 1)
         return None
 
     def panels(self, link: Link | None, depth: int = 0) -> Panels | None:
-        """The layout on a wire, or that of the node whose width is on it; None where it is not known."""
+        """The layout of the node that a wire comes from, whichever of its outputs that is; None if it is unknown."""
         node = self._prompt.at(link)
         if node is None or depth > DEEPEST:
             return None
         before = None
-        # one input only: with two per node, the ways through a chain of nodes would double at each of them
+        # one input only: with two per node, the paths through a chain would double at each node
         name = next((each for each in ("expected", "layout") if each in node.links), None)
         if name is not None and node.kind.startswith("InContext"):
             before = self.panels(node.links[name], depth + 1)
@@ -98,7 +104,7 @@ class Recipes:
 
     def _stitched(self, node: Node, count: int) -> tuple[bool, ...] | None:
         if "images" in node.links:
-            return None  # how many they are shows only when it runs
+            return None  # their number is known only at run time
         return tuple(f"panel_{n}" in node.links and f"mask_{n}" not in node.links for n in range(1, count + 1))
 
     def _kept(self, node: Node, layout: PanelLayout) -> tuple[bool, ...] | None:
@@ -111,7 +117,7 @@ class Recipes:
 
     def _enlarged(self, node: Node, layout: PanelLayout) -> Panels | None:
         factor = self._value(node, "factor")
-        if not isinstance(factor, int | float):  # a text such as 1e999999999 would be computed for hours
+        if not isinstance(factor, int | float):  # Fraction would compute a text such as 1e999999999 for hours
             return None
         try:
             scale = Fraction(factor).limit_denominator(64)

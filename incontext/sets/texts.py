@@ -1,4 +1,4 @@
-"""Links of a prompt → the caption that the text encoder read."""
+"""Find the caption that the text encoder read."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..lora.recipe import Recipe
 from .prompt import Link, Node, Prompt
 from .recipes import Recipes
 
-DEEPEST = 200
-# names under which text encoders of ComfyUI and of other packs take their text, the one that reads most first
+DEEPEST = 200  # links that are followed
+# names of the text input of text encoders in ComfyUI and other packs; of several, the first holds the longest text
 _TEXTS = ("text", "t5xxl", "prompt", "caption", "positive_prompt", "text_g", "clip_l")
-# what is not the way to a text
+# inputs that do not lead to a text
 _OTHERS = frozenset(
     {"clip", "vae", "model", "control_net", "style_model", "clip_vision", "clip_vision_output", "negative"}
 )
@@ -25,8 +25,8 @@ _OTHERS = frozenset(
 class Caption:
     """
     Attributes:
-        text: empty where the prompt does not hold it: another model wrote it, for instance.
-        recipe: how it was written; None where no recipe was used.
+        text: empty if the prompt does not contain it, for instance because a model wrote it.
+        recipe: how it was written; None if no recipe was used.
     """
 
     text: str = ""
@@ -34,7 +34,7 @@ class Caption:
 
 
 def caption_of(prompt: Prompt, recipes: Recipes, conditioning: Link | None) -> Caption:
-    """The caption behind a conditioning; of several, the one of the first input that has any."""
+    """The caption that a conditioning was made from; of several, that of the first input."""
     waiting: list[Link] = [conditioning] if conditioning else []
     seen: set[Link] = set()
     while waiting and len(seen) < DEEPEST:
@@ -43,7 +43,7 @@ def caption_of(prompt: Prompt, recipes: Recipes, conditioning: Link | None) -> C
         if node is None or link in seen:
             continue
         seen.add(link)
-        if "positive" in node.links:  # it passes on both
+        if "positive" in node.links:  # a node that takes positive and negative conditioning
             waiting.append(node.links["positive"])
             continue
         name = next((each for each in _TEXTS if each in node.inputs), None)
@@ -68,7 +68,7 @@ def _joint(prompt: Prompt, recipes: Recipes, node: Node) -> Caption:
         return Caption()
     values = {name: prompt.value(node, name) for name in node.inputs if name not in ("recipe", "clip")}
     seed = values.pop("wildcard_seed", 0)
-    if any(not isinstance(value, str | bool) for value in values.values()):  # another node writes a part of it
+    if any(not isinstance(value, str | bool) for value in values.values()):  # another node writes part of it
         return Caption("", recipe)
     if not isinstance(seed, int) and has_wildcards([str(value) for value in values.values()]):
         return Caption("", recipe)

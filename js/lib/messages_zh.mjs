@@ -107,7 +107,7 @@ export const CHINESE = {
     "该图组的第 {number} 格未保存。",
   "{name} cannot be read: {reason}. It may have been deleted; reload the gallery.":
     "无法读取 {name}：{reason}。它可能已被删除；请刷新图库。",
-  "Where the panels of this set belong is not known. Use its panels one by one.":
+  "The layout of this set is unknown. Use its panels one by one.":
     "该图组各格的位置未知。请逐格使用。",
   "The workflow in {name} cannot be read: {reason}.":
     "无法读取 {name} 中的工作流：{reason}。",
@@ -123,12 +123,12 @@ export const CHINESE = {
     "ComfyUI 自身使用文件夹 {name}。请换一个名称。",
   "The folder {name} is a link to another place. Choose another name.":
     "文件夹 {name} 是指向其他位置的链接。请换一个名称。",
-  "This set has no caption that its prompt tells, and a dataset needs one. Make the set with Joint Caption, or write the caption into the text field of CLIP Text Encode.":
+  "The prompt in this set does not contain its caption, and a dataset needs one. Make the set with Joint Caption, or write the caption into the text field of CLIP Text Encode.":
     "该图组的提示信息中没有提示词，而数据集需要提示词。请用“联合提示词”生成图组，或将提示词写入 CLIP 文本编码的文本框。",
-  "The set cannot be written to {folder}: {reason}. Free space there, or allow writing to it.":
+  "The set cannot be written to {folder}: {reason}. Check its permissions and free space.":
     "无法将图组写入 {folder}：{reason}。请释放空间，或允许写入。",
-  "The pictures of {folder} lie side by side in the folder itself, and sets from the gallery come in folders of their own. Choose another folder.":
+  "The pictures in {folder} are not in one folder per set, but the gallery saves each set in a folder of its own. Choose another folder.":
     "{folder} 的图片直接并列放在该文件夹中，而图库中的图组各有自己的文件夹。请选择其他文件夹。",
-  "This set has another number of panels ({own}) than those in {folder} ({count} in {name}). Choose another folder.":
+  "This set has {own} panels, but the sets in {folder} have a different number ({count} in {name}). Choose another folder.":
     "该图组的格数（{own}）与 {folder} 中的图组（{name} 有 {count} 格）不同。请选择其他文件夹。",
 };

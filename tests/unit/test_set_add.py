@@ -36,14 +36,14 @@ def test_any_name_becomes_one_folder(tmp_path: Path, name: str) -> None:
 
 
 def test_a_set_without_a_caption_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SetError, match="no caption"):
+    with pytest.raises(SetError, match="does not contain its caption"):
         add.add_set(tmp_path / "sets", "set", PANELS, " ")
     assert not (tmp_path / "sets").exists()
 
 
 def test_sets_of_another_form_are_not_mixed(tmp_path: Path) -> None:
     add.add_set(tmp_path, "set", PANELS, "a")
-    with pytest.raises(SetError, match=r"panels \(2\) .*\(3 in "):
+    with pytest.raises(SetError, match=r"has 2 panels.*\(3 in "):
         add.add_set(tmp_path, "set", PANELS[:2], "a")
     (tmp_path / "composite.png").write_bytes(b"")
     with pytest.raises(SetError, match="side by side"):
