@@ -1,5 +1,5 @@
 /**
- * What is shown of a joint caption; pure. The server counts places in code points, while JavaScript's strings are indexed by
+ * What is shown of a joint caption. All functions are pure. The server counts places in code points, while JavaScript's strings are indexed by
  * UTF-16 units: an emoji is one of those and two of these.
  *
  * @typedef {object} Answer  of the server, see nodes/server/routes.py

@@ -7,7 +7,7 @@
  * @typedef {object} Shown
  * @property {object | null} recipe  as JSON; null if it is not known
  * @property {string} notice  why the recipe is not what will be sent; empty if it is
- * @property {string[]} texts  of the summary, then of each panel; those of panels that the recipe does not have wait
+ * @property {string[]} texts  of the summary, then of each panel; those of panels that the recipe does not have are kept
  * @property {Set<string>} linked  widgets that get their text from another node
  * @property {boolean} isPlain  whether the node's plain fields are shown as well
  */
@@ -157,7 +157,7 @@ export class CaptionEditor {
     const area = make("textarea", "", [], { rows: "2", spellcheck: "false", "data-capture-wheel": "true" });
     area.setAttribute("aria-label", title);
     area.dataset.field = name;
-    // an undo over the canvas reaches the browser too, which takes it for its own in the field that was typed in last
+    // an undo over the canvas also reaches the browser, which would apply it to the field that was typed in last
     area.addEventListener("beforeinput", (event) => {
       if (event.inputType.startsWith("history") && document.activeElement !== area) event.preventDefault();
     });
@@ -168,7 +168,7 @@ export class CaptionEditor {
     });
     area.addEventListener("blur", () => this.#commit(area));
     area.addEventListener("keydown", (event) => this.#undo(event, area));
-    area.addEventListener("mouseup", (event) => event.stopPropagation()); // ComfyUI would end the step of undo at every click
+    area.addEventListener("mouseup", (event) => event.stopPropagation()); // else ComfyUI would end the undo step at every click
     area.addEventListener("paste", (event) => this.#paste(event, area));
     area.addEventListener("wheel", (event) => {
       if (area.scrollHeight > area.clientHeight) event.stopPropagation();

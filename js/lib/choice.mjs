@@ -1,6 +1,6 @@
 /**
- * Panels that a text lists by number or name, as `PanelLayout.select` in incontext/panels/layout.py reads it, and what clicking
- * a panel makes of such a text. tests/js/choice_cases.json, written by the Python side, holds both to each other.
+ * Panels that a text lists by number or name, as `PanelLayout.select` in incontext/panels/layout.py reads it, and how clicking
+ * a panel changes such a text. tests/js/choice_cases.json, written by the Python side, keeps the two equal.
  *
  * @typedef {object} Word  a part of the text that names one panel
  * @property {string} text

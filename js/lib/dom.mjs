@@ -28,7 +28,7 @@ export function onPress(button, act) {
 }
 
 /**
- * Load stylesheets of the pack, each once a page. Where rules are equally specific the later file wins, so the ones that
+ * Load stylesheets of the pack, each once per page. Where rules are equally specific the later file wins, so the ones that
  * others build on come first.
  * @param {...string} names  files in `styles/`, without the ending; `base` is always loaded before them
  */

@@ -121,7 +121,7 @@ function extendEdges(context, content) {
   const [left, top, width, height] = content.map(Math.round);
   const { canvas } = context;
   const [right, bottom] = [left + width, top + height];
-  context.imageSmoothingEnabled = false; // or what lies beside the edge would shine through
+  context.imageSmoothingEnabled = false; // else what lies beside the edge would show through
   const stretch = (from, to) => to[2] > 0 && to[3] > 0 && context.drawImage(canvas, ...from, ...to);
   stretch([left, top, 1, height], [0, top, left, height]);
   stretch([right - 1, top, 1, height], [right, top, canvas.width - right, height]);

@@ -112,7 +112,7 @@ function moveEdge(values, size, delta) {
         layoutOf({ ...values, [size]: side });
         return side;
       } catch {
-        // does not divide evenly, or is too small: the next one
+        // does not divide evenly, or is too small: try the next one
       }
     }
   }
@@ -156,7 +156,7 @@ export function moveBorder(layout, border, delta, step) {
 }
 
 /**
- * Open or close one gutter: the panels behind it give way.
+ * Open or close one gutter: the panels after it move.
  * @param {Layout} layout
  * @param {Border} border
  * @param {number} delta
@@ -188,7 +188,7 @@ export function fittingGutter(make, wanted) {
         make(gutter);
         return gutter;
       } catch {
-        // does not divide evenly: the next one
+        // does not divide evenly: try the next one
       }
     }
   }

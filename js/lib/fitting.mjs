@@ -1,6 +1,6 @@
 /**
  * How an image of any size comes into its panel: the same as incontext/panels/fit.py. tests/js/fitting_cases.json, written by the
- * Python side, holds both to each other.
+ * Python side, keeps the two equal.
  *
  * @typedef {import("./layout.mjs").Box} Box
  * @typedef {{fit: string, align: string}} Fitting

@@ -19,7 +19,7 @@ export function lookAgain() {
 
 /** Look at the graph at once, so that what follows from a change is one step of undo with it. */
 export function lookNow() {
-  if (looking) return; // what is changed here changes links as well
+  if (looking) return; // changes made here change links as well
   looking = true;
   try {
     for (const look of watchers) look();
@@ -54,7 +54,7 @@ export function watchNode(node) {
   const before = node.onConnectionsChange;
   node.onConnectionsChange = function (...change) {
     before?.apply(this, change);
-    if (!app || app.configuringGraph) return lookAgain(); // the graph is not whole yet
+    if (!app || app.configuringGraph) return lookAgain(); // the graph is not complete yet
     if (LiteGraph.vueNodesMode) holdUndo(app);
     lookNow();
   };

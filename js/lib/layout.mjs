@@ -1,6 +1,6 @@
 /**
  * Where the panels are: the same mathematics as incontext/panels/layout.py, so that the picture on a node shows what the server
- * will make of its values. tests/js/layout_cases.json, written by the Python side, holds both to each other.
+ * will make of its values. tests/js/layout_cases.json, written by the Python side, keeps the two equal.
  *
  * @typedef {{left: number, top: number, width: number, height: number}} Box  in whole pixels of the canvas
  * @typedef {{width: number, height: number, boxes: Box[], names: string[]}} Layout

@@ -8,7 +8,7 @@ import { layoutOf, LayoutError } from "./layout.mjs";
 
 /** Modes of a node in which nothing comes out of it. */
 const MODES = { 2: "muted", 4: "bypassed" };
-const SUBGRAPH_INPUT = -10; // as links say that come from a subgraph's border
+const SUBGRAPH_INPUT = -10; // the origin of links that come from a subgraph's border
 export const DEEPEST = 200; // links that are followed; a workflow with a loop of links has no end
 /** Widgets of Panel Layout that hold text. */
 const TEXTS = ["columns_per_row", "boxes", "names", "prefix"];

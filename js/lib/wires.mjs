@@ -18,8 +18,8 @@ export const WIRE_COLOURS = {
 };
 
 /**
- * Give a table of colours by type the pack's colours. They stay whatever is assigned later: an empty colour, which is what a
- * palette assigns to types that it does not know, means ours; any other is the palette's own and is used.
+ * Put the pack's colours into a table of colours by type. They survive later assignments: an empty colour, which a palette
+ * assigns to types that it does not know, means ours; any other is the palette's own and is used.
  * @param {Record<string, string>} table
  * @param {() => boolean} isDark  asked whenever a colour is read
  */

@@ -14,6 +14,7 @@ import pytest
 from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.launcher import pack
 from incontext_lora.tests.dataset_sets import folder_sets
+from incontext_lora.tests.lora_files import lora
 from incontext_lora.tests.sd_scripts_machine import STAND_IN, flux_files, small_dataset
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
@@ -112,6 +113,16 @@ def test_a_whole_run(command: list[str], tmp_path: Path) -> None:
     assert answer.stdout.splitlines()[-1] == f"finished: {tmp_path / 'output' / 'loras' / 'by hand.safetensors'}"
     finished = Run(tmp_path / "output" / "incontext_runs" / "by hand")
     assert finished.state == run_folder.FINISHED  # the same run as the node's, for the same monitor
+
+
+def test_a_lora_to_continue_is_found_from_the_trainers_folder_too(command: list[str], tmp_path: Path) -> None:
+    """The trainer works in another folder, where a relative path would lead nowhere."""
+    lora(tmp_path / "mine.safetensors")
+    words = [*command, "--continue", "mine.safetensors"]
+    answer = subprocess.run(words, cwd=tmp_path, env=environ(tmp_path), capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    begun = Run(tmp_path / "output" / "incontext_runs" / "by hand").about
+    assert begun["continue_from"] == str(tmp_path / "mine.safetensors")
 
 
 def hear_ctrl_c() -> None:

@@ -129,11 +129,12 @@ def order(options: argparse.Namespace) -> Order:
     files = preflight.assign(
         family, model_file(options.model, roots), [model_file(name, roots) for name in options.files]
     )
-    recipe = dataset.recipe
+    recipe, weights = dataset.recipe, None
     if options.weights:
-        continued = read_recipe(options.weights)
+        weights = as_path(str(options.weights)).resolve()
+        continued = read_recipe(weights)
         recipe = replace(recipe, lineage=continued.lineage) if continued else recipe
-    return Order(dataset, family, files, settings(options), options.name or dataset.name, recipe, options.weights)
+    return Order(dataset, family, files, settings(options), options.name or dataset.name, recipe, weights)
 
 
 def this_machine(options: argparse.Namespace, trainer: environment.Trainer) -> Machine:
