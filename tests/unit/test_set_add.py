@@ -46,7 +46,7 @@ def test_sets_of_another_form_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(SetError, match=r"has 2 panels.*\(3 in "):
         add.add_set(tmp_path, "set", PANELS[:2], "a")
     (tmp_path / "composite.png").write_bytes(b"")
-    with pytest.raises(SetError, match="side by side"):
+    with pytest.raises(SetError, match="not in one folder per set"):
         add.add_set(tmp_path, "set", PANELS, "c")
     assert add.count_sets(tmp_path) == 1
 
