@@ -1,4 +1,4 @@
-/** Advanced inputs stay out of the way until they are asked for, also where ComfyUI's interface does not see to it. */
+/** Advanced inputs stay out of the way until they are asked for, also in versions of ComfyUI that do not do this by themselves. */
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";

@@ -42,7 +42,7 @@ async function translate(definitions) {
   return ours;
 }
 
-/** Nodes are in English where the server does not answer. */
+/** Nodes are in English if the server does not answer. */
 async function askForTexts() {
   try {
     const answer = await api.fetchApi("/i18n");

@@ -175,7 +175,7 @@ const nothing = (message) => ({ layout: null, states: null, message, isProblem: 
 /** The number in a name such as panel_3; 0 for other inputs. */
 const numberOf = (name) => Number(/^(?:panel|mask)_(\d+)$/.exec(name)?.[1] ?? 0);
 
-/** How many panels have inputs of their own: nine, and of more panels one behind the last that is connected. */
+/** How many panels have inputs of their own: nine; with more panels, one more than the last that is connected. */
 function openPanels(node, count) {
   const connected = node.inputs.filter((input) => input.link != null).map((input) => numberOf(input.name));
   return Math.min(count, Math.max(NUMBERED_PANELS, 1 + Math.max(0, ...connected)));

@@ -123,7 +123,7 @@ async function ask(title, message) {
   return (await app.extensionManager.dialog.confirm({ title, message, type: "delete" })) === true;
 }
 
-/** Go on with a run: in a process of its own, or with the model of the workflow that is open. */
+/** Continue a run: in a process of its own, or with the model of the open workflow. */
 async function resume(run) {
   const { words } = page();
   if (run.trainer !== TRAINERS.InContextTrainLoraInHost) {

@@ -57,7 +57,7 @@ function wordsIn(text, names) {
   return words;
 }
 
-/** The index of a panel by its number or name; -1 where there is none. */
+/** The index of a panel by its number or name; -1 if there is none. */
 export function panelIndex(text, names) {
   const written = bare(text);
   const named = names.map(fold).indexOf(fold(written));
@@ -80,7 +80,7 @@ function without(text, names, index) {
   }
 }
 
-/** The text with one more word: before the first panel that comes later, where the panels are in order; else at the end. */
+/** The text with one more word: in its place if the panels are in order, else at the end. */
 function inserted(text, names, index, word, separator) {
   const words = wordsIn(text, names);
   if (!words.length) return word;

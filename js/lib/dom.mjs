@@ -15,7 +15,7 @@ export function make(tag, className = "", children = [], attributes = {}) {
   return element;
 }
 
-/** Do something at a press of a button, which cannot be pressed again before it is done. */
+/** Do something when a button is pressed; it cannot be pressed again until that is done. */
 export function onPress(button, act) {
   button.addEventListener("click", async () => {
     button.disabled = true;

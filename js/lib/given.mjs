@@ -98,7 +98,7 @@ function batchInputs(node) {
   return isPart ? node.inputs.filter((input) => isPart.test(input.name) && input.link != null).map((input) => input.name) : [];
 }
 
-/** Nodes behind an output that show what comes out of it. */
+/** Nodes after an output that show what comes out of it. */
 function viewersOf(node, slot) {
   const links = (node.outputs?.[slot]?.links ?? []).map((id) => linkOf(node.graph, id));
   const targets = links.map((link) => link && node.graph.getNodeById(link.target_id));

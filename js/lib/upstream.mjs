@@ -6,7 +6,7 @@
 import { readChoice } from "./choice.mjs";
 import { layoutOf, LayoutError } from "./layout.mjs";
 
-/** Modes of a node in which nothing comes out of it. */
+/** Modes of a node that has no output. */
 const MODES = { 2: "muted", 4: "bypassed" };
 const SUBGRAPH_INPUT = -10; // the origin of links that come from a subgraph's border
 export const DEEPEST = 200; // links that are followed; a workflow with a loop of links has no end

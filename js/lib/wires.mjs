@@ -35,7 +35,7 @@ export function colourTable(table, isDark) {
   }
 }
 
-/** The rules that colour slots in Nodes 2.0; a palette's own colours are inline styles, which go before them. */
+/** The rules that colour slots in Nodes 2.0; a palette's own colours are inline styles, which override them. */
 export function slotRules() {
   const rule = (selector, shade) => {
     const lines = Object.entries(WIRE_COLOURS).map(([type, shades]) => `  --color-datatype-${type}: ${shades[shade]};`);

@@ -104,7 +104,7 @@ const CHINESE = {
 };
 
 /**
- * The words of a language; English where it has none.
+ * The words of a language; English if it has none.
  * @param {string} locale  as in the setting Comfy.Locale
  * @returns {typeof ENGLISH}
  */
@@ -112,7 +112,7 @@ export function wordsOf(locale) {
   return inLanguage(locale, ENGLISH, CHINESE);
 }
 
-/** Of two sets of words that of a language; English where it has none. */
+/** The words of a language out of two sets; English if it has none. */
 export function inLanguage(locale, english, chinese) {
   return locale === "zh" ? chinese : english;
 }

@@ -56,7 +56,7 @@ export class Gallery {
     return this.element.isConnected && this.element.offsetParent !== null;
   }
 
-  /** Something was made: look, if anybody does. */
+  /** Something was made: look again if the gallery is open. */
   news() {
     if (this.isSeen) this.#soon(SETTLING, () => this.list.find(this.search.value));
   }

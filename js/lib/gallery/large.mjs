@@ -34,7 +34,7 @@ export function showLarge(api, made, index, words) {
   dialog.showModal();
 }
 
-/** The panel's own pixels: cut from the whole picture where there is one, so that nothing is made smaller. */
+/** The panel's own pixels: cut from the whole picture if there is one, so that nothing is made smaller. */
 function panelPicture(api, made, index) {
   const address = pictureAddress(api, made);
   const [left, top, width, height] = made.panels[index].box;

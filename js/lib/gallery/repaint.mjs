@@ -97,7 +97,7 @@ function condition(graph, node, wiring, repaint, put) {
   return true;
 }
 
-/** What took the painted canvas takes it with the given panels as they were. */
+/** Whatever took the painted canvas now takes the one with the given panels restored. */
 function keepGiven(graph, node, wiring, repaint, put) {
   const painted = node(wiring.picture[0]);
   if (!painted) return;
@@ -109,7 +109,7 @@ function keepGiven(graph, node, wiring, repaint, put) {
   for (const { node: taker, input } of takers) keep.connect(0, taker, input);
 }
 
-/** Another seed: the same one would be the same picture where the panel is painted from the same noise. */
+/** Another seed: with the same one and the same noise, the panel would be painted the same again. */
 function changeSeed(app, graph, sampler) {
   const noise = sampler && originOf(graph, sampler, inputOf(sampler, "noise"))?.node;
   for (const each of [sampler, noise]) {
@@ -151,7 +151,7 @@ function originOf(graph, target, input) {
   return origin ? { node: origin, slot: link.origin_slot } : null;
 }
 
-/** The number of the first input that has one of these names; -1 where none has. */
+/** The number of the first input that has one of these names; -1 if none has. */
 function inputOf(target, ...names) {
   return (target.inputs ?? []).findIndex(({ name }) => names.includes(name));
 }

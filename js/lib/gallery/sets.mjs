@@ -132,7 +132,7 @@ export const pictureAddress = (api, made) => (made.picture ? addressOf(api, made
 /** What a panel is called: its marker as the caption has it, else its number. */
 export const panelName = (made, index) => made.panels[index].marker || made.panels[index].name || `${index + 1}`;
 
-/** What a set is called: its task, where it has one of its own, else its file. */
+/** What a set is called: its own task if it has one, else its file. */
 export function titleOf(made, words) {
   if (made.kind === "picture") return words.single;
   const task = made.recipe && made.recipe.name !== "custom" ? made.recipe.title || made.recipe.name : "";

@@ -84,7 +84,7 @@ export class AboutView {
     this.#desk.lookNow();
   }
 
-  /** The answer; undefined if there is none, which is said. */
+  /** The answer; undefined if there is none, which the page is told. */
   async #try(ask) {
     try {
       return await ask();

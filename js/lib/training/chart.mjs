@@ -134,7 +134,7 @@ export class Chart {
   }
 }
 
-/** Of a line's points those that stand alone: the others are seen by the line between them. */
+/** The points of a line that stand alone; the others can be seen by the line between them. */
 function alone(plot, index, isShown) {
   if (!isShown) return null;
   const values = plot.data[index];

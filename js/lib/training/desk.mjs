@@ -23,7 +23,7 @@ export class Desk {
   #timer = 0;
   #looking = false;
   #again = false;
-  /** Runs of which more has happened than is known. */
+  /** Runs with events that have not been read yet. */
   #unread = new Set();
   /** @type {object[]} summaries, newest first */
   runs = [];
@@ -52,7 +52,7 @@ export class Desk {
     return this.#states.get(name);
   }
 
-  /** Whether all that has happened in a run so far is known. */
+  /** Whether everything that has happened in a run so far has been read. */
   isWhole(name) {
     return this.#states.has(name) && !this.#unread.has(name);
   }

@@ -49,7 +49,7 @@ export class Series {
   }
 }
 
-/** What an event says to have been done, of what can be asked for. */
+/** Which request an event says was carried out. */
 const DONE = { checkpoint: "save", sample: "sample" };
 
 export class RunState {
@@ -120,7 +120,7 @@ export class RunState {
   }
 }
 
-/** The run that a training node is about: that which it resumes, else the newest of its name; undefined if there is none. */
+/** The run that a training node is about: the one it resumes, else the newest of its name; undefined if there is none. */
 export function runOfNode(runs, { trainer, name, resume }) {
   if (resume && resume !== "none") return runs.find((run) => run.name === resume);
   return runs.find((run) => run.trainer === trainer && run.title === name);

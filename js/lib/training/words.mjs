@@ -213,7 +213,7 @@ const CHINESE = {
 };
 
 /**
- * The words of a language; English where it has none.
+ * The words of a language; English if it has none.
  * @param {string} locale  as in the setting Comfy.Locale
  * @returns {typeof ENGLISH}
  */
