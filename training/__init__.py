@@ -1,12 +1,12 @@
-"""Training a LoRA.
+"""Train a LoRA.
 
-runs/         runs on disk, their processes, and the graphics cards they take; for both trainers
+runs/         for both trainers: runs on disk, their processes, and the graphics cards they use
 in_host/      the trainer inside ComfyUI's process
 sd_scripts/   kohya-ss/sd-scripts in a process of its own
-references    panels that enter a training without noise, and where they lie
-average       the moving average of the weights
+references    references in training: which panels, and where they are in a latent
+average       moving average of the weights
 peak_memory   the most memory used so far
-subset        leaving sets out of a training
-sweep/        trainings compared, hopeless ones given up
-give_way      long work in a thread beside ComfyUI's event loop
+subset        leave sets out of a training
+sweep/        compare trainings, and stop hopeless ones early
+give_way      let ComfyUI's event loop run during long work in a thread
 """

@@ -12,12 +12,12 @@ from torch import nn
 
 
 class MovingAverage:
-    """The average of some parameters, in float32.
+    """The moving average of some parameters, in float32.
 
     Args:
-        parameters: by the names under which they are saved.
-        decay: per step, at most; it is smaller in the first steps, so that the start is soon forgotten.
-        device: where the average is kept; None for beside each parameter.
+        parameters: name in saved files → parameter.
+        decay: per step. The first steps use a smaller one, so that the initial weights are soon forgotten.
+        device: where the average is kept; None for each parameter's own device.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Include the parameters as they are after a step."""
+        """Add the current parameters to the average; call it after each step."""
         self._updates += 1
         decay = min(self._decay, (1 + self._updates) / (10 + self._updates))
         for name, value in self._parameters.items():
@@ -42,7 +42,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Within the context the parameters hold the average."""
+        """Within the context, the parameters hold the average."""
         raw = {
             name: value.detach().to(self._average[name].device, copy=True) for name, value in self._parameters.items()
         }
@@ -65,16 +65,21 @@ class MovingAverage:
         """Continue from a `state`.
 
         Raises:
-            KeyError: where it belongs to other parameters.
+            KeyError: if it belongs to other parameters.
         """
         self._updates = int(state["updates"])
         for name, average in self._average.items():
             average.copy_(state[name])
 
     def save(self, path: Path) -> None:
-        """Write the average to a safetensors file, to continue from with `load`."""
+        """Write the average to a safetensors file, which `load` reads."""
         save_file({name: value.contiguous() for name, value in self.state().items()}, str(path))
 
     def load(self, path: Path) -> None:
-        """Continue from a file that `save` wrote."""
+        """Continue from a file that `save` wrote.
+
+        Raises:
+            KeyError: if it belongs to other parameters.
+            OSError, safetensors.SafetensorError: if it cannot be read.
+        """
         self.restore(load_file(str(path)))

@@ -1,4 +1,4 @@
-"""Long work in a thread beside ComfyUI's event loop."""
+"""Let ComfyUI's event loop run during long work in a thread."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TypeVar
 
 Each = TypeVar("Each")
 
-SLICE = 0.001  # seconds of work
-PAUSE = 0.0002  # seconds; any wait lets the other thread begin
+SLICE = 0.001  # seconds of work between pauses
+PAUSE = 0.0002  # seconds; any sleep lets another thread run
 
 
 def give_way(values: Iterable[Each]) -> Iterator[Each]:
     """The values, with a short pause after each millisecond.
 
-    Python gives another thread its turn only after 5 ms, every time that it has waited for anything: an event loop that reads
-    and writes ten times for one answer would answer after 50 ms.
+    A thread that waits for the interpreter gets it only after 5 ms. An event loop that reads and writes ten times for one
+    answer would take 50 ms.
     """
     until = time.monotonic() + SLICE
     for value in values:

@@ -8,7 +8,7 @@ import torch
 
 
 def peak_memory() -> float:
-    """Gigabytes: of the graphics card if there is one, else of this process; 0 where the system does not say."""
+    """In GB (10⁹ bytes), of the graphics card if there is one, else of this process; 0 if the system does not say."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 1e9, 3)
     try:
@@ -20,6 +20,6 @@ def peak_memory() -> float:
 
 
 def reset_peak_memory() -> None:
-    """Measure from here on, where a graphics card allows it."""
+    """Forget the graphics card's peak so far. The peak of a process cannot be reset."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()

@@ -1,4 +1,4 @@
-"""Panels that enter a training without noise: of which kind they are, which ones a sample has, and where they lie."""
+"""References in training: their kinds, which panels of a sample they are, and where these are in a latent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import torch
 
 
 class ReferenceKind(Enum):
-    """How the panels that enter without noise take part in training."""
+    """How references, the panels without noise, take part in training."""
 
-    ISOLATED = "isolated"  # they attend to references only, so that sampling computes them once
+    ISOLATED = "isolated"  # they attend to references only, so sampling computes them once
     CLEAN = "clean"  # they attend to everything
     NONE = "none"
 
@@ -19,13 +19,16 @@ class ReferenceKind(Enum):
 def draw_references(
     panel_count: int, fixed: Sequence[int], share: float, generator: torch.Generator
 ) -> tuple[int, ...]:
-    """The panels of one sample that enter without noise; none in ``1 - share`` of the samples.
+    """Draw the reference panels of one sample; a share of ``1 - share`` of the samples has none.
 
     Args:
         panel_count: panels per set.
         fixed: indices of the panels that are always the references. If empty, 1 to panel_count - 1 panels are drawn.
         share: of the samples that have references, 0…1.
-        generator: of the random numbers.
+        generator: source of the random numbers.
+
+    Returns:
+        Indices of the panels.
     """
     if float(torch.rand((), generator=generator)) >= share:
         return ()
@@ -38,10 +41,9 @@ def draw_references(
 
 
 def panel_masks(panels: Sequence[Sequence[int]], canvas: Sequence[int], size: Sequence[int]) -> torch.Tensor:
-    """Bool [panels, height, width] of a latent: True in the positions of each panel.
+    """The latent positions of each panel, bool [panels, height, width].
 
-    An edge between two positions of the latent goes to the nearer one, so panels that touch share no position and leave
-    none between them.
+    Edges are rounded to the nearest position, so panels that touch neither overlap nor leave a gap.
 
     Args:
         panels: left, top, width and height per panel, px.

@@ -1,4 +1,4 @@
-"""Which sets of a dataset a training learns from: some may be left out, to find out what they are good for."""
+"""Choose which sets of a dataset to train on. Leaving some out shows what they contribute."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..incontext.errors import TrainingError
 
 
 def chosen_sets(dataset: Dataset, *, sets: int, leave_out: str, validation_sets: int, seed: int) -> Dataset:
-    """A dataset with fewer sets to train on. Those held out for validation, the last ones, are always the same.
+    """A dataset with fewer sets to train on. The sets held out for validation are always its last ones.
 
     Args:
-        sets: how many to train on, drawn at random; a smaller number draws some of those that a larger one draws. 0 for all.
-        leave_out: names of sets that are not trained on, separated by commas; ``*`` stands for anything.
+        sets: how many to train on, drawn at random; 0 for all. The sets for a smaller number are among those for a larger.
+        leave_out: names of sets to leave out, separated by commas; ``*`` matches anything.
         validation_sets: number of sets held out.
         seed: of the draw.
 
     Raises:
-        TrainingError: where a name fits no set, no set is left, or there are fewer sets than asked for.
+        TrainingError: if a name matches no set, no set is left, or there are fewer sets than requested.
     """
     cut = len(dataset.items) - validation_sets
     trained, held_out = dataset.items[:cut], dataset.items[cut:]
@@ -28,18 +28,19 @@ def chosen_sets(dataset: Dataset, *, sets: int, leave_out: str, validation_sets:
         fitting = [item for item in dataset.items if fnmatchcase(item.set, pattern)]
         if not fitting:
             raise TrainingError(
-                f"No set of {dataset.name} has a name like {pattern!r}, which is to be left out. Its first set is "
-                f"{dataset.items[0].set!r}; name sets as the dataset does."
+                f"No set of {dataset.name} matches {pattern!r}, which should be left out. Its first set is "
+                f"{dataset.items[0].set!r}; use the dataset's names."
             )
         trained = tuple(item for item in trained if item not in fitting)
     if not trained:
         raise TrainingError(
-            f"Leaving out {leave_out!r} leaves no set of {dataset.name} to train on. Leave fewer out, or hold fewer out."
+            f"Leaving out {leave_out!r} leaves no set of {dataset.name} to train on. Leave out fewer sets, or hold out fewer "
+            "for validation."
         )
     if sets > len(trained):
         raise TrainingError(
-            f"{sets} sets are to be trained on, but {dataset.name} has {len(trained)} besides those held out and left out. "
-            "Choose fewer."
+            f"There should be {sets} sets to train on, but {dataset.name} has {len(trained)} besides those held out and left "
+            "out. Choose a smaller number."
         )
     if sets:
         drawn = set(random.Random(seed).sample(range(len(trained)), len(trained))[:sets])
@@ -48,4 +49,5 @@ def chosen_sets(dataset: Dataset, *, sets: int, leave_out: str, validation_sets:
 
 
 def patterns(leave_out: str) -> list[str]:
+    """The names in a comma-separated text."""
     return [part.strip() for part in leave_out.split(",") if part.strip()]

@@ -250,9 +250,9 @@ def test_a_state_that_holds_other_things_is_refused(strange: Any, tmp_path: Path
 
 def test_a_state_of_other_sets_or_another_model_is_refused() -> None:
     state = run(stop_after=7).states[7]
-    with pytest.raises(TrainingError, match=r"does not fit this training \(it belongs to other sets\)"):
+    with pytest.raises(TrainingError, match=r"does not match this training \(it belongs to other sets\)"):
         run(resumed=state, items=ITEMS[:3])
-    with pytest.raises(TrainingError, match=r"does not fit this training"):
+    with pytest.raises(TrainingError, match=r"does not match this training"):
         run(resumed={**state, "optimiser": {"state": {}, "param_groups": []}})
     with pytest.raises(TrainingError, match=r"layer layer of 4×4, the model one of 8×4\. Connect the model"):
         restored_adapters({"layer": (4, 8)}, state["layers"])

@@ -188,9 +188,9 @@ def test_fewer_sets_are_trained_on_and_the_same_are_held_out(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"sets": 5}, "5 sets are to be trained on, but toy has 4 besides"),
+        ({"sets": 5}, "There should be 5 sets to train on, but toy has 4 besides"),
         ({"leave_out": "*"}, "leaves no set of toy"),
-        ({"leave_out": "nobody-*"}, "No set of toy has a name like 'nobody-\\*'"),
+        ({"leave_out": "nobody-*"}, "No set of toy matches 'nobody-\\*'"),
     ],
 )
 def test_sets_that_are_not_there_are_named(dataset: Dataset, changed: dict[str, Any], said: str) -> None:

@@ -1,8 +1,7 @@
-"""LoRA layers beside a model's linear layers: attached by forward hooks, taken off without a trace.
+"""LoRA layers beside a model's linear layers, attached by forward hooks and removed without a trace.
 
-A hook adds ``up(down(x)) · alpha / rank`` to a layer's output, so the model's own weights are neither copied nor
-merged, whatever their precision and wherever ComfyUI keeps them. The pair is cast to the precision of ``x``, in which the
-model computes.
+A hook adds ``up(down(x)) · alpha / rank`` to a layer's output. The model's own weights are neither copied nor merged, in any
+precision and wherever ComfyUI keeps them. The pair is cast to the precision of ``x``, in which the model computes.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from torch import Tensor, nn
 from ...incontext.errors import TrainingError
 from .choices import Targets
 
-# layers of a block, by the names that the DiTs of ComfyUI use for them
+# layers of a block, as ComfyUI's diffusion transformers name them
 _ATTENTION = re.compile(
     r"(attn|attention|qkv|to_q|to_k|to_v|to_out|q_proj|k_proj|v_proj|o_proj|out_proj|add_[qkv]_proj|linear1|linear2)"
 )
 _MLP = re.compile(r"(mlp|ffn?\b|feed_forward|\.ff\.|ff_context|fc1|fc2|w1\b|w2\b|w3\b|linear1|linear2)")
-# an llm_adapter, such as Anima's, is applied to a caption once, before the training
+# an llm_adapter, such as Anima's, is applied to each caption once, before training
 _NEVER = re.compile(
     r"(adaln|modulation|\bmod\b|img_mod|txt_mod|embed|norm|final_layer|time_|timestep|vector_in|guidance|llm_adapter)",
     re.I,
@@ -36,11 +35,11 @@ _NUMBER = re.compile(r"^(.*?\.)(\d+)\.")
 
 
 class LoraLayer(nn.Module):
-    """One low-rank pair, float32: ``down`` [rank, in] starts random, ``up`` [out, rank] at zero."""
+    """One low-rank pair in float32: ``down`` [rank, in] starts at random, ``up`` [out, rank] at zero."""
 
     def __init__(self, inputs: int, outputs: int, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
-        bound = 1 / math.sqrt(inputs)  # the customary Kaiming initialisation with a = √5
+        bound = 1 / math.sqrt(inputs)  # the usual Kaiming initialisation with a = √5
         self.lora_down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
         self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
         self.alpha = alpha
@@ -57,7 +56,7 @@ class LoraLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Adapters:
-    """The LoRA layers of a model by the module they belong to."""
+    """The LoRA layers of a model, by the name of the module that they belong to."""
 
     layers: Mapping[str, LoraLayer]
 
@@ -65,6 +64,7 @@ class Adapters:
         return list(self.named_parameters().values())
 
     def named_parameters(self) -> dict[str, nn.Parameter]:
+        """``<module>.lora_down`` or ``<module>.lora_up`` → parameter."""
         return {
             f"{name}.{part}": parameter
             for name, layer in self.layers.items()
@@ -78,10 +78,10 @@ class Adapters:
 
     @contextmanager
     def attached(self, model: nn.Module) -> Iterator[None]:
-        """Within the context the model computes with the LoRA; afterwards it is as before.
+        """Within the context, the model computes with the LoRA; afterwards it is as before.
 
         Raises:
-            TrainingError: in a forward pass, where a layer computes without gradients, as most 4-bit kernels do.
+            TrainingError: in a forward pass, if a layer computes without gradients, as most 4-bit kernels do.
         """
         handles = []
         try:
@@ -93,12 +93,12 @@ class Adapters:
                 handle.remove()
 
     def check_gradients(self) -> None:
-        """Make sure, after a backward pass, that every layer learns.
+        """After a backward pass, check that every layer has a gradient.
 
-        The last block's layers for text may have no gradient: in some models nothing comes after them.
+        The text layers of the last block may lack one, since in some models nothing depends on them.
 
         Raises:
-            TrainingError: where a layer has none, since something between it and the loss computes without gradients.
+            TrainingError: if another layer lacks one, because something between it and the loss computes without gradients.
         """
         trained = [name for name in self.layers if _is_target(name, Targets.ATTENTION_MLP)]
         last: dict[str, int] = {}
@@ -113,12 +113,12 @@ class Adapters:
         if without:
             raise TrainingError(
                 f"{len(without)} of {len(trained)} trained layers get no gradient, the first of them {without[0]}. "
-                "Something that the model computes with has none, usually a fast attention kernel. Start ComfyUI with "
+                "Part of the model computes without gradients, usually a fast attention kernel. Start ComfyUI with "
                 "--use-pytorch-cross-attention, and train the model without nodes that patch its attention."
             )
 
     def state_dict(self, prefix: str = "diffusion_model.") -> dict[str, Tensor]:
-        """The LoRA as ComfyUI's own trainer writes it: ``<module>.lora_up.weight``, ``.lora_down.weight``, …"""
+        """The LoRA, on the CPU, with the names of ComfyUI's own trainer: ``<module>.lora_up.weight`` and so on."""
         state: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
             state[f"{prefix}{name}.lora_up.weight"] = layer.lora_up.detach().cpu().clone()
@@ -127,7 +127,7 @@ class Adapters:
         return state
 
     def layers_state(self) -> dict[str, dict[str, Any]]:
-        """The layers as they are, for `restored_adapters`: module → down, up (copies) and alpha."""
+        """Copies of the layers for `restored_adapters`: module → down, up and alpha."""
         return {
             name: {
                 "down": layer.lora_down.detach().cpu().clone(),
@@ -140,7 +140,12 @@ class Adapters:
 
 @dataclass(frozen=True)
 class Delta:
-    """An existing LoRA's change of one weight: ``up @ down · scale`` at rows ``start`` … of the weight."""
+    """An existing LoRA's change of one weight: ``up @ down · scale``, from row ``start`` of the weight on.
+
+    Attributes:
+        up: [out, rank].
+        down: [rank, in].
+    """
 
     up: Tensor
     down: Tensor
@@ -149,12 +154,12 @@ class Delta:
 
 
 def _add(name: str, layer: LoraLayer, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    """A layer's output with the LoRA's added."""
+    """Forward hook: a layer's output plus the LoRA's."""
     x = inputs[0]
     if torch.is_grad_enabled() and x.requires_grad and not output.requires_grad:
         raise TrainingError(
             f"{name} is a {type(module).__name__}, which computes without gradients, so no layer before it can learn. Load "
-            "the model in bf16, fp16 or fp8; a LoRA that is trained on it also works with the quantised one."
+            "the model in bf16, fp16 or fp8; the LoRA will work with the quantised model too."
         )
     return output + layer(x).to(output.dtype)
 
@@ -163,7 +168,7 @@ def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, i
     """Names of the linear layers to train and their (inputs, outputs), in the model's order.
 
     Raises:
-        TrainingError: where the model has none.
+        TrainingError: if the model has none.
     """
     found = {name: shape for name, shape in linear_modules(model).items() if _is_target(name, targets)}
     if found:
@@ -172,20 +177,20 @@ def target_modules(model: nn.Module, targets: Targets) -> dict[str, tuple[int, i
     kinds = sorted({kind for kind in candidates if kind not in dir(nn)})
     raise TrainingError(
         f"{type(model).__name__} has no {targets.value} layers that can be trained. "
-        + (f"Those that it has are of these kinds, not linear layers: {', '.join(kinds)}. " if kinds else "")
+        + (f"It has layers of other types instead: {', '.join(kinds)}. " if kinds else "")
         + "Use a diffusion transformer such as FLUX or SD3 in bf16, fp16 or fp8, or other target layers."
     )
 
 
 def linear_modules(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Names of all linear layers and their (inputs, outputs): what an existing LoRA may change."""
+    """Names of all linear layers, which an existing LoRA may change, and their (inputs, outputs)."""
     return {name: shape for name, module in model.named_modules() if (shape := linear_shape(module))}
 
 
 def linear_shape(module: nn.Module) -> tuple[int, int] | None:
     """Inputs and outputs of a linear layer; None for other modules.
 
-    Quantised layers are often no `nn.Linear`, but say as it does how many features go in and come out.
+    Quantised layers are often not an `nn.Linear`, but have its attributes ``in_features`` and ``out_features``.
     """
     inputs, outputs = getattr(module, "in_features", None), getattr(module, "out_features", None)
     if isinstance(inputs, int) and isinstance(outputs, int) and not hasattr(module, "num_experts"):
@@ -194,7 +199,7 @@ def linear_shape(module: nn.Module) -> tuple[int, int] | None:
 
 
 def _block(name: str) -> tuple[str, int]:
-    """The list that a layer's block is in, and the block's number there."""
+    """The module list that a layer's block is in, and the block's index there."""
     found = _NUMBER.match(name)
     return (found[1], int(found[2])) if found else (name, 0)
 
@@ -209,6 +214,7 @@ def _is_target(name: str, targets: Targets) -> bool:
 def new_adapters(
     modules: Mapping[str, tuple[int, int]], rank: int, alpha: float, generator: torch.Generator
 ) -> Adapters:
+    """New LoRA layers for these modules: name → (inputs, outputs). The rank is at most the smaller side of a layer."""
     return Adapters(
         {
             name: LoraLayer(inputs, outputs, min(rank, inputs, outputs), alpha, generator)
@@ -220,13 +226,17 @@ def new_adapters(
 def continued_adapters(
     modules: Mapping[str, tuple[int, int]], deltas: Mapping[str, Sequence[Delta]], generator: torch.Generator
 ) -> Adapters:
-    """LoRA layers that start as an existing LoRA; layers, rank and strength are taken from it.
+    """LoRA layers that start as an existing LoRA, with its layers, ranks and strength.
 
-    Several deltas of one weight (a LoRA that keeps query, key and value apart where the model has them as one) become
-    one pair of their summed rank, exactly.
+    Several deltas of one weight become exactly one pair of their summed rank. A LoRA has several if it keeps query, key and
+    value apart and the model does not.
+
+    Args:
+        modules: name → (inputs, outputs), from `linear_modules`.
+        deltas: module → changes of its weight.
 
     Raises:
-        TrainingError: where the LoRA changes none of these modules, or one whose shape differs.
+        TrainingError: if the LoRA changes none of these modules, another module, or one of another shape.
     """
     layers: dict[str, LoraLayer] = {}
     for name, parts in deltas.items():
@@ -243,8 +253,8 @@ def continued_adapters(
         for part in parts:
             if part.down.shape[1] != inputs or part.start + part.up.shape[0] > outputs:
                 raise TrainingError(
-                    f"The LoRA to continue has {tuple(part.up.shape)} and {tuple(part.down.shape)} for {name}, the "
-                    f"model {outputs}×{inputs}. It was made for another model."
+                    f"The LoRA to continue has {tuple(part.up.shape)} and {tuple(part.down.shape)} for {name}, but the layer "
+                    f"is {outputs}×{inputs}. The LoRA was made for another model; connect that model, or start a new LoRA."
                 )
             columns = slice(column, column + part.down.shape[0])
             up[part.start : part.start + part.up.shape[0], columns] = part.up.float() * part.scale
@@ -254,16 +264,17 @@ def continued_adapters(
         layers[name] = layer
     if not layers:
         raise TrainingError(
-            "The LoRA to continue changes none of the model's trained layers. It was made for another model."
+            "The LoRA to continue changes none of the model's trained layers. It was made for another model; connect that "
+            "model, or start a new LoRA."
         )
     return Adapters(layers)
 
 
 def restored_adapters(modules: Mapping[str, tuple[int, int]], state: Mapping[str, Mapping[str, Any]]) -> Adapters:
-    """The layers of `Adapters.layers_state`, to train them further.
+    """The layers of `Adapters.layers_state`, to continue training them.
 
     Raises:
-        TrainingError: where the model has no such layers.
+        TrainingError: if the model does not have these layers.
     """
     layers: dict[str, LoraLayer] = {}
     for name, saved in state.items():
@@ -271,8 +282,8 @@ def restored_adapters(modules: Mapping[str, tuple[int, int]], state: Mapping[str
         inputs, outputs = modules.get(name, (0, 0))
         if down.shape != (len(down), inputs) or up.shape != (outputs, len(down)):
             raise TrainingError(
-                f"The saved state has a layer {name} of {up.shape[0]}×{down.shape[1]}, the model "
-                + (f"one of {outputs}×{inputs}. " if name in modules else "none. ")
+                f"The saved state has a layer {name} of {up.shape[0]}×{down.shape[1]}, but in the model "
+                + (f"it is {outputs}×{inputs}. " if name in modules else "it does not exist. ")
                 + "Connect the model that the training began with."
             )
         layer = LoraLayer(inputs, outputs, len(down), float(saved["alpha"]), torch.Generator())

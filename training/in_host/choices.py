@@ -1,4 +1,4 @@
-"""What a user chooses for a training in the host, without what carries it out: ComfyUI's start loads this."""
+"""The user's choices for training in ComfyUI. ComfyUI loads this module when it starts, so it imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Timesteps(Enum):
 
 
 class Targets(Enum):
-    """Which linear layers get a LoRA. Never norms, biases, embeddings or modulations."""
+    """Which linear layers get a LoRA. Norms, biases, embeddings and modulations never do."""
 
     ATTENTION_MLP = "attention and MLP"
     ATTENTION = "attention"
@@ -31,9 +31,9 @@ class Schedule(Enum):
 
 
 class Precision(Enum):
-    """In what precision the model computes; the LoRA's weights are always float32."""
+    """The precision that the model computes in. The LoRA's weights are always float32."""
 
-    AUTO = "auto"  # bf16 where the device computes it natively, else as the model is loaded
+    AUTO = "auto"  # bf16 if the device supports it natively, else the precision that the model is loaded in
     BF16 = "bf16"
     FP16 = "fp16"  # with loss scaling: small gradients would vanish without it
     FP32 = "fp32"
@@ -43,5 +43,5 @@ class Optimiser(Enum):
     """What updates the LoRA."""
 
     ADAMW = "AdamW"
-    ADAMW_8BIT = "AdamW 8-bit"  # bitsandbytes, where it is installed
-    PRODIGY = "Prodigy"  # prodigyopt; finds its own learning rate
+    ADAMW_8BIT = "AdamW 8-bit"  # from bitsandbytes
+    PRODIGY = "Prodigy"  # from prodigyopt; finds its own learning rate

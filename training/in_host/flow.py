@@ -14,8 +14,11 @@ def draw_sigmas(count: int, kind: Timesteps, shift: Callable[[float], float], ge
     """Noise levels float32 [count] in (0, 1): 0 is clean, 1 is noise.
 
     Args:
-        shift: the model's own map from an even position in its schedule to a noise level, e.g. ``3u / (1 + 2u)`` for
-            SD3; not used for `Timesteps.SIGMOID`.
+        count: number of samples.
+        kind: the distribution to draw from.
+        shift: the model's own map from a position in its schedule, 0…1, to a noise level, e.g. ``3u / (1 + 2u)`` for SD3;
+            not used for `Timesteps.SIGMOID`.
+        generator: source of the random numbers.
     """
     if kind is Timesteps.UNIFORM:
         positions = torch.rand(count, generator=generator).clamp(min=1e-4)  # a velocity at 0 would divide by it
@@ -39,14 +42,20 @@ def mix(clean: Tensor, noise: Tensor, sigmas: Tensor, reference: Tensor | None =
 
 
 def velocity(noisy: Tensor, denoised: Tensor, sigmas: Tensor) -> Tensor:
-    """The velocity ``noise - clean`` that a denoised prediction stands for."""
+    """The velocity ``noise - clean`` that follows from a denoised prediction.
+
+    Args:
+        noisy, denoised: latents [batch, …].
+        sigmas: [batch], more than 0.
+    """
     return (noisy - denoised) / per_sample(sigmas, noisy)
 
 
 def velocity_loss(predicted: Tensor, clean: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
-    """Weighted mean square of ``predicted - (noise - clean)``; positions of weight 0 do not count.
+    """Weighted mean square of ``predicted - (noise - clean)``. Positions with a weight of 0 do not count.
 
     Args:
+        predicted, clean, noise: [batch, channels, (frames,) height, width].
         weight: [batch, 1, (1,) height, width], 0…1.
     """
     error = (predicted.float() - (noise - clean)).square()

@@ -1,4 +1,4 @@
-"""From a dataset's files to what the training loop takes."""
+"""Read a dataset's files for the training loop."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class TrainItem:
 
     Attributes:
         name: for messages.
-        latent: [channels, (frames,) height, width], scaled as the model wants it.
-        condition: whatever `Predict` takes for this set's caption.
-        panels: bool [panels, height, width], which latent positions belong to which panel.
-        weight: [height, width], share of the loss at each position; 0 where a panel is always given.
+        latent: [channels, (frames,) height, width], scaled as the model expects it.
+        condition: the encoded caption, as `Predict` takes it.
+        panels: bool [panels, height, width], the latent positions of each panel.
+        weight: [height, width], weight of the loss at each position, 0…1; 0 where a panel is always given.
     """
 
     name: str
@@ -43,7 +43,7 @@ def read_picture(path: Path) -> Tensor:
 
 
 def read_mask(path: Path | None) -> Tensor | None:
-    """A loss mask as float32 [H, W], 1 where the loss counts; None where there is none."""
+    """A loss mask as float32 [H, W], 1 where the loss counts; None without a path."""
     if path is None:
         return None
     with open_image(path) as image:
@@ -51,11 +51,12 @@ def read_mask(path: Path | None) -> Tensor | None:
 
 
 def latent_masks(layout: PanelLayout, size: Sequence[int], mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Which latent positions each panel covers, and how much each counts in the loss.
+    """The latent positions of each panel, and the weight of each position in the loss.
 
     Args:
+        layout: where the panels are on the canvas.
         size: height and width of the latent.
-        mask: the dataset's loss mask in pixels; everything counts when None.
+        mask: the dataset's loss mask [H, W], in pixels; None if everything counts.
 
     Returns:
         bool [panels, height, width] and float32 [height, width].

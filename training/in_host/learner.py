@@ -1,4 +1,4 @@
-"""What learns: batches, optimiser, learning rate and moving average, with a state that can be saved and restored to the bit."""
+"""The state of a training: batches, optimiser, learning rate and moving average, saved and restored exactly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .items import TrainItem
 from .optimisers import make_optimiser
 from .settings import TrainSettings
 
-# torch's own start of 65,536 overflows at first and loses a step for each halving; from here it grows if it can
+# torch starts at 65,536, which overflows at first and loses a step for each halving; from here it only grows if it can
 LOSS_SCALE = 4096.0
 
 
@@ -50,13 +50,14 @@ class Batches:
         return batch
 
     def state(self) -> list[list[int]]:
-        """Numbers of the items that the present round has still to bring, by size."""
+        """Indices of the items that are left in the current round, by size."""
         return [list(queue) for queue in self._queues]
 
     def restore(self, state: Sequence[Sequence[int]]) -> None:
-        """
+        """Continue from a `state`.
+
         Raises:
-            ValueError: where the state belongs to other items.
+            ValueError: if it belongs to other items.
         """
         known = [set(size) for size in self._sizes]
         if len(state) != len(known) or not all(set(left) <= size for left, size in zip(state, known, strict=True)):
@@ -68,9 +69,11 @@ class Learner:
     """Everything that a step changes.
 
     Attributes:
-        step: optimiser steps done.
-        losses: of every step.
-        smoothed: their exponential mean; None before the first.
+        step: number of finished optimiser steps.
+        losses: one per step.
+        smoothed: their exponential mean; None before the first step.
+        generator: source of everything random.
+        batches: endless batches of the sets.
     """
 
     def __init__(
@@ -99,13 +102,17 @@ class Learner:
         self._mark()
 
     def backward(self, loss: Tensor) -> None:
+        """Add the gradients of a loss."""
         self._scaler.scale(loss).backward()
 
     def update(self, loss: float) -> float:
-        """Let the optimiser do a step on the gradients that were collected; returns the learning rate.
+        """Take an optimiser step with the accumulated gradients.
 
         Args:
-            loss: of the step, to be remembered.
+            loss: of the step, for the record.
+
+        Returns:
+            The learning rate of the step.
         """
         self._drawn = None
         self._scaler.unscale_(self._optimiser)
@@ -127,13 +134,13 @@ class Learner:
         return rate
 
     def saved_weights(self) -> AbstractContextManager[None]:
-        """Within the context the adapters hold the weights that are saved: their moving average where there is one."""
+        """Within the context, the adapters hold the weights to save: the moving average if there is one."""
         return self._average.applied() if self._average else nullcontext()
 
     def state(self) -> dict[str, Any] | None:
-        """All of it after the last whole step, as dicts, lists, numbers and tensors; the next step changes some of these.
+        """The state after the last complete step, as dicts, lists, numbers and tensors. The next step changes some of them.
 
-        None where an update was cut off half-way: it cannot be resumed exactly.
+        None if an update was interrupted, since it could not be resumed exactly.
         """
         if self._drawn is None:
             return None
@@ -152,10 +159,10 @@ class Learner:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state whose layers the adapters hold already.
+        """Continue from a `state` whose layers the adapters already hold.
 
         Raises:
-            TrainingError: where it belongs to other sets or settings.
+            TrainingError: if it belongs to other sets or settings.
         """
         try:
             self.step = int(state["step"])
@@ -170,17 +177,17 @@ class Learner:
             self.batches.restore(state["batches"])
         except (AttributeError, KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
             raise TrainingError(
-                f"The saved state does not fit this training ({error}). Continue the last checkpoint in a new training instead."
+                f"The saved state does not match this training ({error}). Continue the last checkpoint in a new training instead."
             ) from error
         self._mark()
 
     def _mark(self) -> None:
-        """Remember what was drawn up to here: a step that is cut off draws again what it drew."""
+        """Remember the random state, so that resuming an interrupted step draws the same numbers again."""
         self._drawn = self.generator.get_state(), self.batches.state()
 
 
 def learning_rate_factor(step: int, settings: TrainSettings) -> float:
-    """Share of the learning rate at a step (from 0): linear warm-up, then constant or a cosine down to a hundredth."""
+    """Factor on the learning rate at a step (from 0): linear warm-up, then constant, or a cosine down to 1 %."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     if settings.schedule is Schedule.CONSTANT:

@@ -1,8 +1,7 @@
-"""The training loop of the in-host trainer: plain torch, told by functions what it cannot know.
+"""The training loop of the in-host trainer, in plain torch without ComfyUI.
 
 It gets encoded sets (`TrainItem`), a `predict` function that runs the model, the model's noise shift, and hooks for
-progress and samples. The same settings and items give the same LoRA, whether the training runs in one go or is stopped and
-resumed.
+progress and samples. The same settings and items give the same LoRA, even if the training is stopped and resumed.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ VALIDATION_SIGMAS = (0.2, 0.4, 0.6, 0.8)
 class Predict(Protocol):
     """Noisy latents [batch, …], noise levels [batch] and one condition per sample → velocity [batch, …].
 
-    ``isolated`` is bool [batch, 1, (1,) height, width]: where isolated references are.
+    ``isolated`` is bool [batch, 1, (1,) height, width], True where isolated references are; None without them.
     """
 
     def __call__(
@@ -40,7 +39,7 @@ class Predict(Protocol):
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser step, for whoever watches."""
+    """Progress after an optimiser step. Times are in seconds."""
 
     step: int
     steps: int
@@ -56,11 +55,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls, with the weights in place that would be saved. Any of them, or the model, may raise to cancel.
+    """Functions that the loop calls. Any of them, or the model, may raise to cancel the training.
 
-    ``validation`` gets the loss of each held-out set. ``asked`` is called after every step; a checkpoint follows where it
-    says ``save``, and a sample where it says ``sample``. ``state`` is called after every checkpoint but the last, with what
-    `train` takes as ``resumed``; the raw weights are in place then.
+    Attributes:
+        step: called after every step.
+        validation: gets the step and the loss of each held-out set. The adapters hold the weights to save.
+        checkpoint, sample: get the step. The adapters hold the weights to save.
+        asked: called after every step; returns ``save`` for a checkpoint and ``sample`` for a sample.
+        state: called after every checkpoint but the last, with the step and the state that `train` takes as ``resumed``.
+            The adapters hold the raw weights.
     """
 
     step: Callable[[Progress], None]
@@ -89,20 +92,24 @@ def train(
     """Train the adapters in place.
 
     Args:
-        items, validation: sets to learn from, and sets to measure on.
+        items: sets to train on.
+        validation: held-out sets to measure the loss on.
+        adapters: LoRA layers, attached to the model.
+        predict: runs the model.
         empty_condition: of the empty caption, for caption dropout.
-        references: panels that the dataset always gives; empty lets them be drawn at random.
-        shift: the model's map from an even position in its schedule to a noise level.
-        loss_scaling: the model computes in fp16, whose small gradients would vanish without it.
-        resumed: a state that ``hooks.state`` was given by a training with the same settings and items; the adapters hold its
-            layers already.
+        references: indices of panels that the dataset always gives; empty to draw them at random.
+        shift: the model's map from a position in its schedule, 0…1, to a noise level.
+        device: the model's.
+        loss_scaling: for models that compute in fp16, whose small gradients would otherwise vanish.
+        resumed: a state that ``hooks.state`` received from a training with the same settings and items. The adapters
+            already hold its layers.
 
     Returns:
         The loss of every step.
 
     Raises:
-        TrainingError: where there is nothing to train on, a layer gets no gradient, the loss is not a finite number, or the
-            resumed state belongs to another training.
+        TrainingError: if there is nothing to train on, a layer gets no gradient, the loss is not finite, or the resumed
+            state belongs to another training.
     """
     if not items:
         raise TrainingError("There is no set left to train on. Use more sets, or hold fewer out for validation.")
@@ -160,7 +167,7 @@ def train(
             paused += time.monotonic() - pause
     except TrainingError:
         raise
-    except BaseException:  # cancelled, wherever in a step that was: what was learned so far is kept
+    except BaseException:  # cancelled anywhere in a step: keep what was learned so far
         if learner.step > saved:
             save()
         raise
@@ -176,7 +183,7 @@ def _batch_loss(
     shift: Callable[[float], float],
     device: torch.device,
 ) -> Tensor:
-    """Loss of the next batch, as its share of a step."""
+    """Loss of the next batch, divided by the number of batches per step."""
     generator = learner.generator
     batch = next(learner.batches)
     sigmas = flow.draw_sigmas(len(batch), settings.timesteps, shift, generator)
@@ -195,7 +202,13 @@ def _batch_loss(
 
 
 def masks(batch: Sequence[TrainItem], chosen: Sequence[Sequence[int]], ndim: int) -> tuple[Tensor, Tensor]:
-    """What enters without noise (bool) and what the loss counts, both [batch, 1, (1,) height, width]."""
+    """Masks of the reference panels (bool) and weights of the loss (float), both [batch, 1, (1,) height, width].
+
+    Args:
+        batch: sets of one size.
+        chosen: indices of each sample's reference panels.
+        ndim: number of dimensions of a batch of latents.
+    """
     given = torch.stack(
         [
             item.panels[list(panels)].any(0) if panels else torch.zeros_like(item.panels[0])
@@ -208,13 +221,17 @@ def masks(batch: Sequence[TrainItem], chosen: Sequence[Sequence[int]], ndim: int
 
 
 def validation_loss(items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int) -> float:
-    """Mean loss over the sets at fixed noise and noise levels, so that two steps can be compared."""
+    """Mean of `held_out_losses`."""
     losses = held_out_losses(items, predict, device, seed)
     return sum(losses) / len(losses)
 
 
 def held_out_losses(items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int) -> list[float]:
-    """Loss of each set, the mean over fixed noise levels with fixed noise: equal for equal weights, whatever was trained."""
+    """Loss of each set, a mean over fixed noise levels with fixed noise, so that steps and trainings can be compared.
+
+    Args:
+        seed: of the noise.
+    """
     generator = torch.Generator().manual_seed(seed + 1)
     losses: list[float] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""How much memory a training step takes beside the model's weights. Pure arithmetic, so that ComfyUI can make room before."""
+"""Estimate the memory of a training step beside the model's weights, so that ComfyUI can make room beforehand."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from torch import nn
 
 from .adapters import linear_shape
 
-# weight, gradient and AdamW's two moments, in float32
-BYTES_PER_TRAINED_VALUE = 16
-BYTES_PER_AVERAGED_VALUE = 8  # the average, and the raw values while the average is in their place
-# a block's outputs are there as such, as what autograd keeps of them, and as their gradients
-COPIES = 1.5
+BYTES_PER_TRAINED_VALUE = 16  # weight, gradient and AdamW's two moments, in float32
+BYTES_PER_AVERAGED_VALUE = 8  # the average, and the raw values while the average replaces them
+COPIES = 1.5  # of a block's features: outputs, what autograd keeps of them, and gradients
 
 
 @dataclass(frozen=True)
 class BlockSize:
-    """A transformer block as far as memory is concerned.
+    """The sizes of a transformer block that determine its memory.
 
     Attributes:
-        width: features of a token between blocks.
-        features: inputs and outputs of all linear layers together, for one token.
-        weights: values of all linear layers.
+        width: features per token between blocks.
+        features: inputs and outputs per token, summed over all linear layers.
+        weights: number of weights of all linear layers.
     """
 
     width: int
@@ -33,7 +31,7 @@ class BlockSize:
 
     @staticmethod
     def of(block: nn.Module) -> BlockSize | None:
-        """The size of a block; None where it has no linear layers."""
+        """The size of a block; None if it has no linear layers."""
         shapes = [shape for module in block.modules() if (shape := linear_shape(module))]
         if not shapes:
             return None
@@ -48,7 +46,7 @@ def repeated_blocks(transformer: nn.Module) -> list[nn.Module]:
 
 
 def block_sizes(transformer: nn.Module) -> list[BlockSize]:
-    """Sizes of the transformer's blocks, without those that have no linear layers."""
+    """Sizes of the transformer's blocks. Blocks without linear layers are left out."""
     return [size for block in repeated_blocks(transformer) if (size := BlockSize.of(block))]
 
 
@@ -62,15 +60,17 @@ def step_memory(
     averaged: bool = False,
     recorded: int = 0,
 ) -> int:
-    """Bytes that a step needs at its peak, beside the model's own weights.
+    """Peak memory of a step in bytes, beside the model's own weights.
 
-    With gradient checkpointing that is the input of every block, and everything inside the largest of them; without it,
-    everything inside all of them. A block's weights count once more, since those that are kept in main memory or in 8 bits
-    are cast for the block that is being computed.
+    With gradient checkpointing, this is the input of every block and everything inside the largest block; without it,
+    everything inside all blocks. A block's weights count once more, since weights in main memory or in 8 bits are cast while
+    the block is computed.
 
     Args:
+        blocks: sizes of the transformer's blocks.
         tokens: of text and picture, over the whole batch.
-        value_bytes: of one value in the precision that the model computes in.
+        value_bytes: bytes per value in the precision that the model computes in.
+        checkpointing: gradient checkpointing is on.
         trained: number of values in the LoRA.
         averaged: a moving average is kept.
         recorded: tokens of isolated references, whose keys and values are kept for all blocks, with their gradients.

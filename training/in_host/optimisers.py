@@ -1,4 +1,4 @@
-"""Optimisers by name. Those of other packages are used where they are installed; nothing is installed for them."""
+"""Optimisers by name. Optimisers from other packages need these packages to be installed; nothing is installed here."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ PACKAGES = {Optimiser.ADAMW_8BIT: "bitsandbytes", Optimiser.PRODIGY: "prodigyopt
 
 
 def choose_optimiser(wanted: Optimiser) -> tuple[Optimiser, str]:
-    """The optimiser to train with, and a sentence where it is not the wanted one.
+    """The optimiser to train with, and a sentence if it is not the wanted one.
 
-    AdamW learns what its 8-bit form does and only needs more memory, so it stands in where bitsandbytes is missing.
+    AdamW learns the same as its 8-bit form and only needs more memory, so it replaces it if bitsandbytes is missing.
 
     Raises:
-        TrainingError: where Prodigy is not installed; its learning rate of 1 would be far too high for AdamW.
+        TrainingError: if Prodigy is not installed. Its learning rate of 1 would be far too high for AdamW.
     """
     package = PACKAGES.get(wanted)
     if package is None or importlib.util.find_spec(package):
@@ -36,12 +36,12 @@ def choose_optimiser(wanted: Optimiser) -> tuple[Optimiser, str]:
 
 
 def make_optimiser(settings: TrainSettings, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """The optimiser of the settings, over these parameters. Its package must be there (`choose_optimiser`)."""
+    """The optimiser of the settings, for these parameters. Its package must be installed, see `choose_optimiser`."""
     options: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimiser is Optimiser.ADAMW_8BIT:
         return importlib.import_module("bitsandbytes.optim").AdamW8bit(parameters, **options)
     if settings.optimiser is Optimiser.PRODIGY:
-        # bias correction and this weight of the first moment are what its authors advise for diffusion models
+        # its authors recommend bias correction and the safeguard for diffusion models
         return importlib.import_module("prodigyopt").Prodigy(
             parameters, **options, use_bias_correction=True, safeguard_warmup=True
         )

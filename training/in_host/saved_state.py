@@ -1,9 +1,9 @@
-"""The state of a training on disk, from which it goes on exactly: `<run>/state/step000250/`.
+"""The state of a training on disk, from which it resumes exactly: `<run>/state/step000250/`.
 
-progress.json         the step, and the state with the names of tensors in their place
+progress.json         the step, and the state with a name in place of each tensor
 tensors.safetensors   the tensors by these names
 
-Both are plain data; unlike a pickle, neither can hold a program.
+Both are plain data; unlike a pickle, they cannot contain code.
 """
 
 from __future__ import annotations
@@ -28,17 +28,20 @@ from ..runs.run_folder import written
 STATE = "state"
 PROGRESS, TENSORS = "progress.json", "tensors.safetensors"
 VERSION = 1
-_MOST = 2_000_000  # values: names of layers, and numbers of the sets that are still to come
+_MOST = 2_000_000  # values: names of layers, and indices of the sets left in a round
 
 
 def save(run: Path, state: Mapping[str, Any]) -> Path:
-    """Save a state (`Learner.state`), whole or not at all, in place of the one before.
+    """Save a state (`Learner.state`), complete or not at all, and remove the previous one.
 
     Args:
         run: the run's folder.
 
+    Returns:
+        The state's folder.
+
     Raises:
-        TrainingError: where the disk refuses; the state before is kept.
+        TrainingError: if it cannot be written; the previous state is kept.
     """
     target = run / STATE / f"step{state['step']:06d}"
     unfinished = target.with_name(f".{target.name}.part")
@@ -65,12 +68,12 @@ def save(run: Path, state: Mapping[str, Any]) -> Path:
 
 
 def latest(run: Path) -> Path | None:
-    """The folder of a run's newest whole state; None where it has none."""
+    """The folder of a run's newest complete state; None if it has none."""
     return max((run / STATE).glob("step*"), default=None)
 
 
 def remove(run: Path) -> None:
-    """Remove a run's state, which is several times as large as its LoRA; a finished run needs none."""
+    """Remove a run's state. It is several times as large as the LoRA, and a finished run does not need it."""
     with suppress(OSError):
         shutil.rmtree(run / STATE)
 
@@ -79,7 +82,7 @@ def load(folder: Path | None) -> dict[str, Any]:
     """The state in a folder.
 
     Raises:
-        TrainingError: where there is none, or it is damaged.
+        TrainingError: if there is none, or it is damaged.
     """
     if folder is None:
         raise TrainingError(
@@ -100,7 +103,7 @@ def load(folder: Path | None) -> dict[str, Any]:
 
 
 def _described(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """A value as JSON holds it exactly, with its tensors put aside under numbers as names."""
+    """A value in a form that JSON stores exactly. Its tensors are moved to ``tensors``, under numbers as names."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().contiguous().clone()
@@ -109,12 +112,15 @@ def _described(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"dict": [[key, _described(part, tensors)] for key, part in value.items()]}
     if isinstance(value, list | tuple):
         return {type(value).__name__: [_described(part, tensors) for part in value]}
-    if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number; Prodigy's growth is unlimited
+    if isinstance(value, float) and not math.isfinite(
+        value
+    ):  # JSON has no such number; Prodigy's growth rate is infinite
         return {"float": str(value)}
     return value
 
 
 def _restored(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """The inverse of `_described`."""
     match value:
         case {"tensor": str(name)}:
             return tensors[name]

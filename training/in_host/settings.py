@@ -1,4 +1,4 @@
-"""The settings of a training in the host, checked when they are made."""
+"""The settings of a training in ComfyUI, checked on creation."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from .choices import Optimiser, Precision, Schedule, Targets, Timesteps
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """What determines a training besides model and dataset. Same settings, same result.
+    """Everything that determines a training besides model and dataset. The same settings give the same result.
 
     Attributes:
         steps: optimiser steps.
-        batch_size: sets per forward pass; all have the same size.
+        batch_size: sets per forward pass, all of the same size.
         gradient_accumulation: forward passes per optimiser step.
         optimiser: what updates the LoRA.
-        learning_rate, schedule, warmup_steps, weight_decay, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
+        learning_rate, schedule, warmup_steps, weight_decay: of the optimiser.
+        max_grad_norm: gradients are clipped to it; 0 for no clipping.
         rank, alpha: of the LoRA; its strength is alpha / rank.
         targets: which layers are trained.
         timesteps: how noise levels are drawn.
-        ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
-        caption_dropout: share of samples that are trained on the empty caption.
-        references: how given panels take part.
-        reference_share: share of samples in which some panels enter without noise and carry no loss.
-        validation_sets: sets that are held out from training to measure the loss on.
-        validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
-        precision, gradient_checkpointing: speed and memory.
+        ema: decay per step of the moving average that is saved instead of the raw weights; 0 for none.
+        caption_dropout: share of samples that are trained with an empty caption, 0…1.
+        references: how references take part.
+        reference_share: share of samples with references, which have no noise and no loss, 0…1.
+        validation_sets: number of sets held out from training to measure the loss on.
+        validate_every, save_every, sample_every: in steps; 0 for never, but the end is always saved.
+        precision, gradient_checkpointing: trade speed for memory.
         seed: of everything random.
-        sets: how many sets are trained on; 0 for all.
-        leave_out: names of sets that are not trained on, with commas between them; ``*`` stands for anything.
+        sets: number of sets to train on; 0 for all.
+        leave_out: comma-separated names of sets to leave out; ``*`` matches anything.
+
+    Raises:
+        TrainingError: if a value is out of range.
     """
 
     steps: int = 600
@@ -85,7 +89,7 @@ class TrainSettings:
 
     @property
     def drawn_share(self) -> float:
-        """Share of samples with references; 0 where none are wanted."""
+        """Share of samples with references; 0 if references are off."""
         return 0.0 if self.references is ReferenceKind.NONE else self.reference_share
 
     def to_json(self) -> dict[str, Any]:
@@ -93,6 +97,12 @@ class TrainSettings:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> TrainSettings:
+        """Settings from `to_json`.
+
+        Raises:
+            TrainingError: if a value is out of range.
+            TypeError, ValueError: if a name or a choice is unknown.
+        """
         kinds = {
             "schedule": Schedule,
             "targets": Targets,
