@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -23,6 +25,13 @@ SECTIONS = {
 }
 ENTRY = re.compile(r"- (.+?) \(([A-Z0-9_*]+)(?:, (`[^`]*`|[^)`]+))?\)[:：] ?(.+)")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
+REMEDIES = "## When something goes wrong"
+PUT_TOGETHER = {  # messages whose parts stand in several texts of the code
+    "… captions were written before that and are kept",
+    "The answer lacks …",
+    "… texts are not sent",
+    "The loss is nan at step …",
+}
 TERMS = {"CLIP", "VAE", "EMA", "LoRA", "Latent", "alpha"}  # names that stay as they are in Chinese
 
 
@@ -137,6 +146,41 @@ def test_pages_say_the_same(node_id: str) -> None:
     ):
         english_parts, chinese_parts = (re.findall(pattern, page(node_id, each), re.MULTILINE) for each in LANGUAGES)
         assert len(english_parts) == len(chinese_parts), part
+
+
+@functools.cache
+def said_by_the_code() -> str:
+    """All texts of the pack's Python, each value in them as a zero byte."""
+    texts = []
+    for folder in ("incontext", "nodes", "training"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+                    texts.append("".join(map(str, parts)))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    texts.append(node.value)
+    return "\n".join(texts)
+
+
+def unsaid(quote: str) -> list[str]:
+    """Three words in a row of a quoted message that no text of the code has; values are left out."""
+    words = [part.strip(" ,;").split() for part in quote.split("…")]
+    rows = [" ".join(part[start : start + 3]) for part in words for start in range(len(part) - 2)]
+    return [row for row in rows if not re.search(r"[\d\[\]()%]", row) and row not in said_by_the_code()]
+
+
+def test_a_message_that_nobody_says_would_be_seen() -> None:
+    assert unsaid("… holds quantised weights") == []
+    assert unsaid("… holds weights from the moon") == ["holds weights from", "weights from the", "from the moon"]
+
+
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_quoted_messages_are_those_of_the_code(node_id: str) -> None:
+    quotes = re.findall(r"“([^”]+)”", page(node_id, "en").partition(REMEDIES)[2])
+    assert {quote: unsaid(quote) for quote in quotes if quote not in PUT_TOGETHER and unsaid(quote)} == {}
+    chinese = page(node_id, "zh")
+    assert [quote for quote in quotes if len(quote.split()) > 2 and quote not in chinese] == []
 
 
 @pytest.mark.parametrize("node_id", NODE_IDS)
