@@ -45,13 +45,13 @@ export const CHINESE = {
   "{name} has no process of its own here. Cancel the prompt to end it.": "{name} 在此没有自己的进程。要结束它，请取消任务。",
   "There is no training {name} in output/incontext_runs; it may have been removed.":
     "output/incontext_runs 中没有训练 {name}；它可能已被删除。",
-  "{name} has no checkpoint {file}. Reload the list: it may have been removed.":
+  "{name} has no checkpoint {file}. It may have been removed; reload the list.":
     "{name} 没有检查点 {file}。请重新加载列表：它可能已被删除。",
   "ComfyUI is working on a prompt. Wait until it is done, then resume the training.":
     "ComfyUI 正在执行任务。请等它完成，再恢复训练。",
   "The {field} has {length} characters. Shorten it to {limit}.": "{field} 有 {length} 个字符，请缩短到 {limit} 个以内。",
   "run.json cannot be used: {reason}.": "run.json 无法使用：{reason}。",
-  "{place} cannot be written: {reason}. Free space there, allow writing to it, or check that its disk is still connected.":
+  "{place} cannot be written: {reason}. Check its permissions, the free space, and that its disk is still connected.":
     "无法写入 {place}：{reason}。请腾出空间、允许写入，或检查磁盘是否仍然连接。",
 
   // what the build of a dataset found

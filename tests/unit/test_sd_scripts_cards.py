@@ -171,9 +171,9 @@ class TestClaim:
     def test_who_is_starting_is_waited_for_only_as_long_as_is_said(self, tmp_path: Path) -> None:
         said: list[str] = []
         with cards.claim(tmp_path, ["0"], WhenBusy.SAY):
-            with pytest.raises(TrainingError, match="is being started at this moment"):
+            with pytest.raises(TrainingError, match="is just starting"):
                 cards.claim(tmp_path, ["0"], WhenBusy.WAIT, say=said.append, pause=0.01, patience=0.05)
             cards.claim(tmp_path, [], WhenBusy.SAY)
             cards.claim(tmp_path, ["0"], WhenBusy.ANYWAY)
         cards.claim(tmp_path, ["0"], WhenBusy.SAY).close()
-        assert said == ["waiting for another training, which is being started"]
+        assert said == ["waiting for another training, which is just starting"]

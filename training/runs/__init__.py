@@ -1,16 +1,18 @@
-"""Training runs on disk, whoever trains them.
+"""Training runs on disk, for both trainers.
 
-run_folder   the files of a run, read and written
+run_folder   read and write the files of a run
 monitor      what the training panel shows
 labels       names and notes that the user gives to runs
-removal      deleting runs
-claims       who may decide about a run, or watches it
-cards        which run trains on which graphics card
+removal      delete runs
+average      average a run's checkpoints
+claims       locks on a run: who may change it, and who watches it
+cards        which run uses which graphics card
 process      processes that outlive the one that started them
-supervise    a run's process: started, found again, ended
-event_tail   what a run has told since the last look
+supervise    start a run's process, find it again, end it
+event_tail   new events of a run
 requests     stop, save and sample on request
 output       the last lines of a process's output
 progress     a training's progress in words
 stopping     how long a stop may take
+choices      the user's choices
 """

@@ -1,8 +1,7 @@
-"""Which run trains on which graphics card: two on one card would both run out of memory.
+"""Which run trains on which graphics card. Two on one card would both run out of memory.
 
-Every process that trains notes its cards in its record, by the names that CUDA_VISIBLE_DEVICES gives them: ComfyUI's
-``--cuda-device 1`` sets that variable, and the trainer inherits it. So the first card of one process may be the second of
-another, and is known to be.
+Every process that trains records its cards by their names in CUDA_VISIBLE_DEVICES, so they can be compared even if the first
+card of one process is the second of another. ComfyUI's ``--cuda-device 1`` sets that variable, and the trainer inherits it.
 """
 
 from __future__ import annotations
@@ -21,34 +20,34 @@ from .choices import WhenBusy
 from .run_folder import Run
 
 Cards = Sequence[str]
-LOCK = ".cards"  # in the folder of runs; held from the look whether a card is free until its process is noted
-# the first that is set counts; AMD's torch reads the first two
+LOCK = ".cards"  # in the folder of runs; held from checking that a card is free until its process is recorded
+# the first one that is set counts; AMD's torch reads the first two
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 
 
 def card_names(indices: Sequence[int], environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The cards that torch counts from 0, as every process of this machine names them."""
+    """Names that are the same in every process of this machine, for cards that torch counts from 0."""
     chosen = next((environment[name] for name in _VISIBLE if environment.get(name)), "")
     visible = [name.strip() for name in chosen.split(",")] if chosen else []
     return [visible[index] if index < len(visible) else str(index) for index in indices]
 
 
 def occupants(runs: Path, cards: Cards | None) -> list[Run]:
-    """Runs that train on one of these cards now, in a process other than this one.
+    """Runs that are training on one of these cards, in a process other than this one.
 
-    Where the cards of one of the two are not known (None), they may be the same.
+    Cards that are not known (None) count as the same.
     """
     return [run for run, theirs in _training(runs) if _may_share(cards, theirs)]
 
 
 def _may_share(ours: Cards | None, theirs: Cards | None) -> bool:
     if ours is None or theirs is None:
-        return ours != [] != theirs  # who computes on processors has none
+        return ours != [] and theirs != []  # a training on the processor uses no cards
     return bool({*ours} & {*theirs})
 
 
 def _training(runs: Path) -> Iterator[tuple[Run, Cards | None]]:
-    """Runs whose process lives, with their cards; None where those are not known."""
+    """Runs whose process is alive, with their cards; None if these are not known."""
     for name in (supervise.RECORD, supervise.HOST_RECORD):
         for record in sorted(runs.glob(f"*/{name}")):
             run = Run(record.parent)
@@ -56,11 +55,11 @@ def _training(runs: Path) -> Iterator[tuple[Run, Cards | None]]:
             if process is None or process.pid == os.getpid():
                 continue
             if name == supervise.HOST_RECORD and run.state in run_folder.ENDS:
-                continue  # the process is a ComfyUI, which goes on
-            yield run, _noted(record)
+                continue  # the process is ComfyUI, which outlives the run
+            yield run, _recorded(record)
 
 
-def _noted(record: Path) -> Cards | None:
+def _recorded(record: Path) -> Cards | None:
     try:
         cards = strict_json.field(strict_json.read_object(record), "cards", list, None)
     except (OSError, strict_json.JsonError):
@@ -77,22 +76,22 @@ def claim(
     pause: float = 1.0,
     patience: float = math.inf,
 ) -> ExitStack:
-    """Return when a training may start on these cards; others that want one wait until it is started.
+    """Wait until a training may start on these cards, and keep others from starting until the result is closed.
 
     Args:
         runs: folder of all runs.
-        cards: as `card_names` gives them; none where processors compute, None where they are not known.
-        when: what to do where another training has one of them.
+        cards: from `card_names`; empty for a training on the processor, None if they are not known.
+        when: what to do if another training uses one of them.
         go_on: called while it waits; raises to stop.
-        say: takes what is waited for, once.
-        pause: seconds between looks.
-        patience: seconds to wait for another that is being started.
+        say: receives a line about what it is waiting for, once.
+        pause: seconds between checks.
+        patience: seconds to wait for another training that is starting.
 
     Returns:
-        To be closed once the training's process is noted with its cards, or did not start.
+        To be closed once the training's process is recorded with its cards, or has failed to start.
 
     Raises:
-        TrainingError: where a card is taken and it is not to wait, or the folder of runs cannot be written.
+        TrainingError: if a card is in use and ``when`` is not to wait, or the folder of runs cannot be written.
     """
     said = ""
 
@@ -109,10 +108,10 @@ def claim(
     deadline = time.monotonic() + patience
     while True:
         with ExitStack() as held:
-            if not _held(runs, held):
+            if not _acquire(runs, held):
                 if time.monotonic() >= deadline:
-                    raise TrainingError("Another training is being started at this moment. Try again in a minute.")
-                wait_for("another training", "which is being started", min(pause, 0.2))
+                    raise TrainingError("Another training is just starting. Try again in a minute.")
+                wait_for("another training", "which is just starting", min(pause, 0.2))
                 continue
             others = occupants(runs, cards)
             if not others:
@@ -125,8 +124,8 @@ def claim(
         wait_for(others[0].name, "which trains on the same graphics card", pause)
 
 
-def _held(runs: Path, until: ExitStack) -> bool:
-    """Whether nobody else is starting a training now; then nobody can before ``until`` is closed."""
+def _acquire(runs: Path, until: ExitStack) -> bool:
+    """Take the lock on starting trainings until ``until`` is closed; False if another process holds it."""
     with run_folder.written(runs):
         runs.mkdir(parents=True, exist_ok=True)
         file = until.enter_context((runs / LOCK).open("ab"))

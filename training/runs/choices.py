@@ -1,4 +1,4 @@
-"""What a user chooses for a run, without what carries it out: ComfyUI's start loads this."""
+"""The user's choices for a run. ComfyUI loads this module when it starts, so it imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class WhenBusy(Enum):
-    """What a training does if another one has its graphics card."""
+    """What a training does if another one is using its graphics card."""
 
     SAY = "say so"
     WAIT = "wait"
@@ -14,5 +14,5 @@ class WhenBusy(Enum):
 
     @property
     def in_queue(self) -> WhenBusy:
-        """What the later trainings of a queue do: they were asked for, so they wait rather than end the queue."""
+        """For the later trainings of a queue: they wait rather than end the queue."""
         return self if self is WhenBusy.ANYWAY else WhenBusy.WAIT

@@ -1,7 +1,7 @@
-"""Who works on a run: two locks in its folder, between processes and between machines that share it.
+"""Two locks in a run's folder, between processes and between machines that share it.
 
-``.lock`` is held while somebody decides about the run: find, kill and start in one piece, or settle what became of it.
-``.attended`` is held by everybody who will write down how the run ends: who trains it, prepares it, or watches its process.
+``.lock`` is held by a process that starts, ends, settles or removes the run, so that its steps are not mixed with another's.
+``.attended`` is shared by all processes that will record how the run ends: those that train, prepare or watch it.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from ...incontext.files import file_lock
 
 LOCK = ".lock"
 ATTENDED = ".attended"
-BRIEF = 3.0  # seconds; whoever settles a run is done by then, and whoever prepares one takes longer
+BRIEF = 3.0  # seconds; settling a run takes less, preparing one takes longer
 
-_POLL = 0.05
+_POLL = 0.05  # seconds
 _TRIES = 10
 
 
 @contextmanager
 def deciding(run: Path, patience: float = 0.0) -> Iterator[None]:
-    """Be the only one who starts, ends or settles a run.
+    """Within the context, no other process starts, ends or settles the run.
 
     Args:
         run: its folder.
-        patience: seconds to wait for another.
+        patience: seconds to wait for another process.
 
     Raises:
-        TrainingError: where another one is at it for longer, or the folder cannot be written.
+        TrainingError: if another process takes longer, or the folder cannot be written.
     """
     with _lock_of(run) as file:
         deadline = time.monotonic() + patience
         while file_lock.acquire(file) is False:
             if time.monotonic() >= deadline:
                 raise TrainingError(
-                    f"{run.name} is being started or settled elsewhere at this moment, perhaps in another window or on "
-                    "another machine. Try again in a minute."
+                    f"{run.name} is just being started or ended elsewhere, perhaps in another window or on another machine. "
+                    "Try again in a minute."
                 )
             time.sleep(_POLL)
         try:
@@ -51,12 +51,12 @@ def deciding(run: Path, patience: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool]:
-    """Be the only one who works on what is in a folder; False where another one does.
+    """Claim a folder within the context; yields False if another process has it.
 
-    Where the file system has no locks, nobody can know of others, and it is always True.
+    It always yields True on a file system without locks.
 
     Raises:
-        TrainingError: where the folder cannot be written.
+        TrainingError: if the folder cannot be written.
     """
     with _lock_of(folder) as file:
         mine = file_lock.acquire(file) is not False
@@ -70,7 +70,7 @@ def alone(folder: Path) -> Iterator[bool]:
 def _lock_of(folder: Path) -> IO[bytes]:
     """
     Raises:
-        TrainingError: where the folder cannot be written.
+        TrainingError: if the folder cannot be written.
     """
     try:
         return (folder / LOCK).open("ab")
@@ -82,15 +82,15 @@ def _lock_of(folder: Path) -> IO[bytes]:
 
 @contextmanager
 def attending(run: Path) -> Iterator[None]:
-    """Stand for a run: its end will be written down by this process."""
+    """Within the context, this process is responsible for recording how the run ends."""
     file = None
-    with suppress(OSError):  # a folder that cannot be written, or is gone
+    with suppress(OSError):  # the folder cannot be written, or is gone
         file = (run / ATTENDED).open("ab")
     if file is None:
         yield
         return
     with file:
-        for _ in range(_TRIES):  # somebody may just be looking
+        for _ in range(_TRIES):  # another process may just be checking it
             if file_lock.acquire(file, shared=True) is not False:
                 break
             time.sleep(_POLL)
@@ -101,7 +101,7 @@ def attending(run: Path) -> Iterator[None]:
 
 
 def is_attended(run: Path) -> bool | None:
-    """Whether somebody stands for a run; None where that cannot be known."""
+    """Whether any process is responsible for recording how a run ends; None if that cannot be known."""
     try:
         with (run / ATTENDED).open("r+b") as file:
             for again in (True, False):
@@ -110,7 +110,7 @@ def is_attended(run: Path) -> bool | None:
                     file_lock.release(file)
                 if free is not False:
                     break
-                if again:  # it may have been another one who looks
+                if again:  # another process may just have been checking it
                     time.sleep(0.002)
     except OSError:
         return None

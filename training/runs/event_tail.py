@@ -1,4 +1,4 @@
-"""What a run has told since the last look, whoever trains it."""
+"""Read the new events of a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from .run_folder import Run, parse_event
 
 
 class EventTail:
-    """New events of a run since the last look."""
+    """The events of a run that were added since the last iteration.
+
+    Args:
+        run: the run.
+        from_start: begin with the first event; otherwise with those still to come.
+    """
 
     def __init__(self, run: Run, from_start: bool = True) -> None:
         self._path = run.folder / "events.jsonl"
@@ -22,7 +27,7 @@ class EventTail:
                 file.seek(self._offset)
                 while line := file.readline(run_folder.LONGEST_EVENT + 1):
                     if not line.endswith(b"\n") and len(line) <= run_folder.LONGEST_EVENT:
-                        return  # it is still being written
+                        return  # the line is still being written
                     self._offset += len(line)
                     event = parse_event(line)
                     if event is not None:

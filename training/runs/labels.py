@@ -1,4 +1,4 @@
-"""The name and the note that a user gives a run: `<run>/label.json`. The folder's own name stays, since files are named by it."""
+"""The name and the note that a user gives a run: `<run>/label.json`. The folder keeps its name; files are named after it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ LONGEST = {"label": 100, "note": 10_000}  # characters
 
 @dataclass(frozen=True)
 class Label:
-    """
+    """What the user wrote about a run.
+
     Attributes:
-        label: shown in place of the folder's name; one line, empty for none.
-        note: text of any form.
+        label: shown instead of the folder's name; one line, empty for none.
+        note: any text.
     """
 
     label: str = ""
@@ -30,7 +31,7 @@ class Label:
 
     @staticmethod
     def read(run: Path) -> Label:
-        """The label of a run; an empty one where there is none, or it is damaged."""
+        """The label of a run; empty if there is none, or it is damaged."""
         try:
             found = strict_json.read_object(run / FILE)
             return Label(strict_json.field(found, "label", str, ""), strict_json.field(found, "note", str, ""))
@@ -38,10 +39,10 @@ class Label:
             return Label()
 
     def changed(self, values: Mapping[str, Any]) -> Label:
-        """With some of its values replaced.
+        """The label with some of its values replaced.
 
         Raises:
-            TrainingError: for a value of another kind, or a text that is too long.
+            TrainingError: for an unknown name, a value that is not a text, or a text that is too long.
         """
         for name, value in values.items():
             if name not in LONGEST or not isinstance(value, str):
@@ -54,9 +55,10 @@ class Label:
         return replace(self, **texts)
 
     def write(self, run: Path) -> None:
-        """
+        """Save the label in the run's folder.
+
         Raises:
-            TrainingError: where the disk refuses.
+            TrainingError: if it cannot be written.
         """
         path = run / FILE
         with written(path):

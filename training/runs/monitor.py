@@ -1,4 +1,4 @@
-"""A run as a monitor shows it: read from its folder, in portions, however long the run is and whoever trains it."""
+"""What a monitor shows of a run, read from its folder in portions, so that long runs cost no more."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from . import claims, labels, output, requests, run_folder, supervise
 from .run_folder import Run, parse_event
 
 RUNNING = "running"
-END = "end"  # not asked of whoever trains, but done to him
+END = "end"  # not a request to the trainer: its process is ended by force
 COLUMNS = ("step", "loss", "smoothed", "learning_rate")
 DAMAGED = "damaged"
-PORTION = 1 << 18  # bytes of events.jsonl that are told at once
-LONGEST_PORTION = 2 * run_folder.LONGEST_EVENT  # bytes, where a single event is longer than a portion
-REMEMBERED = 64 << 20  # bytes of JSON: portions that pages were told, for the next page
-GRACE = 3.0  # seconds in which the end of a process is written down by whoever watched it, if he left no lock
+PORTION = 1 << 18  # bytes of events.jsonl per answer
+LONGEST_PORTION = 2 * run_folder.LONGEST_EVENT  # bytes, if a single event is longer than a portion
+REMEMBERED = 64 << 20  # bytes of JSON: portions kept for the next page
+GRACE = 3.0  # seconds within which a process that watched a run records its end, on file systems without locks
 _OUTCOMES = {"trained": run_folder.FINISHED, "stopped": run_folder.CANCELLED, "failed": run_folder.FAILED}
 
 Json = dict[str, Any]
@@ -40,21 +40,21 @@ Json = dict[str, Any]
 
 
 def summary(run: Run) -> Json:
-    """Where a run stands, in a cost that does not depend on its length.
+    """The state of a run, at a cost that does not depend on its length.
 
     Returns:
-        name (of the folder), title (as its node named it), label and note (as the user has named it since), trainer, state
-        (``running``, one of `run_folder.ENDS`, or ``damaged`` where run.json cannot be used), machine (where another one
-        trains it), phase, phase_done and phase_total (how far a counted phase is, else None), step, steps, loss,
-        learning_rate, seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora
-        (its file's name in output/loras), resumable.
+        name (of the folder), title (from its node), label and note (from the user), trainer, state (``running``, one of
+        `run_folder.ENDS`, or ``damaged`` if run.json cannot be used), machine (if another one trains it), phase, phase_done
+        and phase_total (progress of a counted phase, else None), step, steps, loss, smoothed, learning_rate,
+        seconds_per_step, seconds_left, memory (GB), started and updated (seconds since 1970), error, lora (its file name in
+        output/loras), resumable.
 
     Raises:
-        OSError: where the folder is gone.
+        OSError: if the folder is gone.
     """
     facts = _known_facts(run)
     state = _state(run, facts)
-    # whoever stood for it may have written down its end, and gone, after the files were read
+    # the responsible process may have recorded the end, and gone, after the files were read
     while state not in (RUNNING, facts.last) and (later := _known_facts(run)) is not facts:
         facts, state = later, _state(run, later)
     return {
@@ -67,12 +67,12 @@ def summary(run: Run) -> Json:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the files of a run say, whoever works on it now.
+    """What the files of a run say, regardless of processes.
 
     Attributes:
-        shown: the parts of a summary that need nothing else.
-        last: how it began or ended last.
-        said: how its trainer says that it ended; empty where it has not.
+        shown: the parts of a summary that depend on files only.
+        last: the last event among the start and the ends, or ``damaged``.
+        said: how it ended according to its trainer; empty if the trainer has not said so.
     """
 
     shown: Json
@@ -86,7 +86,7 @@ _FACT_FILES = ("run.json", "events.jsonl", labels.FILE)
 
 
 def _known_facts(run: Run) -> _Facts:
-    """What the files of a run say; they are read again when they changed."""
+    """What the files of a run say. They are read again only if they have changed."""
     folder = str(run.folder)
     stamp = tuple(part for name in _FACT_FILES for part in _stamp(os.path.join(folder, name)))
     known = _facts_by_folder.get(run.folder)
@@ -150,7 +150,7 @@ def _facts(run: Run) -> _Facts:
 
 
 def _state(run: Run, facts: _Facts) -> str:
-    """The truth from files, processes and locks together; it does not depend on the time where there are locks."""
+    """A run's state from files, processes and locks. It only depends on the time on file systems without locks."""
     if facts.last in (*run_folder.ENDS, DAMAGED):
         return facts.last
     if supervise.find(run.folder) is not None:
@@ -158,7 +158,7 @@ def _state(run: Run, facts: _Facts) -> str:
     attended = claims.is_attended(run.folder)
     if attended:
         return RUNNING
-    if facts.said:  # the end has yet to be written down, by whoever starts next or as soon as there is space
+    if facts.said:  # the end is still to be recorded, by the next process or as soon as the disk has space
         return facts.said
     if attended is None and (supervise.find(run.folder, supervise.HOST_RECORD) is not None or _is_young(run)):
         return RUNNING
@@ -166,7 +166,7 @@ def _state(run: Run, facts: _Facts) -> str:
 
 
 def _is_young(run: Run) -> bool:
-    """Something happened just now: its end is about to be written, or its process to be started."""
+    """Whether something has just happened, so its end may be about to be recorded, or its process to be started."""
     return abs(time.time() - _changed(run)) < GRACE
 
 
@@ -179,28 +179,28 @@ def _last_of(events: list[Json], *kinds: str) -> Json:
     return next((event for event in reversed(events) if event["event"] in kinds), {})
 
 
-# --- what happened since ---------------------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------------------
 
 
 def news(run: Run, offset: int = 0) -> Json:
-    """What happened since a place in events.jsonl.
+    """The events after a byte offset in events.jsonl.
 
     Returns:
-        from (where this begins: 0 where the file is shorter than ``offset``), offset (where to go on), more (whether there
-        is more already), points (``COLUMNS``, each a list with one value per step), events (all others, as they are).
+        from (where they begin: 0 if the file is shorter than ``offset``), offset (where to continue), more (whether there
+        is already more), points (for each of `COLUMNS` a list with one value per step), events (all others, unchanged).
     """
     place, data = _portion(run, offset)
     return {**place, **_told(data)}
 
 
 def news_text(run: Run, offset: int = 0) -> str:
-    """`news` as JSON. What one page was told is not read and written again for the next page."""
+    """`news` as JSON text. A portion that one page was sent is kept for the next page."""
     place, data = _portion(run, offset)
     return f"{json.dumps(place)[:-1]}, {_portions.told(data)[1:]}"
 
 
 def _portion(run: Run, offset: int) -> tuple[Json, bytes]:
-    """Whole lines from a place on, and which place that is."""
+    """Complete lines from an offset on, and the fields of `news` about the offset."""
     try:
         with (run.folder / "events.jsonl").open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -211,13 +211,14 @@ def _portion(run: Run, offset: int) -> tuple[Json, bytes]:
                 data += file.read(max(0, LONGEST_PORTION - len(data)))
     except FileNotFoundError:
         return {"from": 0, "offset": 0, "more": False}, b""
-    whole = data[: data.rfind(b"\n") + 1]  # a line that is still being written is for the next time
+    whole = data[: data.rfind(b"\n") + 1]  # leave a line that is still being written
     if not whole and len(data) > run_folder.LONGEST_EVENT:
-        whole = data  # no event of ours, however it goes on
+        whole = data  # too long for one of our events; skip it
     return {"from": start, "offset": start + len(whole), "more": start + len(data) < size}, whole
 
 
 def _told(lines: bytes) -> Json:
+    """The points and events of `news` in these lines."""
     points: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     others: list[Json] = []
     for line in give_way(lines.split(b"\n")):
@@ -234,7 +235,7 @@ def _told(lines: bytes) -> Json:
 
 
 class _Portions:
-    """What was told of the lines of a file, as JSON, by these lines; what was asked for last is kept longest."""
+    """A cache: lines of a file → the points and events in them, as JSON text. The least recently used goes first."""
 
     def __init__(self) -> None:
         self._texts: OrderedDict[bytes, str] = OrderedDict()
@@ -260,7 +261,7 @@ _portions = _Portions()
 
 
 def checkpoints(run: Run) -> list[Json]:
-    """The LoRA files, newest first: file, step (0 where its name does not say), bytes."""
+    """The LoRA files, highest step first: file, step (0 if it is not in the name), bytes."""
     found = []
     for path in run.checkpoints:
         step = re.search(r"step(\d+)", path.stem.removeprefix(run.name))
@@ -269,7 +270,7 @@ def checkpoints(run: Run) -> list[Json]:
 
 
 def layout(run: Run) -> Json | None:
-    """Where the panels are in a sample: width, height, panels with name and box; None where the run does not say."""
+    """The layout of a sample: width, height, and panels with name and box; None if the run does not say."""
     return _layout(run, _stamp(run.folder / "run.json"))
 
 
@@ -289,14 +290,14 @@ def log(run: Run, lines: int = 200) -> Json:
     }
 
 
-# --- what can be asked of it -----------------------------------------------------------------------------------------
+# --- requests ---------------------------------------------------------------------------------------------------------
 
 
 def ask(run: Run, what: str) -> None:
-    """Ask whoever trains it to ``stop``, ``save`` or ``sample`` after its present step.
+    """Ask the trainer to ``stop``, ``save`` or ``sample`` after its current step.
 
     Raises:
-        TrainingError: for anything else, or where it does not run.
+        TrainingError: for another request, or if the run is not running.
     """
     if what not in requests.KINDS:
         stop, save, sample = requests.KINDS
@@ -307,17 +308,20 @@ def ask(run: Run, what: str) -> None:
 
 
 def use_checkpoint(run: Run, file: str, loras: Path) -> Path:
-    """Put a checkpoint, with its recipe inside, where ComfyUI finds LoRAs; the same one is put there once.
+    """Copy a checkpoint, with its recipe inside, to where ComfyUI finds LoRAs. It is copied only once.
+
+    Returns:
+        The copy.
 
     Raises:
-        TrainingError: where there is no such checkpoint.
-        LoraError: where it is damaged, or the folder cannot be written.
+        TrainingError: if there is no such checkpoint, or no recipe for it.
+        LoraError: if it is damaged, or the folder cannot be written.
     """
     source = next((path for path in run.checkpoints if path.name == file), None)
     if source is None:
-        raise TrainingError(f"{run.name} has no checkpoint {file!r}. Reload the list: it may have been removed.")
+        raise TrainingError(f"{run.name} has no checkpoint {file!r}. It may have been removed; reload the list.")
     recipe = read_recipe(source)
-    with claims.deciding(source.parent, patience=60.0):  # asked for twice at once, it is still put there once
+    with claims.deciding(source.parent, patience=60.0):  # two requests at once still make one copy
         if recipe is not None:
             return copy_new(loras, source.stem, source)
         from safetensors.torch import load_file
@@ -328,7 +332,7 @@ def use_checkpoint(run: Run, file: str, loras: Path) -> Path:
 def _recipe(run: Run) -> Recipe:
     """
     Raises:
-        TrainingError: where run.json does not hold one.
+        TrainingError: if run.json has no recipe.
     """
     try:
         return Recipe.from_json(run.about["recipe"])

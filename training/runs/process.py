@@ -1,8 +1,8 @@
-"""Processes that outlive the one that started them: how they are started, and how they are known again.
+"""Start processes that outlive this one, and recognise them later.
 
-A pid is given out again, so a process is known by its pid and its birth. The birth must not depend on the clock: what
-`psutil.Process.create_time` gives on Linux is the time since the machine's start, which does not change, plus the time of
-that start, which moves with every step of the clock (NTP, a laptop that was asleep).
+The system reuses pids, so a process is identified by its pid and its birth, which must not depend on the clock. On Linux,
+`psutil.Process.create_time` does: it adds the time since boot, which is stable, to the boot time, which shifts whenever the
+clock is set (by NTP, or after a laptop was asleep).
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from typing import Any
 import psutil
 
 # Windows' process creation flags, which `subprocess` names on Windows only
-CREATE_NEW_PROCESS_GROUP = 0x00000200  # Ctrl-C in ComfyUI's console is not for it
-CREATE_NO_WINDOW = 0x08000000  # a console of its own that nobody sees, so that closing ComfyUI's does not end it
-CREATE_BREAKAWAY_FROM_JOB = 0x01000000  # a job can end all its processes when the one that made it ends
+CREATE_NEW_PROCESS_GROUP = 0x00000200  # Ctrl-C in ComfyUI's console does not reach it
+CREATE_NO_WINDOW = 0x08000000  # an invisible console of its own, so that closing ComfyUI's does not end it
+CREATE_BREAKAWAY_FROM_JOB = 0x01000000  # a job may end all its processes when its creator ends
 
-_FIRST_TICKS = 19  # of the fields of /proc/PID/stat after the name: `starttime`, in ticks since the machine's start
+_FIRST_TICKS = 19  # index of `starttime` (ticks since boot) among the fields of /proc/PID/stat after the name
 
 
 def birth(pid: int, system: str = sys.platform, proc: Path = Path("/proc")) -> str:
-    """When a process began, as text that is the same for as long as it lives, whatever happens to the clock.
+    """When a process began, as text that stays the same for as long as it lives, even if the clock is set.
 
-    On Linux these are the id of the machine's start and the ticks since then. Windows notes the time in the process
-    when it begins and leaves it. So does macOS, but psutil adds the steps of the clock there; ``ps`` does not.
+    On Linux, it is the boot id and the ticks since boot. Windows and macOS record the time once, when the process begins;
+    on macOS, psutil corrects it for changes of the clock, so ``ps`` is used there.
 
     Args:
         pid: of the process.
         system: as `sys.platform`.
-        proc: where Linux describes its processes.
+        proc: Linux's folder of processes.
 
     Returns:
-        Empty where there is no such process.
+        Empty if there is no such process.
     """
     if system == "linux":
         try:
@@ -61,10 +61,10 @@ def birth(pid: int, system: str = sys.platform, proc: Path = Path("/proc")) -> s
 
 
 def creation_flags(system: str = sys.platform) -> list[int]:
-    """Windows' flags for a process that outlives its parent and its parent's console; the first that is allowed counts.
+    """Windows' flags for a process that outlives its parent and its parent's console. Use the first that is allowed.
 
-    Not ``DETACHED_PROCESS``: a process without any console gets a window for each program that it starts.
-    A job that lets none of its processes go refuses ``CREATE_BREAKAWAY_FROM_JOB``.
+    ``DETACHED_PROCESS`` is not used, since each program that a process without a console starts opens a window. Some jobs
+    do not allow ``CREATE_BREAKAWAY_FROM_JOB``.
     """
     if system != "win32":
         return [0]
@@ -75,17 +75,17 @@ def creation_flags(system: str = sys.platform) -> list[int]:
 def start_detached(
     arguments: Sequence[str], folder: Path, environment: Mapping[str, str], output: Any, system: str = sys.platform
 ) -> subprocess.Popen[bytes]:
-    """Start a process that goes on when this one, its session or its console ends.
+    """Start a process that continues when this one, its session or its console ends.
 
     Args:
-        arguments: the program and what it is given; no shell.
-        folder: where it works.
+        arguments: the program and its arguments; no shell.
+        folder: its working folder.
         environment: all of its variables.
-        output: an open file for what it prints.
+        output: an open file for its output and errors.
         system: as `sys.platform`.
 
     Raises:
-        OSError: where it cannot be started.
+        OSError: if it cannot be started.
     """
     *tried, last = creation_flags(system)
 
@@ -108,5 +108,5 @@ def start_detached(
 
 
 def no_window(system: str = sys.platform) -> int:
-    """``creationflags`` for a question that is soon answered: a ComfyUI without a console shows no window for it."""
+    """``creationflags`` for a short command, so that it opens no window under a ComfyUI without a console."""
     return CREATE_NO_WINDOW if system == "win32" else 0

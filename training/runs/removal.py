@@ -1,4 +1,4 @@
-"""A run is deleted: its checkpoints, samples, state and events, but not the LoRAs that were published from it."""
+"""Delete a run: its checkpoints, samples, state and events, but not the LoRAs that were published from it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .run_folder import Run, written
 def remove(run: Run) -> None:
     """Delete a run's folder.
 
-    Nobody can start, resume or settle it meanwhile. run.json goes first: what is left over after a failure is no longer
-    listed as a run.
+    Meanwhile no other process can start, resume or settle it. run.json is deleted first, so that the remains of a failed
+    deletion are no longer listed as a run.
 
     Raises:
-        TrainingError: where the run trains, somebody is starting or settling it, or the disk refuses.
+        TrainingError: if the run is training, another process is starting or settling it, or a file cannot be deleted.
     """
     with claims.deciding(run.folder, claims.BRIEF):
         if is_at_work(run):
@@ -33,7 +33,7 @@ def remove(run: Run) -> None:
 
 
 def is_at_work(run: Run) -> bool:
-    """Whether a process trains the run, or stands for it: to prepare it, or to write down how it ends."""
+    """Whether a process is training, preparing or watching the run."""
     return (
         supervise.find(run.folder) is not None
         or claims.is_attended(run.folder) is True

@@ -1,4 +1,4 @@
-"""Requests from the user to a training: files in the run's folder, which survive a restart of whoever wrote them."""
+"""The user's requests to a training: files in the run's folder, so that they survive a restart of ComfyUI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .run_folder import written
 
 FOLDER = "requests"
 KINDS = ("stop", "save", "sample")
-END = "end"  # beside the requests: the user has the run ended by force
+END = "end"  # a file beside the requests: the run is being ended by force
 
 
 def add(run: Path, request: str) -> None:
@@ -34,12 +34,16 @@ def take(run: Path) -> frozenset[str]:
 
 
 def is_ended(run: Path) -> bool:
-    """Whether the user had the run ended by force."""
+    """Whether the run was ended by force at the user's request."""
     return (run / FOLDER / END).exists()
 
 
 def clear(run: Path) -> None:
-    """Make the folder, without requests to an earlier process."""
+    """Create the folder, and remove requests to an earlier process.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     (run / FOLDER).mkdir(exist_ok=True)
     for name in (*KINDS, END):
         (run / FOLDER / name).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""A training run on disk: everything that a monitor shows, and all that survives a restart.
+"""A training run on disk: everything that a monitor shows and that survives a restart.
 
-<run>/run.json        settings, dataset, model, versions: what was started
-<run>/events.jsonl    one JSON object a line: what happened
-<run>/log.txt         the same for people
+<run>/run.json        what was started: settings, dataset, model, versions
+<run>/events.jsonl    what happened, one JSON object per line
+<run>/log.txt         the same as text
 <run>/samples/        pictures by step
 <run>/checkpoints/    LoRA files by step, each with its recipe inside
 """
@@ -36,16 +36,16 @@ from ...incontext.lora.save import checked_name, save_new
 RUN_VERSION = 1
 
 STARTED, PHASE, STEP, VALIDATION, SAMPLE, CHECKPOINT = "started", "phase", "step", "validation", "sample", "checkpoint"
-NOTE = "note"  # with a text: what the user should know, but nothing that ends the run
+NOTE = "note"  # a text that the user should know, which does not end the run
 FINISHED, CANCELLED, FAILED, INTERRUPTED = "finished", "cancelled", "failed", "interrupted"
 ENDS = (FINISHED, CANCELLED, FAILED, INTERRUPTED)
 
-MOST_OF_A_NAME = 9_999  # runs or sweeps that are called alike
-LONGEST_EVENT = 1 << 20  # bytes of a line; what is longer is not an event of ours
-TAIL = 64_000  # bytes: hundreds of events, and an end is always among the last ones
-AGAIN = 2.0  # seconds until an end that the disk refused is written once more
+MOST_OF_A_NAME = 9_999  # runs or sweeps with the same name
+LONGEST_EVENT = 1 << 20  # bytes of a line; a longer line is not one of our events
+TAIL = 64_000  # bytes: hundreds of events; the end of a run is always among them
+AGAIN = 2.0  # seconds between tries to write an end that the disk refused
 
-# fields of events that are read as numbers or texts; an event with others is damaged
+# fields of events that must be numbers or texts; otherwise the event is damaged
 _NUMBERS = (
     "step",
     "steps",
@@ -64,7 +64,7 @@ _TEXTS = ("phase", "file", "error", "lora", "path", "outcome")
 
 @dataclass(frozen=True)
 class Run:
-    """A run by its folder; what is asked is read from disk, so it may be running, over, or from last week."""
+    """A run by its folder. Everything is read from disk, so the run may be active or long over."""
 
     folder: Path
 
@@ -74,21 +74,21 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """run.json.
+        """The contents of run.json.
 
         Raises:
-            TrainingError: where the folder is not a run, or the file is damaged.
+            TrainingError: if the folder is not a run, or the file is damaged.
         """
         try:
             return strict_json.read_object(self.folder / "run.json")
         except (OSError, strict_json.JsonError) as error:
             raise TrainingError(
                 f"{self.folder} is not a training run: run.json cannot be read, {_reason(error)}. Choose a folder with a "
-                "run.json that is whole."
+                "complete run.json."
             ) from error
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """What happened, oldest first; a line that is still being written, or was cut off, is left out."""
+        """All events, oldest first. A line that is still being written, or was cut off, is skipped."""
         try:
             file = (self.folder / "events.jsonl").open("rb")
         except FileNotFoundError:
@@ -100,7 +100,7 @@ class Run:
                     yield event
 
     def last_events(self) -> list[dict[str, Any]]:
-        """The last events, oldest first, in a cost that does not depend on how many there are."""
+        """The last events, oldest first, at a cost that does not depend on the length of the run."""
         try:
             with (self.folder / "events.jsonl").open("rb") as file:
                 start = max(0, file.seek(0, os.SEEK_END) - TAIL)
@@ -112,19 +112,19 @@ class Run:
         return [event for line in lines if (event := parse_event(line + b"\n")) is not None]
 
     def losses(self) -> list[float]:
-        """One per step; if a resumed run repeated steps, the later ones count."""
+        """One loss per step, NaN if it was not finite. If a resumed run repeated steps, the later ones count."""
         by_step = {event["step"]: event.get("loss") for event in self.events() if event["event"] == STEP}
         return [math.nan if (loss := by_step[step]) is None else loss for step in sorted(by_step)]
 
     @property
     def state(self) -> str:
-        """The last of started and the ways to end; ``started`` may mean running or killed."""
+        """The last event among ``started`` and `ENDS`. After ``started``, the run may be training or may have been killed."""
         return next((e["event"] for e in reversed(self.last_events()) if e["event"] in (STARTED, *ENDS)), STARTED)
 
     @property
     def checkpoints(self) -> list[Path]:
-        """The LoRA files that are whole; the name of one that is still being written begins with a dot."""
-        found = (self.folder / "checkpoints").glob("*.safetensors")  # unlike a shell, it finds those with a dot too
+        """The complete LoRA files, by name. A file that is still being written has a dot before its name."""
+        found = (self.folder / "checkpoints").glob("*.safetensors")  # unlike in a shell, * matches a leading dot
         return sorted(path for path in found if not path.name.startswith("."))
 
     @property
@@ -133,10 +133,10 @@ class Run:
 
 
 class RunWriter:
-    """Writes a run; every event is on disk before the next step begins.
+    """Writes a run. Every event is on disk before the next step begins.
 
     Raises:
-        TrainingError: wherever the disk refuses.
+        TrainingError: from any method, if the disk cannot be written.
     """
 
     def __init__(self, run: Run) -> None:
@@ -144,13 +144,13 @@ class RunWriter:
         self._started = time.monotonic()
         with written(run.folder):
             _end_last_line(run.folder / "events.jsonl")
-            # without a buffer: what the disk refused is not tried again when the file is closed
+            # unbuffered, so that closing the file does not retry a failed write
             self._events = (run.folder / "events.jsonl").open("ab", buffering=0)
             self._log = (run.folder / "log.txt").open("ab", buffering=0)
 
     @classmethod
     def create(cls, root: Path, name: str, about: Mapping[str, Any]) -> RunWriter:
-        """Make ``<root>/<name>``, or ``<name>-2`` … where that exists already."""
+        """Create ``<root>/<name>``, or ``<name>-2`` and so on if it exists, with ``about`` in its run.json."""
         stem = safe_name(name)
         with written(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -170,18 +170,20 @@ class RunWriter:
                 write_atomic(folder / "run.json", json.dumps({"version": RUN_VERSION, **about}, indent=1) + "\n")
             return cls(Run(folder))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)  # half a run would be listed for ever
+            shutil.rmtree(folder, ignore_errors=True)  # an incomplete run would be listed for ever
             raise
 
     def event(self, kind: str, **values: Any) -> None:
+        """Add an event with the current time, and the seconds since this writer was made."""
         record = {"time": round(time.time(), 3), "seconds": round(time.monotonic() - self._started, 3), "event": kind}
         self._append(self._events, json.dumps(finite({**record, **values})) + "\n")
 
     def log(self, text: str) -> None:
+        """Add a line with the current time to log.txt."""
         self._append(self._log, f"{time.strftime('%H:%M:%S')}  {text}\n")
 
     def end(self, kind: str, **values: Any) -> None:
-        """Write down how the run ended. Where the disk refuses, it is tried again until there is space."""
+        """Record how the run ended. If the disk is full, it tries again in the background until there is space."""
         with suppress(TrainingError):
             self.log(f"{kind}: {values.get('error') or values.get('lora', '')}")
         try:
@@ -194,13 +196,13 @@ class RunWriter:
     def _append(self, file: IO[bytes], text: str) -> None:
         data = text.encode("utf-8", "replace")
         with written(self.run.folder):
-            if file.write(data) != len(data):  # a full disk took a part of it
+            if file.write(data) != len(data):  # a full disk took only part of it
                 with suppress(OSError):
                     file.write(b"\n")
                 raise OSError(28, "No space left on device")
 
     def checkpoint(self, step: int, lora: Mapping[str, torch.Tensor], recipe: Recipe) -> Path:
-        """Save a LoRA with its recipe; the file appears whole or not at all."""
+        """Save a LoRA with its recipe, complete or not at all, and add the event. Returns the file."""
         path = save_new(self.run.folder / "checkpoints", f"{self.run.name}-step{step:06d}", lora, recipe)
         self.event(CHECKPOINT, step=step, file=path.name)
         self.log(f"saved {path.name}")
@@ -212,9 +214,9 @@ class RunWriter:
 
 
 def parse_event(line: str | bytes) -> dict[str, Any] | None:
-    """One line of events.jsonl; None where it is not a whole event, as after a full disk or a killed process.
+    """One line of events.jsonl; None if it is not a complete event, as after a full disk or a killed process.
 
-    Numbers may be NaN or infinite, as of a training that diverges.
+    Numbers may be NaN or infinite, as in a training that diverges.
     """
     if len(line) > LONGEST_EVENT:
         return None
@@ -243,20 +245,20 @@ def parse_event(line: str | bytes) -> dict[str, Any] | None:
 
 
 def finite(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event with None in place of numbers that JSON does not have."""
+    """An event with None in place of NaN and infinity, which JSON does not have."""
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in event.items()
     }
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Lines of a file; of one that is longer than any event, what is left over by `LONGEST_EVENT`, in pieces."""
+    """Lines of a file. A line that is longer than any event comes in pieces, which are not events."""
     while line := file.readline(LONGEST_EVENT + 1):
         yield line
 
 
 def _end_last_line(path: Path) -> None:
-    """A line that was cut off must not swallow the next one."""
+    """End a line that was cut off, so that the next event starts a new one."""
     try:
         with path.open("rb+") as file:
             if file.seek(0, os.SEEK_END) and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n":
@@ -266,7 +268,7 @@ def _end_last_line(path: Path) -> None:
 
 
 def _end_later(run: Run, kind: str, values: Mapping[str, Any]) -> None:
-    """Write a run's end as soon as the disk takes it, unless the folder is gone or the run went on."""
+    """Write a run's end as soon as the disk accepts it, unless the folder is gone or another end is recorded."""
     while run.folder.is_dir() and run.state not in ENDS:
         time.sleep(AGAIN)
         try:
@@ -282,10 +284,10 @@ def _end_later(run: Run, kind: str, values: Mapping[str, Any]) -> None:
 
 @contextmanager
 def written(place: Path) -> Iterator[None]:
-    """What the system says about a disk that is full, read-only or gone, as an error for the user.
+    """Turn an OSError within the context, such as a full disk, into an error for the user.
 
     Args:
-        place: what was to be written.
+        place: the file or folder to be written.
 
     Raises:
         TrainingError: for any OSError within.
@@ -294,8 +296,8 @@ def written(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(
-            f"{place} cannot be written: {_reason(error)}. Free space there, allow writing to it, or check that its disk is "
-            "still connected."
+            f"{place} cannot be written: {_reason(error)}. Check its permissions, the free space, and that its disk is still "
+            "connected."
         ) from error
 
 
@@ -304,11 +306,11 @@ def _reason(error: Exception) -> str:
 
 
 def safe_name(name: str) -> str:
-    """A name as one file name that leads nowhere else, also for the LoRA that comes of it.
+    """A name made safe as the name of a folder and of the LoRA saved from it.
 
     Raises:
-        TrainingError: where nothing is left of it.
-        LoraError: where the system keeps the name for itself.
+        TrainingError: if no usable characters are left.
+        LoraError: if the system reserves the name.
     """
     cleaned = re.sub(r"[^\w.\- ]+", "-", name.strip()[:1_000]).strip(". ")
     if not cleaned:

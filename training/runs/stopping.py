@@ -1,4 +1,4 @@
-"""How long a stop may take, from what the run itself has told so far."""
+"""How long a stop may take, estimated from the run's events."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import Any
 from ..runs.run_folder import PHASE, STARTED, STEP
 
 GRACE = 10.0  # seconds; before the first step of a segment there is nothing to save
-SAVING = 60.0  # seconds to write checkpoint and state, also to a slow disk
-STEPS = 10  # of the slowest so far: in sizes from 512 px up, one step can take eight times as long as another
+SAVING = 60.0  # seconds to write checkpoint and state, even to a slow disk
+STEPS = (
+    10  # times the slowest step so far: with several picture sizes, one step can take eight times as long as another
+)
 
 
 def patience(events: Iterable[Mapping[str, Any]]) -> float:
     """Seconds from the request to stop until a run may be ended by force.
 
-    The trainer saves and ends after its current optimiser step, so that is several of its slowest steps and the time to
-    save. What lies between two steps counts as part of a step: samples, validation, a checkpoint.
+    The trainer saves and ends after its current optimiser step, so this is several of its slowest steps plus the time to
+    save. Samples, validation and checkpoints between two steps count as part of a step.
 
     Args:
         events: of the run, oldest first; those before its last segment do not matter.

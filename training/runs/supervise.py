@@ -73,7 +73,7 @@ def start(launch: Launch, run: Path) -> subprocess.Popen[bytes]:
             ) from error
     try:
         note(run, process.pid, cards=launch.cards)
-    except BaseException:  # a process that nobody could find again
+    except BaseException:  # otherwise the process could never be found again
         process.kill()
         process.wait()
         raise
@@ -81,10 +81,10 @@ def start(launch: Launch, run: Path) -> subprocess.Popen[bytes]:
 
 
 def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None = None) -> None:
-    """Write down which process it is, so that `find` knows it again, and on which graphics cards it trains.
+    """Record a run's process, so that `find` recognises it, and its graphics cards.
 
     Raises:
-        TrainingError: where the disk refuses.
+        TrainingError: if it cannot be written.
     """
     with written(run):
         write_atomic(run / record, json.dumps({**_identity(pid), **_on_cards(cards)}) + "\n")
@@ -96,13 +96,13 @@ def _on_cards(cards: Sequence[str] | None) -> dict[str, Any]:
 
 def _identity(pid: int) -> dict[str, Any]:
     created = 0.0
-    with contextlib.suppress(psutil.Error):  # over already
-        created = psutil.Process(pid).create_time()  # what versions before `birth` looked at
+    with contextlib.suppress(psutil.Error):  # it has already ended
+        created = psutil.Process(pid).create_time()  # for versions of the pack before `birth`
     return {"pid": pid, "birth": birth(pid), "created": created, "machine": platform.node()}
 
 
 def find(run: Path, record: str = RECORD) -> psutil.Process | None:
-    """The run's process, if it is still that one and still runs."""
+    """The run's process, if it is still running."""
     try:
         noted = strict_json.read_object(run / record)
         if "pid" not in noted:
@@ -119,7 +119,7 @@ def find(run: Path, record: str = RECORD) -> psutil.Process | None:
 
 
 def on_other_machine(run: Path) -> str:
-    """Name of the machine that runs it; empty where it is this one, or nobody knows."""
+    """Name of the machine that runs it; empty if it is this one or unknown."""
     try:
         machine = strict_json.field(strict_json.read_object(run / RECORD), "machine", str)
     except (OSError, strict_json.JsonError):
@@ -128,7 +128,7 @@ def on_other_machine(run: Path) -> str:
 
 
 def members(run: Path) -> list[psutil.Process]:
-    """All processes of a run that still live, whoever their parent is."""
+    """All live processes of a run, including those that have lost their parent."""
     found: dict[int, psutil.Process] = {}
     main = find(run)
     if main is not None:
@@ -138,7 +138,7 @@ def members(run: Path) -> list[psutil.Process]:
 
 
 def _marked(run: Path) -> Iterator[psutil.Process]:
-    """Living processes whose environment names this run."""
+    """Live processes whose environment names this run."""
     mark = str(run)
     for process in psutil.process_iter():
         if process.pid == os.getpid():
@@ -149,19 +149,19 @@ def _marked(run: Path) -> Iterator[psutil.Process]:
 
 
 def _first_marked(run: Path) -> psutil.Process | None:
-    """A run's process that was started, but not noted: the one of which all others come."""
+    """The oldest process of a run, from which the others descend, if it was started but not recorded."""
     return min(_marked(run), key=lambda process: process.create_time(), default=None)
 
 
 def kill(run: Path, patience: float = 5.0) -> None:
-    """End all processes of a run; returns when nothing of it is left."""
+    """End all processes of a run. Returns when none is left, or after ``patience`` seconds."""
     if sys.platform != "win32":
         main = find(run)
         if main is not None:
             with contextlib.suppress(OSError):
                 os.killpg(main.pid, signal.SIGKILL)
     deadline = time.monotonic() + patience
-    while True:  # a process may have started another while the list was made
+    while True:  # a process may have started another since the list was made
         left = members(run)
         if not left or time.monotonic() > deadline:
             return
@@ -172,7 +172,7 @@ def kill(run: Path, patience: float = 5.0) -> None:
 
 
 def sweep(runs: Path) -> list[Path]:
-    """End what is left of runs whose main process is gone; returns the runs that had such orphans."""
+    """End the orphans of runs whose main process is gone; returns these runs."""
     swept = []
     for run in sorted(path.parent for path in runs.glob(f"*/{RECORD}")):
         if find(run) is None and not on_other_machine(run) and members(run):

@@ -91,7 +91,7 @@ def test_a_run_that_is_being_started_is_not_deleted(
     with claims.deciding(run.folder):
         status, answer = client.post("runs/starting/delete")
     assert status == 400
-    assert "elsewhere at this moment" in answer["error"]
+    assert "started or ended elsewhere" in answer["error"]
     assert (run.folder / "checkpoints").is_dir()
 
 
