@@ -256,7 +256,9 @@ def test_a_state_of_other_sets_or_another_model_is_refused() -> None:
         run(resumed={**state, "optimiser": {"state": {}, "param_groups": []}})
     with pytest.raises(TrainingError, match=r"layer layer of 4×4, but in the model it is 8×4\. Connect the model"):
         restored_adapters({"layer": (4, 8)}, state["layers"])
-    with pytest.raises(TrainingError, match=r"layer layer of 4×4, but in the model it does not exist\. Connect the model"):
+    with pytest.raises(
+        TrainingError, match=r"layer layer of 4×4, but in the model it does not exist\. Connect the model"
+    ):
         restored_adapters({}, state["layers"])
 
 
