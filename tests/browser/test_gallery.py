@@ -72,6 +72,8 @@ def test_a_run_is_there_panel_by_panel_at_once(either: Interface) -> None:
     either.screenshot(f"gallery-{either.renderer}")
     gallery.locator(".incontext-search").fill(f"{seed} demo")
     either.page.wait_for_function("() => document.querySelectorAll('.incontext-set').length === 1")
+    gallery.locator(".incontext-search").fill("😀" * 50_000)  # as a long text that is pasted there by mistake
+    gallery.locator(".incontext-status", has_text="No set contains all of these words.").wait_for()
     gallery.locator(".incontext-search").fill("")
     either.page.evaluate(f"() => app.extensionManager.sidebarTab.toggleSidebarTab('{TAB}')")
 
@@ -84,6 +86,7 @@ def test_a_panel_becomes_a_reference(either: Interface, gallery: Locator) -> Non
     toast(either, "in the middle of the view")
     loader = either.node_id("LoadImage")
     name = either.value(loader, "image")
+    _wait_until_shown(either, loader, name)
     assert (either.server.base / "input" / name).is_file()
     either.undo()
     page.wait_for_function("() => app.graph.nodes.length === 0")
@@ -93,6 +96,7 @@ def test_a_panel_becomes_a_reference(either: Interface, gallery: Locator) -> Non
     use.first.click()
     toast(either, "is in “Load Image” now")
     assert either.value(other, "image") == name
+    _wait_until_shown(either, other, name)
     # onto the first free panel of the selected Stitch Panels
     stitch = either.add("InContextStitchPanels", 700, 100)
     either.connect(other, "IMAGE", stitch, "panel_1")
@@ -107,6 +111,12 @@ def test_a_panel_becomes_a_reference(either: Interface, gallery: Locator) -> Non
     )
     assert page.evaluate("() => app.graph.nodes.length") == 2
     assert len(list((either.server.base / "input").glob("*SCENE-1*.png"))) == 1
+
+
+def _wait_until_shown(interface: Interface, loader: int, name: str) -> None:
+    """In Nodes 2.0, the list of files names the picture; the classic canvas draws the widget's value."""
+    if interface.renderer == "nodes-2.0":
+        interface.page.locator(f'[data-node-id="{loader}"]').get_by_text(name).wait_for()
 
 
 def test_a_panel_is_painted_again_and_the_others_stay(either: Interface, gallery: Locator) -> None:
@@ -142,7 +152,7 @@ def test_a_set_becomes_training_data_with_one_click(either: Interface, gallery: 
     field = gallery.locator(".incontext-dataset-name")
     field.fill("")
     add.click()
-    toast(either, "choose the dataset's folder first")
+    toast(either, "First write or choose the dataset's folder")
     field.fill("browser-sets")
     add.click()
     toast(either, "Added to browser-sets. Sets there now: 1.")

@@ -8,6 +8,7 @@ import { SetList } from "./sets.mjs";
 
 const TYPING = 300; // milliseconds without typing before the server is asked
 const SETTLING = 300; // milliseconds after news, so that what comes together is asked for once
+const LONGEST = "400"; // characters of a search, which is sent in an address
 const KEPT = "incontext-lora.dataset"; // what the browser remembers
 
 export class Gallery {
@@ -29,7 +30,7 @@ export class Gallery {
     this.#actions = { ...actions, add: (made) => this.#add(made, actions) };
     this.list = new SetList(api, () => this.#draw());
     const { words } = page;
-    this.search = make("input", "incontext-search", [], { type: "search", placeholder: words.search, "aria-label": words.search });
+    this.search = make("input", "incontext-search", [], { type: "search", maxlength: LONGEST, placeholder: words.search, "aria-label": words.search });
     this.search.addEventListener("input", () => this.#soon(TYPING, () => this.list.find(this.search.value)));
     const again = make("button", "incontext-button", [make("i", "pi pi-sync")], { type: "button", title: words.refresh, "aria-label": words.refresh });
     again.addEventListener("click", () => this.look());

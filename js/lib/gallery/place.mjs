@@ -1,7 +1,7 @@
 /** Pictures of sets into the workflow that is open. */
 
 import { fill } from "../words.mjs";
-import { holdUndo, writeWidget } from "../widgets.mjs";
+import { holdUndo, refresh, writeWidget } from "../widgets.mjs";
 
 const LOAD = "LoadImage";
 const STITCH = "InContextStitchPanels";
@@ -64,9 +64,10 @@ export function add(app, type, place, graph) {
 function showPicture(app, loader, name) {
   const widget = loader.widgets?.find((each) => each.name === "image");
   const values = widget?.options?.values;
-  // the list was made when the page was loaded
-  if (Array.isArray(values) && !values.includes(name)) widget.options.values = [...values, name].sort();
+  const isNew = Array.isArray(values) && !values.includes(name); // the list was made when the page was loaded
+  if (isNew) widget.options.values = [...values, name].sort();
   writeWidget(app, loader, "image", name);
+  if (isNew && LiteGraph.vueNodesMode) refresh(app, loader); // their copy of the list shows no file that is not in it
   loader.setDirtyCanvas?.(true, true);
 }
 
