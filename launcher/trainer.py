@@ -7,12 +7,15 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..incontext.errors import InContextError
 from ..incontext.files.atomic import write_atomic
+from ..training.sd_scripts import arguments as training_options
 from ..training.sd_scripts import environment, fit, install_steps
+from ..training.sweep import arguments as sweep_options
 from . import pack
 from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash
 from .comfyui import environment_key, given_host
@@ -50,15 +53,24 @@ def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
-    return _train_by("training.sd_scripts.cli", extra)
+    return _train_by("training.sd_scripts.cli", training_options.parser().parse_args, extra)
 
 
 def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train many times with sd-scripts in the foreground; after Ctrl-C, the same command continues."""
-    return _train_by("training.sweep.cli", extra)
+    return _train_by(
+        "training.sweep.cli",
+        lambda words: sweep_options.sweep_settings(sweep_options.parser().parse_args(words)),
+        extra,
+    )
 
 
-def _train_by(module: str, extra: Sequence[str]) -> int:
+def _train_by(module: str, read: Callable[[Sequence[str]], object], extra: Sequence[str]) -> int:
+    """Run a module that trains. `read` reads the options first, so that a wrong one is named before anything is set up."""
+    try:
+        read(["--comfyui", "", "--output", "", *extra])
+    except InContextError as error:
+        raise SetupError(str(error)) from error
     work = set_up()
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
     folders = ("--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output)

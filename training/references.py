@@ -1,19 +1,10 @@
-"""References in training: their kinds, which panels of a sample they are, and where these are in a latent."""
+"""References in training: which panels of a sample they are, and where these are in a latent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 
 import torch
-
-
-class ReferenceKind(Enum):
-    """How references, the panels without noise, take part in training."""
-
-    ISOLATED = "isolated"  # they attend to references only, so sampling computes them once
-    CLEAN = "clean"  # they attend to everything
-    NONE = "none"
 
 
 def draw_references(

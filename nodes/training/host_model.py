@@ -30,12 +30,12 @@ from ...incontext.captions.joint import escape
 from ...incontext.errors import TrainingError
 from ...incontext.lora.keys import with_peft_names
 from ...incontext.lora.recipe import Sampling
+from ...training.choices import ReferenceKind
 from ...training.in_host.adapters import Delta
 from ...training.in_host.choices import Precision
 from ...training.in_host.flow import velocity
 from ...training.in_host.memory import block_sizes, repeated_blocks, step_memory
 from ...training.in_host.settings import TrainSettings
-from ...training.references import ReferenceKind
 from ..references.isolation import (
     OVERRIDE,
     Pass,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from comfy_api.latest import io
 
+from ...training.choices import ReferenceKind
 from ...training.in_host.choices import TRAINER, Optimiser, Precision, Schedule, Targets, Timesteps
-from ...training.references import ReferenceKind
 from ...training.runs.choices import WhenBusy
 from .. import host, types
 from ..schema import found_by, shows_first

@@ -15,6 +15,7 @@ from ...incontext.errors import TrainingError
 from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.recipe import Recipe, References, Sampling
 from ...incontext.lora.recipe_file import find_recipe
+from ...training.choices import ReferenceKind
 from ...training.in_host import saved_state
 from ...training.in_host.adapters import (
     Adapters,
@@ -27,7 +28,6 @@ from ...training.in_host.adapters import (
 from ...training.in_host.choices import TRAINER
 from ...training.in_host.optimisers import choose_optimiser
 from ...training.in_host.settings import TrainSettings
-from ...training.references import ReferenceKind
 from ...training.runs import claims, monitor, run_folder
 from ...training.runs.run_folder import RunWriter
 from .. import host

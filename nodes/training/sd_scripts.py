@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
-from ...training.references import ReferenceKind
+from ...training.choices import ReferenceKind
 from ...training.runs.choices import WhenBusy
 from ...training.sd_scripts.presets import OFFICIAL, PRESETS, preset
 from ...training.sd_scripts.settings import SdSettings

@@ -17,7 +17,7 @@ from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.tests.run_support import of_kind, steps, watch_to_end
 from incontext_lora.tests.training.comfy_names import comfy_names
 from incontext_lora.tests.training.orders import Make, sampled_quickly
-from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.runs import output, requests, run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, settle, states

@@ -52,11 +52,41 @@ def test_files_are_looked_for_in_the_users_folder(run_py: Any, tmp_path: Path) -
         assert run_py(*command).stderr.startswith("run.py: COMFYUI_PATH is ")
 
 
-@pytest.mark.parametrize("command", [("compare",), ("sweep", "--workflow", "mine.json")])
-def test_help_needs_no_set_up(run_py: Any, command: Sequence[str]) -> None:
+@pytest.mark.parametrize("command", [("compare",), ("sweep", "--workflow", "mine.json"), ("sweep",), ("train",)])
+def test_help_needs_no_set_up(command: Sequence[str], run_py: Any) -> None:
     answer = run_py(*command, "--help")
     assert (answer.returncode, answer.stderr) == (0, "")
     assert answer.stdout.startswith(f"usage: run.py {command[0]}")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("train", "--rank", "many"), "argument --rank: invalid int value: 'many'"),
+        (("train", "--mystery"), "unrecognized arguments: --mystery"),
+        (("sweep", "--vary", "rank=8,16", "--strategy", "luck"), "argument --strategy: invalid choice: 'luck'"),
+        (("sweep", "--vary", "momentum=1,2"), "--vary is 'momentum=1,2'"),
+    ],
+)
+def test_wrong_options_are_named_before_anything_is_set_up(command: Sequence[str], said: str, run_py: Any) -> None:
+    answer = run_py(*command)
+    assert answer.returncode in (1, 2)
+    assert said in answer.stderr
+    assert "COMFYUI_PATH" not in answer.stderr
+
+
+def test_options_are_read_by_a_bare_python() -> None:
+    """`run.py` runs in any Python, which may have neither numpy nor torch; Python's `-S` has no installed packages."""
+    code = (
+        f"import runpy; runpy.run_path({str(ROOT / 'launcher' / 'pack.py')!r})['register']()\n"
+        "import incontext_lora.launcher.arguments, sys\n"
+        "from incontext_lora.training.sd_scripts import arguments\n"
+        "from incontext_lora.training.sweep import arguments as sweep\n"
+        "arguments.parser(), sweep.parser()\n"
+        "print(*{'numpy', 'torch', 'PIL'} & {*sys.modules})"
+    )
+    answer = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
+    assert (answer.stdout.strip(), answer.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 from incontext_lora.tests.toy_training import CHANNELS, CPU, ITEMS, PLAIN, Toy, run, same, seeded
+from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.in_host.adapters import Adapters, new_adapters
 from incontext_lora.training.in_host.choices import Schedule
 from incontext_lora.training.in_host.learner import learning_rate_factor
 from incontext_lora.training.in_host.loop import validation_loss
-from incontext_lora.training.references import ReferenceKind
 from torch import Tensor
 
 

@@ -16,7 +16,7 @@ from incontext_lora.incontext.lora.tasks import OFFICIAL
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_jobs import build
 from incontext_lora.tests.sd_scripts_machine import small_dataset
-from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.runs import supervise
 from incontext_lora.training.sd_scripts import data, job, launch, outcome
 from incontext_lora.training.sd_scripts.architectures import (

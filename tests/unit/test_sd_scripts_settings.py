@@ -11,7 +11,7 @@ from incontext_lora.incontext.errors import TrainingError
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.sd_scripts_jobs import build
 from incontext_lora.tests.sd_scripts_machine import TENSORS, flux_files, safetensors, small_dataset
-from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.sd_scripts import job, preflight, space
 from incontext_lora.training.sd_scripts.architectures import (
     ARCHITECTURES,

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ...incontext.errors import TrainingError
-from ..references import ReferenceKind, draw_references
+from ..choices import ReferenceKind
+from ..references import draw_references
 from . import flow
 from .adapters import Adapters
 from .items import TrainItem

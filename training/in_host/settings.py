@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
-from ..references import ReferenceKind
+from ..choices import ReferenceKind
 from .choices import Optimiser, Precision, Schedule, Targets, Timesteps
 
 

@@ -8,8 +8,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
-from enum import Enum
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,53 +21,15 @@ from ..runs.event_tail import EventTail
 from ..runs.progress import describe_step
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device
-from .architectures import ARCHITECTURES, architecture
+from .architectures import architecture
+from .arguments import parser
 from .machine import Machine
 from .order import Order
-from .presets import OFFICIAL, PRESETS, preset
+from .presets import preset
 from .processes import FILE, Processes
 from .settings import Device, SdSettings
 
 MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
-
-
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="run.py train", description=__doc__, allow_abbrev=False)
-    made.add_argument("--dataset", type=Path, help="folder that Build Dataset made")
-    made.add_argument("--architecture", choices=ARCHITECTURES, help="the model family")
-    made.add_argument("--model", help="the diffusion model: a path, or a name in ComfyUI's folders")
-    made.add_argument("--files", nargs="*", default=[], help="text encoders and autoencoder, in any order")
-    made.add_argument("--preset", choices=PRESETS, default=OFFICIAL)
-    made.add_argument("--name", help="of the run and the LoRA (default: the dataset's)")
-    made.add_argument("--continue", dest="weights", type=Path, metavar="LORA", help="train this LoRA further")
-    made.add_argument("--resume", type=Path, metavar="RUN", help="resume a run that was stopped or interrupted")
-    made.add_argument(
-        "--when-busy",
-        choices=[each.value for each in cards.WhenBusy],
-        default=cards.WhenBusy.SAY.value,
-        help="where another training is on the same graphics card (default: %(default)s)",
-    )
-    _add_processes(
-        made.add_argument_group("several graphics cards", "what is not given is as the monitor's tab Trainer says")
-    )
-    made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
-    made.add_argument("--models", type=Path, nargs="*", default=[], help=argparse.SUPPRESS)
-    made.add_argument("--output", type=Path, required=True, help="ComfyUI's output folder")
-    for field in fields(SdSettings):
-        default = getattr(SdSettings(), field.name)
-        option = f"--{field.name.replace('_', '-')}"
-        made.add_argument(option, dest=f"set_{field.name}", help="in place of the preset's", **_kind(default))
-    return made
-
-
-def _add_processes(group: Any) -> None:
-    group.add_argument("--processes", type=int, metavar="NUMBER", help="in all, one for each card")
-    group.add_argument(
-        "--machines", type=int, metavar="NUMBER", help="run this command on each, with the dataset shared"
-    )
-    group.add_argument("--machine-rank", type=int, metavar="NUMBER", help="which one this is; the first is 0")
-    group.add_argument("--main-address", metavar="HOST", help="of the first machine, as the others reach it")
-    group.add_argument("--main-port", type=int, metavar="NUMBER", help="of the first machine")
 
 
 def processes(options: argparse.Namespace, kept: Processes) -> Processes:
@@ -87,15 +48,6 @@ def processes(options: argparse.Namespace, kept: Processes) -> Processes:
     given = {name: value for name, value in given.items() if value is not None}
     made = kept.changed(given)
     return replace(made, config="") if given else made  # a file of Accelerate's would come before them
-
-
-def _kind(default: Any) -> dict[str, Any]:
-    """How an option for a setting of this kind is read."""
-    if isinstance(default, bool):
-        return {"action": argparse.BooleanOptionalAction, "default": None}
-    if isinstance(default, Enum):
-        return {"choices": [each.value for each in type(default)]}
-    return {"type": type(default), "metavar": "TEXT" if isinstance(default, str) else "NUMBER"}
 
 
 def settings(options: argparse.Namespace) -> SdSettings:

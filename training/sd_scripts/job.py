@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.panels.layout import PanelLayout
-from ..references import ReferenceKind
+from ..choices import ReferenceKind
 from .architectures import Architecture
 from .data import Portion
 from .runner.plan import Plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..references import ReferenceKind
+from ..choices import ReferenceKind
 from . import job, preflight
 from .order import Order
 from .settings import Device, Precision, SdSettings

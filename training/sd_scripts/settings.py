@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ...incontext.errors import TrainingError
-from ..references import ReferenceKind
+from ..choices import ReferenceKind
 
 # far more than anyone trains with, and less than would fill a disk or never end
 _MOST = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,29 +14,10 @@ from ..runs.choices import WhenBusy
 from ..sd_scripts import cli as training
 from ..sd_scripts import environment
 from . import table
-from .choices import Strategy
+from .arguments import parser, sweep_settings
 from .folder import FOLDER, Sweep
-from .options import add_options, varied
-from .plan import SweepSettings, parse_values
 from .sd_scripts import SdScriptsTrainer, plan_of
 from .work import work
-
-
-def parser() -> argparse.ArgumentParser:
-    made = training.parser()
-    made.prog, made.description = "run.py sweep", __doc__
-    group = made.add_argument_group("sweep", "all options above are those of each training")
-    add_options(group)
-    return made
-
-
-def sweep_settings(options: argparse.Namespace) -> SweepSettings:
-    """
-    Raises:
-        TrainingError: where they are not a sweep.
-    """
-    axes = {name: parse_values(name, values) for name, values in varied(options).items()}
-    return SweepSettings(axes, Strategy(options.strategy), options.keep_one_in, not options.keep_hopeless)
 
 
 def say(text: str) -> None:

@@ -20,7 +20,7 @@ from incontext_lora.incontext.panels.box import Box
 from incontext_lora.tests.dataset_sets import folder_sets
 from incontext_lora.tests.run_support import Start, steps, until, watch_to_end
 from incontext_lora.tests.sd_scripts_machine import flux_files, flux_order, small_dataset
-from incontext_lora.training.references import ReferenceKind
+from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.event_tail import EventTail
 from incontext_lora.training.runs.run_folder import Run
