@@ -159,7 +159,6 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "incontext.permissions",
         "incontext.plain_text",
         "incontext.tensors",
-        "training.references",
         # what users choose, and its defaults
         "incontext.captions.describe.options",
         "incontext.captions.fields",
@@ -168,6 +167,7 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "incontext.panels.colours",
         "incontext.panels.fit",
         "incontext.panels.seams",
+        "training.choices",
         "training.in_host.choices",
         "training.runs.choices",
         "training.sd_scripts.architectures",
