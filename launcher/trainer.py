@@ -53,19 +53,27 @@ def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
 
 def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
-    return _train_by("training.sd_scripts.cli", training_options.parser().parse_args, extra)
+
+    def read(words: Sequence[str]) -> None:
+        given = training_options.parser().parse_args(words)
+        if given.resume is None:
+            training_options.require_order(given)
+
+    return _train_by("training.sd_scripts.cli", read, extra)
 
 
 def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train many times with sd-scripts in the foreground; after Ctrl-C, the same command continues."""
-    return _train_by(
-        "training.sweep.cli",
-        lambda words: sweep_options.sweep_settings(sweep_options.parser().parse_args(words)),
-        extra,
-    )
+
+    def read(words: Sequence[str]) -> None:
+        given = sweep_options.parser().parse_args(words)
+        sweep_options.sweep_settings(given)
+        training_options.require_order(given)
+
+    return _train_by("training.sweep.cli", read, extra)
 
 
-def _train_by(module: str, read: Callable[[Sequence[str]], object], extra: Sequence[str]) -> int:
+def _train_by(module: str, read: Callable[[Sequence[str]], None], extra: Sequence[str]) -> int:
     """Run a module that trains. `read` reads the options first, so that a wrong one is named before anything is set up."""
     try:
         read(["--comfyui", "", "--output", "", *extra])

@@ -15,6 +15,7 @@ from incontext_lora.launcher.arguments import parse
 from incontext_lora.launcher.pack import ROOT
 
 SWEEP = ("sweep", "--vary", "rank=8,16")
+ORDER = ("--dataset", "d", "--architecture", "flux", "--model", "m")
 
 
 @pytest.fixture
@@ -64,8 +65,10 @@ def test_help_needs_no_set_up(command: Sequence[str], run_py: Any) -> None:
     [
         (("train", "--rank", "many"), "argument --rank: invalid int value: 'many'"),
         (("train", "--mystery"), "unrecognized arguments: --mystery"),
+        (("train", "--dataset", "d"), "--architecture and --model must be given"),
         (("sweep", "--vary", "rank=8,16", "--strategy", "luck"), "argument --strategy: invalid choice: 'luck'"),
         (("sweep", "--vary", "momentum=1,2"), "--vary is 'momentum=1,2'"),
+        (SWEEP, "--dataset and --architecture and --model must be given"),
     ],
 )
 def test_wrong_options_are_named_before_anything_is_set_up(command: Sequence[str], said: str, run_py: Any) -> None:
@@ -91,7 +94,12 @@ def test_options_are_read_by_a_bare_python() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("compare",), ("sweep", "--workflow", "train-in-host", "--vary", "rank=8,16"), SWEEP, ("train", "--dataset", "d")],
+    [
+        ("compare",),
+        ("sweep", "--workflow", "train-in-host", "--vary", "rank=8,16"),
+        (*SWEEP, *ORDER),
+        ("train", *ORDER),
+    ],
 )
 def test_relative_paths_mean_the_same_to_what_is_run(
     arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path

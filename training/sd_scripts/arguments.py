@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ...incontext.errors import TrainingError
 from ..runs.choices import WhenBusy
 from .architectures import ARCHITECTURES
 from .presets import OFFICIAL, PRESETS
@@ -47,6 +48,16 @@ def parser() -> argparse.ArgumentParser:
         option = f"--{field.name.replace('_', '-')}"
         made.add_argument(option, dest=f"set_{field.name}", help="in place of the preset's", **_kind(default))
     return made
+
+
+def require_order(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        TrainingError: if the options do not say what is to be trained, and on what.
+    """
+    missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
+    if missing:
+        raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
 
 
 def _add_processes(group: Any) -> None:

@@ -22,7 +22,7 @@ from ..runs.progress import describe_step
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device
 from .architectures import architecture
-from .arguments import parser
+from .arguments import parser, require_order
 from .machine import Machine
 from .order import Order
 from .presets import preset
@@ -72,9 +72,7 @@ def model_file(name: str, roots: Sequence[Path]) -> Path:
 
 
 def order(options: argparse.Namespace) -> Order:
-    missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
-    if missing:
-        raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
+    require_order(options)
     dataset = Dataset.load(as_path(str(options.dataset)).resolve())
     roots = [options.comfyui / "models", *options.models]
     family = architecture(options.architecture)

@@ -25,7 +25,11 @@ def add_options(parser: Any) -> None:
         help="train each to its end, or all a little and the better ones further (default: %(default)s)",
     )
     parser.add_argument(
-        "--keep-one-in", type=int, default=3, metavar="NUMBER", help="of successive halving (default: %(default)s)"
+        "--keep-one-in",
+        type=int,
+        default=3,
+        metavar="NUMBER",
+        help="for successive halving: one in this many trainings continues after each round (default: %(default)s)",
     )
     parser.add_argument("--keep-hopeless", action="store_true", help="stop no training before its end")
 
