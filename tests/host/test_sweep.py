@@ -169,7 +169,7 @@ def test_sets_are_left_out_and_it_is_said_whether_they_helped(host: Any, train: 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"rank": "2"}, "one training only"),
+        ({"rank": "2"}, "only one training"),
         ({"rank": "2, x"}, "The values of rank are"),
         ({"sets": "9, 4"}, "There should be 9 sets to train on, but"),
     ],
@@ -181,7 +181,7 @@ def test_what_is_wrong_is_said(train: Train, values: dict[str, Any], said: str) 
 
 def test_one_run_is_not_resumed_by_a_sweep(host: Any, wires: dict[str, Any]) -> None:
     (sweep,) = host.call("InContextSweep", rank="1, 2", strategy="grid", keep_one_in=3, stop_hopeless=True)
-    with pytest.raises(TrainingError, match="The run other is to be resumed, and a sweep is connected"):
+    with pytest.raises(TrainingError, match="Resume is set to other, but a sweep is connected"):
         host.call("InContextTrainLoraInHost", name="n", sweep=sweep, **wires, **{**SETTINGS, "resume": "other"})
 
 

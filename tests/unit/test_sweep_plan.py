@@ -41,10 +41,10 @@ class TestPlan:
     @pytest.mark.parametrize(
         ("axes", "said"),
         [
-            ({"rank": (2,)}, "one training only"),
-            ({}, "one training only"),
+            ({"rank": (2,)}, "only one training"),
+            ({}, "only one training"),
             ({"rank": (2, 2)}, "a value of rank twice"),
-            ({"rank": tuple(range(1, 99))}, "98 trainings; 64 are possible"),
+            ({"rank": tuple(range(1, 99))}, "98 trainings; at most 64 are possible"),
             ({"momentum": (1, 2)}, "cannot vary 'momentum'"),
         ],
     )

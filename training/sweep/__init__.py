@@ -1,5 +1,5 @@
-"""Many trainings compared: which rank, learning rate, number of steps … a dataset wants.
+"""Compare many trainings to find the rank, learning rate, number of steps and so on that suit a dataset.
 
-`plan` says which trainings there are, `curve` what was measured of each, `judge` which of them are hopeless, `folder` keeps
-all that on disk, `work` trains what is next, and `table` shows what came of it.
+`plan` lists the trainings, `curve` holds the losses of one, `judge` decides which are hopeless, `folder` keeps everything on
+disk, `work` trains the next one, and `table` shows the results.
 """

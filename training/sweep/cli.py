@@ -1,4 +1,4 @@
-"""Sweeps without the browser: `python run.py sweep`. The same sweeps in the same folders as from the nodes."""
+"""Sweeps without the browser: `python run.py sweep`. They are the same, and in the same folders, as from the nodes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         machine = training.this_machine(options, environment.find())
         order = training.order(options)
         when = WhenBusy(options.when_busy)
-        claim(machine.runs, machine.cards, when, say=say).close()  # each training claims them again
+        claim(machine.runs, machine.cards, when, say=say).close()  # each training claims them itself
         sweep = Sweep.begin(options.output / FOLDER, order.name, plan_of(order, settings))
         print(f"sweep: {sweep.folder}", flush=True)
         trainer = SdScriptsTrainer(order, machine, sweep.name, say=say, show=show, when_busy=when.in_queue)

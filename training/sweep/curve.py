@@ -1,4 +1,4 @@
-"""What was measured of a training: its loss on held-out sets by step, and by set."""
+"""The measured losses of a training: on held-out sets, by step and by set."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Curve:
     """Losses of one training.
 
     Attributes:
-        held_out: (step, loss on held-out sets), by rising step; step 0 is the model without what is trained. NaN where the
-            loss was not finite.
-        each: (step, loss of each held-out set) in an order that is the same for every training; empty where unknown.
-        trained: the training loss of every step from the first on.
+        held_out: pairs of step and loss on held-out sets, by step; step 0 is before the training. NaN if the loss was not
+            finite.
+        each: pairs of step and losses of each held-out set, in the same order for every training; empty if unknown.
+        trained: the training loss of every step, from the first.
     """
 
     held_out: tuple[tuple[int, float], ...] = ()
@@ -30,7 +30,7 @@ class Curve:
 
     @staticmethod
     def of(events: Iterable[Mapping[str, Any]]) -> Curve:
-        """The curve that a run's events tell; where a resumed run did steps again, the later ones count."""
+        """The curve in a run's events. If a resumed run repeated steps, the later ones count."""
         held_out: dict[int, float] = {}
         trained: dict[int, float] = {}
         each: dict[int, tuple[float, ...]] = {}
@@ -46,20 +46,21 @@ class Curve:
 
     @property
     def step(self) -> int:
-        """The last one that was measured."""
+        """The last step that was measured; 0 if none was."""
         return self.held_out[-1][0] if self.held_out else 0
 
     @property
     def start(self) -> float:
-        """Loss before the first step; NaN where it was not measured."""
+        """Loss before the first step; NaN if it was not measured."""
         return self.held_out[0][1] if self.held_out and self.held_out[0][0] == 0 else math.nan
 
     @property
     def last(self) -> float:
+        """The last loss that was measured; NaN if none was."""
         return self.held_out[-1][1] if self.held_out else math.nan
 
     def at(self, step: int) -> float:
-        """Loss at a step, between two measurements on the line that joins them; NaN outside of what was measured."""
+        """Loss at a step, interpolated linearly between measurements; NaN outside their range."""
         steps = [measured for measured, _ in self.held_out]
         index = bisect_left(steps, step)
         if index == len(steps):
@@ -73,11 +74,11 @@ class Curve:
         return earlier + (loss - earlier) * (step - before) / (after - before)
 
     def by_set(self, step: int) -> tuple[float, ...]:
-        """Loss of each held-out set at a step; empty where unknown."""
+        """Loss of each held-out set at a step; empty if unknown."""
         return dict(self.each).get(step, ())
 
     def best(self, steps: Iterable[int] | None = None) -> tuple[int, float]:
-        """The step with the lowest loss on held-out sets, among these where they are given; (0, NaN) where there is none."""
+        """Step and value of the lowest loss on held-out sets, optionally among these steps only; (0, NaN) if there is none."""
         allowed = None if steps is None else set(steps)
         found = [
             (loss, step)
@@ -92,4 +93,5 @@ def _number(value: Any) -> float:
 
 
 def mean(values: Sequence[float]) -> float:
+    """NaN without values."""
     return sum(values) / len(values) if values else math.nan

@@ -1,9 +1,9 @@
-"""A sweep on disk: it survives the end of whatever process works on it, and several may work on it at once.
+"""A sweep on disk. It survives the processes that work on it, and several may work on it at once.
 
-<sweep>/sweep.json              the plan, frozen
-<sweep>/trials/t01/trial.json   what became of a training so far; each is written whole or not at all
-<sweep>/trials/t01/.lock        held by whoever trains it; the system releases it when the process is gone
-<sweep>/table.csv, table.json   the results, written again after every training
+<sweep>/sweep.json              the plan, which never changes
+<sweep>/trials/t01/trial.json   the record of a training so far, replaced in one step
+<sweep>/trials/t01/.lock        held by the process that trains it; the system releases it when that process ends
+<sweep>/table.csv, table.json   the results, rewritten after every training
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ FOLDER = "incontext_sweeps"  # in ComfyUI's output folder
 
 
 class State(Enum):
-    """Where a training of a sweep stands."""
+    """The state of a training of a sweep."""
 
     WAITING = "waiting"
-    TRAINING = "training"  # or interrupted, where nobody holds its lock
+    TRAINING = "training"  # or interrupted, if no process holds its lock
     PAUSED = "paused"  # at the end of a round
     FINISHED = "finished"
-    STOPPED = "stopped"  # hopeless, or out after a round
+    STOPPED = "stopped"  # hopeless, or eliminated after a round
     FAILED = "failed"
 
 
@@ -47,15 +47,15 @@ OVER = (State.FINISHED, State.STOPPED, State.FAILED)
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of one training.
+    """What is known about one training.
 
     Attributes:
-        state: where it stands.
+        state: its state.
         run: name of its run's folder; empty before it began.
-        why: it was stopped or failed.
-        lora: file in output/loras, where it finished.
-        curve: what was measured, without the training losses; they are in the run.
-        saved: steps of the checkpoints that are there.
+        why: the reason why it was stopped or failed.
+        lora: its file in output/loras; empty if it has not finished.
+        curve: its losses, without the training losses, which are in the run.
+        saved: steps of its checkpoints.
         seconds: of training, over all rounds.
     """
 
@@ -69,7 +69,7 @@ class Record:
 
     @property
     def best(self) -> tuple[int, float]:
-        """Step and loss of the best checkpoint; (0, NaN) where there is none."""
+        """Step and loss of the best checkpoint; (0, NaN) if there is none."""
         return self.curve.best(self.saved)
 
     def to_json(self) -> dict[str, Any]:
@@ -86,9 +86,10 @@ class Record:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> Record:
-        """
+        """A record from `to_json`.
+
         Raises:
-            JsonError, ValueError, TypeError: where it is damaged.
+            JsonError, ValueError, TypeError: if it is damaged.
         """
         held_out = tuple((int(step), _number(loss)) for step, loss in field(data, "held_out", list))
         each = tuple((int(step), tuple(map(_number, losses))) for step, losses in field(data, "each", list))
@@ -108,7 +109,7 @@ def _number(value: Any) -> float:
 
 
 def _told(loss: float) -> float | None:
-    """JSON has no NaN."""
+    """A loss for JSON, which has no NaN."""
     return loss if math.isfinite(loss) else None
 
 
@@ -125,12 +126,12 @@ class Sweep:
 
     @staticmethod
     def begin(root: Path, name: str, plan: Plan) -> Sweep:
-        """The sweep of this name and plan: where it was begun before, it goes on; else it is made.
+        """The sweep with this name and plan, which is continued if it exists and created otherwise.
 
-        Where another plan has the name, the folder is called ``<name>-2`` …
+        If a sweep with another plan has the name, the folder is ``<name>-2`` and so on.
 
         Raises:
-            TrainingError: where the folder cannot be written.
+            TrainingError: if the folder cannot be written.
         """
         stem = run_folder.safe_name(name)
         for tried in islice(numbered(stem), run_folder.MOST_OF_A_NAME):
@@ -149,16 +150,17 @@ class Sweep:
 
     @staticmethod
     def load(folder: Path) -> Sweep:
-        """
+        """The sweep in a folder.
+
         Raises:
-            TrainingError: where the folder is not a sweep, or its plan is damaged.
+            TrainingError: if the folder is not a sweep, or its plan is damaged.
         """
         try:
             data = strict_json.read_object(folder / "sweep.json")
         except (OSError, JsonError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise TrainingError(
-                f"{folder} is not a sweep: sweep.json cannot be read, {reason}. Choose a folder that a sweep has made."
+                f"{folder} is not a sweep: sweep.json cannot be read, {reason}. Choose a sweep's folder."
             ) from error
         return Sweep(folder, Plan.from_json(data))
 
@@ -166,10 +168,10 @@ class Sweep:
         return self.folder / "trials" / trial.key
 
     def record(self, trial: Trial) -> Record:
-        """What is known of a training; a new record where there is none.
+        """The record of a training; a new one if there is none.
 
         Raises:
-            TrainingError: where the record is damaged.
+            TrainingError: if the record is damaged.
         """
         path = self.trial_folder(trial) / "trial.json"
         try:
@@ -184,10 +186,10 @@ class Sweep:
         return {trial.number: self.record(trial) for trial in self.plan.trials}
 
     def note(self, trial: Trial, record: Record) -> None:
-        """Keep a record.
+        """Save a record.
 
         Raises:
-            TrainingError: where the disk refuses.
+            TrainingError: if it cannot be written.
         """
         folder = self.trial_folder(trial)
         with run_folder.written(folder):
@@ -195,17 +197,17 @@ class Sweep:
             write_atomic(folder / "trial.json", json.dumps(record.to_json()) + "\n")
 
     def changed(self, trial: Trial, **values: Any) -> Record:
-        """Change some of what a record says, and return it."""
+        """Change some values of a record, save it and return it."""
         record = replace(self.record(trial), **values)
         self.note(trial, record)
         return record
 
     @contextmanager
     def claimed(self, trial: Trial) -> Iterator[bool]:
-        """Be the only one who trains this; False where another one does.
+        """Claim a training within the context; yields False if another process has it.
 
         Raises:
-            TrainingError: where the folder cannot be written.
+            TrainingError: if the folder cannot be written.
         """
         folder = self.trial_folder(trial)
         with run_folder.written(folder):

@@ -1,7 +1,7 @@
-"""Which trainings of a sweep are hopeless. Pure functions over curves.
+"""Decide which trainings of a sweep are hopeless. Pure functions of curves.
 
-A verdict stays what it is: what others reach later can only lower the loss that a training is held against. So it does not
-matter in which order the trainings of a sweep run, or how often a verdict is asked for again.
+A verdict never changes: later results of other trainings can only lower the loss that a training is compared with. So the
+order of the trainings does not matter, nor how often a verdict is computed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from .curve import WINDOW, Curve, mean
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When a training is given up.
+    """When to give up a training. "The initial loss" is the loss before the training.
 
     Attributes:
         steps: of the whole training.
         warmup: steps of rising learning rate.
-        grace: share of the steps before a training is held against others.
-        worse: share by which its loss may exceed that of the model before the training, at two measurements in a row.
-        diverged: times the loss before the training at which it is given up at once.
-        near: share of the loss before the training by which trainings may differ that are both good. The loss of a good one
-            may rise a little at first, and falls again.
-        learnt: share of the loss before the training that must be gained before any of it can be lost again.
+        grace: share of the steps before a training is compared with others.
+        worse: share by which its loss may exceed the initial loss at two measurements in a row.
+        diverged: multiple of the initial loss at which it is given up at once.
+        near: share of the initial loss by which good trainings may differ. The loss of a good one may rise a little at
+            first.
+        learnt: share of the initial loss that must be gained before losing some of it counts.
         annealing: share of the best training's gain that may still come from a falling learning rate.
         rising: share of its own gain that a training may lose again.
     """
@@ -43,29 +43,29 @@ class Rule:
 
     @property
     def first(self) -> int:
-        """The first step at which it is held against others."""
+        """The first step at which it is compared with others."""
         return max(2 * self.warmup, math.ceil(self.grace * self.steps))
 
 
 def hopeless(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
-    """Why a training should be ended before its last step; empty where it should go on.
+    """Why a training should end before its last step; empty if it should continue.
 
     Args:
-        curve: what was measured of it so far.
-        others: of the sweep's other trainings, finished or not.
+        curve: its losses so far.
+        others: curves of the sweep's other trainings, finished or not.
     """
     return _diverged(curve, rule) or _worse_than_before(curve, rule) or _out_of_reach(curve, others, rule)
 
 
 def overfitted(curve: Curve, rule: Rule) -> str:
-    """Why more steps make a training worse; empty where they do not. Its best checkpoint stays a candidate."""
+    """Why more steps make a training worse; empty if they do not. Its best checkpoint remains a candidate."""
     if len(curve.held_out) < 5 or curve.step < rule.first:
         return ""
     step, lowest = curve.best()
     last = [loss for _, loss in curve.held_out[-4:]]
     first = curve.held_out[0][1]
     gain = first - lowest
-    if gain <= rule.learnt * first:  # it has learnt nothing yet that it could lose
+    if gain <= rule.learnt * first:  # it has not learnt enough to lose some of it
         return ""
     if all(a < b for a, b in pairwise(last)) and last[-1] > lowest + rule.rising * gain:
         return f"Its loss on held-out sets has risen since step {step}, from {lowest:.4f} to {last[-1]:.4f}."
@@ -73,7 +73,7 @@ def overfitted(curve: Curve, rule: Rule) -> str:
 
 
 def _diverged(curve: Curve, rule: Rule) -> str:
-    """The loss is not finite, or so high that the model is ruined. This needs no other training."""
+    """The loss is not finite, or so high that the model is ruined."""
     if any(not math.isfinite(loss) for loss in curve.trained) or any(
         not math.isfinite(loss) for _, loss in curve.held_out
     ):
@@ -83,7 +83,7 @@ def _diverged(curve: Curve, rule: Rule) -> str:
             f"Its loss on held-out sets is {curve.last:.4f} at step {curve.step}; before the training it was "
             f"{curve.start:.4f}. The learning rate is too high."
         )
-    if len(curve.trained) >= 2 * WINDOW:  # where nothing is measured before the first step
+    if len(curve.trained) >= 2 * WINDOW:  # in case nothing was measured before the first step
         first, now = mean(curve.trained[:WINDOW]), mean(curve.trained[-WINDOW:])
         if now > rule.diverged * first:
             return (
@@ -94,7 +94,7 @@ def _diverged(curve: Curve, rule: Rule) -> str:
 
 
 def _worse_than_before(curve: Curve, rule: Rule) -> str:
-    """Above the loss of the untrained model twice in a row, and not on the way back to it."""
+    """Twice in a row above the initial loss, and not on the way back to it."""
     if len(curve.held_out) < 3 or curve.step < rule.first:
         return ""
     limit = curve.start * (1 + rule.worse)
@@ -107,7 +107,7 @@ def _worse_than_before(curve: Curve, rule: Rule) -> str:
 
 
 def _out_of_reach(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
-    """Even if it kept its pace to its end, it would not reach what another had at the same step, twice in a row."""
+    """Twice in a row, even its recent pace kept to the end would not reach what another training has at the same step."""
     curves = list(others)
     reason = ""
     for cut in (len(curve.held_out) - 1, len(curve.held_out)):
@@ -130,7 +130,7 @@ def _out_of_reach(curve: Curve, others: Iterable[Curve], rule: Rule) -> str:
 
 
 def _promised(curve: Curve, rule: Rule) -> float:
-    """The loss at the last step if the fastest recent pace held until then; losses fall ever more slowly."""
+    """The loss at the last step if the fastest recent pace held. This is optimistic, since losses fall ever more slowly."""
     step, loss = curve.held_out[-1]
     earlier = curve.held_out[-4:-1]
     pace = min((loss - before) / (step - at) for at, before in earlier)

@@ -1,4 +1,4 @@
-"""The options of a sweep on the command line, the same whether sd-scripts trains or ComfyUI does."""
+"""The options of a sweep on the command line, the same for both trainers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from .choices import AXES, Strategy
 
 
 def add_options(parser: Any) -> None:
-    """Add them to a parser, or to a group of one."""
+    """Add the options to a parser, or to a group of it."""
     parser.add_argument(
         "--vary",
         action="append",
         required=True,
         metavar="SETTING=VALUES",
-        help=f"values with commas between them, as in rank=8,16; once per setting: {', '.join(AXES)}",
+        help=f"comma-separated values, as in rank=8,16; once per setting: {', '.join(AXES)}",
     )
     parser.add_argument(
         "--strategy",
         choices=[each.value for each in Strategy],
         default=Strategy.GRID.value,
-        help="train each to its end, or all a little and the better ones further (default: %(default)s)",
+        help="train each one to its end, or all of them a little and the better ones further (default: %(default)s)",
     )
     parser.add_argument(
         "--keep-one-in",
@@ -35,10 +35,10 @@ def add_options(parser: Any) -> None:
 
 
 def varied(options: argparse.Namespace) -> dict[str, str]:
-    """What ``--vary`` says: setting → its values as they are written.
+    """The values of ``--vary``: setting → the text of its values.
 
     Raises:
-        TrainingError: where an option is not a setting of `AXES` and its values, or names one again.
+        TrainingError: if an option does not name a setting of `AXES` and its values, or names one twice.
     """
     values: dict[str, str] = {}
     for each in options.vary:
@@ -47,6 +47,6 @@ def varied(options: argparse.Namespace) -> dict[str, str]:
         if not separator or name not in AXES:
             raise TrainingError(f"--vary is {each[:80]!r}; write a setting and its values, as in --vary rank=8,16.")
         if name in values:
-            raise TrainingError(f"--vary names {AXES[name]} twice. Write all of its values in one, as in rank=8,16.")
+            raise TrainingError(f"--vary names {AXES[name]} twice. Write all its values in one, as in rank=8,16.")
         values[name] = text
     return values

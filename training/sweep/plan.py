@@ -1,4 +1,4 @@
-"""Which trainings a sweep has, and how long each is trained before they are compared. Pure values and functions."""
+"""The trainings of a sweep, and the steps after which they are compared. Pure values and functions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...incontext.errors import TrainingError
 from .choices import AXES, Strategy
 
 MOST_TRIALS = 64
-MEASUREMENTS = 10  # of the loss on held-out sets per training, at least
-HELD_OUT = 8  # sets, where the settings hold none out and the dataset is large enough
+MEASUREMENTS = 10  # least number of times that a training's loss on held-out sets is measured
+HELD_OUT = 8  # sets to hold out if the settings hold out none and the dataset is large enough
 
 _KINDS: Mapping[str, type] = {
     "rank": int,
@@ -29,13 +29,16 @@ _KINDS: Mapping[str, type] = {
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:
-    """What is varied, and how it is compared; the trainer's own settings say all the rest.
+    """What is varied, and how trainings are compared. Everything else is in the trainer's own settings.
 
     Attributes:
-        axes: setting → the values that it takes, in order. Settings that are not named keep their value.
+        axes: setting → its values, in order. Other settings keep their value.
         strategy: grid or successive halving.
-        keep_one_in: successive halving trains one training in so many further after each round.
-        stop_hopeless: end a training that cannot become the best, before its last step.
+        keep_one_in: after each round, successive halving continues one training in so many.
+        stop_hopeless: stop a training that cannot become the best.
+
+    Raises:
+        TrainingError: if these are not at least two trainings, or a value cannot be used.
     """
 
     axes: Mapping[str, tuple[Any, ...]]
@@ -52,11 +55,11 @@ class SweepSettings:
         count = math.prod(len(values) for values in self.axes.values())
         if count < 2:
             raise TrainingError(
-                "The sweep has one training only. Name at least two values of rank, learning rate or another setting."
+                "The sweep has only one training. Name at least two values of rank, learning rate or another setting."
             )
         if count > MOST_TRIALS:
             raise TrainingError(
-                f"The sweep has {count} trainings; {MOST_TRIALS} are possible. Name fewer values, or sweep one setting "
+                f"The sweep has {count} trainings; at most {MOST_TRIALS} are possible. Name fewer values, or sweep one setting "
                 "after the other."
             )
         if self.keep_one_in < 2:
@@ -64,19 +67,20 @@ class SweepSettings:
 
     @staticmethod
     def check_alone(resume: str | None, background: bool = False) -> None:
-        """
+        """Check that a sweep is not combined with settings of a single run.
+
         Raises:
-            TrainingError: where one run is to be resumed as well, or the node is not to wait.
+            TrainingError: if a run should be resumed, or the node should not wait.
         """
         if background:
             raise TrainingError(
-                "A sweep trains one run after the other, which the node has to begin. Turn background off, or disconnect the "
+                "A sweep trains one run after the other, so the node has to wait. Turn background off, or disconnect the "
                 "sweep."
             )
         if resume:
             raise TrainingError(
-                f"The run {resume} is to be resumed, and a sweep is connected. A sweep goes on by itself: set resume to none, "
-                "or disconnect the sweep."
+                f"Resume is set to {resume}, but a sweep is connected. A sweep resumes its runs itself: set resume to none, or "
+                "disconnect the sweep."
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -89,9 +93,10 @@ class SweepSettings:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> SweepSettings:
-        """
+        """Settings from `to_json`.
+
         Raises:
-            TrainingError: where a value is missing or of another kind.
+            TrainingError: if a value is missing or of another type.
         """
         try:
             return SweepSettings(
@@ -105,12 +110,12 @@ class SweepSettings:
 
 
 def parse_values(name: str, text: str) -> tuple[Any, ...]:
-    """The values of one axis as a user writes them, with commas or spaces between them; empty for none.
+    """The values of one setting as a user writes them, separated by commas or spaces; an empty text has none.
 
-    Sets to leave out are separated by semicolons, since one value may name several; ``-`` leaves out none.
+    Values of ``leave_out`` are separated by semicolons, since one value may name several sets; ``-`` leaves out none.
 
     Raises:
-        TrainingError: where one is not a value of this setting.
+        TrainingError: if one is not a value of this setting.
     """
     kind = _KINDS[name]
     if kind is str:
@@ -138,8 +143,8 @@ class Trial:
 
     Attributes:
         number: from 1, in the order of the axes.
-        changed: the settings in which it differs from the other trainings.
-        settings: all of the trainer's settings.
+        changed: the varied settings and their values.
+        settings: all settings of the trainer.
     """
 
     number: int
@@ -148,7 +153,7 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """Its folder in the sweep's."""
+        """Name of its folder."""
         return f"t{self.number:02d}"
 
     @property
@@ -161,7 +166,7 @@ class Trial:
 
 
 def shown(value: Any) -> str:
-    """A value as tables show it."""
+    """A value for tables."""
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if value != "" else "nothing"
@@ -169,13 +174,13 @@ def shown(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole sweep, frozen when it begins.
+    """A whole sweep, which does not change once it has begun.
 
     Attributes:
         trainer: ``in-host`` or ``sd-scripts``.
         sweep: what is varied.
-        base: the trainer's settings as JSON; validation and checkpoints are set so that trainings can be compared.
-        about: what else determines the trainings: dataset, model, the LoRA that is continued.
+        base: the trainer's settings as JSON, with validation and checkpoints set so that trainings can be compared.
+        about: what else determines the trainings: dataset, model, the LoRA to continue.
     """
 
     trainer: str
@@ -187,15 +192,16 @@ class Plan:
     def of(trainer: str, sweep: SweepSettings, base: Mapping[str, Any], about: Mapping[str, Any], sets: int) -> Plan:
         """A plan for trainings with these settings.
 
-        Every training is measured on the same held-out sets, at the same noise and noise levels, and saved where it is
-        measured.
+        Every training is measured on the same held-out sets, with the same noise and noise levels, and saves a checkpoint
+        at each measurement.
 
         Args:
             base: the trainer's settings as JSON.
-            sets: in the dataset.
+            about: see `Plan`.
+            sets: number of sets in the dataset.
 
         Raises:
-            TrainingError: where the dataset is too small to hold sets out, or the rank of a LoRA is varied that is continued.
+            TrainingError: if the dataset is too small to hold out sets, or the rank is varied but a LoRA is continued.
         """
         if about.get("continue_from") and "rank" in sweep.axes:
             raise TrainingError(
@@ -219,7 +225,7 @@ class Plan:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All trainings; alpha changes with the rank, so that the LoRA's strength stays alpha / rank."""
+        """All trainings. Alpha is scaled with the rank, so that alpha / rank, the LoRA's strength, stays the same."""
         strength = self.base["alpha"] / self.base["rank"]
         found = []
         for number, values in enumerate(itertools.product(*self.sweep.axes.values()), 1):
@@ -230,7 +236,7 @@ class Plan:
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Steps after which trainings are compared, the last being the end of the longest; one round for a grid."""
+        """Steps after which trainings are compared. The last one is the end of the longest; a grid has no others."""
         longest = max(trial.steps for trial in self.trials)
         if self.sweep.strategy is Strategy.GRID:
             return (longest,)
@@ -241,7 +247,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """The same for the same sweep."""
+        """Identifies the plan: SHA-256 of its JSON."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -254,9 +260,10 @@ class Plan:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Plan:
-        """
+        """A plan from `to_json`.
+
         Raises:
-            TrainingError: where something is missing or of another kind.
+            TrainingError: if something is missing or of another type.
         """
         try:
             return Plan(
@@ -270,7 +277,7 @@ class Plan:
 
 
 def _rounds(trials: int, each: int) -> int:
-    """How often one in so many trainings can be kept until one is left."""
+    """The number of times that keeping one training in ``each`` is possible."""
     count = 0
     while trials >= each:
         trials, count = trials // each, count + 1
@@ -278,5 +285,5 @@ def _rounds(trials: int, each: int) -> int:
 
 
 def ranked(losses: Mapping[int, float]) -> list[int]:
-    """Trial numbers, the lowest loss on held-out sets first; what is not finite comes last."""
+    """Trial numbers by loss on held-out sets, lowest first; losses that are not finite come last."""
     return sorted(losses, key=lambda number: (not math.isfinite(losses[number]), losses[number], number))

@@ -1,4 +1,4 @@
-"""The trainings of a sweep by sd-scripts: each is a run of its own process, stopped with its state saved and resumed from it."""
+"""Train a sweep with sd-scripts. Each training is a run in a process of its own; it can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .plan import Plan, SweepSettings, Trial
 from .work import Watch
 
 Process = subprocess.Popen[bytes]
-KEEP = 6  # checkpoints per training: the best is among them where `judge.overfitted` ends it
+KEEP = 6  # checkpoints per training, enough to have the best one when `judge.overfitted` ends it
 
 
 class _Enough(Exception):
@@ -31,13 +31,13 @@ class SdScriptsTrainer:
     """Trains the trials of one sweep.
 
     Attributes:
-        order: what is trained; each trial has settings of its own.
-        machine: where things are on this machine.
-        name: of the sweep; its runs are called ``<name>-t01`` …
-        go_on: called several times a second; raises to stop the sweep, whose training then saves its state.
-        say: takes what is waited for.
-        show: takes every event of a training.
-        when_busy: what a training does where another one has its graphics card.
+        order: what is trained; each trial replaces its settings.
+        machine: paths and devices of this machine.
+        name: of the sweep; its runs are named ``<name>-t01`` and so on.
+        go_on: called several times a second; raises to stop the sweep, and the current training then saves its state.
+        say: receives a line about what is being waited for.
+        show: receives every event of a training.
+        when_busy: what a training does if another one is using its graphics card.
     """
 
     order: Order
@@ -52,12 +52,12 @@ class SdScriptsTrainer:
         """See `work.Trainer`.
 
         Raises:
-            TrainingError: where the training cannot begin.
+            TrainingError: if the training cannot begin.
         """
         found = self._settled(earlier)
         if found is not None and found.state == run_folder.FINISHED:
             return found
-        if found is not None and supervise.find(found.folder) is not None:  # whoever began it is gone, it is not
+        if found is not None and supervise.find(found.folder) is not None:  # it outlived the process that began it
             return self._follow(found, None, EventTail(found, from_start=False), watch)
         with cards.claim(self.machine.runs, self.machine.cards, self.when_busy, self.go_on, self.say):
             if found is not None and states.find_last(found) is not None:
@@ -71,7 +71,7 @@ class SdScriptsTrainer:
         return replace(self.order, settings=settings, name=f"{self.name}-{trial.key}")
 
     def _settled(self, run: Run | None) -> Run | None:
-        """The same run, with its end written down where its process is gone."""
+        """The same run. If its process is gone, its end is recorded first."""
         if run is not None and run.state == run_folder.STARTED and supervise.find(run.folder) is None:
             settle.settle(run, self.machine.loras)
         return run
@@ -101,7 +101,7 @@ def plan_of(order: Order, sweep: SweepSettings) -> Plan:
     """The plan of a sweep over an order's settings.
 
     Raises:
-        TrainingError: where the dataset is too small to hold sets out.
+        TrainingError: as `Plan.of`.
     """
     ordered = order.to_json()
     about = {name: ordered[name] for name in ("dataset", "architecture", "files", "continue_from", "digests")}

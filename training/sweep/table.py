@@ -1,4 +1,4 @@
-"""What came of a sweep: one row per training, for people and for programs, and sentences that say what follows from it."""
+"""The results of a sweep: one row per training, as text and as files, and the conclusions in sentences."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _NORMAL = 1.96
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much higher one training's loss is than another's on the same held-out sets, at the same noise.
+    """How much higher one training's loss is than another's, on the same held-out sets with the same noise.
 
     Attributes:
-        mean: of the differences by set.
-        margin: half of its 95 % interval; NaN where only one set, or none, is known.
+        mean: of the differences per set.
+        margin: half of its 95 % confidence interval; NaN if fewer than two sets were measured.
     """
 
     mean: float
@@ -48,7 +48,7 @@ class Difference:
 
 
 def difference(ours: Record, other: Record) -> Difference:
-    """The first training's loss less the second's, each at its best checkpoint."""
+    """The first training's loss minus the second's, each at its best checkpoint."""
     (step, loss), (other_step, other_loss) = ours.best, other.best
     mine, theirs = ours.curve.by_set(step), other.curve.by_set(other_step)
     if len(mine) != len(theirs) or len(mine) < 2:
@@ -64,7 +64,7 @@ def order(records: Mapping[int, Record]) -> list[int]:
 
 
 def best(sweep: Sweep) -> tuple[Trial, Record] | None:
-    """The training with the lowest loss on held-out sets; None where none has a checkpoint that was measured."""
+    """The training with the lowest loss on held-out sets; None if no checkpoint was measured."""
     records = sweep.records()
     number = order(records)[0]
     record = records[number]
@@ -78,7 +78,7 @@ def best_of(record: Record) -> str:
 
 
 def rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """One row per training, the best first; values that are not known are None."""
+    """One row per training, the best first; unknown values are None."""
     records = sweep.records()
     found = order(records)
     first = records[found[0]]
@@ -112,11 +112,11 @@ def _finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-# --- for people -----------------------------------------------------------------------------------------------------
+# --- as text --------------------------------------------------------------------------------------------------------
 
 
 def text(sweep: Sweep) -> str:
-    """The table in plain text, and what follows from it."""
+    """The table and the conclusions, as plain text."""
     axes = list(sweep.plan.sweep.axes)
     titles = ["", *(AXES[name] for name in axes), "loss", "at step", "above the best", "state"]
     lines = []
@@ -144,10 +144,10 @@ def _gap(row: Mapping[str, Any]) -> str:
 
 
 def conclusions(sweep: Sweep) -> list[str]:
-    """What follows from the table, one sentence per line."""
+    """The conclusions from the table, one sentence each."""
     found = best(sweep)
     if found is None:
-        return ["No training has a checkpoint yet that was measured on held-out sets."]
+        return ["No checkpoint has been measured on held-out sets yet."]
     trial, record = found
     step, loss = record.best
     said = [f"Best: {trial.title}, with a loss of {loss:.4f} on {_held_out(sweep.plan)} held-out sets at step {step}."]
@@ -163,11 +163,13 @@ def conclusions(sweep: Sweep) -> list[str]:
     ]
     if alike:
         said.append(
-            f"Training {', '.join(alike)} cannot be told from it on so few held-out sets; choose by the samples, or with "
-            "Compare Checkpoints."
+            f"Training {', '.join(alike)} cannot be distinguished from it on so few held-out sets; choose by the samples, or "
+            "with Compare Checkpoints."
         )
     if "reference_share" in sweep.plan.sweep.axes:
-        said.append("The loss is that of whole sets, without given panels; how well references bind shows in samples.")
+        said.append(
+            "The loss is measured on whole sets without references; look at samples to see how well references bind."
+        )
     for number, other in sweep.records().items():
         if other.state in (State.STOPPED, State.FAILED) and other.why:
             said.append(f"Training {number} ({sweep.plan.trials[number - 1].title}) {other.state.value}: {other.why}")
@@ -184,7 +186,7 @@ def _is_alike(other: Record, record: Record) -> bool:
 
 
 def left_out(sweep: Sweep) -> list[str]:
-    """Whether the sets that some trainings left out have helped the others, all else being equal."""
+    """Sentences on whether the sets that some trainings left out helped the others, all else being equal."""
     records = sweep.records()
     said = []
     for trial in sweep.plan.trials:
@@ -198,17 +200,18 @@ def left_out(sweep: Sweep) -> list[str]:
         what = f"the sets {trial.changed['leave_out']}" + (f" ({_title(others)})" if others else "")
         if not math.isfinite(gap.margin):
             said.append(
-                f"Whether {what} helped cannot be said: both trainings must be measured on two held-out sets or more."
+                f"Whether {what} helped is unknown: both trainings must be measured on at least two held-out sets."
             )
         elif not gap.is_clear:
             said.append(
-                f"Whether {what} helped cannot be told: without them the loss on held-out sets is {gap}, an interval "
-                "that includes 0. Hold more sets out, or add more."
+                f"Whether {what} helped is unclear: without them the loss on held-out sets changes by {gap}, an interval "
+                "that includes 0. Hold out more sets, or add more."
             )
         else:
             helped = "helped" if gap.mean > 0 else "did harm"
             said.append(
-                f"{what[0].upper()}{what[1:]} {helped}: without them the loss on held-out sets is {gap} (95 % interval)."
+                f"{what[0].upper()}{what[1:]} {helped}: without them the loss on held-out sets changes by {gap} (95 % "
+                "interval)."
             )
     return said
 
@@ -224,7 +227,7 @@ def write(sweep: Sweep) -> None:
     """Write table.csv and table.json into the sweep's folder.
 
     Raises:
-        TrainingError: where the disk refuses.
+        TrainingError: if they cannot be written.
     """
     listed = rows(sweep)
     file = io.StringIO(newline="")

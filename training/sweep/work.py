@@ -1,7 +1,7 @@
-"""Train what is next in a sweep, until nothing is left to train.
+"""Train a sweep until nothing is left to train.
 
-What is next follows from the records alone, so any process can go on where another one ended, and several can work on one
-sweep at once.
+The next training follows from the records alone, so a process can continue where another one ended, and several can work on
+one sweep at once.
 """
 
 from __future__ import annotations
@@ -26,30 +26,33 @@ from .plan import Plan, Trial, ranked
 Say = Callable[[str], None]
 Watch = Callable[[Run, Mapping[str, Any]], bool]
 _DECIDED = (State.PAUSED, State.STOPPED)
-LAST = 3  # checkpoints of each training that stay besides the best one, such as for an average
+LAST = 3  # newest checkpoints to keep per training besides the best one, for example to average them
 
 
 class Trainer(Protocol):
-    """What trains: sd-scripts in a process of its own, or the in-host trainer."""
+    """A trainer: sd-scripts in a process of its own, or the in-host trainer."""
 
     def train(self, trial: Trial, earlier: Run | None, watch: Watch) -> Run:
-        """Train to the end, or until ``watch`` says so; returns the run when it is over and settled.
+        """Train to the end, or until ``watch`` says so.
 
         Args:
             trial: which training.
-            earlier: its run so far, to be resumed where it has a saved state; else the training begins again.
-            watch: called with the run and each of its events. Where it returns True, the training saves its state and
+            earlier: its run so far. It is resumed if it has a saved state; otherwise the training begins again.
+            watch: called with the run and each of its events. If it returns True, the training saves its state and
                 ends.
 
+        Returns:
+            The run, when it is over and settled.
+
         Raises:
-            TrainingError: where it cannot begin.
+            TrainingError: if it cannot begin.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A training, and the step at which it is to be compared with others."""
+    """A training, and the step at which it will be compared with others."""
 
     trial: Trial
     until: int
@@ -59,10 +62,10 @@ class Task:
 
 
 def tasks(plan: Plan, records: Mapping[int, Record]) -> list[Task]:
-    """What can be trained now, in order; empty where nothing is left.
+    """The trainings that can be trained now, in order; empty if nothing is left.
 
     Args:
-        records: as `eliminated` gives them.
+        records: from `eliminated`.
     """
     if plan.sweep.strategy is Strategy.GRID:
         return [Task(trial, trial.steps) for trial in plan.trials if records[trial.number].state not in OVER]
@@ -83,14 +86,14 @@ def has_reached(trial: Trial, record: Record, step: int) -> bool:
 
 
 def _out(plan: Plan, records: Mapping[int, Record], step: int) -> dict[int, str]:
-    """Trainings that do not go on after a round, and why; empty until all have reached its end."""
+    """Trainings that are eliminated after a round, and why; empty until all have reached its end."""
     if step == plan.rounds[-1]:
         return {}
     alive = [trial for trial in plan.trials if records[trial.number].state not in (State.STOPPED, State.FAILED)]
     if not all(has_reached(trial, records[trial.number], step) for trial in alive):
         return {}
     losses = {trial.number: _loss(records[trial.number], step) for trial in alive}
-    # a round keeps one in so many of the trainings that the round before it kept, whether or not some were hopeless
+    # the number to keep depends on the round only, not on how many trainings were hopeless
     reached = plan.rounds.index(step) + 1
     most = max(1, len(plan.trials) // plan.sweep.keep_one_in**reached)
     if len(alive) <= most:
@@ -99,7 +102,7 @@ def _out(plan: Plan, records: Mapping[int, Record], step: int) -> dict[int, str]
     order = ranked(losses)
     return {
         number: f"Its loss of {losses[number]:.4f} at step {step} is number {order.index(number) + 1} of {len(order)}; "
-        f"the best {len(chosen)} went on."
+        f"the best {len(chosen)} continue."
         for number in order
         if number not in chosen and records[number].state is not State.FINISHED
     }
@@ -110,7 +113,7 @@ def _loss(record: Record, step: int) -> float:
 
 
 def eliminated(sweep: Sweep) -> dict[int, Record]:
-    """All records, once it is written down which trainings are out after the rounds that are over."""
+    """All records, after recording which trainings are eliminated by the rounds that are over."""
     records = sweep.records()
     if sweep.plan.sweep.strategy is Strategy.HALVING:
         for step in sweep.plan.rounds[:-1]:
@@ -123,7 +126,7 @@ def eliminated(sweep: Sweep) -> dict[int, Record]:
 
 
 class Watcher:
-    """Keeps a training's record up to date, and says when it is to end."""
+    """Keeps a training's record up to date, and decides when it should end."""
 
     def __init__(self, sweep: Sweep, task: Task) -> None:
         self._sweep, self._task = sweep, task
@@ -148,11 +151,11 @@ class Watcher:
         return self.state is not State.TRAINING
 
     def begin(self) -> None:
-        """The training begins or goes on now; what was told before is of earlier attempts."""
+        """Call it when the training begins or continues: the events so far are from earlier attempts."""
         self._first = len(Curve.of(self._events).trained)
 
     def got_further(self, curve: Curve) -> bool:
-        """Whether any step was done since `begin`."""
+        """Whether the training has made any step since `begin`."""
         return len(curve.trained) > self._first
 
     def _judge(self, curve: Curve) -> None:
@@ -176,19 +179,21 @@ class Watcher:
 
 
 def rule(trial: Trial) -> judge.Rule:
-    """How patient the judge is with a training."""
+    """The rule by which a training is judged."""
     falls = trial.settings["schedule"] != "constant"
     return judge.Rule(trial.steps, trial.settings["warmup_steps"], annealing=0.5 if falls else 0.0)
 
 
 def train(sweep: Sweep, task: Task, trainer: Trainer, runs: Path) -> Record:
-    """Train one task that is claimed; returns its record.
+    """Train one task that this process has claimed.
+
+    Returns:
+        Its record.
 
     Raises:
-        TrainingError: where it fails before its first step and no other training has come further: then the cause is
-            hardly in what the sweep varies.
-        BaseException: whatever ends all of them, such as a user who cancels. The record then says that the training is to
-            go on.
+        TrainingError: if it fails before its first step and no other training has got further. The cause is then hardly
+            one of the varied settings.
+        BaseException: anything that ends the whole sweep, such as the user cancelling. The training can then be continued.
     """
     trial = task.trial
     before = sweep.record(trial)
@@ -197,7 +202,7 @@ def train(sweep: Sweep, task: Task, trainer: Trainer, runs: Path) -> Record:
     if earlier is not None:
         for event in earlier.events():
             watcher(earlier, event)
-        # whoever trained it was killed between its end and the note of it
+        # the process that trained it was killed after its end, before recording it
         if earlier.state == run_folder.FINISHED or (earlier.state in run_folder.ENDS and watcher.state in _DECIDED):
             return settled(sweep, trial, earlier, watcher)
     watcher.begin()
@@ -211,7 +216,7 @@ def train(sweep: Sweep, task: Task, trainer: Trainer, runs: Path) -> Record:
 
 
 def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
-    """Write down what became of a training whose run is over."""
+    """Record the outcome of a training whose run is over."""
     curve = Curve.of(run.events())
     end = next((event for event in reversed(run.last_events()) if event["event"] in run_folder.ENDS), {})
     state, why = watcher.state, watcher.why
@@ -220,7 +225,7 @@ def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
     elif end.get("event") == run_folder.FAILED:
         state, why = State.FAILED, end.get("error", "")
     elif end.get("event") == run_folder.INTERRUPTED and state is State.TRAINING:
-        if not watcher.got_further(curve):  # else it goes on from what was saved
+        if not watcher.got_further(curve):  # else it continues from its saved state
             state, why = State.FAILED, end.get("error", "")
     elif state is State.TRAINING:  # the watcher did not ask for it
         state, why = State.STOPPED, f"You stopped it at step {len(curve.trained)}."
@@ -237,13 +242,13 @@ def settled(sweep: Sweep, trial: Trial, run: Run, watcher: Watcher) -> Record:
 
 
 def prune(run: Run, curve: Curve) -> None:
-    """Remove the checkpoints of a run but for the best one and the last ones: a sweep would fill a disk with them."""
+    """Remove a run's checkpoints except the best one and the last ones, since a sweep would fill the disk."""
     found = checkpoints(run)
     best, _ = curve.best(each["step"] for each in found)
     last = sorted(each["step"] for each in found)[-LAST:]
     for each in found:
         if each["step"] not in (best, *last):
-            with suppress(OSError):  # it only takes space
+            with suppress(OSError):  # a leftover only takes up space
                 (run.folder / "checkpoints" / each["file"]).unlink()
 
 
@@ -262,22 +267,22 @@ def work(
 
     Args:
         runs: the folder of all runs.
-        say: takes one line for people when a training begins or ends.
-        go_on: called while others train what is next; raises to stop.
-        pause: seconds between looks.
+        say: receives one line when a training begins or ends.
+        go_on: called while other processes train the rest; raises to stop.
+        pause: seconds between checks.
 
     Raises:
-        TrainingError: where the sweep's folder cannot be written, or no training can begin.
+        TrainingError: if the sweep's folder cannot be written, or no training can begin.
     """
     while due := tasks(sweep.plan, eliminated(sweep)):
-        if not any(_tried(sweep, task, trainer, runs, say) for task in due):
-            go_on()  # others have all of them
+        if not any(_try(sweep, task, trainer, runs, say) for task in due):
+            go_on()  # other processes have claimed all of them
             time.sleep(pause)
     table.write(sweep)
 
 
-def _tried(sweep: Sweep, task: Task, trainer: Trainer, runs: Path, say: Say) -> bool:
-    """Train a task, unless another process does or it was done meanwhile; whether this one did."""
+def _try(sweep: Sweep, task: Task, trainer: Trainer, runs: Path, say: Say) -> bool:
+    """Train a task, unless another process is doing or has done so. Whether this process did."""
     with sweep.claimed(task.trial) as mine:
         if not mine or task not in tasks(sweep.plan, eliminated(sweep)):
             return False
