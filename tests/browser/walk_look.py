@@ -46,8 +46,10 @@ LOOK = """async () => {
             problem: element.querySelector(".incontext-foot.incontext-problem")?.textContent ?? "",
         };
     });
+    const { graph } = app.canvas, root = graph.rootGraph ?? graph;
+    const doors = root.nodes.filter(node => graph !== root && node.subgraph === graph).map(node => `${node.id}:`);
     return { nodes, elements, prompt: (await app.graphToPrompt()).output,
-        inside: app.canvas.graph !== app.canvas.graph.rootGraph && app.canvas.graph.rootGraph != null };
+        inside: graph !== root, paths: graph === root ? [""] : doors };
 }"""
 
 
@@ -70,7 +72,7 @@ def differences(look: dict[str, Any], is_vue: bool) -> list[str]:
             continue
         if is_vue and node["rows"] != node["shown"]:
             found.append(f"{name} has {node['shown']} widgets to show and shows {node['rows']}")
-        sent = _sent(look["prompt"], node["id"])
+        sent = _sent(look["prompt"], [path + node["id"] for path in look["paths"]])
         source = _source(look["prompt"], sent, "recipe" if node["type"] == CAPTION else "layout") if sent else None
         if node["type"] == LAYOUT:
             found += _picture_differences(name, within[0], node["values"])
@@ -92,10 +94,15 @@ def _lies_on(element: dict[str, Any], node: dict[str, Any]) -> bool:
     return left <= x <= left + width and top <= y <= top + height
 
 
-def _sent(prompt: dict[str, Any], node: str) -> dict[str, Any] | None:
-    """The inputs that are sent for a node of the graph on display; None where it does not take part."""
-    keys = [key for key in prompt if key == node] or [key for key in prompt if key.rpartition(":")[2] == node]
-    return prompt[keys[0]]["inputs"] if len(keys) == 1 else None
+def _sent(prompt: dict[str, Any], keys: list[str]) -> dict[str, Any] | None:
+    """The inputs that are sent for a node of the graph on display; None where it does not take part, or in two subgraphs.
+
+    Args:
+        keys: by which the prompt names it: its id, behind that of the subgraph's node, as in ``5:7``. Nodes of other
+            graphs may have the same id.
+    """
+    present = [key for key in keys if key in prompt]
+    return prompt[present[0]]["inputs"] if len(present) == 1 else None
 
 
 def _source(prompt: dict[str, Any], sent: dict[str, Any], name: str) -> dict[str, Any] | None:
