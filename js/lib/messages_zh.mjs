@@ -41,7 +41,7 @@ export const CHINESE = {
     "{name} 已完成。要继续训练，请在“继续训练”中选择它的 LoRA。",
   "{name} is finished. Continue its LoRA in a new run instead.": "{name} 已完成。请在新的训练中继续它的 LoRA。",
   "{name} has no saved state to resume from. Start it again.": "{name} 没有可恢复的状态。请重新开始。",
-  "{name} is being resumed by another process at this moment. Watch it instead.": "另一个进程此刻正在恢复 {name}，请改为观察它。",
+  "Another process is already resuming {name}. Watch it instead.": "另一个进程此刻正在恢复 {name}，请改为观察它。",
   "{name} has no process of its own here. Cancel the prompt to end it.": "{name} 在此没有自己的进程。要结束它，请取消任务。",
   "There is no training {name} in output/incontext_runs; it may have been removed.":
     "output/incontext_runs 中没有训练 {name}；它可能已被删除。",

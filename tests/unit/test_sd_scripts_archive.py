@@ -106,7 +106,7 @@ class TestSources:
 
     @pytest.mark.parametrize("source", ["git@github.com:kohya-ss/sd-scripts.git", "/a/local/repository"])
     def test_what_only_git_reads_is_said(self, source: str, tmp_path: Path) -> None:
-        with pytest.raises(environment.TrainerNotInstalled, match="with git only, which is not installed"):
+        with pytest.raises(environment.TrainerNotInstalled, match="can only be read with git, which is not installed"):
             install_steps.checkout_steps(source, COMMIT, tmp_path, has_git=False)
 
 
@@ -126,7 +126,7 @@ class TestFetch:
         self, forge: tuple[str, dict[str, list[tuple[int, bytes, int]]]], tmp_path: Path
     ) -> None:
         said: list[str] = []
-        with pytest.raises(archive.NotUsable, match=r"answers 404 .*Check the source and the commit"):
+        with pytest.raises(archive.NotUsable, match=r"answered 404 .*Check the source and the commit"):
             archive.fetch(f"{forge[0]}/gone.zip", tmp_path / "x.zip", said.append, pause=0)
         assert (said, list(tmp_path.iterdir())) == ([], [])
 

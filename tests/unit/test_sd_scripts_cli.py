@@ -63,7 +63,7 @@ class TestOptions:
         assert cli.processes(given("--processes", "4"), kept) == Processes(4, port=29600)  # type: ignore[arg-type]
         words = "--processes 8 --machines 2 --machine-rank 1 --main-address gpu-1 --main-port 29700"
         assert cli.processes(given(*words.split()), kept) == Processes(8, 2, 1, "gpu-1", 29700)  # type: ignore[arg-type]
-        with pytest.raises(TrainingError, match="reaches the first one"):
+        with pytest.raises(TrainingError, match="cannot reach the first one"):
             cli.processes(given("--processes", "4", "--machines", "2"), kept)  # type: ignore[arg-type]
 
     def test_what_is_missing_is_named(self) -> None:

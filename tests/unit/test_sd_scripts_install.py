@@ -260,7 +260,7 @@ class TestRemembering:
         environment.remember(trainer)
         assert environment.find() == trainer
         (checkout / "train_network.py").unlink()
-        with pytest.raises(TrainerNotInstalled, match="no longer whole"):
+        with pytest.raises(TrainerNotInstalled, match="is incomplete"):
             environment.find()
         assert remove_trainer() == 0
         assert not (tmp_path / "data" / "trainer").exists()

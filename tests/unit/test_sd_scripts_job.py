@@ -123,7 +123,7 @@ class TestData:
 
     def test_too_few_sets(self, tmp_path: Path) -> None:
         dataset = small_dataset(folder_sets(tmp_path / "sets", 2), tmp_path / "datasets")
-        with pytest.raises(TrainingError, match="2 sets, 2 of which are held out"):
+        with pytest.raises(TrainingError, match="2 sets, and 2 are held out"):
             data.prepare(dataset, "flux", [(128, 192)], 2, [])
 
 
@@ -249,7 +249,10 @@ class TestWords:
                 "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
                 "Choose the preset of a smaller card",
             ),
-            ("NotImplementedError: Cannot copy out of meta tensor; no data!", "A model file is not what it should be"),
+            (
+                "NotImplementedError: Cannot copy out of meta tensor; no data!",
+                "A model file is incomplete or of the wrong kind",
+            ),
             ("OSError: [Errno 28] No space left on device", "The disk is full"),
             ("AssertionError: the max_size should be larger than the width of max_reso", "multiples of 64"),
             ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "A tokenizer is not on this machine"),

@@ -173,7 +173,7 @@ class TestPreflight:
             ((*TENSORS["flux.safetensors"], "scaled_fp8"), "F8_E4M3", "fp8_scaled"),
             ((*TENSORS["flux.safetensors"], "double_blocks.0.img_attn.qkv.scale_weight"), "F8_E4M3", "fp8_scaled"),
             (TENSORS["flux.safetensors"], "F8_E5M2", "e5m2"),
-            (("transformer_blocks.0.attn.to_q.weight",), "BF16", "layout of diffusers"),
+            (("transformer_blocks.0.attn.to_q.weight",), "BF16", "in diffusers format"),
             (("joint_blocks.0.x", "x_embedder.proj.weight"), "BF16", r"a Stable Diffusion 3 model; expected FLUX\.1"),
             (("nothing.known",), "BF16", "of an unknown kind"),
         ],
@@ -240,7 +240,7 @@ class TestSpace:
         place = tmp_path / "not there yet"
         space.check([space.Need(place, 1000.0, "checkpoints")])
         with pytest.raises(
-            TrainingError, match=r"needs 1\d{9}\.\d+ GB .* free: 1\d{9}\.\d+ GB for states, 0\.02 GB for samples"
+            TrainingError, match=r"needs 1\d{9}\.\d+ GB .*1\d{9}\.\d+ GB for states, 0\.02 GB for samples.*free"
         ):
             space.check([space.Need(place, 1e18, "states"), space.Need(tmp_path, 2e7, "samples")])
 
@@ -254,9 +254,9 @@ class TestProcesses:
             ({"count": True}, "whole number"),
             ({"machines": 0}, "at least 1"),
             ({"count": 3, "machines": 2, "address": "a"}, "Choose a multiple of 2"),
-            ({"count": 2, "machines": 2, "rank": 2, "address": "a"}, "the first is 0 and the last 1"),
+            ({"count": 2, "machines": 2, "rank": 2, "address": "a"}, "the first is 0 and the last is 1"),
             ({"rank": -1}, "the first is 0"),
-            ({"count": 2, "machines": 2}, "where no other machine reaches the first one"),
+            ({"count": 2, "machines": 2}, "at which other machines cannot reach the first one"),
             ({"port": 0}, "between 1 and 65535"),
             ({"address": "--config_file=/tmp/x"}, "host name or an IP address"),
             ({"address": ""}, "host name or an IP address"),

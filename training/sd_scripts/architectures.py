@@ -1,4 +1,4 @@
-"""What each model family needs of the trainer: a table, checked against the real parsers by `run.py trainer check`."""
+"""A table of what each model family needs from the trainer. `run.py trainer check` checks it against the real parsers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class ModelFile:
     """A file that the trainer reads.
 
     Attributes:
-        role: what it is, as `preflight` recognises it by its header.
-        option: under which the trainer takes it.
-        title: for people.
-        loader: the checkout's function that reads it, where it need not be read if all captions are encoded already;
-            else empty.
-        with_tokenizer: whether that function gives a pair, of the encoder and its tokenizer.
+        role: its kind, as `preflight` identifies it by its header.
+        option: the trainer's option for it.
+        title: for messages.
+        loader: for a text encoder, the checkout's function that reads it, which is skipped if all captions are already
+            encoded; else empty.
+        with_tokenizer: whether that function returns the encoder and its tokenizer as a pair.
     """
 
     role: str
@@ -35,28 +35,28 @@ class Architecture:
 
     Attributes:
         name: in files and on the command line.
-        title: for people.
+        title: for messages.
         script, trainer: the checkout's module and its class.
         model: role of the diffusion model's file.
         files: the other files: text encoders and autoencoder.
-        network: the LoRA's module.
-        options: mandatory and recommended options.
-        timesteps, shift: names of the options for the noise levels' shift; empty where there is none.
-        size_step: sides of a picture must be a multiple of it.
-        most_swapped: blocks that can wait in the computer's memory.
-        tokens: encoder → tokens of a caption that are read.
-        tokenizers: the hub's name → ComfyUI's folder with the same files.
-        fetched: what is fetched from the hub at the first training.
-        converter: the checkout's module that renames the LoRA for ComfyUI; empty where none is needed.
-        prefixes: how the names in a LoRA begin.
-        fp8: whether the model can be kept in 8 bits, and by which option.
-        sampling: settings of the sample pictures.
-        base: what the recipe in the LoRA names as its model.
-        caption_size: bytes of an encoded caption on the disk, at most.
-        fp8_encoders, encoders_on_cpu: the trainer's own options for text encoders that are too large for the card: kept in
-            8 bits, or on the processor; empty where it has none, and our runner keeps them on the processor.
-        vae_row: pixels per row of the autoencoder's latent, where it can work on some rows at once; else 0.
-        isolates: whether our runner can isolate references in it.
+        network: the checkout's module for its LoRA.
+        base: name of the model in the LoRA's recipe.
+        options: mandatory and recommended options of the trainer.
+        size_step: picture sides must be multiples of it, in pixels.
+        most_swapped: most blocks that can be swapped to main memory.
+        tokens: encoder → number of tokens of a caption that it reads.
+        tokenizers: name on the hub → ComfyUI's folder with the same files.
+        fetched: what the first training downloads from the hub; empty for nothing.
+        converter: the checkout's module that renames the LoRA's tensors for ComfyUI; empty if none is needed.
+        prefixes: how tensor names in a LoRA begin.
+        fp8: the trainer's option that keeps the model in 8 bits; empty if there is none.
+        sampling: settings of the samples.
+        model_option: the trainer's option for the diffusion model's file.
+        caption_size: most bytes of an encoded caption on disk.
+        fp8_encoders, encoders_on_cpu: the trainer's options for text encoders that are too large for the card, to keep them
+            in 8 bits or on the processor. If both are empty, our runner keeps them on the processor.
+        vae_row: pixels per row of the autoencoder's latent, if it can work on some rows at a time; else 0.
+        isolates: whether our runner supports isolated references for it.
     """
 
     name: str
@@ -109,7 +109,7 @@ FLUX = Architecture(
     network="networks.lora_flux",
     base="FLUX.1-dev",
     isolates=True,
-    # the trainer's own defaults for these make bad LoRAs
+    # the trainer's own defaults for these give bad LoRAs
     options={
         "model_type": "flux",
         "timestep_sampling": "sigmoid",
@@ -145,7 +145,7 @@ CHROMA = Architecture(
     most_swapped=35,
     tokens={"t5xxl": 512},
     tokenizers=_FLUX_TOKENIZERS,  # the trainer loads CLIP's tokenizer here too
-    # classifier-free guidance, as Chroma wants it; the embedded one is 0
+    # Chroma uses classifier-free guidance; its embedded guidance is 0
     sampling={"sample_steps": 26, "guidance_scale": 0.0, "scale": 4.0},
 )
 SD3 = Architecture(
@@ -246,7 +246,7 @@ ANIMA = Architecture(
     options={
         "discrete_flow_shift": 1.0,
         "timestep_sampling": "sigmoid",
-        "vae_chunk_size": 64,  # its autoencoder is made for video, and takes too much memory for a canvas at once
+        "vae_chunk_size": 64,  # its autoencoder is made for video and takes too much memory for a whole canvas
         "vae_disable_cache": True,
     },
     size_step=16,
@@ -263,9 +263,10 @@ ARCHITECTURES: dict[str, Architecture] = {each.name: each for each in (FLUX, CHR
 
 
 def architecture(name: str) -> Architecture:
-    """
+    """The architecture with this name.
+
     Raises:
-        TrainingError: naming those there are.
+        TrainingError: if there is none; it lists the names.
     """
     try:
         return ARCHITECTURES[name]

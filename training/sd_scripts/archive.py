@@ -1,10 +1,10 @@
-"""Fetches an archive of sd-scripts, and takes out of it what training needs. Standard library only; run as a script.
+"""Fetch an archive of sd-scripts, and unpack what training needs. Standard library only; run as a script.
 
     python archive.py fetch URL FILE
     python archive.py unpack FILE FOLDER COMMIT PATTERN ...
 
-An archive is a zip with one folder at the top, as `git archive --prefix` and the forges make it. Git notes the commit as
-the archive's comment; one that names another commit is refused.
+An archive is a zip with one top folder, as `git archive --prefix` and the forges make it. Git stores the commit in the
+archive's comment; an archive with another commit is refused.
 """
 
 from __future__ import annotations
@@ -26,22 +26,27 @@ from pathlib import Path
 
 CHUNK = 1 << 18
 TRIES = 3
-PATIENCE = 60.0  # seconds without an answer
-LARGEST = 500_000_000  # bytes of all that is unpacked; sd-scripts has 3 MB
+PATIENCE = 60.0  # seconds without a response
+LARGEST = 500_000_000  # bytes of all unpacked files; sd-scripts takes 3 MB
 MEGABYTE = 1_000_000
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class NotUsable(Exception):
-    """The archive cannot be had or must not be used; the message is a sentence for the user."""
+    """The archive cannot be fetched or must not be used; the message is a sentence for the user."""
 
 
 def fetch(url: str, file: Path, say: Callable[[str], None], pause: float = 2.0) -> None:
-    """Download a file, whole or not at all.
+    """Download a file, complete or not at all.
+
+    Args:
+        say: receives lines about the progress.
+        pause: seconds between tries.
 
     Raises:
-        NotUsable: where there is no such file, or the network fails three times.
+        NotUsable: if there is no such file, or the network fails three times.
+        OSError: if the file cannot be written.
     """
     unfinished = file.with_name(f"{file.name}.part")
     reason: Exception | None = None
@@ -53,7 +58,7 @@ def fetch(url: str, file: Path, say: Callable[[str], None], pause: float = 2.0) 
         except urllib.error.HTTPError as error:
             if error.code < 500:
                 raise NotUsable(
-                    f"{url} answers {error.code} {error.reason}. Check the source and the commit."
+                    f"{url} answered {error.code} {error.reason}. Check the source and the commit."
                 ) from error
             reason = error
         except (OSError, http.client.HTTPException) as error:
@@ -84,7 +89,7 @@ def _download(url: str, target: Path, say: Callable[[str], None]) -> None:
 
 
 def _certificates() -> ssl.SSLContext:
-    """The system's; pip's own where this Python has none, as on macOS before its certificates are installed."""
+    """The system's certificates, or pip's if this Python has none, as on macOS before they are installed."""
     context = ssl.create_default_context()
     if not context.cert_store_stats()["x509_ca"] and not ssl.get_default_verify_paths().capath:
         try:
@@ -96,16 +101,19 @@ def _certificates() -> ssl.SSLContext:
 
 
 def unpack(file: Path, folder: Path, commit: str, patterns: Sequence[str]) -> int:
-    """Write the wanted files below a folder; returns how many. Links and names that lead elsewhere are never written.
+    """Write the wanted files into a folder. Links and names that lead out of it are never written.
 
     Args:
-        file: a zip archive with one folder at the top, which is left out.
-        folder: made where it is missing.
-        commit: the archive's comment must be this, where both are whole ids of commits.
+        file: a zip archive with one top folder, which is left out.
+        folder: created if it is missing.
+        commit: must equal the archive's comment, if both are full commit ids.
         patterns: folders, files, and patterns for files at the top.
 
+    Returns:
+        The number of files.
+
     Raises:
-        NotUsable: where it is damaged, of another commit, too large, or has none of the files.
+        NotUsable: if it is damaged, of another commit, too large, or has none of the files.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -132,7 +140,7 @@ def unpack(file: Path, folder: Path, commit: str, patterns: Sequence[str]) -> in
 
 
 def safe_name(member: zipfile.ZipInfo) -> str:
-    """A member's name below the folder at the top; empty for what must not be written."""
+    """A member's name within the top folder; empty if it must not be written."""
     kind = stat.S_IFMT(member.external_attr >> 16)
     if member.is_dir() or kind not in (0, stat.S_IFREG) or "\\" in member.orig_filename or ":" in member.filename:
         return ""
@@ -141,7 +149,7 @@ def safe_name(member: zipfile.ZipInfo) -> str:
 
 
 def is_wanted(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a file is one of these, or in one of these folders; ``*`` matches files at the top only."""
+    """Whether a file is one of these, or in one of these folders; ``*`` only matches files at the top."""
     return any(
         name == pattern or name.startswith(f"{pattern}/") or ("/" not in name and fnmatch.fnmatchcase(name, pattern))
         for pattern in patterns
@@ -149,7 +157,7 @@ def is_wanted(name: str, patterns: Sequence[str]) -> bool:
 
 
 def extended_path(path: Path | str, system: str = sys.platform) -> str:
-    r"""The path in the form that Windows takes at any length: ``\\?\C:\…``, ``\\?\UNC\server\…``."""
+    r"""The path in the form that Windows accepts at any length: ``\\?\C:\…``, ``\\?\UNC\server\…``."""
     if system != "win32":
         return str(path)
     text = os.path.abspath(path) if os.name == "nt" else str(path)

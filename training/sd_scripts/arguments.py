@@ -33,12 +33,10 @@ def parser() -> argparse.ArgumentParser:
         "--when-busy",
         choices=[each.value for each in WhenBusy],
         default=WhenBusy.SAY.value,
-        help="what to do if another training is on the same graphics card (default: %(default)s)",
+        help="what to do if another training is using the graphics card (default: %(default)s)",
     )
     _add_processes(
-        made.add_argument_group(
-            "several graphics cards", "options that are not given are as set in the monitor's tab Trainer"
-        )
+        made.add_argument_group("several graphics cards", "the defaults are set in the monitor's tab Trainer")
     )
     made.add_argument("--comfyui", type=Path, required=True, help=argparse.SUPPRESS)
     made.add_argument("--models", type=Path, nargs="*", default=[], help=argparse.SUPPRESS)
@@ -46,18 +44,18 @@ def parser() -> argparse.ArgumentParser:
     for field in fields(SdSettings):
         default = getattr(SdSettings(), field.name)
         option = f"--{field.name.replace('_', '-')}"
-        made.add_argument(option, dest=f"set_{field.name}", help="in place of the preset's", **_kind(default))
+        made.add_argument(option, dest=f"set_{field.name}", help="overrides the preset", **_kind(default))
     return made
 
 
 def require_order(options: argparse.Namespace) -> None:
     """
     Raises:
-        TrainingError: if the options do not say what is to be trained, and on what.
+        TrainingError: if the dataset, the architecture or the model is missing.
     """
     missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
     if missing:
-        raise TrainingError(f"--{' and --'.join(missing)} must be given, or --resume with a run.")
+        raise TrainingError(f"--{' and --'.join(missing)} must be given, unless --resume names a run.")
 
 
 def _add_processes(group: Any) -> None:
@@ -76,7 +74,7 @@ def _add_processes(group: Any) -> None:
 
 
 def _kind(default: Any) -> dict[str, Any]:
-    """How the option of a setting with this default is read."""
+    """Arguments of `add_argument` for a setting with this default."""
     if isinstance(default, bool):
         return {"action": argparse.BooleanOptionalAction, "default": None}
     if isinstance(default, Enum):

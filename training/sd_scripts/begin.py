@@ -25,10 +25,13 @@ from .order import TRAINER, Order, trained_recipe, trained_sizes
 def start(
     order: Order, machine: Machine, go_on: Callable[[], None] = lambda: None
 ) -> tuple[Run, subprocess.Popen[bytes]]:
-    """Begin a run.
+    """Start a run.
+
+    Args:
+        go_on: called while it prepares the data; raises to cancel.
 
     Raises:
-        TrainingError: where it cannot begin; the message says why.
+        TrainingError: if it cannot start; the message says why.
     """
     return _start(order, trained_recipe(order), machine, job.Segment(weights=order.weights), go_on)
 
@@ -58,21 +61,21 @@ def _start(
 def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> subprocess.Popen[bytes]:
     """Resume a run that was stopped or interrupted, from its last saved state.
 
-    Until its process is started, nobody else can resume, settle or end the run.
+    Until its process is started, no other process can resume, settle or end the run.
 
     Raises:
-        TrainingError: where it still runs, is finished, has no state, or another one is resuming it.
+        TrainingError: if it is running, finished, has no state, or another process is resuming it.
     """
-    _ = run.about  # what is not a run gets no lock
+    _ = run.about  # raises for a folder that is not a run, before a lock is made there
     with claims.deciding(run.folder, claims.BRIEF), claims.attending(run.folder):
         if supervise.find(run.folder) is not None:
             raise TrainingError(f"{run.name} is still running; watch it, or stop it first.")
         order = Order.read(run, machine.models)
         other = supervise.on_other_machine(run.folder)
         if other and run.state == run_folder.STARTED:
-            raise TrainingError(f"{run.name} runs on {other}, as far as its folder says. Resume it there.")
+            raise TrainingError(f"{run.name} is running on {other}, according to its folder. Resume it there.")
         supervise.kill(run.folder)
-        if run.state == run_folder.STARTED:  # it ended while nobody looked
+        if run.state == run_folder.STARTED:  # it ended unobserved
             settle.settle_locked(run, machine.loras, None, stopped=False)
         if run.state == run_folder.FINISHED:
             raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
@@ -82,7 +85,7 @@ def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None)
         state, step = saved
         if step > order.settings.steps:
             raise TrainingError(
-                f"The saved state of {run.name} is of step {step}, but its run.json says {order.settings.steps} steps. Start "
+                f"The saved state of {run.name} is from step {step}, but its run.json has {order.settings.steps} steps. Start "
                 "the training again."
             )
         writer = RunWriter(run)
@@ -96,7 +99,7 @@ def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None)
 
 @contextlib.contextmanager
 def _ending(writer: RunWriter) -> Iterator[None]:
-    """Write down why a run did not begin."""
+    """Record why a run did not start."""
     try:
         yield
     except TrainingError as error:
@@ -104,19 +107,19 @@ def _ending(writer: RunWriter) -> Iterator[None]:
         raise
     except OSError as error:
         reason = f"{error.filename or writer.run.folder} cannot be used: {error.strerror or error}."
-        message = f"{reason} Free space there, allow writing to it, or check that its disk is still connected."
+        message = f"{reason} Check its permissions, the free space, and that its disk is still connected."
         writer.end(run_folder.FAILED, error=message)
         raise TrainingError(message) from error
-    except BaseException:  # go_on said that the user cancelled
+    except BaseException:  # the user cancelled, and go_on raised
         writer.end(run_folder.CANCELLED)
         raise
 
 
 def join(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -> tuple[Run, subprocess.Popen[bytes]]:
-    """Resume a run on this machine. If it is not the first machine, help with the run from a run folder of its own.
+    """Resume a run on this machine. Any machine but the first helps with the run, from a run folder of its own.
 
     Args:
-        run: where it is not the first machine, of that one, on a disk that both see.
+        run: the run; for a helping machine, the first machine's run on a shared disk.
 
     Raises:
         TrainingError: as `resume`.
@@ -134,7 +137,7 @@ def join(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -
 
 
 def _next_segment(run: Run) -> int:
-    """One more than there were: a number whose folder was never begun."""
+    """The next number that no segment of the run has used."""
     begun = [int(path.name[4:]) for path in run.folder.glob("job-*") if path.name[4:].isdecimal()]
     return max(begun, default=0) + 1
 
@@ -142,7 +145,7 @@ def _next_segment(run: Run) -> int:
 def _begin(
     order: Order, recipe: Recipe, machine: Machine, writer: RunWriter, segment: job.Segment, go_on: Callable[[], None]
 ) -> subprocess.Popen[bytes]:
-    """Prepare what the segment reads, and start its process."""
+    """Prepare the files of a segment, and start its process."""
     run = writer.run
     settings = order.settings.on(machine.computes_on)
     family = order.architecture
@@ -171,7 +174,7 @@ def _begin(
     )
     portions = data.prepare(dataset, family.name, sizes, settings.validation_sets, caches, go_on)
     for removed in data.prune(dataset.folder, {portions[0].images.parent, *_caches_in_use(machine.runs)}):
-        writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB: no training has used it for long")
+        writer.log(f"removed {removed.name}, {removed.size / 1e9:.2f} GB, which no recent training has used")
     prompts = [item.caption for item in dataset.items[-max(1, settings.samples) :]]
     place_tokenizers(family, machine.comfyui, machine.tokenizers)
     made = job.build(
@@ -191,15 +194,13 @@ def _begin(
     folder = run.folder / f"job-{segment.number}"
     text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
     try:
-        folder.mkdir()  # fails where another machine, on a file system without locks, was first
+        folder.mkdir()  # fails if another machine was first, on a file system without locks
         job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
     except FileExistsError:
-        raise TrainingError(
-            f"{run.name} is being resumed by another process at this moment. Watch it instead."
-        ) from None
+        raise TrainingError(f"Another process is already resuming {run.name}. Watch it instead.") from None
     except OSError as error:
         raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+            f"{folder} cannot be written: {error.strerror or error}. Check its permissions and free space."
         ) from error
     processes = replace(machine.processes, cpu=machine.processes.cpu or machine.on_cpu)
     what = launch.build(
@@ -217,7 +218,7 @@ def _begin(
 
 
 def _caches_in_use(runs: Path) -> Iterator[Path]:
-    """The prepared data of all runs that train now."""
+    """Folders of prepared data that running trainings use."""
     for path in runs.glob(f"*/{supervise.RECORD}"):
         if supervise.find(path.parent):
             for described in path.parent.glob("job-*/job.json"):

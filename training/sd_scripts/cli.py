@@ -1,4 +1,4 @@
-"""Training without the browser: `python run.py train`. The same runs in the same folders as from the node."""
+"""Training without the browser: `python run.py train`. Runs are the same, and in the same folders, as from the node."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "cl
 
 
 def processes(options: argparse.Namespace, kept: Processes) -> Processes:
-    """How many train together: what is kept for this machine, and what the command says in its place.
+    """How many processes train together: this machine's setting, with the command's values in place of its own.
 
     Raises:
-        TrainingError: where the values cannot go together.
+        TrainingError: if the values do not fit together.
     """
     given = {
         "count": options.processes,
@@ -47,21 +47,22 @@ def processes(options: argparse.Namespace, kept: Processes) -> Processes:
     }
     given = {name: value for name, value in given.items() if value is not None}
     made = kept.changed(given)
-    return replace(made, config="") if given else made  # a file of Accelerate's would come before them
+    return replace(made, config="") if given else made  # Accelerate's file would take precedence over them
 
 
 def settings(options: argparse.Namespace) -> SdSettings:
-    """The preset with what was set beside it."""
+    """The preset, with the options that override it."""
     given = {name[4:]: value for name, value in vars(options).items() if name.startswith("set_") and value is not None}
     return SdSettings.from_json({**preset(options.preset, options.architecture or "").to_json(), **given})
 
 
 def model_file(name: str, roots: Sequence[Path]) -> Path:
-    """
+    """The path of a model file, from a path or a name in the model folders below ``roots``.
+
     Raises:
-        TrainingError: where there is no such file.
+        TrainingError: if there is no such file.
     """
-    with contextlib.suppress(OSError, ValueError):  # what cannot even be a path
+    with contextlib.suppress(OSError, ValueError):  # the name may not be a valid path
         if as_path(name).is_file():
             return as_path(name).resolve()
     for root in roots:
@@ -111,19 +112,19 @@ def _number(value: float | None) -> float:
 
 
 def lines(event: dict[str, Any]) -> Iterator[str]:
-    """What is said of an event."""
+    """Lines for users about an event."""
     kind = event["event"]
     if kind == run_folder.PHASE:
         yield event["phase"]
     elif kind == "cache" and event["pictures_reused"]:
         yield (
             f"{event['pictures_reused']} of {event['pictures']} pictures and {event['captions_reused']} captions are "
-            "encoded already"
+            "already encoded"
         )
     elif kind == run_folder.NOTE:
         yield f"note: {event['text']}"
     elif kind == "spared":
-        yield "the text encoders are not loaded, since all captions are encoded already"
+        yield "the text encoders are not loaded, since all captions are already encoded"
     elif kind == run_folder.STEP and (event["step"] % 10 == 0 or event["step"] == event["steps"]):
         yield describe_step(event)
     elif kind == run_folder.VALIDATION:
@@ -159,7 +160,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             code = follow.watch(run, process, EventTail(run), show)
         except KeyboardInterrupt:
-            print("Stopping; the state is being saved (once more Ctrl-C ends it at once).", flush=True)
+            print("Stopping; the state is being saved. Press Ctrl-C again to end at once.", flush=True)
             stopped = True
             try:
                 follow.stop(run, process)

@@ -1,7 +1,7 @@
-"""Whether the installed trainer takes what the pack would give it: `run.py trainer check`.
+"""Check that the installed trainer accepts the pack's jobs: `run.py trainer check`.
 
-Run by the trainer's interpreter. Every option of every architecture and preset is put through the checkout's own parsers,
-and the ten published canvas sizes through its own buckets.
+It is run by the trainer's interpreter. Every option of every architecture and preset goes through the checkout's own
+parsers, and the ten published canvas sizes through its own buckets.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .settings import Schedule, SdSettings
 
 
 def variants(family: Architecture) -> Iterator[SdSettings]:
-    """Every preset of a family, as it is and with what else can be set."""
+    """Every preset of a family, unchanged, for the processor, and with further options."""
     for name in PRESETS:
         settings = preset(name, family.name)
         yield settings
@@ -36,7 +36,7 @@ def variants(family: Architecture) -> Iterator[SdSettings]:
 
 
 def example(family: Architecture, settings: SdSettings, encoders: float) -> job.Job:
-    """A job with everything in it that a job can have, for text encoders of so many gigabytes."""
+    """A job that uses every option, for text encoders of so many gigabytes."""
     run, folder = Path("run"), Path("data")
     files = {
         family.model_option: Path("model.safetensors"),
@@ -55,13 +55,13 @@ def example(family: Architecture, settings: SdSettings, encoders: float) -> job.
 
 
 def file_problems(checkout: Path) -> Iterator[str]:
-    """What the checkout was made without."""
+    """Files that the checkout lacks."""
     for path in install_steps.lacking(checkout):
         yield f"the checkout has no {path}; install the trainer again"
 
 
 def option_problems() -> Iterator[str]:
-    """What the checkout's parsers do not take."""
+    """Options that the checkout's parsers reject."""
     for family in ARCHITECTURES.values():
         module = importlib.import_module(family.script)
         if not hasattr(module, family.trainer):
@@ -76,7 +76,7 @@ def option_problems() -> Iterator[str]:
 
 
 def dataset_problems() -> Iterator[str]:
-    """What the checkout's schema of dataset files does not take."""
+    """Dataset files that the checkout's schema rejects."""
     from library.config_util import ConfigSanitizer
 
     for family in ARCHITECTURES.values():
@@ -105,7 +105,7 @@ def main(arguments: list[str]) -> int:
     checkout = arguments[0]
     sys.path.insert(0, checkout)
     logging.disable(logging.INFO)
-    warnings.simplefilter("ignore")  # of imports that the trainer can do without
+    warnings.simplefilter("ignore")  # about optional imports of the trainer
     found = probe.versions()
     memory = f", {found['memory'] / 1e9:.0f} GB" if "memory" in found else ""
     print(f"device      {found['device']}{memory}")

@@ -1,13 +1,13 @@
-"""The dataset as the trainer reads it: a folder for each size, named by all that its caches depend on.
+"""The dataset in the trainer's form: one folder per size, in a folder named by everything that its caches depend on.
 
-The trainer stores encoded pictures and captions beside the files and asks only whether they are there, so an edited
-caption would be ignored. Here the folder's name changes with the captions, pictures, encoders and settings that the
-caches come from: whatever changed is encoded again, and a second training on the same data encodes nothing.
+The trainer caches encoded pictures and captions beside the files and only checks that the caches exist, so it would ignore
+an edited caption. Here the folder's name changes with the captions, pictures, encoders and settings behind the caches.
+Whatever has changed is encoded again, and a second training on the same data encodes nothing.
 
     <dataset>/training/<architecture>-<key>/1024x1536/<id>.png, <id>.txt, and the trainer's caches
 
-Loss masks are the pictures' alpha channel. (The trainer takes masks from a second folder too, but then cannot measure on
-sets that are held out.)
+Loss masks are the pictures' alpha channel. (The trainer also accepts masks in a second folder, but then it cannot measure on
+held-out sets.)
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ...incontext.files.images import open_image
 from .settings import Sizes
 
 FOLDER = "training"
-SMALLEST = 512  # px, side of a square of the same area
-NEARLY = 0.02  # by which proportions may differ where none are equal
+SMALLEST = 512  # px: side of a square with the area of the smallest size
+NEARLY = 0.02  # largest difference in proportions if no size has exactly the same
 
-DAY = 24 * 3600.0
-RECENT, OLD = 2 * DAY, 30 * DAY  # since the last training on it: until then it stays, from then on it goes
-LARGEST = 20_000_000_000  # bytes of all that a dataset keeps for trainings that are over
+DAY = 24 * 3600.0  # seconds
+RECENT, OLD = 2 * DAY, 30 * DAY  # prepared data is kept for the first and removed after the second, from its last use
+LARGEST = 20_000_000_000  # bytes of prepared data that a dataset keeps for later trainings
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Portion:
     """Composites of one size.
 
     Attributes:
-        width, height: of every picture.
-        images: their folder, with captions.
-        masked: whether the alpha channel says where the loss counts.
-        count: of pictures.
+        width, height: of every picture, in pixels.
+        images: their folder, which also has their captions.
+        masked: whether the alpha channel is a loss mask.
+        count: number of pictures.
         validation: whether they are held out.
     """
 
@@ -62,16 +62,17 @@ def rungs(width: int, height: int, step: int, sizes: Sizes, megapixels: float = 
     """Sizes with exactly these proportions whose sides are multiples of ``step``, largest first.
 
     Args:
-        megapixels: millions of pixels that the largest may have; 0 for any number. Where no size with exactly these
-            proportions is so small, as with 23:16, there is one whose proportions differ by 2 % at most.
+        width, height: the full size, in pixels.
+        megapixels: largest size, in millions of pixels; 0 for no limit. If no size with exactly these proportions is small
+            enough, as with 23:16, the result is one whose proportions differ by at most 2 %.
 
     Raises:
-        TrainingError: where the full size itself is none.
+        TrainingError: if the sides of the full size are not multiples of ``step``.
     """
     if width % step or height % step:
         raise TrainingError(
-            f"The composites are {width}×{height}; this trainer needs sides that are multiples of {step}, or it would crop "
-            "them. Choose a recipe with such a canvas and build the dataset again."
+            f"The composites are {width}×{height}, but this trainer crops sides that are not multiples of {step}. Choose a "
+            "recipe with such a canvas, and build the dataset again."
         )
     units = math.gcd(width // step, height // step)
     unit = (width // units, height // units)
@@ -84,7 +85,7 @@ def rungs(width: int, height: int, step: int, sizes: Sizes, megapixels: float = 
 
 
 def _nearly(width: int, height: int, step: int, pixels: float) -> tuple[int, int]:
-    """The largest size of so many pixels at most with nearly these proportions; else the one that comes nearest."""
+    """The largest size of at most so many pixels with nearly these proportions, else the one with the nearest proportions."""
 
     def stretch(size: tuple[int, int]) -> float:
         return abs(math.log(size[0] * height / (size[1] * width)))
@@ -100,7 +101,7 @@ def key(parts: Sequence[str]) -> str:
 
 
 def folder_of(dataset: Dataset, name: str, validation_sets: int, depends_on: Sequence[str]) -> Path:
-    """Where `prepare` writes."""
+    """The folder that `prepare` writes to."""
     ids = [item.id for item in dataset.items]
     cut = len(dataset) - validation_sets
     return dataset.folder / FOLDER / f"{name}-{key([*ids, str(cut), *depends_on])}"
@@ -114,21 +115,25 @@ def prepare(
     depends_on: Sequence[str],
     go_on: Callable[[], None] = lambda: None,
 ) -> list[Portion]:
-    """Write what is not there yet; the last sets of the dataset are those held out.
+    """Write the pictures and captions that do not exist yet.
 
     Args:
         name: of the architecture.
         sizes: largest first.
-        depends_on: all that the trainer's caches come from, besides the items.
+        validation_sets: number of sets to hold out, the last ones of the dataset.
+        depends_on: everything that the trainer's caches depend on besides the items.
         go_on: called between pictures; raises to stop.
 
+    Returns:
+        The sets to train on in each size, and the held-out sets in the largest.
+
     Raises:
-        TrainingError: where no set is left to train on, or the disk refuses.
+        TrainingError: if no set is left to train on, or a file cannot be written.
     """
     if len(dataset) <= validation_sets:
         raise TrainingError(
-            f"The dataset has {len(dataset)} sets, {validation_sets} of which are held out for validation. Hold fewer out, "
-            "or build a larger dataset."
+            f"The dataset has {len(dataset)} sets, and {validation_sets} are held out for validation, so none is left to "
+            "train on. Hold out fewer, or build a larger dataset."
         )
     cut = len(dataset) - validation_sets
     folder = folder_of(dataset, name, validation_sets, depends_on)
@@ -151,22 +156,22 @@ def prepare(
 
 @dataclass(frozen=True)
 class Removal:
-    """Prepared data that was removed: its folder's name, and bytes."""
+    """Prepared data that was removed: its folder's name, and its size in bytes."""
 
     name: str
     size: int
 
 
 def prune(dataset: Path, in_use: Collection[Path], now: float | None = None, largest: int = LARGEST) -> list[Removal]:
-    """Remove what no training has used for long, and the longest unused of what is left where that is too large.
+    """Remove prepared data that no training has used for `OLD`, and the least recently used data beyond ``largest``.
 
-    It is made again when a training needs it; only the time to encode it is lost.
+    A training that needs it makes it again, which only costs the time to encode it.
 
     Args:
         dataset: the dataset's folder.
-        in_use: folders that stay whatever their age.
-        now: in seconds, as file times are.
-        largest: bytes that may stay.
+        in_use: folders to keep at any age.
+        now: in seconds since 1970; the current time by default.
+        largest: bytes to keep.
     """
     now = time.time() if now is None else now
     resting = [path for path in (dataset / FOLDER).glob("*-*") if path.is_dir() and path not in in_use]
@@ -199,27 +204,27 @@ def _picture(source: Path, mask: Path | None, target: Path, size: tuple[int, int
 
 
 def _text(caption: str, target: Path) -> None:
-    if not target.exists():  # the id, and so the name, changes with the caption
+    if not target.exists():  # the id, and so the name, depends on the caption
         _write(target, lambda path: path.write_text(caption + "\n", encoding="utf-8"))
 
 
 def _touch(folder: Path) -> None:
-    """Make a folder and note when it was last used, for `prune`."""
+    """Create a folder, and set its time of last use for `prune`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
     except OSError as error:
         raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+            f"{folder} cannot be written: {error.strerror or error}. Check its permissions and free space."
         ) from error
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:
-    """Have the file whole or not at all."""
+    """Write a file, complete or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_atomically(target, write)
     except OSError as error:
         raise TrainingError(
-            f"{target} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
+            f"{target} cannot be written: {error.strerror or error}. Check its permissions and free space."
         ) from error

@@ -29,8 +29,8 @@ class Trainer:
     Attributes:
         python: its interpreter.
         checkout: its sd-scripts.
-        commit: of the checkout; empty where it is unknown.
-        adopted: an environment of the user's own, which is never changed or removed.
+        commit: of the checkout; empty if it is unknown.
+        adopted: whether it is the user's own environment, which is never changed or removed.
         left_out: requirement → why it was not installed.
     """
 
@@ -58,10 +58,10 @@ def trainer_folder() -> Path:
 
 
 def find(folder: Path | None = None) -> Trainer:
-    """The trainer that is installed.
+    """The installed trainer.
 
     Raises:
-        TrainerNotInstalled: with the command that installs one.
+        TrainerNotInstalled: if there is none, or it is damaged; the message has the command that installs it.
     """
     path = (folder or trainer_folder()) / "trainer.json"
     remedy = "Install it once with `python run.py trainer install` in the pack's folder."
@@ -76,12 +76,12 @@ def find(folder: Path | None = None) -> Trainer:
         raise TrainerNotInstalled(f"{path} cannot be read ({error!r}). {remedy}") from error
     for part in (trainer.python, trainer.checkout / "train_network.py"):
         if not part.exists():
-            raise TrainerNotInstalled(f"The sd-scripts trainer is no longer whole: {part} is missing. {remedy}")
+            raise TrainerNotInstalled(f"The sd-scripts trainer is incomplete: {part} is missing. {remedy}")
     return trainer
 
 
 def remember(trainer: Trainer, folder: Path | None = None) -> None:
-    """Make a trainer the one that is used."""
+    """Make this the trainer that `find` returns."""
     folder = folder or trainer_folder()
     folder.mkdir(parents=True, exist_ok=True)
     data = {**asdict(trainer), "python": str(trainer.python), "checkout": str(trainer.checkout)}
@@ -94,30 +94,30 @@ def python_of(venv: Path) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-LONGEST_PATH = 259  # characters that Windows takes where its long paths are not enabled
-_BELOW = len(r"\012345678901-01234567\venv\Lib\site-packages") + 128  # of the longest names in torch and transformers
+LONGEST_PATH = 259  # characters that Windows accepts if long paths are not enabled
+_BELOW = len(r"\012345678901-01234567\venv\Lib\site-packages") + 128  # the longest path in torch and transformers
 
 
 def length_problem(folder: Path, system: str = sys.platform, enabled: bool | None = None) -> str:
-    """A sentence where Windows would find the trainer's paths too long; empty where it would not.
+    """A sentence if the trainer's paths would be too long for Windows; empty if not.
 
     Args:
         folder: of the trainer.
-        enabled: whether its long paths are enabled; asked of Windows by default.
+        enabled: whether long paths are enabled; None to ask Windows.
     """
     if system != "win32" or len(str(folder)) + _BELOW <= LONGEST_PATH:
         return ""
     if long_paths_enabled() if enabled is None else enabled:
         return ""
     return (
-        f"The folder {folder} has {len(str(folder))} characters; paths in the trainer would be too long for Windows, "
-        f"{LONGEST_PATH - _BELOW} are possible. Set INCONTEXT_LORA_DATA to a shorter folder such as C:\\incontext-lora, or "
+        f"The folder {folder} has {len(str(folder))} characters; with more than {LONGEST_PATH - _BELOW}, paths in the trainer "
+        f"are too long for Windows. Set INCONTEXT_LORA_DATA to a shorter folder such as C:\\incontext-lora, or "
         "enable long paths in Windows."
     )
 
 
 def long_paths_enabled() -> bool:
-    """Whether Windows takes paths of any length, by the setting of this machine."""
+    """Whether long paths are enabled on this machine; always True outside Windows."""
     if sys.platform != "win32":
         return True
     import winreg

@@ -1,4 +1,4 @@
-"""What of the trainer fits this machine: the interpreter, the build of torch, the requirements. Standard library only."""
+"""The interpreter, build of torch and requirements that suit this machine. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 OLDEST, NEWEST = (3, 10), (3, 12)
-TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # where the host's own cannot be had
+TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # used if ComfyUI's own build is unknown or has no CUDA
 GIGABYTE = 1_000_000_000
-# download, installed; measured with CUDA libraries, estimated without
+# bytes to download, bytes installed; measured with CUDA libraries, estimated without
 SIZE_CUDA, SIZE_CPU = (4 * GIGABYTE, 9 * GIGABYTE), (1 * GIGABYTE, 3 * GIGABYTE)
 _TORCH_OF_HOST = """
 import json, torch
@@ -25,7 +25,7 @@ except ImportError:
 print(json.dumps({"torch": torch.__version__, "torchvision": vision, "cuda": torch.version.cuda or "",
                   "gpu": torch.cuda.is_available()}))
 """
-# Asked of each interpreter that is found. Portable builds of ComfyUI have no venv, and some systems no ensurepip.
+# Run in each interpreter that is found. Portable builds of ComfyUI lack venv, and some systems lack ensurepip.
 _ABOUT_INTERPRETER = """
 import sys, json, struct
 import venv, ensurepip
@@ -36,12 +36,12 @@ print(json.dumps({"version": sys.version_info[:2], "bits": 8 * struct.calcsize("
 
 @dataclass(frozen=True)
 class Flavour:
-    """Which torch fits the machine.
+    """The build of torch to install.
 
     Attributes:
         requirements: for pip.
-        index: where they are found; pip's own index when empty.
-        gpu: whether an NVIDIA card is used.
+        index: URL of the package index; empty for pip's own.
+        gpu: whether it is for an NVIDIA card.
     """
 
     requirements: tuple[str, ...]
@@ -57,7 +57,7 @@ class Flavour:
 def interpreter_candidates(
     running: str = sys.executable, which: Callable[[str], str | None] = shutil.which, system: str = sys.platform
 ) -> list[tuple[str, ...]]:
-    """Commands that may start an interpreter for the trainer, the best first: the running one, then the newest."""
+    """Commands that may start an interpreter for the trainer: the running one, then the others, newest first."""
     minors = range(NEWEST[1], OLDEST[1] - 1, -1)
     candidates: list[tuple[str, ...]] = [(running,)]
     launcher = which("py") if system == "win32" else None
@@ -69,14 +69,14 @@ def interpreter_candidates(
 
 
 def interpreter_probe(candidate: Sequence[str]) -> tuple[str, ...]:
-    """The command that asks an interpreter what it is; it fails where no environment can be made with it."""
+    """The command that asks an interpreter for its version. It fails if the interpreter cannot create environments."""
     return (*candidate, "-c", _ABOUT_INTERPRETER)
 
 
 def fitting_interpreter(answer: str) -> str:
-    """The path of an interpreter that the trainer's requirements support, from what `interpreter_probe` printed.
+    """The path of an interpreter, from the output of `interpreter_probe`.
 
-    Empty where it is too old or too new, or is a 32-bit build, which torch does not support.
+    Empty if the trainer's requirements do not support it: too old, too new, or a 32-bit build.
     """
     try:
         about = json.loads(answer.strip().splitlines()[-1])
@@ -95,8 +95,8 @@ def flavour(host: Mapping[str, object] | None, has_driver: bool) -> Flavour:
     """The torch to install.
 
     Args:
-        host: what `host_probe` printed; None where no ComfyUI was found.
-        has_driver: whether an NVIDIA driver is there.
+        host: the output of `host_probe`; None if no ComfyUI was found.
+        has_driver: whether an NVIDIA driver is installed.
     """
     if host is None:
         cuda = "https://download.pytorch.org/whl/cu128"
@@ -104,13 +104,13 @@ def flavour(host: Mapping[str, object] | None, has_driver: bool) -> Flavour:
     torch, vision, cuda = (str(host.get(name) or "") for name in ("torch", "torchvision", "cuda"))
     if not cuda or not host.get("gpu"):
         return Flavour(TORCH)
-    # the very build that runs ComfyUI on this card: its version, and its CUDA
+    # the build that runs ComfyUI on this card: the same version and CUDA
     requirements = [f"torch=={torch}", *([f"torchvision=={vision}"] if vision else [])]
     return Flavour(tuple(requirements), f"https://download.pytorch.org/whl/cu{cuda.replace('.', '')}", True)
 
 
 def requirements(text: str, gpu: bool) -> tuple[list[str], dict[str, str]]:
-    """The checkout's own requirements, and what is left out of them with the reason."""
+    """The checkout's own requirements, and those that are left out, with the reason."""
     wanted: list[str] = []
     left_out: dict[str, str] = {}
     for line in (line.split("#")[0].strip() for line in text.splitlines()):
@@ -127,13 +127,13 @@ def requirements(text: str, gpu: bool) -> tuple[list[str], dict[str, str]]:
 
 
 def space_problem(folder: Path, torch: Flavour, free: int | None = None) -> str:
-    """A sentence where the disk is too small; empty where it is not."""
+    """A sentence if the disk is too small; empty if not."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free if free is None else free
     needed = torch.size[1]
     if free >= needed:
         return ""
     return (
-        f"The trainer needs about {needed / GIGABYTE:.0f} GB in {folder}, {free / GIGABYTE:.1f} GB are free. Free some "
-        "space, or set INCONTEXT_LORA_DATA to a folder on another disk."
+        f"The trainer needs about {needed / GIGABYTE:.0f} GB in {folder}, but only {free / GIGABYTE:.1f} GB are free. Free "
+        "some space, or set INCONTEXT_LORA_DATA to a folder on another disk."
     )

@@ -22,9 +22,13 @@ def watch(
     *,
     pause: float = 0.25,
 ) -> int | None:
-    """Follow a run until its process is gone; returns the exit code where it is known.
+    """Follow a run until its process is gone; returns the exit code if it is known.
 
-    What ``on_event`` raises ends the watching, not the training. It is called with ``{"event": "idle"}`` when there is no news.
+    Args:
+        tail: the run's new events.
+        on_event: called with each event, and with ``{"event": "idle"}`` if there are none. An exception from it ends the
+            watching, not the training.
+        pause: seconds between checks.
     """
     while True:
         running = process.poll() is None if process is not None else supervise.find(run.folder) is not None
@@ -45,13 +49,13 @@ def stop(
     insists: Callable[[], bool] = lambda: False,
     patience: float | None = None,
 ) -> None:
-    """Ask a run to save its state and end; end it and all its children when time is up or ``insists`` says so.
+    """Ask a run to save its state and end. After ``patience``, or if ``insists`` returns True, end it by force.
 
     Args:
-        patience: seconds until time is up; by default as many as `stopping.patience` finds for this run, now and as it
-            goes on.
+        insists: called several times a second.
+        patience: seconds to wait; by default, `stopping.patience` of the run's events, which is updated while it waits.
     """
-    with contextlib.suppress(TrainingError):  # a disk that is full or gone: then it is ended when time is up
+    with contextlib.suppress(TrainingError):  # if the disk is full or gone, the run is ended by force later
         requests.add(run.folder, "stop")
     asked = time.monotonic()
     tail, events = EventTail(run), list[dict[str, Any]]()
@@ -68,7 +72,7 @@ def stop(
         if gone:
             break
         time.sleep(0.1)
-    with contextlib.suppress(TrainingError):  # whoever watches it may settle it first, and is to say the same
+    with contextlib.suppress(TrainingError):  # another process that watches the run may settle it first
         requests.add(run.folder, requests.END)
     supervise.kill(run.folder)
     if process is not None:

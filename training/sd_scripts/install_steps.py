@@ -11,12 +11,12 @@ from pathlib import Path
 from .environment import TrainerNotInstalled, python_of
 from .fit import GIGABYTE, NEWEST, OLDEST, SIZE_CUDA, Flavour
 
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # on Linux, pip's own index has torch with CUDA only
-# what training needs of the checkout; the rest are other programs, documents and libraries for Windows
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"  # on Linux, pip's own index only has torch with CUDA
+# the files of the checkout that training needs; the rest is other programs, documents and libraries for Windows
 NEEDED = (
     "library", "networks", "requirements.txt", "LICENSE.md", "*_train_network.py", "train_network.py",
     "hunyuan_image_minimal_inference.py",  # its trainer samples with it
-    # Anima's tokenizers; without the large tokenizer.json, which says the same as these and which a mirror may lack
+    # Anima's tokenizers; without the large tokenizer.json, which has the same content and which a mirror may lack
     *(f"configs/qwen3_06b/{name}" for name in ("config.json", "merges.txt", "tokenizer_config.json", "vocab.json")),
     *(f"configs/t5_old/{name}" for name in ("config.json", "spiece.model", "tokenizer.json")),
 )  # fmt: skip
@@ -24,9 +24,15 @@ NEEDED = (
 
 @dataclass(frozen=True)
 class Step:
-    """One command of the installation; what an optional one does can be done without, and ``otherwise`` says how.
+    """One command of the installation.
 
-    ``environment`` has variables beside those that all commands get.
+    Attributes:
+        title: what it does, for the log.
+        command: the program and its arguments.
+        folder: its working folder.
+        optional: whether the installation continues if it fails.
+        otherwise: what happens then.
+        environment: variables in addition to those of all commands.
     """
 
     title: str
@@ -38,14 +44,14 @@ class Step:
 
 
 def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True) -> list[Step]:
-    """Fetch a commit and unpack what training needs; a local repository is only read.
+    """Steps that fetch a commit and unpack what training needs. A local repository is only read.
 
     Args:
-        source: a git repository, by its URL or its folder; or a zip archive of the commit, by its URL or its path.
-        has_git: else the commit is fetched as an archive, as the forges offer it.
+        source: URL or folder of a git repository, or URL or path of a zip archive of the commit.
+        has_git: whether git is installed; without it, the commit is fetched as an archive, as the forges offer it.
 
     Raises:
-        TrainerNotInstalled: for a source that only git can read, where there is none.
+        TrainerNotInstalled: if only git can read the source, and it is not installed.
     """
     archive, script = folder / "sd-scripts.zip", str(Path(__file__).with_name("archive.py"))
     url = archive_url(source, commit, has_git)
@@ -57,7 +63,7 @@ def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True)
         steps, archive = [], Path(source).expanduser().resolve()
     elif not has_git:
         raise TrainerNotInstalled(
-            f"{source} can be read with git only, which is not installed. Install git, or name the https address of a "
+            f"{source} can only be read with git, which is not installed. Install git, or name the https address of a "
             "repository, or a zip archive of its commit, with --source."
         )
     else:
@@ -67,7 +73,7 @@ def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True)
 
 
 def archive_url(source: str, commit: str, has_git: bool) -> str:
-    """Where to fetch a commit as an archive; empty where it need not or cannot be fetched so."""
+    """The URL of an archive of a commit; empty if git is used instead, or the source is not on the web."""
     if not source.lower().startswith(("https://", "http://")):
         return ""
     if is_archive(source):
@@ -101,12 +107,12 @@ def _git_steps(source: str, commit: str, folder: Path, archive: Path) -> list[St
 
 
 def lacking(checkout: Path) -> list[str]:
-    """What training needs of the checkout and is not there, such as what an older version of the pack did not take."""
+    """Files that training needs but the checkout lacks, for instance because an older version of the pack made it."""
     return [path for path in NEEDED if not any(checkout.glob(path))]
 
 
 def git_folder(source: str) -> Path | None:
-    """The git directory of a local repository, bare or not; None where the source is none."""
+    """The git directory of a local repository, bare or not; None if the source is not one."""
     folder = Path(source).expanduser()
     for candidate in (folder / ".git", folder):
         if (candidate / "objects").is_dir() and (candidate / "HEAD").is_file():
@@ -115,10 +121,10 @@ def git_folder(source: str) -> Path | None:
 
 
 def environment_steps(python: str, torch: Flavour, folder: Path, system: str = sys.platform) -> list[Step]:
-    """A virtual environment with torch; the checkout's requirements follow when it is there to be read.
+    """Steps that make a virtual environment with torch. The checkout's requirements come later, in `requirement_steps`.
 
     Args:
-        python: an interpreter that can make it; where it is empty, uv brings one.
+        python: an interpreter that can make it; empty to let uv fetch one.
     """
     venv = folder / "venv"
     index = ("--index-url", torch.index) if torch.index else ()
@@ -142,7 +148,7 @@ def environment_steps(python: str, torch: Flavour, folder: Path, system: str = s
     ]
 
 
-# An interpreter without its site folder on the path, such as the portable build's, takes no PYTHONPATH either.
+# An isolated interpreter, such as the portable build's, ignores PYTHONPATH, so the path is set in code.
 _RUN_UV = """
 import runpy, sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -151,7 +157,7 @@ runpy.run_module("uv", run_name="__main__", alter_sys=True)
 
 
 def uv_steps(folder: Path) -> list[Step]:
-    """A virtual environment of an interpreter that uv finds or fetches; all of it in the attempt's own folder."""
+    """Steps that make a virtual environment with an interpreter that uv finds or fetches, all within ``folder``."""
     tool, venv = folder / "uv", folder / "venv"
     own_pip = (sys.executable, "-m", "pip", "--no-input", "--disable-pip-version-check")
     uv = (sys.executable, "-c", _RUN_UV, str(tool), "venv", "--no-project", "--no-config")
@@ -169,7 +175,7 @@ def uv_steps(folder: Path) -> list[Step]:
 
 
 def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> list[Step]:
-    # torch is named again so that no requirement can move it
+    # torch is named again so that no requirement changes its version
     index = ("--extra-index-url", torch.index) if torch.index else ()
     return [
         Step(
@@ -182,13 +188,13 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
             (str(python_of(folder / "venv")), "-m", "compileall", "-q", str(folder / "sd-scripts")),
             folder,
             optional=True,
-            otherwise="Each start of the trainer does it, where Python may not write compiled files.",
+            otherwise="Python compiles it at each start of the trainer instead.",
         ),
     ]
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete what only the installation needed."""
+    """Delete files that only the installation needed."""
     (folder / "sd-scripts.zip").unlink(missing_ok=True)
     for name in ("uv", "sd-scripts.git"):
         shutil.rmtree(folder / name, ignore_errors=True)

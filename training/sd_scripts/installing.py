@@ -1,6 +1,6 @@
-"""Installing the trainer from the interface: `run.py trainer` as a process of its own, with its output in a file.
+"""Install the trainer from the interface: `run.py trainer` in a process of its own, with its output in a file.
 
-It goes on when ComfyUI is restarted. Nothing of the command comes from a page; it is started by a click and by nothing else.
+It continues when ComfyUI is restarted. Only a click starts it, and no part of the command comes from a page.
 """
 
 from __future__ import annotations
@@ -25,24 +25,25 @@ _lock = threading.Lock()
 
 
 def command(action: str) -> tuple[str, ...]:
-    """
+    """The command for an action.
+
     Raises:
-        TrainingError: for anything but ``install`` and ``check``.
+        TrainingError: for any action but ``install`` and ``check``.
     """
     if action not in (INSTALL, CHECK):
-        raise TrainingError(f"The trainer can be asked to {INSTALL} or {CHECK} itself, not to {action!r}.")
+        raise TrainingError(f"The trainer has no action {action!r}. Choose {INSTALL} or {CHECK}.")
     return (sys.executable, str(Path(__file__).parents[2] / "run.py"), "trainer", action)
 
 
 def begin(what: Sequence[str], comfyui: Path, folder: Path) -> None:
-    """Start it; its output goes to ``LOG`` in the trainer's folder.
+    """Start a command from `command`. Its output goes to ``LOG`` in the trainer's folder.
 
     Raises:
-        TrainingError: where one runs already, or it cannot be started.
+        TrainingError: if one is already running, or it cannot be started.
     """
     with _lock:
         if is_busy(folder):
-            raise TrainingError("The trainer is being installed or checked already; its log is below.")
+            raise TrainingError("The trainer is already being installed or checked; its log is below.")
         settings = {**os.environ, "COMFYUI_PATH": str(comfyui), "COMFYUI_PYTHON": sys.executable}
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,16 +62,16 @@ def is_busy(folder: Path) -> bool:
 
 
 def state(host: Mapping[str, object], has_driver: bool, folder: Path) -> dict[str, Any]:
-    """Whether there is a trainer, and how far an installation is.
+    """Whether the trainer is installed, and the progress of an installation.
 
     Args:
-        host: the torch of ComfyUI, as `fit.flavour` takes it.
-        has_driver: whether an NVIDIA driver is there.
+        host: ComfyUI's torch, as `fit.flavour` takes it.
+        has_driver: whether an NVIDIA driver is installed.
 
     Returns:
-        installed, problem (a sentence where it is not), space (a sentence where the disk is too small), folder, checkout,
-        left_out (requirement → why), download and disk (GB that an installation takes), busy, log (the last lines of the
-        last installation or check).
+        installed, problem (a sentence if it is not), space (a sentence if the disk is too small), folder, checkout,
+        left_out (requirement → reason), download and disk (GB for an installation), busy, log (the last lines of the last
+        installation or check).
     """
     problem, checkout, left_out = "", "", {}
     try:

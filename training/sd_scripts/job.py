@@ -1,8 +1,8 @@
-"""Settings → what the trainer reads: pure values, and how they are written.
+"""Turn settings into the files that the trainer reads.
 
-<run>/job-1/job.toml       the trainer's options, exactly as its own command line would take them
-<run>/job-1/dataset.toml   its datasets: a folder for each size
-<run>/job-1/prompts.json   what is sampled
+<run>/job-1/job.toml       the trainer's options, as on its own command line
+<run>/job-1/dataset.toml   its datasets: one folder per size
+<run>/job-1/prompts.json   the prompts of samples
 <run>/job-1/job.json       what the runner does beyond these options, a `Plan`
 """
 
@@ -29,9 +29,9 @@ class Job:
     """One segment of a run.
 
     Attributes:
-        options: of the trainer.
-        dataset: its dataset file.
-        prompts: what is sampled.
+        options: the trainer's options.
+        dataset: contents of its dataset file.
+        prompts: prompts of samples.
         extra: the runner's `Plan`, as JSON.
     """
 
@@ -43,13 +43,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Segment:
-    """Where a run begins or goes on.
+    """Where a segment of a run begins.
 
     Attributes:
-        number: from 1.
-        first_step: steps that were done before.
+        number: of the segment, from 1.
+        first_step: number of steps done before.
         state: the trainer's saved state; None at the beginning.
-        weights: a LoRA to begin with; None for a new one.
+        weights: the LoRA to start from; None for a new one.
     """
 
     number: int = 1
@@ -73,10 +73,18 @@ def build(
     workers: int = 2,
     encoders: float = 0.0,
 ) -> Job:
-    """Everything that a segment of a run is started with.
+    """The files of a segment, as values.
 
     Args:
-        encoders: gigabytes of the text encoders' files.
+        files: option of the trainer → model file.
+        portions: the prepared data, largest size first.
+        prompts: captions to sample.
+        layout: of the composites.
+        references: indices of panels that are always references; empty to draw them.
+        run: the run's folder.
+        tokenizers: folder of tokenizers.
+        workers: processes that load data.
+        encoders: size of the text encoders' files, in GB.
     """
     folder = run / f"job-{segment.number}"
     where = encoder_options(architecture, settings, encoders)
@@ -122,17 +130,17 @@ def build(
 
 
 def isolates(architecture: Architecture, settings: SdSettings) -> bool:
-    """Whether references are trained isolated."""
+    """Whether isolated references are trained."""
     return architecture.isolates and settings.references is ReferenceKind.ISOLATED and settings.reference_share > 0
 
 
 def fit_on_card(settings: SdSettings, encoders: float) -> bool:
-    """Whether text encoders of so many gigabytes may be put on the card."""
+    """Whether text encoders of so many gigabytes fit on the card while captions are encoded."""
     return not settings.encoders_on_card or encoders <= settings.encoders_on_card
 
 
 def encoder_options(architecture: Architecture, settings: SdSettings, encoders: float) -> dict[str, Any]:
-    """The trainer's own options for text encoders of so many gigabytes; none where they fit, or where it has none."""
+    """The trainer's options for text encoders that do not fit on the card; empty if they fit, or it has no such option."""
     if fit_on_card(settings, encoders):
         return {}
     if architecture.fp8_encoders and fit_on_card(settings, encoders / 2):
@@ -141,9 +149,10 @@ def encoder_options(architecture: Architecture, settings: SdSettings, encoders: 
 
 
 def chunk_size(architecture: Architecture, settings: SdSettings, height: int) -> int:
-    """Rows that the autoencoder works on at once for pictures of this height; 0 for all.
+    """Rows that the autoencoder works on at a time for pictures of this height; 0 for all.
 
-    The trainer pads a picture wrongly that is one chunk, and then stops; it adds the last rows to a chunk up to a quarter.
+    The trainer fails on a picture that is a single chunk, since it pads it wrongly. It also adds up to a quarter of a chunk
+    to the last one.
     """
     chunk = settings.vae_chunk_size if architecture.vae_row else 0
     while chunk and height // architecture.vae_row <= chunk + chunk // 4:
@@ -162,7 +171,7 @@ def trainer_options(
     segment: Segment,
     workers: int,
 ) -> dict[str, Any]:
-    """The trainer's own options. Every one is named, since its defaults are not those of this method."""
+    """The trainer's own options. All are set explicitly, since its defaults do not suit this method."""
     options: dict[str, Any] = {
         **{option: str(path) for option, path in files.items()},
         **architecture.options,
@@ -216,7 +225,7 @@ def trainer_options(
         options["masked_loss"] = True
     if any(portion.validation for portion in portions) and settings.validate_every:
         options["validate_every_n_steps"] = settings.validate_every
-        options["validate_every_n_epochs"] = 1_000_000_000  # else it validates after every epoch as well
+        options["validate_every_n_epochs"] = 1_000_000_000  # otherwise it also validates after every epoch
         options["validation_seed"] = settings.seed
     if segment.state is not None:
         options["resume"] = str(segment.state)
@@ -235,7 +244,7 @@ _SCHEDULES = {
 
 
 def dataset_options(architecture: Architecture, settings: SdSettings, portions: Sequence[Portion]) -> dict[str, Any]:
-    """The dataset file. These values leave every composite as it is: no crop, no scaling."""
+    """The contents of the dataset file, with values that neither crop nor scale composites."""
     return {
         "general": {"caption_extension": ".txt"},
         "datasets": [
@@ -257,6 +266,7 @@ def dataset_options(architecture: Architecture, settings: SdSettings, portions: 
 
 
 def bucket_options(width: int, height: int, step: int) -> dict[str, Any]:
+    """Options with which the trainer keeps pictures of this size unchanged."""
     return {
         "resolution": [width, height],
         "enable_bucket": True,
@@ -270,7 +280,7 @@ def bucket_options(width: int, height: int, step: int) -> dict[str, Any]:
 def prompt_options(
     architecture: Architecture, settings: SdSettings, prompts: Sequence[str], size: Portion
 ) -> list[dict[str, Any]]:
-    """What is sampled, each with a seed of its own. The empty negative prompt is needed for caption dropout too.
+    """The prompts of samples, each with its own seed. Caption dropout needs the empty negative prompt too.
 
     Args:
         size: the largest pictures that are trained on; samples have their size.
@@ -296,6 +306,11 @@ def checkpoint_name(run: str, step: int) -> str:
 
 
 def write(job: Job, folder: Path) -> None:
+    """Write the four files of a job.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "job.toml").write_text(to_toml(job.options), encoding="utf-8")
     (folder / "dataset.toml").write_text(to_toml(job.dataset), encoding="utf-8")

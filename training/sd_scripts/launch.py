@@ -11,9 +11,9 @@ from .processes import Processes
 
 RUNNER = Path(__file__).with_name("runner") / "__main__.py"
 
-# they make an interpreter find packages that are not its own
+# with these, an interpreter would find packages that are not its own
 _DETOURS = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
-# set by ComfyUI for its own process. The choice of visible cards stays: training belongs on the card chosen there
+# set by ComfyUI for its own process. Its choice of visible cards is kept, since the training should use that card
 _OF_COMFYUI = (
     *("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "CUBLAS_WORKSPACE_CONFIG"),
     *("MIMALLOC_PURGE_DELAY", "OCL_SET_SVM_SIZE", "TORCH_ROCM_AOTRITON_ENABLE_EXPERIMENTAL"),
@@ -34,11 +34,12 @@ def build(
     """The command and the environment for a job. No shell is used, and no part of the command comes from a workflow.
 
     Args:
-        job: the job's folder, in the run's.
-        processes: how many train together.
+        trainer: the installed trainer.
+        job: the job's folder, within the run's.
+        processes: how many processes train together.
         inherited: this process's environment.
-        offline: everything that it needs is on this machine.
-        runner: the script to run; tests have their own.
+        offline: nothing has to be downloaded.
+        runner: the script to run; tests use their own.
         cards: names of the graphics cards it will train on; None if they are not known.
     """
     run = job.parent

@@ -1,4 +1,4 @@
-"""Where things are on this machine, and what it must have before a training."""
+"""Paths and devices of this machine, and what it must have before a training."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from .settings import Device
 
 @dataclass(frozen=True)
 class Machine:
-    """Where things are on this machine.
+    """Paths and devices of this machine.
 
     Attributes:
-        trainer: what trains.
+        trainer: the installed trainer.
         runs: folder of all runs.
         loras: folder of finished LoRAs.
-        comfyui: has the tokenizers; ``tokenizers`` is where they are put under the trainer's names.
-        processes: how many train together.
+        comfyui: ComfyUI's folder, which has the tokenizers.
+        tokenizers: folder to which they are copied under the trainer's names.
+        processes: how many processes train together.
         runner: the script that the trainer's interpreter runs.
-        on_cpu: no graphics card is used; else ``device`` says whose it is.
-        models: folders of model files and LoRAs, from which a run may be resumed.
+        on_cpu: whether to train on the processor.
+        device: the graphics card's kind, if ``on_cpu`` is False.
+        models: folders of model files and LoRAs that a resumed run may use.
     """
 
     trainer: Trainer
@@ -50,7 +52,7 @@ class Machine:
 
     @property
     def cards(self) -> list[str] | None:
-        """The graphics cards that a training takes on this machine; None where only Accelerate's file says it."""
+        """The graphics cards that a training uses on this machine; None if only Accelerate's file knows them."""
         if self.on_cpu or self.processes.cpu:
             return []
         if self.processes.config:
@@ -59,12 +61,15 @@ class Machine:
 
 
 def check_length(runs: Path, name: str, system: str = sys.platform, enabled: bool | None = None) -> None:
-    """
+    """Check the length of a run's paths on Windows.
+
     Args:
-        enabled: whether Windows takes long paths; asked of it by default.
+        runs: folder of all runs.
+        name: of the run.
+        enabled: whether long paths are enabled; None to ask Windows.
 
     Raises:
-        TrainingError: where Windows would find the run's paths too long.
+        TrainingError: if the paths would be too long.
     """
     longest = len(str(runs / name / "checkpoints" / f".{name}-step000000.converted.safetensors"))
     spare = LONGEST_PATH - longest
@@ -73,13 +78,17 @@ def check_length(runs: Path, name: str, system: str = sys.platform, enabled: boo
     possible = len(name) + spare // 2  # the name is in the path twice
     remedy = f"Choose a name of {possible} characters" if possible > 0 else "Move ComfyUI to a shorter folder"
     raise TrainingError(
-        f"The files of the run {name!r} would have paths of {longest} characters; Windows takes {LONGEST_PATH}. "
+        f"The files of the run {name!r} would have paths of {longest} characters; Windows allows {LONGEST_PATH}. "
         f"{remedy}, or enable long paths in Windows."
     )
 
 
 def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:
-    """ComfyUI's own tokenizers, under the names by which the trainer looks for them."""
+    """Copy ComfyUI's tokenizers to ``target``, under the names that the trainer expects.
+
+    Raises:
+        TrainingError: if ComfyUI lacks one.
+    """
     for name, source in family.tokenizers.items():
         folder = target / name.replace("/", "_")
         if (folder / "tokenizer_config.json").exists():
@@ -98,6 +107,6 @@ def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:
 
 
 def _limit_length(path: Path) -> None:
-    """ComfyUI's CLIP tokenizer allows longer texts than CLIP reads."""
+    """Limit texts to what CLIP reads; ComfyUI's tokenizer allows longer ones."""
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**config, "model_max_length": 77}, indent=1), encoding="utf-8")

@@ -11,11 +11,12 @@ from .settings import Device, Precision, SdSettings
 
 
 def describe_limits(order: Order, settings: SdSettings, computes_on: Device, encoders: float) -> Iterator[str]:
-    """What the user should know before a run begins: where it computes otherwise than was chosen, and why.
+    """Sentences about where a run will differ from what the user chose, and why.
 
     Args:
-        settings: as the device can compute them.
-        encoders: gigabytes of the text encoders' files.
+        settings: adapted to the device.
+        computes_on: the device.
+        encoders: size of the text encoders' files, in GB.
     """
     size = preflight.model_size(order.architecture, order.files, 4 if settings.precision is Precision.FP32 else 2)
     if computes_on is Device.CPU:

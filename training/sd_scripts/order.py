@@ -1,4 +1,4 @@
-"""What is to be trained, as a value: made from a node or a command, or read from a run."""
+"""What to train, as a value, from a node, from a command or from a run."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from . import data, job, preflight
 from .architectures import Architecture, architecture
 from .settings import SdSettings
 
-TRAINER = "sd-scripts"  # as run.json names it
+TRAINER = "sd-scripts"  # the trainer's name in run.json
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be trained.
+    """What to train.
 
     Attributes:
         dataset: sets and captions.
         architecture: the model family.
-        files: option of the trainer → model file, as `preflight.assign` gives it.
-        settings: how.
+        files: option of the trainer → model file, from `preflight.assign`.
+        settings: of the training.
         name: of the run and the LoRA.
-        recipe: of the task; the dataset's own by default.
-        weights: a LoRA to continue; None for a new one.
+        recipe: of the task, usually the dataset's.
+        weights: the LoRA to continue; None for a new one.
     """
 
     dataset: Dataset
@@ -62,10 +62,10 @@ class Order:
 
     @property
     def trained(self) -> Dataset:
-        """The dataset with the sets that are trained on or held out; the settings may leave some out.
+        """The dataset without the sets that the settings leave out.
 
         Raises:
-            TrainingError: where no set is left to train on.
+            TrainingError: as `chosen_sets`.
         """
         chosen = self.settings
         return chosen_sets(
@@ -78,15 +78,14 @@ class Order:
 
     @staticmethod
     def read(run: Run, models: Sequence[Path] = ()) -> Order:
-        """The order of a run, checked as that of a new one: its folder may come from anywhere.
+        """The order of a run, checked like a new one, since the folder may come from anywhere.
 
         Args:
-            models: the folders in which model files and LoRAs may lie; others are taken only as they were when the run
+            models: folders that may contain the model files and LoRAs. A file elsewhere must be unchanged since the run
                 began.
 
         Raises:
-            TrainingError: where the run is none of this trainer, what it needs is gone or changed, or run.json asks for
-                what no start would do.
+            TrainingError: if another trainer made the run, a file is missing or has changed, or run.json is not valid.
         """
         about = run.about
         if about.get("trainer") != TRAINER:
@@ -104,12 +103,12 @@ class Order:
             continued = field(about, "continue_from", (str, type(None)), None)
             digests = field(about, "digests", dict, {})
         except JsonError as error:
-            raise TrainingError(f"{run.name} cannot be resumed: in its run.json {error}.") from None
+            raise TrainingError(f"{run.name} cannot be resumed: in its run.json, {error}.") from None
         dataset = Dataset.load(Path(folder))
         if dataset.digest != digest:
             raise TrainingError(
-                f"The dataset {dataset.name} was changed since {run.name} began. Continue its last LoRA on the new dataset "
-                "instead of resuming it."
+                f"The dataset {dataset.name} has changed since {run.name} began. Instead of resuming the run, continue its last "
+                "LoRA on the new dataset."
             )
         known = {family.model_option, *(file.option for file in family.files)}
         if set(files) != known:
@@ -136,13 +135,13 @@ class Order:
 def _check_known(path: Path, digests: Mapping[str, Any], models: Sequence[Path], name: str) -> None:
     """
     Raises:
-        TrainingError: for a file that is gone, that another has taken the place of, or that was never ComfyUI's.
+        TrainingError: if a file is missing, has been replaced, or was never in one of ComfyUI's folders.
     """
     if not path.exists():
         raise TrainingError(f"{path} is missing. Put it back to resume {name}.")
     noted = digests.get(str(path))
     if noted is None:
-        plain = Path(os.path.abspath(path))  # links in the folders are their owner's
+        plain = Path(os.path.abspath(path))  # without following links, which the folders' owner has made
         if not any(plain.is_relative_to(os.path.abspath(folder)) for folder in models):
             raise TrainingError(
                 f"{path} is in none of ComfyUI's model folders, and the run.json of {name} does not say what it was. Put the "
@@ -150,18 +149,18 @@ def _check_known(path: Path, digests: Mapping[str, Any], models: Sequence[Path],
             )
     elif header_digest(path) != noted:
         raise TrainingError(
-            f"{path} is another file than when {name} began. Put the first one back, or start the training again."
+            f"{path} is not the file that {name} began with. Put the original one back, or start the training again."
         )
 
 
 def trained_sizes(order: Order, settings: SdSettings) -> list[tuple[int, int]]:
-    """Sizes that a dataset is trained in, largest first."""
+    """Sizes in pixels that the composites are trained in, largest first."""
     layout, step = order.dataset.layout, order.architecture.size_step
     return data.rungs(layout.width, layout.height, step, settings.sizes, settings.megapixels)
 
 
 def trained_recipe(order: Order) -> Recipe:
-    """What the LoRA will say of itself."""
+    """The recipe that the LoRA will contain."""
     share = order.settings.drawn_share
     references = References(
         clean=share > 0,
@@ -183,7 +182,7 @@ def trained_recipe(order: Order) -> Recipe:
 
 
 def _trained_layout(order: Order) -> PanelLayout:
-    """The dataset's layout in the largest size that is trained."""
+    """The dataset's layout, in the largest size that is trained."""
     layout = order.dataset.layout
     if not order.settings.megapixels:
         return layout

@@ -1,4 +1,4 @@
-"""What became of a run, in words: the cause of a failure, and what to change."""
+"""The outcome of a run in words: the cause of a failure, and what to change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LESS_MEMORY = (
     "the card."
 )
 
-# what the trainer's output says → what it means and what to do; the first that fits decides
+# pattern in the trainer's output → what it means and what to do; the first match wins
 _CAUSES: tuple[tuple[str, str], ...] = (
     (r"CUDA out of memory|OutOfMemoryError|HIP out of memory|MPS backend out of memory",
      f"The graphics card ran out of memory. {_LESS_MEMORY}"),
@@ -20,10 +20,10 @@ _CAUSES: tuple[tuple[str, str], ...] = (
      r"|iostream error",
      "The disk is full. Free some space, then resume the run."),
     (r"Cannot copy out of meta tensor|Tensor on device meta|is on the meta device",
-     "A model file is not what it should be: parts of the model got no weights. Choose the original bf16 files of model, text "
-     "encoders and autoencoder."),
+     "A model file is incomplete or of the wrong kind: parts of the model have no weights. Choose the original bf16 files of "
+     "model, text encoders and autoencoder."),
     (r"size mismatch for|Error\(s\) in loading state_dict",
-     "A model file is of another kind or size than the architecture. Choose the files of this architecture."),
+     "A model file does not match the architecture. Choose the files of this architecture."),
     (r"No data found|not found any images|no images",
      "The trainer found no pictures. Build the dataset again."),
     (r"max_size should be larger|bucket_reso_steps .* divisible|is not divisible|aspect is illegal",
@@ -37,7 +37,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"NVIDIA driver on your system is too old|CUDA driver version is insufficient",
      "The graphics driver is too old for the trainer's torch. Update the driver."),
     (r"Address already in use|EADDRINUSE",
-     "The port for several processes is taken. Choose another in the monitor's tab Trainer, or with --main-port."),
+     "The port for several processes is already in use. Choose another in the monitor's tab Trainer, or with --main-port."),
     (r"invalid device ordinal",
      "There are fewer graphics cards than processes. Choose fewer in the monitor's tab Trainer, or with --processes."),
     (r"ModuleNotFoundError|ImportError",
@@ -46,7 +46,7 @@ _CAUSES: tuple[tuple[str, str], ...] = (
 
 
 def cause(lines: Sequence[str]) -> str:
-    """What the last lines of the trainer's output mean; empty where they say nothing that is known."""
+    """What the last lines of the trainer's output mean; empty if that is unknown."""
     text = "\n".join(lines)
     return next((words for pattern, words in _CAUSES if re.search(pattern, text)), "")
 
@@ -55,10 +55,10 @@ def failure(phase: str, said: str, code: int | None, lines: Sequence[str]) -> st
     """The error for the user.
 
     Args:
-        phase: in which the trainer was; empty where it did not begin.
-        said: a sentence of the runner; empty where it had none.
-        code: exit code, where it is known.
-        lines: the last ones of the trainer's output.
+        phase: the trainer's last phase; empty if it did not begin.
+        said: the runner's own sentence; empty if it has none.
+        code: exit code; None if it is unknown.
+        lines: the last lines of the trainer's output.
     """
     while_ = f" while {phase}" if phase else ""
     words = said or cause(lines) or "The cause is in the last lines of its output."
@@ -68,8 +68,15 @@ def failure(phase: str, said: str, code: int | None, lines: Sequence[str]) -> st
 
 
 def interrupted(phase: str, step: int, resumable: int, code: int | None) -> str:
-    """What is said of a run whose process is gone without a word."""
-    killed = " It was killed (signal 9), as a system does that runs out of memory." if code in (-9, 137) else ""
+    """The message for a run whose process ended without recording why.
+
+    Args:
+        phase: the last phase; empty if it did not begin.
+        step: the last step; 0 if there was none.
+        resumable: step of the saved state; 0 if there is none.
+        code: exit code; None if it is unknown.
+    """
+    killed = " It was killed (signal 9), probably because the system ran out of memory." if code in (-9, 137) else ""
     begun = f"at step {step}" if step else f"while {phase}" if phase else "before it began"
     go_on = (
         f"Resume it: it continues from step {resumable}." if resumable else "It has no saved state yet; start it again."

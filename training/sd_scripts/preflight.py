@@ -1,7 +1,7 @@
-"""Which model file is which. Only headers are read, so this takes no time and no memory.
+"""Identify model files. Only headers are read, so this takes hardly any time or memory.
 
-The trainer itself builds a model without weights and copies in what it finds, so a wrong file fails late and obscurely, or
-trains on nonsense. Here it is refused at once, with the reason.
+The trainer builds a model without weights and copies in whatever it finds, so with a wrong file it fails late and obscurely,
+or trains on nonsense. Here a wrong file is refused at once, with the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .architectures import ARCHITECTURES, Architecture
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
 
-# names that only this kind of file has; the first line that fits decides
+# names that together identify a kind of file; the first match wins
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("chroma", ("distilled_guidance_layer.", "double_blocks.")),
     ("hunyuan_image", ("byt5_in.", "double_blocks.")),
@@ -43,25 +43,25 @@ _TITLES = {
     "sd3": "a Stable Diffusion 3 model",
     "lumina2": "a Lumina-Image 2 or Z-Image model",
     "anima": "an Anima model",
-    "umt5": "a UMT5 text encoder, as Wan has it",
+    "umt5": "a UMT5 text encoder, as used by Wan",
     "gemma3": "a Gemma 3 text encoder",
-    "gemma2_9b": "the Gemma 2 text encoder of 9B",
-    "qwen3_4b": "the Qwen3 text encoder of 4B, as Z-Image has it",
+    "gemma2_9b": "the 9B Gemma 2 text encoder",
+    "qwen3_4b": "the 4B Qwen3 text encoder, as used by Z-Image",
     **{file.role: f"a {file.title}" for each in ARCHITECTURES.values() for file in each.files},
 }
-# with the same names, known by their width: role, its namesake → the tensor that shows it, and its last dimension
+# kinds with the same names, told apart by their width: role → other role → a tensor, and its last dimension there
 _WIDTHS: Mapping[str, Mapping[str, tuple[str, int]]] = {
     "t5xxl": {"byt5": ("encoder.block.0.layer.0.SelfAttention.q.weight", 1472)},
     "qwen3": {"qwen3_4b": ("model.embed_tokens.weight", 2560)},
     "gemma2": {"gemma2_9b": ("model.embed_tokens.weight", 3584)},
 }
-# FLUX's and SD3's autoencoders have the same parts; their weights differ, which no name shows
+# FLUX's and SD3's autoencoders differ only in their weights, so names and shapes cannot tell them apart
 _ALIKE = {"sd3_vae": ("flux_ae",)}
 _DIFFUSERS = ("transformer_blocks.0.", "single_transformer_blocks.0.", "encoder.down_blocks.0.", "decoder.up_blocks.0.")
 
 
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """The role of a file with tensors of these names and shapes; empty where it is unknown."""
+    """The role of a file with tensors of these names and shapes; empty if it is unknown."""
     bare = {_bare(name): shape for name, shape in shapes.items()}
     for role, starts in _SIGNATURES:
         if all(any(name.startswith(start) for name in bare) for start in starts):
@@ -71,27 +71,27 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def problem(file: Path, tensors: Mapping[str, TensorEntry], role: str, title: str) -> str:
-    """Why a file cannot serve as ``role``, in one sentence; empty where it can.
+    """Why a file cannot be used as ``role``, in one sentence; empty if it can.
 
     Args:
         tensors: of the file, by name.
-        title: what is wanted, for people.
+        title: the role's name for messages.
     """
     bare = [_bare(name) for name in tensors]
     if any(name == "scaled_fp8" or name.endswith((".scale_weight", ".weight_scale", ".comfy_quant")) for name in bare):
         return (
-            f"{file.name} holds quantised weights (fp8_scaled or the like), which the trainer would read wrongly. Choose the "
-            f"bf16 or fp16 file of {title}; it is made 8-bit while it is loaded."
+            f"{file.name} holds quantised weights (fp8_scaled or similar), which the trainer would read wrongly. Choose the "
+            f"bf16 or fp16 file of {title}; it is converted to 8 bits while it is loaded."
         )
     if any(entry.dtype == "F8_E5M2" for entry in tensors.values()):
-        return f"{file.name} holds 8-bit weights of the kind e5m2, which the trainer cannot use. Choose a bf16 file."
+        return f"{file.name} holds 8-bit weights in e5m2 format, which the trainer cannot use. Choose a bf16 file."
     found = identify(_shapes(tensors))
     if found == role or found in _ALIKE.get(role, ()):
         return ""
     if any(name.startswith(_DIFFUSERS) for name in bare) and not found:
         return (
-            f"{file.name} has the layout of diffusers, which the trainer does not read. Choose the original file of "
-            f"{title}, as ComfyUI uses it."
+            f"{file.name} is in diffusers format, which the trainer does not read. Choose the original file of {title}, as "
+            "ComfyUI uses it."
         )
     what = _TITLES.get(found, "of an unknown kind")
     return f"{file.name} is {what}; expected {title}."
@@ -101,7 +101,7 @@ def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> d
     """Option of the trainer → file. The order of the other files does not matter.
 
     Raises:
-        TrainingError: where a file is missing, of another kind, or in a form that the trainer cannot read.
+        TrainingError: if a file is missing, of another kind, or in a format that the trainer cannot read.
     """
     chosen = {architecture.model_option: _checked(model, architecture.model, architecture.title)}
     known = {path: identify(_shapes(_header(path))) for path in others}
@@ -110,7 +110,7 @@ def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> d
         fitting = [path for path, role in known.items() if role in roles]
         if not fitting:
             unknown = [path for path, role in known.items() if not role]
-            for path in unknown:  # a file of a wrong form says more than a missing one
+            for path in unknown:  # an error about an unusable file says more than one about a missing file
                 _checked(path, wanted.role, wanted.title)
             given = ", ".join(f"{path.name} ({_TITLES.get(role, 'unknown')})" for path, role in known.items())
             raise TrainingError(
@@ -153,23 +153,23 @@ def _bare(name: str) -> str:
 
 
 def encoder_size(architecture: Architecture, files: Mapping[str, Path]) -> float:
-    """Gigabytes of the text encoders' files, which the trainer puts on the card while captions are encoded."""
+    """Size in GB of the text encoders' files, which the trainer puts on the card while captions are encoded."""
     return sum(files[file.option].stat().st_size for file in architecture.encoders) / 1e9
 
 
 def model_shapes(architecture: Architecture, files: Mapping[str, Path]) -> list[tuple[int, ...]]:
-    """Of the diffusion model's tensors, without the encoders that a whole checkpoint holds too; only a header is read."""
+    """Shapes of the diffusion model's tensors, without the encoders that a full checkpoint also holds."""
     shapes = _shapes(_header(files[architecture.model_option]))
     own = [shape for name, shape in shapes.items() if name.startswith(PREFIXES)]
     return own or list(shapes.values())
 
 
 def model_size(architecture: Architecture, files: Mapping[str, Path], bytes_per_weight: int) -> float:
-    """Gigabytes of the diffusion model with so many bytes per weight."""
+    """Size in GB of the diffusion model, with so many bytes per weight."""
     return bytes_per_weight * sum(map(math.prod, model_shapes(architecture, files))) / 1e9
 
 
 def identity(files: Mapping[str, Path]) -> list[str]:
-    """Changes when a model file does; its content is not read, since that takes minutes."""
+    """Texts that change with the model files: names, sizes and times. Reading the content would take minutes."""
     stats = [(option, path, path.stat()) for option, path in sorted(files.items())]
     return [f"{option} {path.name} {stat.st_size} {stat.st_mtime_ns}" for option, path, stat in stats]

@@ -1,9 +1,9 @@
-"""Settings by memory of the graphics card; the first is the recipe of the method's authors.
+"""Settings by memory of the graphics card. The first preset is the recipe of the method's authors.
 
-The figures for swapping and 8 bits follow the trainer's own table for pictures of one megapixel, one rung more careful,
-since composites have 1.5 to 2.4. Cards of 10 GB and less train on composites of about one megapixel. While captions are
-encoded, the trainer puts the text encoders on the card whole: T5-XXL fits on 12 GB with 16 bits, on 8 GB as e4m3fn; where
-the chosen files do not fit, the captions are encoded on the processor, once per dataset.
+Swapping and 8 bits follow the trainer's own table for pictures of one megapixel, one level more careful, since composites
+have 1.5 to 2.4 megapixels. Cards of 10 GB and less train on composites of about one megapixel. While captions are encoded,
+the trainer puts the whole text encoders on the card: T5-XXL fits on 12 GB in 16 bits, and on 8 GB as e4m3fn. If the chosen
+files do not fit, the captions are encoded on the processor, once per dataset.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ PRESETS: dict[str, SdSettings] = {
 }
 
 # HunyuanImage has 32 px per latent pixel: its pictures take a quarter of FLUX's memory, its model half as much again, and
-# it is made for 2 megapixels only. Its own table swaps 9 of 37 blocks on 24 GB, 32 on 12 GB and 37 on 8 GB.
+# it only works at 2 megapixels. Its own table swaps 9 of 37 blocks on 24 GB, 32 on 12 GB and 37 on 8 GB.
 _WHOLE: Mapping[str, Any] = {"sizes": Sizes.FULL, "megapixels": 0.0}
 _OWN: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "hunyuan-image": {
@@ -60,14 +60,15 @@ _OWN: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
 
 
 def preset(name: str, architecture: str = "") -> SdSettings:
-    """
+    """The settings of a preset.
+
     Args:
-        architecture: the model family's name; some have numbers of their own.
+        architecture: the model family's name; some families have their own values.
 
     Raises:
-        TrainingError: naming those there are.
+        TrainingError: if there is no such preset; it lists the names.
     """
     try:
         return replace(PRESETS[name], **_OWN.get(architecture, {}).get(name, {}))
     except KeyError:
-        raise TrainingError(f"There is no preset {name!r}; there are {', '.join(PRESETS)}.") from None
+        raise TrainingError(f"There is no preset {name!r}. Choose from {', '.join(PRESETS)}.") from None

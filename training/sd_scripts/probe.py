@@ -1,10 +1,10 @@
-"""Run by the trainer's interpreter: what is installed, what the real parsers take, which buckets the real code chooses.
+"""Run by the trainer's interpreter: installed versions, options of the real parsers, buckets that the real code chooses.
 
     python probe.py versions CHECKOUT
     python probe.py options CHECKOUT SCRIPT ...
     python probe.py buckets CHECKOUT JSON        JSON: [[width, height, dataset settings], ...]
 
-Prints one line of JSON after a marker, since importing the trainer prints as well.
+It prints one line of JSON after a marker, since importing the trainer prints too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ PACKAGES = ("torch", "torchvision", "accelerate", "transformers", "diffusers", "
 
 
 def versions() -> dict[str, Any]:
+    """Versions of Python and packages (None if missing), and the device: its name, memory (bytes) and whether torch fits."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -58,7 +59,7 @@ def options(script: str) -> dict[str, dict[str, Any]]:
 
 
 def buckets(sizes: list[tuple[int, int, dict[str, Any]]]) -> list[dict[str, list[int]]]:
-    """Into which bucket a picture comes, and to which size it is scaled before that."""
+    """The bucket of each picture, and the size to which it is scaled first."""
     from library.train_util import BucketManager
 
     chosen = []

@@ -1,7 +1,7 @@
-"""How many processes train together, on how many machines: a setting of the machine, never of a workflow.
+"""How many processes train together, on how many machines. This is a setting of the machine, never of a workflow.
 
-Hugging Face Accelerate starts them and brings their gradients together. It is kept in a file of the trainer's folder, so
-that the node, the monitor and the command line agree; the command line can say otherwise for one run.
+Hugging Face Accelerate starts the processes and combines their gradients. The setting is in a file in the trainer's folder,
+so that the node, the monitor and the command line agree; the command line can override it for one run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...incontext.files.atomic import write_atomic
 
 FILE = "processes.json"
 LOCAL = "127.0.0.1"
-# what the interface may set; a file of Accelerate's may name programs, so that no page can choose one
+# what the interface may set; not `config`, since Accelerate's file may name programs to run
 SETTABLE = ("count", "machines", "rank", "address", "port")
 _ADDRESS = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*")
 
@@ -29,14 +29,15 @@ class Processes:
     """How many processes train together.
 
     Attributes:
-        count: processes in all, one for each graphics card.
-        machines, rank: how many machines there are, and which one this is; the first is 0.
-        address, port: of the first machine, as the others reach it.
-        config: a file that ``accelerate config`` wrote; it comes before the values above.
-        cpu: compute on processors even where there is a graphics card.
+        count: processes on all machines together, one per graphics card.
+        machines: number of machines.
+        rank: number of this machine; the first is 0.
+        address, port: at which the other machines reach the first one.
+        config: a file that ``accelerate config`` wrote; it takes precedence over the values above.
+        cpu: compute on the processor even if there is a graphics card.
 
     Raises:
-        TrainingError: where the values cannot go together.
+        TrainingError: if the values do not fit together.
     """
 
     count: int = 1
@@ -58,12 +59,12 @@ class Processes:
             raise TrainingError(f"Machines is {self.machines}; it must be at least 1.")
         if self.count % self.machines:
             raise TrainingError(
-                f"{self.count} processes cannot be shared out evenly to {self.machines} machines. Choose a multiple of "
-                f"{self.machines}, with as many processes on each machine."
+                f"{self.count} processes cannot be divided evenly among {self.machines} machines. Choose a multiple of "
+                f"{self.machines}."
             )
         if not 0 <= self.rank < self.machines:
             raise TrainingError(
-                f"Machine is {self.rank}; of {self.machines} machines the first is 0 and the last {self.machines - 1}."
+                f"Machine is {self.rank}; with {self.machines} machines, the first is 0 and the last is {self.machines - 1}."
             )
         if not 0 < self.port < 65536:
             raise TrainingError(f"Port is {self.port}; it must be between 1 and 65535.")
@@ -71,8 +72,8 @@ class Processes:
             raise TrainingError(f"Address is {self.address!r}; it must be a host name or an IP address.")
         if self.machines > 1 and self.address == LOCAL:
             raise TrainingError(
-                f"Address is {LOCAL}, where no other machine reaches the first one. Enter the first machine's name or "
-                "address in the network, on every machine."
+                f"Address is {LOCAL}, at which other machines cannot reach the first one. On every machine, enter the first "
+                "machine's name or address in the network."
             )
 
     @property
@@ -82,10 +83,10 @@ class Processes:
 
     @staticmethod
     def load(path: Path) -> Processes:
-        """From the settings file; one process where there is none.
+        """The values in a settings file; one process if there is no file.
 
         Raises:
-            TrainingError: where the file cannot be read.
+            TrainingError: if the file cannot be read.
         """
         if not path.exists():
             return Processes()
@@ -97,21 +98,22 @@ class Processes:
             ) from error
 
     def save(self, path: Path) -> None:
-        """
+        """Write the values to a settings file.
+
         Raises:
-            TrainingError: where the file cannot be written.
+            TrainingError: if the file cannot be written.
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
         except OSError as error:
-            raise TrainingError(f"{path} cannot be written: {error}. Allow writing there.") from error
+            raise TrainingError(f"{path} cannot be written: {error}. Check its permissions and free space.") from error
 
     def changed(self, values: Mapping[str, Any]) -> Processes:
-        """With some of the values that may be set.
+        """The same with some values of `SETTABLE` replaced.
 
         Raises:
-            TrainingError: for others, and where they cannot go together.
+            TrainingError: for other names, and if the values do not fit together.
         """
         strange = [name for name in values if name not in SETTABLE]
         if strange:

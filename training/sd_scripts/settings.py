@@ -1,4 +1,4 @@
-"""The settings of a training with sd-scripts, checked when they are made."""
+"""The settings of a training with sd-scripts, checked on creation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ...incontext.errors import TrainingError
 from ..choices import ReferenceKind
 
-# far more than anyone trains with, and less than would fill a disk or never end
+# far more than anyone needs, but not enough to fill a disk or never end
 _MOST = {
     "steps": 1_000_000,
     "batch_size": 1024,
@@ -38,7 +38,7 @@ class Schedule(Enum):
 
 
 class Sizes(Enum):
-    """In which sizes each composite is seen; the proportions are always kept exactly."""
+    """The sizes in which each composite is trained. The proportions stay the same."""
 
     LADDER = "from 512 px up to the full size"
     FULL = "the full size only"
@@ -51,7 +51,7 @@ class Precision(Enum):
 
 
 class Device(Enum):
-    """What the trainer computes on. Only NVIDIA's cards have the 8-bit optimiser and train with 8-bit weights."""
+    """The device that the trainer uses. The 8-bit optimiser and 8-bit weights need an NVIDIA card."""
 
     NVIDIA = "nvidia"
     AMD = "amd"
@@ -61,34 +61,36 @@ class Device(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SdSettings:
-    """What determines a training besides model and dataset.
+    """Everything that determines a training besides model and dataset.
 
     Attributes:
-        steps: optimiser steps, those of earlier segments of the run included.
-        batch_size: sets per forward pass; gradient_accumulation: forward passes per step.
-        learning_rate, schedule, warmup_steps, optimiser, max_grad_norm: of the optimiser; a norm of 0 clips nothing.
+        steps: optimiser steps, including those of earlier segments of the run.
+        batch_size: sets per forward pass.
+        gradient_accumulation: forward passes per step.
+        learning_rate, schedule, warmup_steps, optimiser: of the optimiser.
+        max_grad_norm: gradients are clipped to it; 0 for no clipping.
         rank, alpha: of the LoRA; its strength is alpha / rank.
-        ema: decay of the moving average that is saved instead of the raw weights; 0 for none.
-        caption_dropout: share of samples that are trained on the empty caption.
-        references: how given panels take part; where the trainer cannot isolate them, they are clean.
-        reference_share: share of samples in which some panels enter without noise and carry no loss.
-        sizes: in which sizes composites are seen.
-        megapixels: millions of pixels that the largest size may have; 0 for the full size, whatever it is.
-        validation_sets: sets that are held out from training to measure the loss on.
-        validate_every, save_every, sample_every: in steps; 0 for never (the end is always saved).
-        samples: how many captions of the dataset are sampled.
-        keep: checkpoints that stay on the disk; 0 for all.
-        precision: in what the model computes.
+        ema: decay per step of the moving average that is saved instead of the raw weights; 0 for none.
+        caption_dropout: share of samples that are trained with an empty caption, 0…1.
+        references: how references take part; clean if the trainer cannot isolate them.
+        reference_share: share of samples with references, which have no noise and no loss, 0…1.
+        sizes: the sizes in which composites are trained.
+        megapixels: largest size, in millions of pixels; 0 for the full size.
+        validation_sets: number of sets held out from training to measure the loss on.
+        validate_every, save_every, sample_every: in steps; 0 for never, but the end is always saved.
+        samples: number of captions of the dataset to sample.
+        keep: number of checkpoints to keep; 0 for all.
+        precision: in which the model computes.
         fp8: keep the model in 8 bits.
-        swapped: share of the blocks that may wait in the computer's memory; the moving average is then kept there too.
-        encoders_on_card: gigabytes of text encoders that the card holds while captions are encoded; larger ones are encoded
-            with on the processor. 0 for any size.
-        vae_chunk_size: rows that the autoencoder works on at once, at most, where it can; 0 for all.
-        gradient_checkpointing: less memory, about a third more time.
-        public_metadata: write the trainer's metadata into the LoRA, with folder names and words of the captions.
+        swapped: share of the blocks that is swapped to main memory, 0…1; the moving average is then kept there too.
+        encoders_on_card: size of text encoders that fit on the card while captions are encoded, in GB; with larger ones,
+            captions are encoded on the processor. 0 for any size.
+        vae_chunk_size: most rows that the autoencoder works on at a time, if it supports this; 0 for all.
+        gradient_checkpointing: less memory, but about a third more time.
+        public_metadata: write the trainer's metadata into the LoRA, including folder names and words of the captions.
         seed: of everything random.
-        sets: how many sets are trained on; 0 for all.
-        leave_out: names of sets that are not trained on, with commas between them; ``*`` stands for anything.
+        sets: number of sets to train on; 0 for all.
+        leave_out: comma-separated names of sets to leave out; ``*`` matches anything.
     """
 
     steps: int = 5000

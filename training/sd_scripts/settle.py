@@ -1,4 +1,4 @@
-"""What became of a run whose process is gone; its LoRA is published."""
+"""Settle a run whose process is gone: find out its outcome, record it, and publish its LoRA."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ _KILLED = (-9, 137)  # exit codes
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: one of `run_folder.ENDS`, the LoRA's path where there is one, and a sentence."""
+    """The outcome of a run.
+
+    Attributes:
+        state: one of `run_folder.ENDS`, or ``started`` if it is still running.
+        lora: the published LoRA; None if there is none.
+        message: a sentence for the user; may be empty.
+    """
 
     state: str
     lora: Path | None = None
@@ -37,32 +43,41 @@ class Outcome:
 
 
 def settle(run: Run, loras: Path, code: int | None = None, *, stopped: bool = False) -> Outcome:
-    """Find out what became of a run whose process is gone, publish its LoRA, and write that down. Once is enough.
+    """Find out the outcome of a run whose process is gone, publish its LoRA, and record the outcome.
+
+    Calling it again returns the recorded outcome.
 
     Args:
-        loras: where finished LoRAs go.
-        code: the exit code, where it is known.
+        loras: folder of finished LoRAs.
+        code: the exit code; None if it is unknown.
         stopped: whether the user stopped it.
+
+    Raises:
+        TrainingError: if another process takes too long with the run, or the disk cannot be written.
     """
     if not run.folder.is_dir():
         return Outcome(
-            run_folder.FAILED, None, f"The run's folder {run.folder} is missing, and what was trained with it."
+            run_folder.FAILED,
+            None,
+            f"The run's folder {run.folder} is missing, and with it everything that was trained.",
         )
-    # the node, its watcher and a second ComfyUI may all come to this at once
+    # the node, its watcher and a second ComfyUI may all do this at the same time
     with claims.deciding(run.folder, patience=600.0):
         if supervise.find(run.folder) is not None:
             return Outcome(
-                run_folder.STARTED, None, f"{run.name} goes on: it was resumed, or its process cannot be ended."
+                run_folder.STARTED,
+                None,
+                f"{run.name} is still running: it was resumed, or its process cannot be ended.",
             )
         supervise.kill(run.folder)  # children that it left behind
         return settle_locked(run, loras, code, stopped)
 
 
 def settle_soon(run: Run, loras: Path, code: int | None = None, *, stopped: bool = False) -> Outcome:
-    """As `settle`; where the disk refuses, it is tried again in the background until there is space.
+    """`settle`; if the disk cannot be written, it also tries again in the background until there is space.
 
     Raises:
-        TrainingError: where the disk refuses.
+        TrainingError: as `settle`.
     """
     try:
         return settle(run, loras, code, stopped=stopped)
@@ -74,7 +89,7 @@ def settle_soon(run: Run, loras: Path, code: int | None = None, *, stopped: bool
 
 
 def settle_at_last(run: Run, loras: Path, code: int | None, stopped: bool) -> None:
-    """Settle a run, however long its disk refuses."""
+    """Settle a run, and try again for as long as its disk cannot be written."""
     while True:
         try:
             settle(run, loras, code, stopped=stopped)
@@ -84,6 +99,7 @@ def settle_at_last(run: Run, loras: Path, code: int | None, stopped: bool) -> No
 
 
 def settle_locked(run: Run, loras: Path, code: int | None, stopped: bool) -> Outcome:
+    """`settle` for a caller that holds the run's lock (`claims.deciding`)."""
     last = next((event for event in reversed(run.last_events()) if event["event"] in _DECIDED), {})
     if last.get("event") in run_folder.ENDS:
         lora = Path(last["path"]) if last.get("path") else None
@@ -105,18 +121,16 @@ def settle_locked(run: Run, loras: Path, code: int | None, stopped: bool) -> Out
     writer = RunWriter(run)
     try:
         if helped and code in (None, 0):
-            words = "This machine has helped; the LoRA, or the state to resume from, is on the first machine."
+            words = "This machine helped; the LoRA, or the state to resume from, is on the first machine."
             return _note(writer, Outcome(run_folder.FINISHED, None, words))
-        # a full disk may have taken the trainer's last words, but not the LoRA that was there before
+        # on a full disk, the trainer's last event may be missing although the LoRA was saved before it
         trained = said.get("outcome") == "trained" or (not said and not stopped and _has_final(run))
         if trained and code in (None, 0, *_KILLED):
             try:
                 path = publish(run, loras)
             except (LoraError, TrainingError) as error:
                 if isinstance(error.__cause__, OSError) and _has_final(run):
-                    raise TrainingError(
-                        str(error)
-                    ) from error  # not the LoRA's fault: once there is space, it is put there
+                    raise TrainingError(str(error)) from error  # the LoRA is sound; publish it once there is space
                 message = f"The trainer ended without an error, but its LoRA cannot be used. {error}"
                 return _note(writer, Outcome(run_folder.FAILED, None, message))
             result = _note(writer, Outcome(run_folder.FINISHED, path))
@@ -143,10 +157,10 @@ def settle_locked(run: Run, loras: Path, code: int | None, stopped: bool) -> Out
 
 
 def _final(run: Run) -> Path:
-    """Where the LoRA of a whole training is.
+    """The file of a finished training's LoRA.
 
     Raises:
-        TrainingError: where run.json does not say how many steps it has.
+        TrainingError: if run.json does not have the number of steps.
     """
     try:
         steps = field(field(run.about, "settings", dict), "steps", int)
@@ -172,10 +186,10 @@ def _note(writer: RunWriter, result: Outcome) -> Outcome:
 
 
 def publish(run: Run, loras: Path) -> Path:
-    """Check the finished LoRA and put it where ComfyUI finds it, in one step.
+    """Check the finished LoRA, and save it where ComfyUI finds it, in one step.
 
     Raises:
-        LoraError, TrainingError: where it is missing, damaged, or not of this architecture.
+        LoraError, TrainingError: if it is missing, damaged, or not for this architecture.
     """
     from safetensors.torch import load_file
 
@@ -194,7 +208,7 @@ def publish(run: Run, loras: Path) -> Path:
 def check_keys(header: Header, family: Architecture, name: str) -> None:
     """
     Raises:
-        TrainingError: where the names are not those that this architecture's LoRA has.
+        TrainingError: if the file is not a LoRA with this architecture's tensor names.
     """
     strange = [key for key in header.tensors if not key.startswith(family.prefixes)]
     if strange or not is_lora(header.tensors):
@@ -203,7 +217,7 @@ def check_keys(header: Header, family: Architecture, name: str) -> None:
 
 
 def sweep(runs: Path, loras: Path) -> list[tuple[Run, Outcome]]:
-    """Settle every run whose process is gone, and end what such processes left behind; for the start of ComfyUI."""
+    """When ComfyUI starts, settle every run whose process is gone, and end the orphans of such processes."""
     supervise.sweep(runs)
     settled = []
     for folder in sorted(path.parent for path in runs.glob(f"*/{supervise.RECORD}")):
@@ -213,6 +227,6 @@ def sweep(runs: Path, loras: Path) -> list[tuple[Run, Outcome]]:
             and supervise.find(folder) is None
             and not supervise.on_other_machine(folder)
         ):
-            with contextlib.suppress(TrainingError):  # its disk is full or gone; the others are settled
+            with contextlib.suppress(TrainingError):  # its disk is full or gone; settle the others
                 settled.append((run, settle_soon(run, loras)))
     return settled

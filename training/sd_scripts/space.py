@@ -1,4 +1,4 @@
-"""How much room on the disk a training takes, and where."""
+"""The disk space that a training needs, and where."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...incontext.errors import TrainingError
 from .architectures import Architecture
 from .settings import Optimiser, Precision, SdSettings
 
-# bytes per weight: in the state, of the optimiser; Adafactor keeps rows and columns only
+# bytes per weight of the optimiser's state; Adafactor only keeps rows and columns
 _OPTIMISER = {Optimiser.ADAMW: 8.0, Optimiser.ADAMW_8BIT: 2.2, Optimiser.ADAFACTOR: 0.2}
 LATENT = 1.0  # bytes per pixel of an encoded picture: 16 channels of 32 bits for 8×8 pixels
 MASK = 4.0  # bytes per pixel of its loss mask
@@ -22,7 +22,13 @@ SAMPLE = 2.5  # bytes per pixel of a sample picture
 
 @dataclass(frozen=True)
 class Need:
-    """Room that is taken: in which folder, how many bytes, and for what."""
+    """Disk space that is needed.
+
+    Attributes:
+        folder: where.
+        size: bytes.
+        what: what for, in words.
+    """
 
     folder: Path
     size: float
@@ -30,15 +36,15 @@ class Need:
 
 
 def weights(model: Iterable[tuple[int, ...]], rank: int) -> int:
-    """Weights of a LoRA of this rank on every matrix among a model's tensors, which is all that it can have."""
+    """Number of weights of a LoRA of this rank on every matrix of a model: the most that it can have."""
     return rank * sum(sum(shape) for shape in model if len(shape) == 2)
 
 
 def of_run(run: Path, loras: Path, settings: SdSettings, count: int) -> list[Need]:
-    """What a run writes, less what it has written already.
+    """What a run will write, minus what it has already written.
 
     Args:
-        count: weights of the LoRA.
+        count: number of weights of the LoRA.
     """
     checkpoint = count * (4 if settings.precision is Precision.FP32 else 2)
     saved = (settings.steps - 1) // settings.save_every if settings.save_every else 0
@@ -52,12 +58,13 @@ def of_run(run: Path, loras: Path, settings: SdSettings, count: int) -> list[Nee
 
 
 def of_samples(run: Path, settings: SdSettings, size: tuple[int, int]) -> Need:
+    """The samples of a run; ``size`` is their width and height in pixels."""
     times = settings.steps // settings.sample_every + 2 if settings.sample_every else 0
     return Need(run, times * settings.samples * size[0] * size[1] * SAMPLE, "samples")
 
 
 def of_data(dataset: Dataset, folder: Path, family: Architecture, sizes: Sequence[tuple[int, int]]) -> Need:
-    """Pictures in each size, and what the trainer keeps of them and their captions, less what is there already."""
+    """Pictures in each size, and the trainer's caches of pictures and captions, minus what already exists."""
     full = dataset.layout.width * dataset.layout.height
     total = 0.0
     for item in dataset.items:
@@ -71,7 +78,7 @@ def of_data(dataset: Dataset, folder: Path, family: Architecture, sizes: Sequenc
 def check(needs: Iterable[Need]) -> None:
     """
     Raises:
-        TrainingError: where a disk has less room than is needed on it.
+        TrainingError: if a disk has less free space than is needed on it.
     """
     disks: dict[int, list[Need]] = {}
     for need in needs:
@@ -84,13 +91,13 @@ def check(needs: Iterable[Need]) -> None:
             by_use: Mapping[str, float] = {need.what: need.size for need in group if need.size >= 1e6}
             parts = ", ".join(f"{size / 1e9:.2f} GB for {what}" for what, size in by_use.items())
             raise TrainingError(
-                f"The training needs {wanted / 1e9:.2f} GB on the disk of {place}, where {free / 1e9:.2f} GB are free: "
-                f"{parts}. Free some space, keep fewer checkpoints, or choose a lower rank."
+                f"The training needs {wanted / 1e9:.2f} GB on the disk of {place} ({parts}), but only {free / 1e9:.2f} GB are "
+                "free. Free some space, keep fewer checkpoints, or choose a lower rank."
             )
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; 0 where there is none."""
+    """Bytes of all files in a folder; 0 if it does not exist."""
     found = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -102,5 +109,5 @@ def size_of(folder: Path) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
+    """The folder, or the nearest existing one above it."""
     return next(path for path in (folder, *folder.resolve().parents) if path.exists())

@@ -14,7 +14,7 @@ STATE = "state"  # folder in the run's
 
 
 def find_last(run: Run) -> tuple[Path, int] | None:
-    """The newest whole state and its step; a state that is still being written has another name."""
+    """The newest complete state and its step. A state that is still being written has another name."""
     for folder in sorted((run.folder / STATE).glob("step*"), reverse=True):
         with contextlib.suppress(OSError, JsonError):
             step = field(strict_json.read_object(folder / "progress.json"), "step", int)
@@ -24,7 +24,7 @@ def find_last(run: Run) -> tuple[Path, int] | None:
 
 
 def remove_unfinished(run: Run) -> None:
-    """Remove checkpoints and states that a killed trainer was writing; nothing but space depends on it."""
+    """Remove checkpoints and states that a killed trainer left incomplete. A leftover only takes up space."""
     for path in (run.folder / "checkpoints").glob(".*.safetensors"):
         with contextlib.suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""What the trainer's own torch computes on."""
+"""The device that the trainer's own torch uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ def has_gpu(trainer_python: Path) -> bool:
 
 @functools.cache
 def find(trainer_python: Path) -> Device:
-    """What the trainer's own torch computes on; asking it takes seconds, so it is asked once."""
+    """The device that the trainer's own torch uses. Asking takes seconds, so the answer is kept.
+
+    Raises:
+        TrainingError: if that torch does not start.
+    """
     probe = (
         "import torch; print('amd' if torch.version.hip else 'nvidia') if torch.cuda.is_available() else "
         "print('apple' if torch.backends.mps.is_available() else 'cpu')"
@@ -35,5 +39,7 @@ def find(trainer_python: Path) -> Device:
         creationflags=no_window(),
     )
     if answer.returncode:
-        raise TrainingError(f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install it again.")
+        raise TrainingError(
+            f"The trainer's torch does not start: {answer.stderr.strip()[-300:]} Install the trainer again."
+        )
     return Device(answer.stdout.split()[-1])

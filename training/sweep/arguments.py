@@ -15,7 +15,7 @@ DESCRIPTION = "Train many times without the browser: the same sweeps in the same
 def parser() -> argparse.ArgumentParser:
     made = training.parser()
     made.prog, made.description = "run.py sweep", DESCRIPTION
-    group = made.add_argument_group("sweep", "all other options are those of each training")
+    group = made.add_argument_group("sweep", "all other options apply to each training")
     add_options(group)
     return made
 
@@ -24,7 +24,7 @@ def sweep_settings(options: argparse.Namespace) -> SweepSettings:
     """The sweep that the options describe.
 
     Raises:
-        TrainingError: if they are not a sweep.
+        TrainingError: if they do not describe one.
     """
     axes = {name: parse_values(name, values) for name, values in varied(options).items()}
     return SweepSettings(axes, Strategy(options.strategy), options.keep_one_in, not options.keep_hopeless)

@@ -119,7 +119,7 @@ class TestResume:
             (lambda about: about["settings"].update(learning_rate="1"), "Learning rate is '1'"),
             (lambda about: about["settings"].update(network_args="x"), "cannot be read"),
             (lambda about: about["settings"].update(optimiser="os.system"), "cannot be read"),
-            (lambda about: about["settings"].update(steps=1), "is of step"),
+            (lambda about: about["settings"].update(steps=1), "is from step"),
             (lambda about: about.update(architecture="../x"), "no architecture"),
             (lambda about: about.update(dataset={"folder": "/nowhere", "digest": "x"}), "holds no dataset"),
             (lambda about: about.update(recipe=3), "should be an object"),
@@ -144,7 +144,7 @@ class TestResume:
     def test_another_file_of_the_name_is_noticed(self, stopped: Run, machine: Machine, tmp_path: Path) -> None:
         path = self.own_copy(stopped, tmp_path)
         path.write_bytes(path.read_bytes() + b"\0\0")
-        with pytest.raises(InContextError, match="another file than when"):
+        with pytest.raises(InContextError, match="is not the file that"):
             begin.resume(stopped, machine)
 
     def test_the_files_go_through_preflight_again(self, stopped: Run, machine: Machine, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class TestBeforehand:
     ) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 99, 1_000_000))  # type: ignore[attr-defined]
         with pytest.raises(
-            TrainingError, match=r"where 0\.00 GB are free: 0\.0\d GB for encoded pictures and captions"
+            TrainingError, match=r"0\.0\d GB for encoded pictures and captions.*, but only 0\.00 GB are free"
         ):
             start()
         ((run,),) = ([Run(folder) for folder in machine.runs.iterdir()],)

@@ -161,7 +161,7 @@ class TestSurvival:
         follow.stop(run, process)
         (tmp_path / "sets" / "set-1" / "caption.txt").write_text("[TOY] Other. [SCENE-1] a [SCENE-2] b [SCENE-3] c")
         small_dataset(tmp_path / "sets", tmp_path / "datasets")
-        with pytest.raises(TrainingError, match="was changed since"):
+        with pytest.raises(TrainingError, match="has changed since"):
             begin.resume(run, machine)
 
     def test_a_half_written_state_is_not_resumed_from(self, start: Start) -> None:

@@ -87,7 +87,7 @@ class TestTwoAtOnce:
         monkeypatch.setattr(file_lock, "acquire", lambda file, shared=False: None)
         monkeypatch.setattr(begin, "_next_segment", lambda run: 2)
         (stopped.folder / "job-2").mkdir()
-        with pytest.raises(TrainingError, match="by another process"):
+        with pytest.raises(TrainingError, match="Another process is already resuming"):
             begin.resume(stopped, machine)
         assert supervise.find(stopped.folder) is None
 

@@ -1,4 +1,4 @@
-"""Run by the trainer's interpreter: watches and steers the checkout's own trainer.
+"""Run by the trainer's interpreter: watches and controls the checkout's own trainer.
 
     python .../training/sd_scripts/runner/__main__.py CHECKOUT JOB_FOLDER
 
@@ -15,7 +15,7 @@ options     the trainer's command line
 trainer     the checkout's trainer class, extended by the parts below
 training    what these parts share: the step, the average, requests from the user
 encodings   cached captions and sample prompts, and loading text encoders only where needed
-references  panels that enter without noise
+references  references: panels without noise and loss
 isolation   references that attend to references only, in the checkout's models
 captions    caption dropout
 report      loss, speed and validation as events

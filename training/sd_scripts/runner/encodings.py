@@ -20,7 +20,7 @@ from .plan import Plan
 
 
 class Encodings:
-    """What is encoded of a job's data, and where it is kept for the next run."""
+    """The encoded data of a job, and where it is kept for the next run."""
 
     def __init__(self, plan: Plan, events: Events) -> None:
         self._plan = plan

@@ -1,10 +1,10 @@
 """Isolated references in the trainer's own FLUX, Chroma and SD3. Torch and the standard library only.
 
 References attend to references only and are modulated as at noise level 0; text and painted tokens attend to everything.
-That is what ComfyUI computes in sampling as two passes of the whole model (`nodes/references/isolation.py`). Here each
-block makes both passes itself: it computes the references alone, then text and painted tokens, whose attentions also see
-the references' keys and values. For the trainer it is still one forward and one backward, in the order that block swap
-expects, and a block that is computed again for its gradient makes both passes again.
+In sampling, ComfyUI computes this as two passes of the whole model (`nodes/references/isolation.py`). Here each block makes
+both passes itself: first the references alone, then text and painted tokens, which also attend to the references' keys and
+values. For the trainer this is still one forward and one backward pass, in the order that block swap expects. A block that
+is recomputed for its gradient makes both passes again.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Pairs = list[tuple[Tensor, Tensor]]
 
 
 def given_tokens(given: Tensor) -> Tensor:
-    """Which tokens are given as a whole, bool [batch, tokens].
+    """The tokens whose latent pixels are all given, bool [batch, tokens].
 
     Args:
-        given: bool [batch, …, height, width]: latent pixels that are given; both sides are even.
+        given: bool [batch, …, height, width], the given latent pixels; both sides are even.
     """
     height, width = given.shape[-2:]
     patches = given.reshape(len(given), height // PATCH, PATCH, width // PATCH, PATCH)
@@ -41,13 +41,13 @@ def given_tokens(given: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens that a block computes together: of some pictures of the batch, as many for each.
+    """Tokens that a block computes together: the same number from each of some pictures of the batch.
 
     Attributes:
-        rows: int64 [pictures], which pictures.
-        places: int64 [pictures, chosen], sorted, which of each picture's tokens.
-        batch, tokens: size of the whole.
-        clean: they are references: without text, and modulated as at noise level 0.
+        rows: int64 [pictures], indices of the pictures.
+        places: int64 [pictures, chosen], indices of each picture's tokens, sorted.
+        batch, tokens: number of pictures in the batch, and of tokens per picture.
+        clean: whether they are references, which have no text and are modulated as at noise level 0.
     """
 
     rows: Tensor
@@ -62,7 +62,7 @@ class Part:
 
     @property
     def flat(self) -> Tensor:
-        """Where the tokens are among those of all pictures, int64 [pictures * chosen]."""
+        """Indices among the tokens of the whole batch, int64 [pictures * chosen]."""
         return (self.rows[:, None] * self.tokens + self.places).flatten()
 
     def picture(self, values: Tensor) -> Tensor:
@@ -70,17 +70,17 @@ class Part:
         return values.flatten(0, 1).index_select(0, self.flat).unflatten(0, self.places.shape)
 
     def text(self, values: Tensor, length: int | None = None) -> Tensor:
-        """[batch, text, …] → [pictures, length, …], all by default; nothing of it for references."""
+        """[batch, text, …] → [pictures, length, …], all of the text by default. References get no text."""
         return values.index_select(0, self.rows)[:, : 0 if self.clean else length]
 
     def modulation(self, values: Tensor) -> Tensor:
-        """[2 * batch, …], for the noise levels of the batch, then for 0 → [pictures, …]."""
+        """[2 * batch, …] (at the batch's noise levels, then at 0) → [pictures, …]."""
         return values.index_select(0, self.rows + self.batch if self.clean else self.rows)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures with as many references each, as the two parts that their tokens are computed in."""
+    """Pictures with the same number of reference tokens, in two parts that are computed one after the other."""
 
     references: Part | None
     painted: Part
@@ -88,12 +88,12 @@ class Group:
 
 @dataclass(frozen=True)
 class Split:
-    """The tokens of a batch, by what they are computed with.
+    """The tokens of a batch, grouped by how they are computed.
 
     Attributes:
-        groups: together they hold every token once.
-        order: int64 [batch * tokens], from the order of the groups' tokens to the batch's.
-        rows: int64 [batch], from the order of the groups' pictures to the batch's.
+        groups: together they contain every token once.
+        order: int64 [batch * tokens], puts the groups' tokens back into the batch's order.
+        rows: int64 [batch], puts the groups' pictures back into the batch's order.
     """
 
     groups: Sequence[Group]
@@ -102,7 +102,7 @@ class Split:
 
     @staticmethod
     def of(given: Tensor) -> Split:
-        """From bool [batch, tokens], which tokens are references."""
+        """Split a batch by its references, bool [batch, tokens]."""
         batch, tokens = given.shape
         counts = given.sum(1)
 
@@ -127,8 +127,9 @@ def rope_attention(
     """The checkout's attention of FLUX and Chroma, with q, k, v [pictures, heads, tokens, width].
 
     Args:
-        part: whose tokens these are.
-        pairs: keys and values of the references, one pair per call; they are kept there, or taken from there.
+        part: the tokens.
+        pairs: keys and values of the references, one pair per attention call. References add theirs; painted tokens take
+            them out.
     """
     q, k = module.apply_rope(q, k, pe)
     if part.clean:
@@ -144,7 +145,7 @@ def rope_attention(
 def flat_attention(
     inner: Callable[..., Tensor], part: Part, pairs: Pairs, q: Tensor, k: Tensor, v: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
-    """The checkout's attention of SD3, with q, k, v [pictures, tokens, heads * width]; else as `rope_attention`."""
+    """The checkout's attention of SD3, with q, k, v [pictures, tokens, heads * width]; otherwise like `rope_attention`."""
     if not part.clean:
         if pairs:
             keys, values = pairs.pop(0)
@@ -158,7 +159,7 @@ def flat_attention(
 
 @contextmanager
 def attending(module: Any, part: Part, pairs: Pairs) -> Iterator[None]:
-    """Within the context the blocks of a module of the checkout record the references' keys and values, or see them."""
+    """Within the context, blocks of this module of the checkout record the references' keys and values, or attend to them."""
     before = module.attention
     if hasattr(module, "apply_rope"):
         module.attention = partial(rope_attention, module, part, pairs)
@@ -175,12 +176,12 @@ def attending(module: Any, part: Part, pairs: Pairs) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of block takes and gives its tokens.
+    """How a kind of block receives and returns its tokens.
 
     Attributes:
-        chosen: what the block takes for a part of the tokens, given what it takes for all.
-        streams: the picture's and the text's tokens in what it gives, given how many are the picture's.
-        joined: what it gives, from the picture's and the text's tokens.
+        chosen: a part, and the block's inputs for all tokens → its inputs for that part.
+        streams: the block's output, and the number of picture tokens in it → picture tokens, text tokens.
+        joined: picture tokens, text tokens → the block's output.
     """
 
     chosen: Callable[..., tuple]
@@ -197,12 +198,12 @@ def _flux_single(part: Part, x: Tensor, vec: Tensor, pe: Tensor, mask: Tensor | 
 
 
 def _key_mask(part: Part, mask: Tensor | None) -> Tensor | None:
-    """Which text is read; None for references, which read none."""
+    """The mask of text tokens to attend to; None for references, which have no text."""
     return None if mask is None or part.clean else part.text(mask)
 
 
 def _text_first(part: Part, values: Tensor, dim: int) -> Tensor:
-    """Of text and picture along ``dim``; what lies before it, beside the batch, has size 1."""
+    """A part of text and picture tokens, in this order along ``dim``. Dimensions between the batch and ``dim`` have size 1."""
     values = values.flatten(1, dim)
     text = values.shape[1] - part.tokens
     chosen = torch.cat([part.text(values[:, :text]), part.picture(values[:, text:])], 1)
@@ -223,7 +224,7 @@ def _chroma_single(part: Part, x: Tensor, pe: Tensor, modulation: Any, lengths: 
 
 
 def _text_lengths(part: Part, lengths: Tensor) -> Tensor:
-    """Text tokens that are read, per picture. A block expects as much text as its longest has."""
+    """Number of text tokens to read, per picture. A block expects as many as its longest text has."""
     own = lengths.index_select(0, part.rows)
     return torch.zeros_like(own) if part.clean else own
 
@@ -233,7 +234,7 @@ def _modulation(part: Part, modulation: Any) -> Any:
 
 
 def _picture_first(part: Part, values: Tensor, dim: int, lengths: Tensor) -> Tensor:
-    """Of picture and text along ``dim``; what lies before it, beside the batch, has size 1."""
+    """A part of picture and text tokens, in this order along ``dim``. Dimensions between the batch and ``dim`` have size 1."""
     values = values.flatten(1, dim)
     picture, text = part.picture(values[:, : part.tokens]), part.text(values[:, part.tokens :], int(lengths.max()))
     chosen = torch.cat([picture, text], 1)
@@ -242,7 +243,7 @@ def _picture_first(part: Part, values: Tensor, dim: int, lengths: Tensor) -> Ten
 
 def _sd3_joint(part: Part, context: Tensor, x: Tensor, vec: Tensor) -> tuple:
     text = part.text(context)
-    if part.clean:  # its blocks cannot compute without text; their attention leaves this token out
+    if part.clean:  # these blocks cannot compute without text; their attention ignores this token
         text = context.index_select(0, part.rows)[:, :1]
     return text, part.picture(x), part.modulation(vec)
 
@@ -263,12 +264,13 @@ SD3_JOINT = Kind(_sd3_joint, lambda given, _: given[::-1], lambda picture, text:
 
 
 def compute(kind: Kind, forward: Callable[..., Any], module: Any, split: Split, *inputs: Any) -> Any:
-    """What a block gives, with the references computed apart.
+    """The output of a block, with the references computed separately.
 
     Args:
-        forward: of the block.
-        module: of the checkout, in which the block finds its attention.
-        inputs: what it takes for all tokens, except that modulations are [2 * batch, …]: at the batch's noise levels, then at 0.
+        forward: the block's own.
+        module: the checkout's module in which the block finds its attention.
+        inputs: the block's inputs for all tokens, but with modulations [2 * batch, …]: at the batch's noise levels, then
+            at 0.
     """
     pictures, texts = [], []
     for group in split.groups:
@@ -288,7 +290,7 @@ def compute(kind: Kind, forward: Callable[..., Any], module: Any, split: Split, 
 
 
 def _one_length(texts: Sequence[Tensor]) -> Tensor:
-    """Texts of all groups; those of shorter captions are filled with zeros, which nothing reads."""
+    """Texts of all groups, padded to one length with zeros, which nothing reads."""
     longest = max(text.shape[1] for text in texts)
     return torch.cat([pad(text, (0, 0, 0, longest - text.shape[1])) for text in texts])
 
@@ -298,12 +300,12 @@ def _one_length(texts: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def isolating(model: Any, given: Tensor) -> Iterator[None]:
-    """Within the context a model computes these references apart, for one batch whose backward pass may follow later.
+    """Within the context, a model computes these references separately, for one batch whose backward pass may come later.
 
-    A block that is computed again for its gradient is the function that was called here, with the references of this batch.
+    A block that is recomputed for its gradient uses the function from its forward pass, so it has this batch's references.
 
     Args:
-        given: bool [batch, …, height, width]: latent pixels of the references, which enter without noise.
+        given: bool [batch, …, height, width], latent pixels of the references, which have no noise.
     """
     prepare, kinds = _MODELS[type(model).__name__]
     split = Split.of(given_tokens(given))
@@ -332,7 +334,7 @@ def _prepare_chroma(model: Any, undo: ExitStack) -> None:
     def doubled(timesteps: Tensor, guidance: Tensor, batch_size: int) -> Tensor:
         return vectors(_twice(timesteps, True), _twice(guidance), 2 * batch_size)
 
-    model.get_mod_vectors = doubled  # the trainer asks for them before it calls the model
+    model.get_mod_vectors = doubled  # the trainer calls it before it calls the model
     undo.callback(vars(model).pop, "get_mod_vectors")
     _on_last(model, undo, lambda modulations: [value.chunk(2)[0] for value in modulations])
 
@@ -347,14 +349,14 @@ def _prepare_sd3(model: nn.Module, undo: ExitStack) -> None:
 
 
 def _twice(values: Tensor | None, is_level: bool = False) -> Any:
-    """For the batch at its noise levels, then for its references at 0."""
+    """Values for the batch at its noise levels, then for its references at 0."""
     if values is None:
         return None
     return torch.cat([values, torch.zeros_like(values) if is_level else values])
 
 
 def _on_last(model: nn.Module, undo: ExitStack, own: Callable[[Any], Any]) -> None:
-    """The last layer takes the modulations at the batch's noise levels; what it gives for references is not used."""
+    """Give the last layer the modulations at the batch's noise levels. Its output for references is not used."""
 
     def chosen(_layer: nn.Module, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         tokens, *rest = inputs

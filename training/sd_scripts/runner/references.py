@@ -1,4 +1,4 @@
-"""Panels that enter without noise: which they are in each sample, what the model sees of them, and no loss on them."""
+"""References in training: which panels they are in each sample, kept without noise and without loss."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class References:
         return masks.reshape(len(latents), *[1] * (latents.ndim - 3), *size).to(latents.device)
 
     def isolated(self, model: Any) -> contextlib.AbstractContextManager[None]:
-        """Within the context the model computes the references apart, if the plan says so."""
+        """Within the context, the model computes the references separately if they are isolated."""
         if self.given is None or not self._plan.isolated:
             return contextlib.nullcontext()
         from .isolation import isolating  # only for models that it knows

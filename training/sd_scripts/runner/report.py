@@ -42,13 +42,14 @@ class Report:
         self._paused += time.monotonic() - began
 
     def add_loss(self, loss: Any) -> None:
-        """Of one batch; an optimiser step may have several."""
+        """Add the loss of one batch; an optimiser step may have several."""
         self._losses.append(loss.detach())
 
     def write_step(self) -> None:
-        """
+        """Write the event of an optimiser step.
+
         Raises:
-            JobError: if the loss is not a finite number.
+            JobError: if the loss is not finite.
         """
         training, steps = self._training, self._training.plan.steps
         loss = float(sum(self._losses) / max(1, len(self._losses)))
