@@ -59,13 +59,21 @@ def write_atomic(path: Path, data: str | bytes, *, durable: bool = False) -> Non
 
 def rename_over(source: Path, target: Path) -> None:
     """`os.replace`, with patience for readers on Windows."""
+    _patiently(os.replace, source, target)
+
+
+def rename_new(source: Path, target: Path) -> None:
+    """`os.rename`, with patience for readers on Windows. It fails if the target is a folder with something in it."""
+    _patiently(os.rename, source, target)
+
+
+def _patiently(rename: Callable[[Path, Path], None], source: Path, target: Path) -> None:
     for _ in range(PATIENT_TRIES):
         try:
-            os.replace(source, target)
-            return
+            return rename(source, target)
         except PermissionError:
             time.sleep(_POLL)
-    os.replace(source, target)
+    return rename(source, target)
 
 
 def flush_to_disk(file: IO[bytes]) -> None:

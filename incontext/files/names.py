@@ -42,8 +42,13 @@ def problem(part: str) -> str:
 
 
 def as_stem(text: str, longest: int) -> str:
-    """A text as the beginning of a file name, of letters, digits, ``_`` and ``-``; empty if it has none of them."""
-    return re.sub(r"[^\w-]+", "-", text).strip("-_")[:longest]
+    """A text as the beginning of a file name, of letters, digits, ``_`` and ``-``; empty if it has none of them.
+
+    Args:
+        longest: bytes; a Chinese character takes three.
+    """
+    stem = re.sub(r"[^\w-]+", "-", text).strip("-_")
+    return stem.encode()[:longest].decode(errors="ignore")
 
 
 def numbered(stem: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ from ..dataset.images import SUFFIXES
 from ..dataset.listing import is_litter, list_folder
 from ..errors import SetError
 from ..files import names
+from ..files.atomic import rename_new
 
 CAPTION = "caption.txt"
 MOST_LISTED = 500
@@ -148,7 +149,7 @@ def _publish(temporary: Path, folder: Path, stem: str) -> Path:
         target = folder / name
         if not target.exists():
             try:
-                os.rename(temporary, target)  # fails if a folder there is not empty
+                rename_new(temporary, target)
                 return target
             except OSError:
                 if not target.exists():

@@ -53,9 +53,10 @@ def read_header(path: Path, wanted: Collection[str]) -> Header:
             if size is None:
                 size = _size(kind, _read(file, length, path), path)
             elif kind in _TEXTS and length <= LARGEST:
-                keyword, text = _text(kind, _read(file, length, path))
-                if keyword in wanted and text is not None:
-                    texts.setdefault(keyword, text)
+                name, _, rest = _read(file, length, path).partition(b"\0")
+                keyword = name.decode("latin-1")
+                if keyword in wanted and keyword not in texts and (text := _text(kind, rest)) is not None:
+                    texts[keyword] = text
             else:
                 file.seek(length, 1)
             file.seek(4, 1)  # the checksum
@@ -91,20 +92,18 @@ def _size(kind: bytes, data: bytes, path: Path) -> tuple[int, int]:
     return width, height
 
 
-def _text(kind: bytes, data: bytes) -> tuple[str, str | None]:
-    """Keyword and text; the text is None if it cannot be read."""
-    name, _, rest = data.partition(b"\0")
-    keyword = name.decode("latin-1")
+def _text(kind: bytes, data: bytes) -> str | None:
+    """What follows the keyword, as text; None if it cannot be read."""
     try:
         if kind == b"tEXt":
-            return keyword, rest.decode("latin-1")
+            return data.decode("latin-1")
         if kind == b"zTXt":
-            return keyword, _unpack(rest[1:]).decode("latin-1")
-        is_packed = rest[:1] == b"\1"
-        text = rest[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
-        return keyword, (_unpack(text) if is_packed else text).decode()
+            return _unpack(data[1:]).decode("latin-1")
+        is_packed = data[:1] == b"\1"
+        text = data[2:].split(b"\0", 2)[2]  # after the language and the translated keyword
+        return (_unpack(text) if is_packed else text).decode()
     except (IndexError, UnicodeDecodeError, zlib.error):
-        return keyword, None
+        return None
 
 
 def _unpack(data: bytes) -> bytes:

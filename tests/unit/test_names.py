@@ -55,3 +55,10 @@ def test_a_long_name_is_refused_in_a_short_message() -> None:
         with pytest.raises(InContextError) as refused:
             refuse("x" * 100_000)
         assert len(str(refused.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["x" * 300, "猫" * 300, "a猫🎨" * 100])
+def test_a_stem_is_cut_by_the_bytes_that_a_file_system_counts(text: str) -> None:
+    stem = names.as_stem(text, 100)
+    assert 96 < len(stem.encode()) <= 100
+    assert text.replace("🎨", "-").startswith(stem.rstrip("-"))

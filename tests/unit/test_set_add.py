@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from incontext_lora.incontext.errors import SetError
+from incontext_lora.incontext.files import atomic
 from incontext_lora.incontext.sets import add
 
 PANELS = [b"one", b"two", b"three"]
@@ -49,6 +51,24 @@ def test_sets_of_another_form_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(SetError, match="not in one folder per set"):
         add.add_set(tmp_path, "set", PANELS, "c")
     assert add.count_sets(tmp_path) == 1
+
+
+def test_a_folder_that_a_virus_scanner_holds_is_published_when_it_lets_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, refused = os.rename, [2]
+
+    def refusing(source: Path, target: Path) -> None:
+        if refused[0]:
+            refused[0] -= 1
+            raise PermissionError(13, "Access is denied", str(target), 5)
+        rename(source, target)
+
+    monkeypatch.setattr(atomic.os, "rename", refusing)
+    monkeypatch.setattr(atomic.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(atomic, "PATIENT_TRIES", 50)  # as on Windows
+    assert add.add_set(tmp_path, "set", PANELS, "a").name == "set"
+    assert [each.name for each in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,14 @@ def test_texts_of_a_png(tmp_path: Path, text: bytes, read: str | None) -> None:
     assert header.texts.get("prompt") == read
 
 
+def test_texts_that_nobody_asked_for_are_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = zlib.compress(b"x" * LARGEST)
+    others = chunk(b"zTXt", b"other\0\0" + packed) + chunk(b"iTXt", b"third\0\1\0\0\0" + packed)
+    (tmp_path / "a.png").write_bytes(HEAD + chunk(b"tEXt", b"prompt\0one") + others + END)
+    monkeypatch.setattr(zlib, "decompressobj", lambda: pytest.fail("A text was unpacked."))
+    assert read_header(tmp_path / "a.png", ("prompt",)).texts == {"prompt": "one"}
+
+
 DAMAGED = {
     "empty": b"",
     "a GIF": b"GIF89a",
