@@ -1,6 +1,6 @@
 /** Our nodes on the canvas, and when to look at them again. */
 
-import { holdUndo, onWidget } from "./widgets.mjs";
+import { holdUndo, numberLinks, onWidget } from "./widgets.mjs";
 
 const watchers = new Set();
 let scheduled = false;
@@ -57,6 +57,12 @@ export function watchNode(node) {
     if (!app || app.configuringGraph) return lookAgain(); // the graph is not complete yet
     if (LiteGraph.vueNodesMode) holdUndo(app);
     lookNow();
+  };
+  const configured = node.onConfigure;
+  node.onConfigure = function (...values) {
+    const result = configured?.apply(this, values);
+    numberLinks(this); // before the face of its subgraph, if it is in one, is made
+    return result;
   };
   lookAgain();
 }

@@ -98,7 +98,15 @@ function slotsOf(node) {
 function sortInputs(node, order) {
   const place = ({ name }) => (order.includes(name) ? order.indexOf(name) : order.length);
   node.inputs.sort((one, other) => place(one) - place(other));
-  node.inputs.forEach((input, slot) => {
+  numberLinks(node);
+}
+
+/**
+ * Give the links to a node the numbers of its inputs as they stand now. A saved workflow numbers them without the inputs that
+ * were left out, or that came with a later version. Older frontends find the fields on the face of a subgraph by these numbers.
+ */
+export function numberLinks(node) {
+  node.inputs?.forEach((input, slot) => {
     const link = input.link == null ? null : linkOf(node.graph, input.link);
     if (link) link.target_slot = slot;
   });
