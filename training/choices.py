@@ -1,4 +1,4 @@
-"""What users choose for a training by either trainer, without what carries it out."""
+"""The user's choices for either trainer. ComfyUI loads this module when it starts, so it imports nothing heavy."""
 
 from __future__ import annotations
 

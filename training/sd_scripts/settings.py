@@ -166,15 +166,15 @@ class SdSettings:
 
     @property
     def drawn_share(self) -> float:
-        """Share of samples with references; 0 where none are wanted."""
+        """Share of samples with references; 0 if references are off."""
         return 0.0 if self.references is ReferenceKind.NONE else self.reference_share
 
     def on_cpu(self) -> SdSettings:
-        """As a machine without a graphics card can compute them."""
+        """The settings that a machine without a graphics card supports."""
         return self.on(Device.CPU)
 
     def on(self, device: Device) -> SdSettings:
-        """As a device can compute them."""
+        """The settings that a device supports."""
         if device is Device.NVIDIA:
             return self
         optimiser = Optimiser.ADAMW if self.optimiser is Optimiser.ADAMW_8BIT else self.optimiser

@@ -1,11 +1,11 @@
-"""What a user chooses for a sweep, without what carries it out: ComfyUI's start loads this."""
+"""The user's choices for a sweep. ComfyUI loads this module when it starts, so it imports nothing heavy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
 
-# setting → how it is called in messages and tables
+# setting → its name in messages and tables
 AXES: Mapping[str, str] = {
     "rank": "rank",
     "learning_rate": "learning rate",
@@ -20,4 +20,4 @@ class Strategy(Enum):
     """How the trainings are compared."""
 
     GRID = "grid"  # each is trained to its end, unless it is hopeless
-    HALVING = "successive halving"  # all are trained a little, the better ones further, the best to their end
+    HALVING = "successive halving"  # all are trained a little, the better ones further, and the best to their end

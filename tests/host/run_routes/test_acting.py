@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         ("runs/asked/ask", {}, "cannot be read"),
         ("runs/asked/use", {"checkpoint": "../../run.json"}, "no checkpoint"),
         ("runs/nowhere/ask", {"what": "stop"}, "There is no training"),
-        ("trainer", {"action": "remove"}, "not to 'remove'"),
-        ("trainer", {"action": "install --python /bin/sh"}, "not to"),
+        ("trainer", {"action": "remove"}, "no action 'remove'"),
+        ("trainer", {"action": "install --python /bin/sh"}, "has no action"),
     ],
 )
 def test_what_cannot_be_done_is_said(client: Client, runs: Path, path: str, asked: Any, said: str) -> None:
