@@ -271,7 +271,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     assert [field.get_attribute("name") for field in fields.all()] == ["count", "machines", "rank", "address", "port"]
     shown.locator("[name=count]").fill("4")
     shown.locator("[data-action=processes]").click()
-    interface.page.get_by_text("where no other machine reaches the first one").first.wait_for()
+    interface.page.get_by_text("at which other machines cannot reach the first one").first.wait_for()
     shown.locator("[name=address]").fill("gpu-1")
     shown.locator("[data-action=processes]").click()
     interface.page.get_by_text("From the next training on: 4 processes.").first.wait_for()

@@ -96,7 +96,7 @@ def test_the_prefix_of_another_lora_is_replaced() -> None:
     assert build(without, "[MOVIE-SHOTS] a bear", ["", ""]).startswith("[MOVIE-SHOTS] a bear"), "nothing is doubled"
 
 
-def test_a_prefix_is_no_part_of_a_longer_word() -> None:
+def test_a_prefix_is_not_part_of_a_longer_word() -> None:
     recipe = Recipe("p", arrange.rows(64, 128, 2), prefix="my")
     line = build(recipe, "mystery", ["a", "b"])
     assert line == "my mystery [TOP] a [BOTTOM] b"
@@ -144,7 +144,7 @@ def test_problems_are_named_one_by_one(line: str, says: str) -> None:
     assert says in found
 
 
-def test_a_good_caption_has_no_problem() -> None:
+def test_a_good_caption_has_no_problems() -> None:
     assert problems(STORY, "[MOVIE-SHOTS] s \\(so\\) [SCENE-1] a [SCENE-2] b [SCENE-3] c\n") == ()
 
 

@@ -34,13 +34,13 @@ def test_the_best_candidate_is_chosen():
     assert choice.standings[0].low < choice.standings[0].mean < choice.standings[0].high
 
 
-def test_none_may_be_better_than_the_base_model():
+def test_no_candidate_may_be_better_than_the_base_model():
     choice = choose(_results(base=0.6, early=0.5, late=0.4))
     assert choice.chosen is None
     assert "None is better" in choice.reason
 
 
-def test_a_gain_within_the_noise_is_no_reason():
+def test_a_gain_within_the_noise_is_not_a_reason():
     noise = np.random.Generator(np.random.PCG64(1))
     results = [
         Result(label, caption, 0, {"consistency": float(noise.normal(mean, 0.3))})
@@ -102,6 +102,6 @@ def test_the_same_results_give_the_same_choice():
     assert choose(results) == choose(results)
 
 
-def test_a_confidence_that_is_none_is_refused():
+def test_a_confidence_out_of_range_is_refused():
     with pytest.raises(ChoiceError, match=r"0\.5 to below 1"):
         Rule(confidence=1.0)

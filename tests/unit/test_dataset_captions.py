@@ -123,7 +123,7 @@ def test_a_caption_over_the_limit_says_where_it_is_cut() -> None:
     assert "512" in measured.problems[0]
 
 
-def test_an_encoder_that_only_gives_the_tone_is_no_problem_beside_another() -> None:
+def test_an_encoder_that_only_gives_the_tone_is_fine_beside_another() -> None:
     line = "word " * 100
     assert measure(line, {"t5xxl": words, "clip_l": words}).coarse == ("clip_l",)
     assert not measure(line, {"t5xxl": words, "clip_l": words}).problems

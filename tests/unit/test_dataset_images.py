@@ -45,7 +45,7 @@ def test_a_plain_image_is_read_exactly_and_without_a_remark() -> None:
         (lambda: encoded(Image.fromarray(np.full((8, 8), 65535, np.uint16))), "16"),
     ],
 )
-def test_what_is_converted_is_said(make: Callable[[], bytes], word: str) -> None:
+def test_conversions_are_reported(make: Callable[[], bytes], word: str) -> None:
     result = read(make())
     assert word in result.remarks[0].problem
     assert result.pixels.dtype == np.uint8

@@ -63,7 +63,7 @@ def test_a_text_for_each_panel_and_a_summary(tmp_path: Path) -> None:
     assert files.joint is None
 
 
-def test_notes_beside_the_texts_of_the_panels_are_no_caption(tmp_path: Path) -> None:
+def test_notes_beside_the_texts_of_the_panels_are_not_a_caption(tmp_path: Path) -> None:
     folder = folder_set(tmp_path, 1)
     (folder / "caption.txt").rename(folder / "notes.txt")
     for name in ("1", "2", "3"):
@@ -82,7 +82,7 @@ def test_images_called_like_the_panels(tmp_path: Path) -> None:
     assert not files.findings
 
 
-def test_images_without_numbers_are_taken_by_name_and_that_is_said(tmp_path: Path) -> None:
+def test_images_without_numbers_are_taken_by_name_and_reported(tmp_path: Path) -> None:
     folder = folder_set(tmp_path, 1)
     (folder / "2.png").rename(folder / "middle.png")
     (finding,) = scan(tmp_path, RECIPE).sets[0].findings
@@ -148,7 +148,7 @@ def test_the_shape_can_be_chosen(tmp_path: Path) -> None:
     assert [len(files.images) for files in found.sets] == [3]
 
 
-def test_litter_is_passed_over_and_the_only_folder_is_entered(tmp_path: Path) -> None:
+def test_litter_is_ignored_and_the_only_folder_is_entered(tmp_path: Path) -> None:
     inner = tmp_path / "movie-shots"
     for number in range(1, 11):
         composite(inner, number)

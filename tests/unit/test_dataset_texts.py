@@ -91,7 +91,7 @@ def test_western_texts_of_old_editors_are_read(text: str) -> None:
     assert decode(text.encode("cp1252")) == (text, "Windows-1252", False)
 
 
-def test_a_file_that_is_no_caption_by_its_size(tmp_path: Path) -> None:
+def test_a_file_too_large_for_a_caption(tmp_path: Path) -> None:
     path = tmp_path / "1.txt"
     path.write_bytes(b"a" * ((1 << 20) + 1))
     assert read(path).line is None

@@ -195,7 +195,7 @@ def test_ten_panels_are_not_one() -> None:
         (PLAIN.replace("SCENE-", "Scene "), ["markers of the answer were repaired"]),
     ],
 )
-def test_what_could_lose_text_is_told(text: str, words: list[str]) -> None:
+def test_repairs_that_could_lose_text_are_reported(text: str, words: list[str]) -> None:
     repairs = read(STORY, text).repairs
     assert len(repairs) == len(words)
     for repair, expected in zip(repairs, words, strict=True):

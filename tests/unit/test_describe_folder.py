@@ -146,7 +146,7 @@ def test_no_handwritten_caption_is_ever_lost(sets: Path) -> None:
     assert sorted(sets.rglob("*.bak*")) == sorted(target.parent.glob("*.bak*")), "its own captions need no copy"
 
 
-def test_a_file_that_is_no_text_is_kept(sets: Path) -> None:
+def test_a_file_that_is_not_text_is_kept(sets: Path) -> None:
     (sets / "set-1" / "caption.txt").write_bytes(b"\x89PNG\x00\x01\x02\x03\x04")
     with VisionServer(numbers()) as server:
         report = run(server, sets)
@@ -199,7 +199,7 @@ def test_a_second_run_goes_on_where_the_first_stopped(sets: Path, existing: Exis
 
 
 @pytest.mark.parametrize("change", ["settings", "picture", "caption", "record"])
-def test_what_has_changed_is_written_anew_when_replacing(sets: Path, change: str) -> None:
+def test_changed_sets_are_written_again_when_replacing(sets: Path, change: str) -> None:
     model = numbers()
     with VisionServer(model) as server:
         run(server, sets)
@@ -248,7 +248,7 @@ def test_an_answer_that_cannot_be_used_fails_its_set_only(sets: Path) -> None:
     assert "too many pictures" in report.text()
 
 
-def test_a_server_that_is_lost_ends_it_and_keeps_what_is_written(sets: Path) -> None:
+def test_a_lost_server_ends_the_captioning_and_keeps_the_captions(sets: Path) -> None:
     with VisionServer(numbers()) as server:
 
         def close_after_two(done: int, total: int) -> None:

@@ -153,7 +153,7 @@ def test_the_file_names_servers_and_goes_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"https://a.example/v1": 7}', '"sk-secret"'])
-def test_a_damaged_file_is_told_without_what_is_in_it(tmp_path: Path, text: str) -> None:
+def test_an_error_about_a_damaged_file_does_not_quote_its_contents(tmp_path: Path, text: str) -> None:
     file = tmp_path / FILE
     file.write_text(text)
     with pytest.raises(VisionError, match=FILE) as error:
@@ -162,7 +162,7 @@ def test_a_damaged_file_is_told_without_what_is_in_it(tmp_path: Path, text: str)
 
 
 @pytest.mark.parametrize("key", ["a b", "sk-1\r\nX-Evil: 1", "schlüssel", "a\x00b"])
-def test_a_key_that_is_none_is_refused_unseen(key: str) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(key: str) -> None:
     named = named_servers({"OPENAI_API_KEY": key})
     assert permitted("http://127.0.0.1:11434/v1", named).key == "", "a mistake elsewhere does not matter here"
     with pytest.raises(VisionError, match="OPENAI_API_KEY holds spaces or characters") as error:
@@ -170,7 +170,7 @@ def test_a_key_that_is_none_is_refused_unseen(key: str) -> None:
     assert key not in str(error.value)
 
 
-def test_a_named_address_that_is_none_is_told_with_its_place() -> None:
+def test_an_error_about_a_named_address_says_where_it_is() -> None:
     with pytest.raises(VisionError, match=f"address of a server in {BASE} cannot be used"):
         named_servers({BASE: "api.example.com", KEY: SECRET})
     assert named_servers({**ENVIRONMENT, "OPENAI_BASE_URL": "https://azure.example/openai?version=1"}) == {}

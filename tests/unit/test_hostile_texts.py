@@ -140,7 +140,7 @@ def test_a_megabyte_of_repeating_text(name: str) -> None:
             assert taken < SECONDS, f"{unit!r}, {length} characters: {taken:.2f} s"
 
 
-def test_answers_that_mix_what_is_looked_for(tmp_path: Path) -> None:
+def test_answers_that_mix_marker_styles(tmp_path: Path) -> None:
     mixed = "".join(f"<think>{'*' * 50} [scene {n}] ```\n**Panel {n}:** x\n" for n in range(300))
     deep = '{"panels": ' + "[" * 9_000
     long_number = '{"summary": ' + "9" * 5_000 + ', "panels": ["a", "b", "c"]}'

@@ -81,7 +81,7 @@ class TestFoldersMadeWhole:
             get_or_build(tmp_path, "key", fail, quiet)
         assert names(tmp_path) == ["key.lock"]
 
-    def test_what_is_no_longer_usable_is_made_anew(self, tmp_path: Path, quiet: Progress) -> None:
+    def test_an_unusable_cache_is_made_again(self, tmp_path: Path, quiet: Progress) -> None:
         def make(folder: Path) -> None:
             (folder / "python").write_text("x")
 

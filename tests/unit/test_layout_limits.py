@@ -51,7 +51,7 @@ def test_the_largest_canvas() -> None:
 
 
 @pytest.mark.parametrize("edge", [1e400, float("nan"), "0", True, None, [0], 0.5, 10**30])
-def test_edges_that_are_no_whole_numbers_are_refused(edge: Any) -> None:
+def test_edges_that_are_not_whole_numbers_are_refused(edge: Any) -> None:
     with pytest.raises(LayoutError):
         PanelLayout.from_json({"width": 64, "height": 64, "panels": [{"name": "A", "box": [edge, 0, 64, 64]}]})
 
@@ -75,7 +75,7 @@ def test_edges_that_are_no_whole_numbers_are_refused(edge: Any) -> None:
         {"lineage": [None]},
     ],
 )
-def test_what_no_recipe_says_is_refused_in_a_short_message(changes: dict[str, Any]) -> None:
+def test_impossible_values_of_a_recipe_are_refused_in_a_short_message(changes: dict[str, Any]) -> None:
     data = Recipe("r", arrange.rows(64, 128, 2)).to_json() | changes
     with pytest.raises(RecipeError) as refused:
         Recipe.from_json(data)

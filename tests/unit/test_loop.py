@@ -148,7 +148,7 @@ def test_the_moving_average_is_what_is_saved_and_training_goes_on_from_the_weigh
     torch.testing.assert_close(averaged.saved[3]["layer.lora_up.weight"], kept)
 
 
-def test_a_loss_that_is_no_number_ends_the_training() -> None:
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     def broken(noisy: Tensor, sigmas: Tensor, conditions: Sequence[Any], isolated: Tensor | None = None) -> Tensor:
         return torch.full_like(noisy, torch.nan, requires_grad=True)
 

@@ -84,7 +84,7 @@ def test_names_shapes_and_precision_are_kept() -> None:
     )
 
 
-def test_what_one_does_not_change_counts_as_no_change() -> None:
+def test_a_layer_that_one_lora_lacks_counts_as_unchanged() -> None:
     made = average([lora(1), lora(2, names=NAMES[:1])], rank=6).lora
     torch.testing.assert_close(change(made, NAMES[1]), change(lora(1), NAMES[1]) / 2, rtol=1e-4, atol=1e-5)
 
@@ -125,7 +125,7 @@ def test_recent_weights_are_those_of_a_moving_average_over_the_steps() -> None:
     assert recent_weights([7], 0.99) == [1.0]
 
 
-def test_a_lora_of_a_training_that_diverged_is_named() -> None:
+def test_a_lora_with_values_that_are_not_finite_is_refused() -> None:
     sound, broken = lora(seed=1), lora(seed=2)
     name = next(name for name in broken if name.endswith("lora_up.weight"))
     broken[name] = torch.full_like(broken[name], torch.nan)

@@ -136,7 +136,7 @@ def test_parts_of_a_weight_are_compared_with_the_part() -> None:
     assert match(lora, {"transformer.q": ("q.weight", None, abs)}, {"q.weight": (4, 6)}).matched == ("transformer.q",)
 
 
-def test_a_lora_that_enlarges_its_weight_is_no_misfit() -> None:
+def test_a_lora_that_enlarges_its_weight_is_not_a_misfit() -> None:
     lora = {"diffusion_model.i.lora_up.weight": (8, 2), "diffusion_model.i.lora_down.weight": (2, 128)}
     key_map, weights = {"diffusion_model.i": "i.weight"}, {"i.weight": (8, 64)}
     assert match(lora, key_map, weights).matched == ()

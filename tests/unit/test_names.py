@@ -14,7 +14,7 @@ DEVICES = [
 
 
 @pytest.mark.parametrize("name", DEVICES)
-def test_windows_devices_are_no_names_in_any_form(name: str) -> None:
+def test_windows_devices_are_refused_in_any_form(name: str) -> None:
     assert "reserved by Windows" in names.problem(name)
     with pytest.raises(LoraError, match="reserved by Windows"):
         lora_name(name)

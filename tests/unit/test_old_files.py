@@ -33,7 +33,7 @@ def test_published_recipes_have_kept_what_trainings_depend_on() -> None:
         assert (before.layout, before.markers, before.prefix) == (now.layout, now.markers, now.prefix), name
 
 
-def test_a_dataset_of_the_first_version_is_read_and_can_be_built_anew(tmp_path: Path) -> None:
+def test_a_dataset_of_the_first_version_is_read_and_can_be_rebuilt(tmp_path: Path) -> None:
     folder = tmp_path / "pair"
     shutil.copytree(OLD / "dataset", folder)
     dataset = Dataset.load(folder)

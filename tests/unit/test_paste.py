@@ -122,7 +122,7 @@ def test_feathering_in_paste_is_that_of_the_whole_mask() -> None:
     assert torch.allclose(result[..., 0], fade_inward(mask, 5))
 
 
-def test_the_picture_s_border_is_no_edge() -> None:
+def test_the_border_of_the_picture_is_not_an_edge() -> None:
     mask = torch.zeros(1, 20, 20)
     mask[:, :10] = 1
     soft = fade_inward(mask, 4)

@@ -42,7 +42,7 @@ def test_a_damaged_file_allows_nothing_and_is_named(tmp_path: Path, text: str) -
         Permissions.read({}, tmp_path / "settings.json")
 
 
-def test_a_doubtful_answer_is_no_yes() -> None:
+def test_a_doubtful_answer_does_not_count_as_yes() -> None:
     with pytest.raises(InContextError, match="should be 1 or 0"):
         Permissions.read({"INCONTEXT_LORA_REMOTE_INSTALL": "maybe"})
     assert not Permissions.read({"INCONTEXT_LORA_REMOTE_INSTALL": "0"}).remote_install

@@ -19,7 +19,7 @@ def test_a_recipe_survives_json(recipe: Recipe) -> None:
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
-def test_what_a_newer_version_adds_is_passed_over() -> None:
+def test_fields_of_a_newer_version_are_ignored() -> None:
     data = Recipe("new", LAYOUT, prefix="[X]").to_json()
     data |= {"version": VERSION + 1, "invented": 1}
     data["sampling"] |= {"invented": 2}
@@ -56,7 +56,7 @@ def test_a_damaged_recipe_is_refused_and_never_crashes(changes: dict[str, Any], 
 
 
 @pytest.mark.parametrize("data", [None, [], "recipe", {}])
-def test_what_is_no_recipe_is_refused(data: Any) -> None:
+def test_an_invalid_recipe_is_refused(data: Any) -> None:
     with pytest.raises(RecipeError, match="no layout"):
         Recipe.from_json(data)
 

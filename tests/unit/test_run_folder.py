@@ -71,7 +71,7 @@ def test_a_second_run_of_the_name_is_counted_up(tmp_path: Path) -> None:
     assert {part.name for part in (tmp_path / "my run").iterdir() if part.is_dir()} == {"samples", "checkpoints"}
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not a training run.*run\.json"):
         _ = Run(tmp_path).about
     (tmp_path / "run.json").write_text("{")

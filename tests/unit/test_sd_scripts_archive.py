@@ -105,7 +105,7 @@ class TestSources:
         assert (tmp_path / "sd-scripts" / "train_network.py").is_file()
 
     @pytest.mark.parametrize("source", ["git@github.com:kohya-ss/sd-scripts.git", "/a/local/repository"])
-    def test_what_only_git_reads_is_said(self, source: str, tmp_path: Path) -> None:
+    def test_a_source_that_needs_git_is_refused_without_it(self, source: str, tmp_path: Path) -> None:
         with pytest.raises(environment.TrainerNotInstalled, match="can only be read with git, which is not installed"):
             install_steps.checkout_steps(source, COMMIT, tmp_path, has_git=False)
 
@@ -122,7 +122,7 @@ class TestFetch:
         assert [line.split(":")[0] for line in said if line.startswith("Retrying")] == ["Retrying", "Retrying"]
         assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
-    def test_what_is_not_there_is_said_at_once(
+    def test_a_missing_archive_is_reported_at_once(
         self, forge: tuple[str, dict[str, list[tuple[int, bytes, int]]]], tmp_path: Path
     ) -> None:
         said: list[str] = []
@@ -164,7 +164,7 @@ class TestUnpack:
             self.unpack(packed(tmp_path / "x.zip", FILES, "a" * 40), tmp_path)
         assert self.unpack(packed(tmp_path / "y.zip", FILES, "packed by hand"), tmp_path) == 5
 
-    def test_damage_is_said(self, tmp_path: Path) -> None:
+    def test_damage_is_reported(self, tmp_path: Path) -> None:
         data = bytearray(packed(tmp_path / "x.zip", {"library/a.py": "a = 1\n" * 2000}).read_bytes())
         (tmp_path / "cut.zip").write_bytes(data[: len(data) // 2])
         middle = data.index(b"library/a.py") + 20

@@ -148,7 +148,7 @@ class TestClaim:
         with pytest.raises(KeyboardInterrupt):
             cards.claim(tmp_path, ["0"], WhenBusy.WAIT, cancel)
 
-    def test_of_many_who_start_at_once_one_gets_the_card(self, other: Other, tmp_path: Path) -> None:
+    def test_of_many_that_start_at_once_one_gets_the_card(self, other: Other, tmp_path: Path) -> None:
         """From the look whether the card is free until the process is noted, nobody else starts."""
         gate = threading.Barrier(4)
 
@@ -168,7 +168,7 @@ class TestClaim:
         assert len(names(tmp_path, ["0"])) == 1
         assert all("is still training" in text for text in said if text)
 
-    def test_who_is_starting_is_waited_for_only_as_long_as_is_said(self, tmp_path: Path) -> None:
+    def test_a_starting_run_is_waited_for_only_within_the_patience(self, tmp_path: Path) -> None:
         said: list[str] = []
         with cards.claim(tmp_path, ["0"], WhenBusy.SAY):
             with pytest.raises(TrainingError, match="is just starting"):

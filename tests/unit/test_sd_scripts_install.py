@@ -149,7 +149,7 @@ class TestInterpreter:
     @pytest.mark.skipif(sys.platform == "win32", reason="the interpreters are shell scripts")
     @pytest.mark.skipif(sys.version_info >= (3, 13), reason="this Python is too new to be found")
     @pytest.mark.parametrize("lacking", ["venv", "ensurepip"])
-    def test_one_that_makes_no_environments_is_passed_over(
+    def test_an_interpreter_that_cannot_make_environments_is_skipped(
         self, lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         folder = tmp_path / "Ünï côdé 数据"
@@ -217,7 +217,7 @@ class TestWhatFits:
         card = Flavour(fit.TORCH, "https://download.pytorch.org/whl/cu128", True)
         assert len(install_steps.environment_steps("python3", card, tmp_path, "linux")) == 2
 
-    def test_a_small_disk_is_said_beforehand(self, tmp_path: Path) -> None:
+    def test_a_small_disk_is_reported_beforehand(self, tmp_path: Path) -> None:
         fitting = Flavour(fit.TORCH, "https://download.pytorch.org/whl/cu128", True)
         assert fit.space_problem(tmp_path / "not" / "there", fitting, free=10**13) == ""
         sentence = fit.space_problem(tmp_path, fitting, free=10**9)
@@ -274,7 +274,7 @@ class TestRemembering:
         with pytest.raises(SetupError, match=r"which has no .*accelerate"):
             adopted_trainer(options(python=Path(sys.executable), checkout=tmp_path))
 
-    def test_a_damaged_note_is_said(self, tmp_path: Path) -> None:
+    def test_a_damaged_note_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "trainer.json").write_text("{")
         with pytest.raises(TrainerNotInstalled, match="cannot be read"):
             environment.find(tmp_path)

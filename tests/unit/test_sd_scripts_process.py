@@ -30,7 +30,7 @@ def sleeper() -> Any:
 @pytest.mark.skipif(
     sys.platform != "linux", reason="the clock's step is emulated where Linux notes the machine's start"
 )
-def test_a_step_of_the_clock_makes_no_other_process(
+def test_a_change_of_the_clock_does_not_change_a_process(
     sleeper: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The clock is set: the time of the machine's start moves, and psutil's times of all processes with it."""
@@ -58,7 +58,9 @@ def test_a_record_of_an_earlier_version_is_still_understood(sleeper: subprocess.
     assert supervise.find(tmp_path) is None
 
 
-def test_a_process_that_was_over_when_it_was_noted_is_nobody(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_a_process_that_ended_before_it_was_recorded_is_not_found(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     sleeper.kill()
     sleeper.wait()
     supervise.note(tmp_path, sleeper.pid)
@@ -104,7 +106,7 @@ class TestConsole:
         assert not first & 0x00000008, "with DETACHED_PROCESS, CREATE_NO_WINDOW is ignored and children open windows"
         assert not first & 0x00000010, "with CREATE_NEW_CONSOLE, CREATE_NEW_PROCESS_GROUP is ignored"
 
-    def test_a_job_that_lets_nobody_go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_job_that_refuses_breakaway(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tried: list[int] = []
 
         def popen(arguments: Any, *, creationflags: int, **_: Any) -> str:

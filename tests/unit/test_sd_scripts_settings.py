@@ -236,7 +236,7 @@ class TestSpace:
         (tmp_path / "prepared" / "1.npz").write_bytes(b"\0" * 8_000_000)
         assert space.of_data(dataset, tmp_path / "prepared", FLUX, [(128, 192)]).size == pytest.approx(one - 8e6)
 
-    def test_what_does_not_fit_is_said_with_its_parts(self, tmp_path: Path) -> None:
+    def test_too_little_space_is_reported_with_its_parts(self, tmp_path: Path) -> None:
         place = tmp_path / "not there yet"
         space.check([space.Need(place, 1000.0, "checkpoints")])
         with pytest.raises(
@@ -266,7 +266,7 @@ class TestProcesses:
             ({"cpu": True}, "'cpu' cannot be set"),
         ],
     )
-    def test_what_cannot_be_is_said(self, values: dict[str, Any], said: str) -> None:
+    def test_impossible_values_are_named(self, values: dict[str, Any], said: str) -> None:
         with pytest.raises(TrainingError, match=said):
             Processes().changed(values)
 

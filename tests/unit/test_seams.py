@@ -77,7 +77,7 @@ def test_a_drawn_storyboard_with_unequal_rows_gutters_and_margin() -> None:
     assert found.confidence > 0.3
 
 
-def test_without_any_seam_the_expected_lines_are_taken_and_that_is_said() -> None:
+def test_without_any_seam_the_expected_lines_are_used_and_reported() -> None:
     plain = torch.full((64, 192, 3), 0.4)
     found = find_panels(plain, arrange.columns(192, 64, 3))
     assert found.layout.boxes == arrange.columns(192, 64, 3).boxes

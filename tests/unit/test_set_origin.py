@@ -247,7 +247,7 @@ def test_loops_end() -> None:
     "value", [10**400, -(10**400), 1e308, "1/0", "1e30000000", True, "", [1], {"__value__": 10**400}]
 )
 @pytest.mark.parametrize("place", ["4 width", "4 gutter", "4 rows", "5 strength_model", "6 more_panels", "20 factor"])
-def test_numbers_without_sense_are_no_accident(place: str, value: Any) -> None:
+def test_meaningless_numbers_do_no_harm(place: str, value: Any) -> None:
     prompt = made_prompt(
         node_20=node("InContextEnlargePanels", image=["11", 0], layout=["4", 1], factor=2.0),
         node_21=node("SaveImage", images=["20", 0], filename_prefix="x"),

@@ -206,7 +206,7 @@ def test_an_image_without_a_batch_is_a_batch_of_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 64, 64, 2), (64, 64), (1, 0, 64, 3), (1, 3, 64, 64)])
-def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
+def test_a_file_that_is_not_an_image_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(PanelError) as refused:
         stitch(TWO, [None, torch.zeros(shape)])
     assert "RIGHT" in str(refused.value)

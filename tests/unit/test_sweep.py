@@ -115,7 +115,7 @@ class TestQueue:
         assert states(sweep) == [State.FINISHED, State.WAITING]
         assert worked(sweep).trained == [(2, False)]
 
-    def test_where_no_training_can_begin_the_cause_is_said(self, begin: Callable[..., Sweep]) -> None:
+    def test_if_no_training_can_begin_the_cause_is_reported(self, begin: Callable[..., Sweep]) -> None:
         sweep = begin({"rank": (1, 2)})
 
         def fail(trial: Any) -> None:
@@ -231,7 +231,7 @@ class TestTable:
         assert not table.difference(record(1.1, 1.9), record(1.0, 2.0)).is_clear
         assert math.isnan(table.difference(record(1.0), record(2.0)).margin)
 
-    def test_none_may_be_better_than_before(self, tmp_path: Path) -> None:
+    def test_no_training_may_be_better_than_before(self, tmp_path: Path) -> None:
         sweep = Sweep.begin(tmp_path, "toy", toy_plan({"rank": (1, 2)}))
         for trial in sweep.plan.trials:
             held_out = ((0, 1.0), (6, 1.1 + trial.number), (12, 1.2 + trial.number))

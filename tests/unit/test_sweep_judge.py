@@ -88,7 +88,7 @@ class TestJudge:
         assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.51, 0.52, 0.53), self.rule)  # hardly
         assert not judge.overfitted(curve(1.0, 0.6, 0.5, 0.7, 0.6, 0.75), self.rule)  # not steadily
 
-    def test_a_good_training_whose_loss_rises_at_first_goes_on(self) -> None:
+    def test_a_good_training_whose_loss_rises_at_first_continues(self) -> None:
         """As measured on the demo, whose LoRAs are good although this loss hardly falls in the first steps."""
         measured = curve(
             0.075437, 0.075581, 0.07699, 0.079829, 0.082829, 0.08098, 0.078929, 0.078646, 0.079157, every=6

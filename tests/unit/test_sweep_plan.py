@@ -48,7 +48,7 @@ class TestPlan:
             ({"momentum": (1, 2)}, "cannot vary 'momentum'"),
         ],
     )
-    def test_what_is_no_sweep_is_refused(self, axes: dict[str, Any], said: str) -> None:
+    def test_settings_that_are_not_a_sweep_are_refused(self, axes: dict[str, Any], said: str) -> None:
         with pytest.raises(TrainingError, match=said):
             SweepSettings(axes)
 

@@ -11,7 +11,7 @@ from incontext_lora.bench.trust_faults import BOTH, HOST, TRAINER, Tally
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no kill -9")
-def test_nothing_is_left_half_done_whoever_is_killed_and_whatever_the_disk_takes(tmp_path: Path) -> None:
+def test_nothing_is_left_half_done_after_kills_and_full_disks(tmp_path: Path) -> None:
     tally = Tally()
     kinds = [TRAINER, HOST, TRAINER, BOTH]
     trust_faults.stand_in_faults(tmp_path, tally, kinds, firsts=[2, 33])

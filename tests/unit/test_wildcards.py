@@ -52,7 +52,7 @@ def test_options_may_be_empty_nested_or_hold_escapes(text: str, possible: set[st
 @pytest.mark.parametrize(
     "text", ["", "plain", "{}", "{a}", "a|b", "}{", "{{a}}", "\\(left\\)", "{a", "b|c}", "naïve 👩‍🚀"]
 )
-def test_what_is_no_wildcard_is_text(text: str) -> None:
+def test_braces_without_options_are_text(text: str) -> None:
     assert expand([text], 3) == [text]
     assert not has_wildcards([text])
 

@@ -238,7 +238,7 @@ def test_the_workflow_itself_is_not_changed() -> None:
     assert json.dumps(saved) == before
 
 
-def test_files_that_are_no_workflow_are_refused(tmp_path: Path) -> None:
+def test_files_that_are_not_workflows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WorkflowError, match=r"There is no workflow .*bundled are .*quickstart"):
         load("no-such-workflow")
     for text, words in (

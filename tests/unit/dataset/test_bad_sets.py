@@ -53,7 +53,7 @@ def test_a_bad_set_is_named_and_left_out(sets: Path, out: Path, spoil: Callable[
     assert str(finding) in dataset.report.text() or finding.problem in dataset.report.text()
 
 
-def test_everything_wrong_with_a_set_is_said_at_once(sets: Path, out: Path) -> None:
+def test_everything_wrong_with_a_set_is_reported_at_once(sets: Path, out: Path) -> None:
     (sets / "set-2" / "1.png").write_bytes(b"")
     (sets / "set-2" / "3.png").write_bytes(b"no image")
     (sets / "set-2" / "caption.txt").write_bytes(b"")

@@ -17,7 +17,7 @@ from incontext_lora.tests.dataset_sets import RECIPE, folder_sets, joint, pictur
 from PIL import Image
 
 
-def test_building_again_writes_no_item(sets: Path, out: Path) -> None:
+def test_building_again_does_not_write_items(sets: Path, out: Path) -> None:
     before = item_files(build(sets, out, RECIPE, BuildOptions(references=(0,))).folder)
     again = build(sets, out, RECIPE, BuildOptions(references=(0,)))
     assert item_files(again.folder) == before

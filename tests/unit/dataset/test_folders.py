@@ -17,7 +17,7 @@ from incontext_lora.tests.dataset_sets import RECIPE, folder_set, joint
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "con", "a:b", " a", "x\n"])
-def test_names_that_are_no_folder_everywhere(sets: Path, out: Path, name: str) -> None:
+def test_names_that_cannot_be_folders_on_every_system(sets: Path, out: Path, name: str) -> None:
     with pytest.raises(DatasetError, match="cannot be called"):
         build(sets, out, RECIPE, BuildOptions(name=name))
 
@@ -49,7 +49,9 @@ def test_a_folder_with_other_files_is_not_taken_over(sets: Path, out: Path) -> N
         (lambda folder: next((folder / "items").glob("*.png")).unlink(), "missing"),
     ],
 )
-def test_what_is_no_dataset_is_refused(sets: Path, out: Path, spoil: Callable[[Path], object], said: str) -> None:
+def test_a_folder_that_is_not_a_dataset_is_refused(
+    sets: Path, out: Path, spoil: Callable[[Path], object], said: str
+) -> None:
     folder = build(sets, out, RECIPE).folder
     spoil(folder)
     with pytest.raises(DatasetError, match=said):
@@ -63,7 +65,7 @@ def test_a_manifest_of_another_version_is_replaced(sets: Path, out: Path) -> Non
     Dataset.load(folder)
 
 
-def test_names_of_files_that_are_no_text(sets: Path, out: Path) -> None:
+def test_file_names_that_are_not_valid_text(sets: Path, out: Path) -> None:
     odd = os.fsdecode(b"caf\xe9")
     try:
         (sets / "set-1").rename(sets / odd)
@@ -120,7 +122,7 @@ def test_one_bad_set_never_ends_a_build(sets: Path, out: Path) -> None:
         *('{"kind": "incontext dataset", "version": 1}', '{"kind": "incontext dataset", "version": [1]}'),
     ],
 )
-def test_a_manifest_that_is_none_is_refused_in_our_words(tmp_path: Path, content: str) -> None:
+def test_an_invalid_manifest_is_refused_in_our_words(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content, encoding="utf-8")
     with pytest.raises(DatasetError):
         Dataset.load(tmp_path)

@@ -69,7 +69,7 @@ def test_text_in_parts_is_joined() -> None:
         (raw(b'{"choices": [{"message": null}]}'), "does not contain an answer"),
     ],
 )
-def test_an_answer_that_is_none_is_refused(behaviour: Behaviour, words: str) -> None:
+def test_an_unusable_answer_is_refused(behaviour: Behaviour, words: str) -> None:
     with VisionServer(behaviour) as server, pytest.raises(AnswerError, match=words):
         ask(server)
     assert len(server.questions) == 1
@@ -111,7 +111,7 @@ def test_an_error_says_what_to_do(behaviour: Behaviour, words: str, tries: int) 
     assert len(server.questions) == tries
 
 
-def test_an_unknown_model_is_told_with_those_that_there_are() -> None:
+def test_an_error_about_an_unknown_model_lists_the_models() -> None:
     message, server = failure(says("hello"), settings=Settings("blind-model"))
     assert "has no model 'blind-model'" in message
     assert "Its models: seeing-model." in message
@@ -194,7 +194,7 @@ def test_cancel_is_heard_at_once(behaviour: Behaviour, monkeypatch: pytest.Monke
     assert len(server.questions) == 1
 
 
-def test_the_server_hears_that_nobody_waits_any_more() -> None:
+def test_the_server_sees_that_the_request_was_abandoned() -> None:
     heard = threading.Event()
 
     def listens(asked: Asked, server: VisionServer) -> None:

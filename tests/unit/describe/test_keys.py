@@ -139,7 +139,7 @@ def _only_numbers(resolve: Any) -> Any:
     return resolved
 
 
-def test_a_refused_key_is_told_by_its_place() -> None:
+def test_an_error_about_a_refused_key_says_where_it_is() -> None:
     with (
         VisionServer(fails(401)) as server,
         pytest.raises(ServerError, match="key in INCONTEXT_LORA_API_KEY was refused"),

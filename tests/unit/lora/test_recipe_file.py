@@ -41,7 +41,7 @@ def test_both_sidecars_in_order(tmp_path: Path) -> None:
     assert find_recipe(path)[0] == RECIPE
 
 
-def test_other_programs_sidecars_are_passed_over(tmp_path: Path) -> None:
+def test_other_programs_sidecars_are_ignored(tmp_path: Path) -> None:
     path = lora(tmp_path / "film-storyboard.safetensors")
     for content in (
         '{"activation text": "a girl", "preferred weight": 0.8}',
@@ -55,7 +55,7 @@ def test_other_programs_sidecars_are_passed_over(tmp_path: Path) -> None:
         assert source == "the table of published LoRAs (film-storyboard)"
 
 
-def test_a_recipe_that_cannot_be_read_is_named_and_passed_over(tmp_path: Path) -> None:
+def test_a_recipe_that_cannot_be_read_is_named_and_skipped(tmp_path: Path) -> None:
     path = lora(tmp_path / "a.safetensors", {METADATA_KEY: '{"version": 1, "name": "broken"'})
     with pytest.raises(UnreadableRecipe):
         read_recipe(path)

@@ -80,7 +80,7 @@ class TestDamage:
         assert steps == [1, 2]
         assert [event["event"] for event in EventTail(writer.run)] == ["started", "step", "step", "cancelled"]
 
-    def test_a_line_without_an_end_is_passed_over(self, tmp_path: Path) -> None:
+    def test_an_incomplete_line_is_skipped(self, tmp_path: Path) -> None:
         writer = RunWriter.create(tmp_path, "endless", {})
         writer.event(run_folder.STEP, step=1, loss=1.0)
         writer.close()
@@ -126,7 +126,7 @@ class TestResume:
             (lambda about: about.update(digests={}), "none of ComfyUI's model folders"),
         ],
     )  # fmt: skip
-    def test_only_what_a_start_would_do(
+    def test_a_resume_only_does_what_a_start_would_do(
         self, stopped: Run, machine: Machine, change: Callable[[dict[str, Any]], None], said: str
     ) -> None:
         _with(stopped, change)

@@ -42,7 +42,7 @@ class TestDisk:
             monitor.use_checkpoint(writer.run, file, tmp_path / "loras")
         assert list((tmp_path / "loras").iterdir()) == []
 
-    def test_a_folder_that_vanished_is_said(self, start: Start, machine: Machine) -> None:
+    def test_a_folder_that_vanished_is_reported(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()

@@ -60,7 +60,7 @@ class TestSuccess:
             result = settle.settle(run, machine.loras, 0)
             assert (run.name, result.lora) == (expected, machine.loras / f"{expected}.safetensors")
 
-    def test_events_are_told_as_they_happen(self, start: Start) -> None:
+    def test_events_are_reported_as_they_happen(self, start: Start) -> None:
         run, process = start(pause=0.05)
         seen: list[str] = []
         follow.watch(run, process, EventTail(run), lambda event: seen.append(event["event"]), pause=0.01)
@@ -180,20 +180,20 @@ class TestFailure:
         assert "CUDA out of memory." in result.message
         assert not machine.loras.exists()
 
-    def test_exit_code_0_without_a_lora_is_no_success(self, start: Start, machine: Machine) -> None:
+    def test_exit_code_0_without_a_lora_is_a_failure(self, start: Start, machine: Machine) -> None:
         run, process = start(no_file=True)
         result = settle.settle(run, machine.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "There is no file" in result.message
         assert not machine.loras.exists()
 
-    def test_exit_code_0_in_the_middle_is_no_success(self, start: Start, machine: Machine) -> None:
+    def test_exit_code_0_in_the_middle_is_a_failure(self, start: Start, machine: Machine) -> None:
         run, process = start(fail="training", code=0, words="No data found. Please verify arguments")
         result = settle.settle(run, machine.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED
         assert "no pictures" in result.message
 
-    def test_a_lora_with_foreign_names_is_no_success(self, start: Start, machine: Machine) -> None:
+    def test_a_lora_with_foreign_names_is_a_failure(self, start: Start, machine: Machine) -> None:
         run, process = start(wrong_file=True)
         result = settle.settle(run, machine.loras, watch_to_end(run, process))
         assert result.state == run_folder.FAILED

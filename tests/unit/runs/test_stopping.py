@@ -73,7 +73,7 @@ class TestStop:
         assert stopping.patience([*sampled, *loading]) == stopping.GRACE  # resumed: nothing is unsaved yet
         assert stopping.patience([*training, {"event": "step", "step": 1}]) == stopping.SAVING
 
-    def test_who_ignores_the_request_is_ended(self, start: Start, machine: Machine) -> None:
+    def test_a_trainer_that_ignores_the_request_is_ended(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, ignore=True)
         until(lambda: steps(run))
         began = time.monotonic()
@@ -123,7 +123,9 @@ class TestSurvival:
         assert settle.settle(run, machine.loras, 0).state == run_folder.FINISHED
         assert len(run.losses()) == 20
 
-    def test_a_run_outlives_who_started_it_and_is_found_again(self, start: Start, machine: Machine) -> None:
+    def test_a_run_outlives_the_process_that_started_it_and_is_found_again(
+        self, start: Start, machine: Machine
+    ) -> None:
         run, _ = start({"steps": 40}, pause=0.05)
         found = supervise.find(run.folder)
         assert found is not None
@@ -175,7 +177,7 @@ class TestSurvival:
         assert saved is not None
         assert saved[1] < 900
 
-    def test_a_deleted_run_folder_is_said(self, start: Start, machine: Machine) -> None:
+    def test_a_deleted_run_folder_is_reported(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05)
         process.kill()
         process.wait()
@@ -185,7 +187,7 @@ class TestSurvival:
         assert result.state == run_folder.FAILED
         assert "is missing" in result.message
 
-    def test_a_missing_description_of_the_run_is_said(self, start: Start, machine: Machine) -> None:
+    def test_a_missing_description_of_the_run_is_reported(self, start: Start, machine: Machine) -> None:
         run, process = start()
         watch_to_end(run, process)
         (run.folder / "run.json").unlink()

@@ -35,9 +35,7 @@ class TestTruth:
         assert self.state(run) == run_folder.INTERRUPTED, "at once, though it spoke a moment ago"
 
     @pytest.mark.parametrize("told", [{}, {"fail": "training"}])
-    def test_of_a_run_that_ended_while_nobody_looked(
-        self, start: Start, machine: Machine, told: dict[str, Any]
-    ) -> None:
+    def test_a_run_that_ended_unobserved(self, start: Start, machine: Machine, told: dict[str, Any]) -> None:
         run, process = start(**told)
         watch_to_end(run, process)
         before = self.state(run)

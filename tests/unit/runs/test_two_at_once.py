@@ -64,7 +64,7 @@ class TestTwoAtOnce:
         process = begin.resume(stopped, machine)
         assert watch_to_end(stopped, process) == 0
 
-    def test_who_is_about_to_be_done_is_waited_for(self, stopped: Run, machine: Machine) -> None:
+    def test_a_run_that_is_about_to_end_is_waited_for(self, stopped: Run, machine: Machine) -> None:
         """A run is shown as stopped a moment before its watcher lets go of it."""
         held = threading.Event()
 
@@ -97,7 +97,7 @@ class TestTwoAtOnce:
         assert stopped.state == run_folder.STARTED
         assert watch_to_end(stopped, process) == 0
 
-    def test_a_whole_run_that_nobody_settled_is_not_resumed(self, start: Start, machine: Machine) -> None:
+    def test_a_finished_run_that_was_not_settled_is_not_resumed(self, start: Start, machine: Machine) -> None:
         run, process = start()
         watch_to_end(run, process)
         with pytest.raises(TrainingError, match="is finished"):
