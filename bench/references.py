@@ -21,7 +21,7 @@ from demo.models import LORA_FILE
 from demo.server import ComfyServer
 from demo.workflow import Prompt, find_node, load, set_value, to_prompt
 from incontext.panels.box import Box
-from incontext.panels.colour_match import ColourMatch
+from incontext.panels.choices import ColourMatch
 from incontext.panels.paste import paste_windows
 from incontext.panels.windows import context_crop
 

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..incontext.dataset.options import BuildOptions, Composite, Shape
 from ..incontext.errors import InContextError
+from ..incontext.panels.choices import Align, Fit
 from ..incontext.panels.colours import parse_colour
-from ..incontext.panels.fit import Align, Fit
 from . import host, types
 from .captions import tokens
 from .freshness import Watch

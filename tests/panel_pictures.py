@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 from incontext_lora.incontext.panels import arrange
-from incontext_lora.incontext.panels.fit import (
-    Fit,
-    PanelSettings,
-)
+from incontext_lora.incontext.panels.choices import Fit
+from incontext_lora.incontext.panels.fit import PanelSettings
 from torch import Tensor
 
 TWO = arrange.columns(128, 64, 2)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from incontext_lora.incontext.panels.box import Box, Placement
+from incontext_lora.incontext.panels.choices import Alpha, Fit
 from incontext_lora.incontext.panels.colours import Colour
-from incontext_lora.incontext.panels.fit import Alpha, Fit, PanelSettings, place
+from incontext_lora.incontext.panels.fit import PanelSettings, place
 from incontext_lora.incontext.panels.layout import PanelLayout
 from torch import Tensor
 from torch.nn.functional import interpolate, pad

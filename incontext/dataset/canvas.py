@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..errors import PanelError
 from ..panels.box import Box
-from ..panels.fit import Fit, PanelSettings, place
+from ..panels.choices import Fit
+from ..panels.fit import PanelSettings, place
 from ..panels.layout import PanelLayout
 from ..panels.stitch import stitch
 from ..tensors import as_uint8

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ..panels.colours import Colour
-from ..panels.fit import WHITE, Align, Fit
+from ..panels.choices import Align, Fit
+from ..panels.colours import WHITE, Colour
 
 
 class Shape(Enum):

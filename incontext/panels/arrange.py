@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from enum import Enum
 from itertools import accumulate
 
 from ..errors import LayoutError
 from ..files.strict_json import shown
 from .box import Box
+from .choices import LayoutKind
 from .layout import PanelLayout, check_length, check_size
 
 CANVAS_STEP = 64  # px; every published LoRA was trained on a canvas whose sides are multiples of it
 PANEL_STEP = 16  # px: 8 per latent pixel, 2 latent pixels per patch
 SMALLEST_PANEL = 16  # px, either side
-
-
-class LayoutKind(Enum):
-    """How a canvas is divided."""
-
-    ROWS = "rows"
-    COLUMNS = "columns"
-    GRID = "grid"
-    NESTED = "nested rows"
-    BOXES = "boxes"
 
 
 def panel_layout(

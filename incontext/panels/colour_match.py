@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from enum import Enum
-
 import torch
 from torch import Tensor
 
 from ..errors import PanelError
+from .choices import ColourMatch
 
 FEWEST = 64  # pixels; statistics of fewer are not reliable
-
-
-class ColourMatch(Enum):
-    """Which statistics of each colour channel are matched."""
-
-    OFF = "off"
-    MEAN = "brightness and tint"
-    MEAN_AND_CONTRAST = "brightness, tint and contrast"
 
 
 def match_colours(painted: Tensor, reference: Tensor, how: ColourMatch, *, where: Tensor | None = None) -> Tensor:

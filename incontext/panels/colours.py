@@ -8,6 +8,7 @@ from ..errors import PanelError
 from ..files.strict_json import shown
 
 Colour = tuple[float, float, float]  # red, green, blue in 0…1
+WHITE: Colour = (1.0, 1.0, 1.0)
 
 LONGEST = 100  # characters, Pillow's own limit
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -12,49 +11,9 @@ from torch.nn.functional import interpolate
 from ..errors import PanelError
 from ..files.strict_json import shown
 from .box import Box, Placement
-from .colours import Colour
+from .choices import Align, Alpha, Fit
+from .colours import WHITE, Colour
 from .layout import PanelLayout, check_length
-
-WHITE = (1.0, 1.0, 1.0)
-
-
-class Fit(Enum):
-    """How an image of another size is fitted into its panel."""
-
-    COVER = "cover"  # fill the panel and cut off the rest
-    CONTAIN = "contain"  # show the whole image and pad with a colour
-    CONTAIN_EDGE = "contain, extend edges"  # show the whole image and pad with its outermost pixels
-    STRETCH = "stretch"  # change the proportions
-    EXACT = "exact"  # refuse any other size
-
-
-class Align(Enum):
-    """Which part of an image is kept if it is cut, or where it lies if it is padded."""
-
-    CENTER = "center"
-    TOP = "top"
-    BOTTOM = "bottom"
-    LEFT = "left"
-    RIGHT = "right"
-    TOP_LEFT = "top left"
-    TOP_RIGHT = "top right"
-    BOTTOM_LEFT = "bottom left"
-    BOTTOM_RIGHT = "bottom right"
-
-    @property
-    def horizontal(self) -> float:
-        return 0.0 if "left" in self.value else 1.0 if "right" in self.value else 0.5
-
-    @property
-    def vertical(self) -> float:
-        return 0.0 if "top" in self.value else 1.0 if "bottom" in self.value else 0.5
-
-
-class Alpha(Enum):
-    """How the transparent part of an image is treated."""
-
-    FLATTEN = "flatten onto the padding colour"
-    REPAINT = "repaint what is transparent"
 
 
 @dataclass(frozen=True, slots=True)

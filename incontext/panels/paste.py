@@ -8,7 +8,8 @@ from torch.nn.functional import max_pool2d
 
 from ..errors import PanelError
 from .box import Box, Placement
-from .colour_match import ColourMatch, match_colours
+from .choices import ColourMatch
+from .colour_match import match_colours
 from .edge import without_extension
 from .fit import resize, resize_mask
 from .stitch import is_filled

@@ -15,9 +15,9 @@ from torch.nn.functional import avg_pool1d
 
 from ..errors import LayoutError, PanelError
 from .box import Box
+from .choices import LARGEST_TOLERANCE
 from .layout import PanelLayout
 
-LARGEST_TOLERANCE = 0.45  # of a panel, so that the search ranges of neighbouring lines never overlap
 _FLAT = 0.02  # largest standard deviation of colour along a line of a gutter
 _STEP = 0.1  # difference in colour that counts as a full step
 _EDGE = 0.5  # share of a line that must show a step to end a band of one colour

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..errors import PanelError
 from ..tensors import checked_masks
 from .box import Box, Placement
-from .colours import Colour
+from .choices import Alpha, Fit
+from .colours import WHITE, Colour
 from .edge import without_extension
-from .fit import DEFAULT_SETTINGS, WHITE, Alpha, Fit, PanelSettings, place, resize, resize_mask, take_out
+from .fit import DEFAULT_SETTINGS, PanelSettings, place, resize, resize_mask, take_out
 from .gather import as_given
 from .layout import PanelLayout
 

@@ -10,8 +10,8 @@ from comfy_execution.graph_utils import GraphBuilder
 from torch import Tensor
 
 from ...incontext.evaluate.grid import Candidate, Cell
+from ...incontext.panels.choices import Align, Alpha, Fit
 from ...incontext.panels.edge import pixels_missing
-from ...incontext.panels.fit import Align, Alpha, Fit
 from ..references.options import ReferenceEntry
 from .ids import CELL, COMPARE
 from .plan import Plan, place_of, reference_of

@@ -6,7 +6,8 @@ from comfy_api.latest import io
 
 from ...incontext.lora import tasks
 from ...incontext.lora.recipe import Recipe, custom
-from ...incontext.panels.arrange import LayoutKind, panel_layout
+from ...incontext.panels.arrange import panel_layout
+from ...incontext.panels.choices import LayoutKind
 from ...incontext.panels.layout import PanelLayout
 from .. import types
 from ..schema import found_by

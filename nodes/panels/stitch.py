@@ -10,8 +10,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ...incontext.captions.fields import NUMBERED_PANELS
+from ...incontext.panels.choices import Align, Alpha, Fit
 from ...incontext.panels.colours import parse_colour
-from ...incontext.panels.fit import Align, Alpha, Fit, PanelSettings, settings_per_panel
 from .. import types
 from ..schema import found_by, shows_first
 
@@ -127,6 +127,7 @@ class InContextStitchPanels(io.ComfyNode):
         masks: list[Tensor] | None = None,
         **numbered: list[Tensor],
     ) -> io.NodeOutput:
+        from ...incontext.panels.fit import PanelSettings, settings_per_panel
         from ...incontext.panels.gather import gather
         from ...incontext.panels.stitch import stitch
         from ...incontext.tensors import checked_masks

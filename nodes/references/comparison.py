@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from ...incontext.panels.fit import resize
 from .core_nodes import core_node
 
 log = logging.getLogger("incontext_lora")
@@ -34,6 +33,8 @@ def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any] | None:
 
 def _written(pictures: Tensor, name: str) -> list[dict[str, str]]:
     """The file as ComfyUI's own Preview Image writes it."""
+    from ...incontext.panels.fit import resize
+
     first = pictures[:1, ..., :3].float()
     factor = min(1.0, LONGEST_SIDE / max(first.shape[1:3]))
     width, height = (max(1, round(side * factor)) for side in (first.shape[2], first.shape[1]))

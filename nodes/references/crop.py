@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ...incontext.errors import PanelError
-from ...incontext.panels.colour_match import ColourMatch
+from ...incontext.panels.choices import ColourMatch
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 from torch import Tensor
 
-from ...incontext.panels.colour_match import ColourMatch
+from ...incontext.panels.choices import LARGEST_TOLERANCE, ColourMatch
 from ...incontext.panels.colours import parse_colour
-from ...incontext.panels.seams import LARGEST_TOLERANCE, find_panels
 from ...incontext.tensors import checked_masks, checked_pictures
 from .. import types
 from ..host import send_text
@@ -172,6 +171,8 @@ class InContextFindPanels(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: Tensor, expected: PanelLayout, tolerance: float, step: int) -> io.NodeOutput:
+        from ...incontext.panels.seams import find_panels
+
         found = find_panels(checked_pictures(image, "the image")[0], expected, tolerance=tolerance, step=step)
         report = found.describe()
         send_text(cls.hidden.unique_id, report)

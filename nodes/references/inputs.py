@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ...incontext.panels.colour_match import ColourMatch
+from ...incontext.panels.choices import ColourMatch
 
 CATEGORY = "in-context lora/references"
 

@@ -10,7 +10,7 @@ from incontext_lora.incontext.dataset.manifest import read_references
 from incontext_lora.incontext.dataset.options import BuildOptions, Composite
 from incontext_lora.incontext.errors import DatasetError, LayoutError, PanelError
 from incontext_lora.incontext.panels.arrange import columns, grid, nested, rows
-from incontext_lora.incontext.panels.fit import Fit
+from incontext_lora.incontext.panels.choices import Fit
 from incontext_lora.tests.dataset_sets import RECIPE, picture
 
 LAYOUT = RECIPE.layout

@@ -34,7 +34,8 @@ EXCEPTIONS = [
 def places() -> list[dict[str, Any]]:
     from incontext_lora.incontext.errors import PanelError
     from incontext_lora.incontext.panels.box import Box
-    from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings, place
+    from incontext_lora.incontext.panels.choices import Align, Fit
+    from incontext_lora.incontext.panels.fit import PanelSettings, place
 
     made: list[dict[str, Any]] = []
     for image, panel, fit, align in product(IMAGES, PANELS, list(Fit), list(Align)):

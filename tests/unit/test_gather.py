@@ -7,13 +7,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from incontext_lora.incontext.errors import InContextError, PanelError
-from incontext_lora.incontext.panels.fit import (
-    WHITE,
-    Align,
-    Fit,
-    PanelSettings,
-    settings_per_panel,
-)
+from incontext_lora.incontext.panels.choices import Align, Fit
+from incontext_lora.incontext.panels.colours import WHITE
+from incontext_lora.incontext.panels.fit import PanelSettings, settings_per_panel
 from incontext_lora.incontext.panels.gather import gather
 from incontext_lora.incontext.tensors import checked_masks
 from incontext_lora.tests.panel_pictures import TWO, picture

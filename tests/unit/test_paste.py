@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.incontext.panels.box import Box, Placement
-from incontext_lora.incontext.panels.colour_match import ColourMatch, match_colours
+from incontext_lora.incontext.panels.choices import ColourMatch
+from incontext_lora.incontext.panels.colour_match import match_colours
 from incontext_lora.incontext.panels.edge import extend_edges, extend_mask
 from incontext_lora.incontext.panels.fit import resize
 from incontext_lora.incontext.panels.layout import PanelLayout

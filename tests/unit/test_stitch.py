@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.errors import LayoutError, PanelError
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.box import Box
-from incontext_lora.incontext.panels.fit import (
-    Align,
-    Alpha,
-    Fit,
-    PanelSettings,
-    place,
-    resize,
-    resize_mask,
-)
+from incontext_lora.incontext.panels.choices import Align, Alpha, Fit
+from incontext_lora.incontext.panels.fit import PanelSettings, place, resize, resize_mask
 from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import NEUTRAL, generated, split, stitch
 from incontext_lora.tests.panel_pictures import EXACT, TWO, flat, picture

@@ -9,7 +9,8 @@ import pytest
 import torch
 from incontext_lora.incontext.panels import arrange
 from incontext_lora.incontext.panels.box import Box
-from incontext_lora.incontext.panels.fit import Align, Alpha, Fit, PanelSettings, resize, resize_mask
+from incontext_lora.incontext.panels.choices import Align, Alpha, Fit
+from incontext_lora.incontext.panels.fit import PanelSettings, resize, resize_mask
 from incontext_lora.incontext.panels.gather import as_batch
 from incontext_lora.incontext.panels.layout import PanelLayout
 from incontext_lora.incontext.panels.stitch import split, stitch

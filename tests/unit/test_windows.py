@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from incontext_lora.incontext.errors import PanelError
 from incontext_lora.incontext.panels.arrange import columns
 from incontext_lora.incontext.panels.box import Box
-from incontext_lora.incontext.panels.colour_match import ColourMatch
-from incontext_lora.incontext.panels.fit import Align, Fit, PanelSettings
+from incontext_lora.incontext.panels.choices import Align, ColourMatch, Fit
+from incontext_lora.incontext.panels.fit import PanelSettings
 from incontext_lora.incontext.panels.paste import paste, paste_windows
 from incontext_lora.incontext.panels.stitch import split, stitch
 from incontext_lora.incontext.panels.windows import context_crop, grow_masks, window_around

@@ -23,7 +23,7 @@ from ...dataset.scan import Scan, SetFiles, scan
 from ...errors import CaptionError, DatasetError, PanelError, VisionError
 from ...files import strict_json
 from ...lora.recipe import Recipe
-from ...panels.fit import WHITE
+from ...panels.colours import WHITE
 from .answer import AnswerError
 from .options import Existing
 from .refusal import ServerError

@@ -13,7 +13,7 @@ from ...dataset import canvas
 from ...dataset.images import Picture
 from ...dataset.options import BuildOptions
 from ...errors import PanelError
-from ...panels.fit import Fit
+from ...panels.choices import Fit
 from ...panels.layout import PanelLayout
 
 _QUALITY = 92  # of JPEG; letters and logos stay legible

@@ -11,7 +11,7 @@ from incontext_lora.incontext.dataset.build import build
 from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.dataset.options import BuildOptions, Shape
 from incontext_lora.incontext.dataset.report import Level, Report
-from incontext_lora.incontext.panels.fit import Fit
+from incontext_lora.incontext.panels.choices import Fit
 from incontext_lora.tests.dataset_builds import pixels
 from incontext_lora.tests.dataset_sets import RECIPE, composite, folder_set, joint, numbered_set, picture
 from PIL import Image

@@ -11,7 +11,7 @@ import pytest
 from incontext_lora.incontext.dataset.build import BuildCancelled, build
 from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.dataset.options import BuildOptions
-from incontext_lora.incontext.panels.fit import Fit
+from incontext_lora.incontext.panels.choices import Fit
 from incontext_lora.tests.dataset_builds import item_files, run_in_process, stamps
 from incontext_lora.tests.dataset_sets import RECIPE, folder_sets, joint, picture
 from PIL import Image
