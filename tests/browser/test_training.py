@@ -200,8 +200,13 @@ def test_ten_thousand_steps_stay_fluid(interface: Interface) -> None:
 
 
 @pytest.fixture
-def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A run of the stand-in trainer that has just begun, and a server whose trainer is the stand-in too."""
+def stand_in(
+    request: pytest.FixtureRequest, prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """A run of the stand-in trainer that has just begun, and a server whose trainer is the stand-in too.
+
+    A parameter tells the stand-in how to behave; see tests/stand_in_trainer.py.
+    """
     if os.name == "nt":
         pytest.skip("The stand-in's interpreter is a shell script.")
     from incontext_lora.tests.dataset_sets import folder_sets
@@ -228,7 +233,7 @@ def stand_in(prepared_server: ComfyServer, tmp_path: Path, monkeypatch: pytest.M
     python.chmod(0o755)
     folder = prepared_server.base / "data" / "trainer"
     environment.remember(replace(where.trainer, python=python, adopted=True), folder)
-    monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.2}))
+    monkeypatch.setenv("STAND_IN", json.dumps({"pause": 0.2, **getattr(request, "param", {})}))
     dataset = small_dataset(folder_sets(tmp_path / "sets", 4), tmp_path / "datasets")
     order = replace(flux_order(dataset, flux_files(tmp_path / "models"), steps=60, save_every=2), name="stand-in")
     run, process = begin.start(order, where)
@@ -278,6 +283,28 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     kept = json.loads((interface.server.base / "data" / "trainer" / "processes.json").read_text())
     assert (kept["count"], kept["machines"], kept["rank"], kept["address"]) == (4, 2, 0, "gpu-1")
     interface.screenshot("training-processes")
+
+
+@pytest.mark.parametrize("stand_in", [{"ignore": True}], indirect=True)
+def test_a_run_that_does_not_stop_is_ended_now(interface: Interface, stand_in: Any) -> None:
+    """What was saved stays, and the run can be resumed."""
+    run, wait_and_settle = stand_in
+    shown = panel(interface)
+    pick(shown, run.name)
+    wait_for_step(shown, 5)  # two states are saved by then
+    shown.locator("[data-action=stop]").click()
+    end = shown.locator("[data-action=end]")
+    end.wait_for()
+    assert end.inner_text() == "End now"
+    before = step_of(shown)
+    wait_for_step(shown, before + 1)  # it goes on
+    end.click()
+    wait_and_settle()
+    wait_for_state(shown, "cancelled")
+    said(interface, rf"{run.name} stopped at step \d+")
+    assert shown.locator("[data-action=end], [data-action=stop]").count() == 0
+    assert shown.locator("[data-action=resume]").is_enabled()
+    assert supervise.find(run.folder) is None
 
 
 def test_what_the_trainer_takes_is_said_before_it_is_installed(interface: Interface) -> None:
