@@ -23,8 +23,8 @@ def drop(interface: Interface, title: str) -> int:
     page.mouse.dblclick(1000, 500)
     page.locator(".p-dialog input:focus").wait_for()
     page.keyboard.type(title)
-    page.locator('[role="option"]', has_text=title).first.wait_for()
-    page.keyboard.press("Enter")
+    page.locator('[role="option"]', has_text=title).first.click()
+    page.locator(".p-dialog-mask").wait_for(state="detached")  # it fades, and takes clicks until it is gone
     wait(interface, "() => app.graph.nodes.length === 1 && app.graph.nodes[0].subgraph?.nodes.length > 1")
     if page.evaluate("() => app.canvas.state.ghostNodeId != null"):
         page.mouse.click(1000, 400)  # newer frontends hold it under the pointer until then

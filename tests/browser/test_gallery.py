@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +185,30 @@ def test_a_panel_is_shown_large(either: Interface, gallery: Locator) -> None:
     either.screenshot(f"gallery-large-{either.renderer}")
     page.keyboard.press("Escape")
     large.wait_for(state="detached")
+
+
+def test_a_set_shows_what_score_set_measured(either: Interface) -> None:
+    either.load_template("quickstart")
+    seed = 5252 + int(either.renderer == "nodes-2.0")
+    either.set_value(either.node_id("KSampler"), "seed", seed)
+    score = either.add("InContextScoreSet", 2000, 0)
+    either.connect(either.node_id("VAEDecode"), "IMAGE", score, "image")
+    either.connect(either.node_id("InContextLoadLora"), "layout", score, "layout")
+    report = either.add("PreviewAny", 2400, 0)
+    either.connect(score, "report", report, "source")
+    outputs = either.run()
+    text = outputs[str(report)]["text"][0]
+    gallery = open_sets(either)
+    fact = gallery.locator(".incontext-set", has_text=f"seed {seed}").locator(".incontext-score").first
+    fact.wait_for()
+    (measured,) = re.findall(r"(\d\.\d{3}) alike", text)
+    assert fact.inner_text() == f"alike {float(measured):.2f}"
+    # the whole report is on the node, line by line
+    lines = text.splitlines()
+    assert len(lines) > 1
+    held = "node.widgets.map(widget => widget.value).find(value => String(value).includes('\\n'))"
+    assert either.node(report, held).splitlines() == lines
+    either.page.evaluate(f"() => app.extensionManager.sidebarTab.toggleSidebarTab('{TAB}')")
 
 
 def test_it_is_legible_in_the_light_theme(interface: Interface) -> None:
