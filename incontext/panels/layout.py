@@ -51,7 +51,9 @@ class PanelLayout:
         if not self.names:
             object.__setattr__(self, "names", default_names(self.boxes))
         if len(self.names) != len(self.boxes):
-            raise LayoutError(f"{len(self.boxes)} panels have {len(self.names)} names; give one name per panel.")
+            raise LayoutError(
+                f"Panels: {len(self.boxes)}, names: {len(self.names)}. Give one name per panel, separated by commas."
+            )
         if not all(name.strip() for name in self.names):
             raise LayoutError(f"Panel names are {list(self.names)}; none may be empty. Name all panels, or none.")
         for name in self.names:

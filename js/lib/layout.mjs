@@ -224,7 +224,7 @@ export function checked(layout) {
   if (!boxes.length) throw new LayoutError("A layout needs at least one panel.");
   checkSize(width, height, boxes.length);
   if (names.length !== boxes.length) {
-    throw new LayoutError(`${boxes.length} panels have ${names.length} names; give one name per panel.`);
+    throw new LayoutError(`Panels: ${boxes.length}, names: ${names.length}. Give one name per panel, separated by commas.`);
   }
   if (names.some((name) => !name.trim())) {
     throw new LayoutError(

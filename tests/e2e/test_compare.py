@@ -128,7 +128,7 @@ def test_given_panels_are_kept_and_scored(ready: ComfyServer) -> None:
 
 
 def test_a_run_whose_checkpoints_are_gone_is_named(ready: ComfyServer) -> None:
-    with pytest.raises(ExecutionFailed, match=r"cannot be compared on\. The caption lacks"):
+    with pytest.raises(ExecutionFailed, match=r"cannot be used to compare\. The caption lacks"):
         ready.run(prompt_of(ready, captions="a caption without markers"))
     with pytest.raises(ExecutionFailed, match="There is nothing to compare"):
         ready.run(prompt_of(ready, loras=""))

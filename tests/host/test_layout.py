@@ -58,7 +58,7 @@ def test_a_recipe_keeps_its_captions_and_settings_on_other_panels(host: Any) -> 
         ({"kind": "boxes"}, "there are no boxes"),
         ({"kind": "boxes", "boxes": "1, 2, 3"}, "Line 1"),
         ({"kind": "nested rows", "columns_per_row": "a"}, "'a'"),
-        ({"names": "A, B"}, "3 panels have 2 names"),
+        ({"names": "A, B"}, "Panels: 3, names: 2"),
     ],
 )
 def test_what_cannot_be_is_refused(host: Any, inputs: dict[str, Any], says: str) -> None:

@@ -121,7 +121,7 @@ def test_small_layouts(layout: PanelLayout, boxes: list[tuple[int, int, int, int
         (lambda: arrange.custom(64, 64, [Box(0, 0, 0, 8)]), ["0×8", "positive"]),
         (lambda: arrange.custom(64, 64, [Box(0, 0, 9, 9), Box(8, 8, 9, 9)]), ["(8, 8)", "overlap", "Move"]),
         (lambda: arrange.custom(64, 64, [Box(0, 0, 8, 8)] * 2), ["overlap"]),
-        (lambda: arrange.rows(64, 128, 2).named(["A"]), ["2 panels have 1 names"]),
+        (lambda: arrange.rows(64, 128, 2).named(["A"]), ["Panels: 2, names: 1", "commas"]),
         (lambda: arrange.rows(64, 128, 2).named(["A", "A"]), ["differ", "A"]),
         (lambda: arrange.rows(64, 128, 2).named(["A", " "]), ["empty", "Name all"]),
         (lambda: arrange.rows(64, 128, 2).placed([None]), ["2 panels have 1 placements"]),
