@@ -19,8 +19,9 @@ import { captionPieces, factsOf, panelAddress, panelName, perRow, timeAgo, title
  * @param {import("./sets.mjs").MadeSet} made
  * @param {{words: object, locale: string}} page
  * @param {Actions} actions
+ * @param {string | null} folder  the folder that the set was added to before
  */
-export function setCard(api, made, page, actions) {
+export function setCard(api, made, page, actions, folder = null) {
   const { words, locale } = page;
   const title = titleOf(made, words);
   const time = make("time", "incontext-note", [timeAgo(made.time, Date.now() / 1000, locale)], {
@@ -37,7 +38,7 @@ export function setCard(api, made, page, actions) {
       make("header", "incontext-head", head),
       captionOf(made, words),
       factsLine(made, words, actions),
-      buttons(made, words, actions),
+      buttons(made, words, actions, folder),
     ],
     { "data-set": made.id, "aria-label": `${title}, ${made.name}` },
   );
@@ -86,17 +87,14 @@ function factsLine(made, words, actions) {
   return make("div", "incontext-facts", facts);
 }
 
-function buttons(made, words, actions) {
+function buttons(made, words, actions, folder) {
   const found = [];
   if (made.kind !== "picture") {
     const add = button("pi-plus", words.add, words.addHint, async () => {
-      const folder = await actions.add(made);
-      if (folder === null) return;
-      add.classList.add("incontext-done");
-      add.querySelector("i").className = "pi pi-check";
-      add.querySelector("span").textContent = fill(words.isIn, { folder });
-      add.setAttribute("aria-label", fill(words.isIn, { folder }));
+      const added = await actions.add(made);
+      if (added !== null) markAdded(add, fill(words.isIn, { folder: added }));
     });
+    if (folder !== null) markAdded(add, fill(words.isIn, { folder }));
     found.push(add);
     const hint = fill(words.referenceHint, { panel: words.whole });
     found.push(button("pi-image", words.referenceShort, hint, () => actions.reference(made, null), `${words.reference}: ${words.whole}`));
@@ -105,6 +103,13 @@ function buttons(made, words, actions) {
   workflow.classList.add("incontext-icon");
   found.push(workflow);
   return make("div", "incontext-actions", found);
+}
+
+function markAdded(add, text) {
+  add.classList.add("incontext-done");
+  add.querySelector("i").className = "pi pi-check";
+  add.querySelector("span").textContent = text;
+  add.setAttribute("aria-label", text);
 }
 
 /** A button that cannot be pressed again while it works. */

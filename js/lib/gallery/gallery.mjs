@@ -18,6 +18,8 @@ export class Gallery {
   #timer = 0;
   /** @type {Map<string, HTMLElement>} id and stamp → card */
   #cards = new Map();
+  /** @type {Map<string, string>} id → the folder that the set was added to */
+  #added = new Map();
 
   /**
    * @param {object} api
@@ -88,7 +90,9 @@ export class Gallery {
     remember(folder);
     const answer = await actions.add(made, folder);
     void this.#listFolders();
-    return answer?.folder ?? null;
+    if (!answer?.folder) return null;
+    this.#added.set(made.id, answer.folder);
+    return answer.folder;
   }
 
   async #listFolders() {
@@ -97,6 +101,10 @@ export class Gallery {
     this.folders.replaceChildren(
       ...folders.map(({ name, count }) => make("option", "", [], { value: name, label: `${name} (${fill(words.datasetEntry, { count })})` })),
     );
+  }
+
+  #card(made) {
+    return setCard(this.#api, made, this.#page, this.#actions, this.#added.get(made.id) ?? null);
   }
 
   #draw() {
@@ -111,7 +119,7 @@ export class Gallery {
     let before = null;
     for (const [key, made] of wanted) {
       let card = this.#cards.get(key);
-      if (!card) this.#cards.set(key, (card = setCard(this.#api, made, this.#page, this.#actions)));
+      if (!card) this.#cards.set(key, (card = this.#card(made)));
       const place = before ? before.nextSibling : this.cards.firstChild;
       if (card !== place) this.cards.insertBefore(card, place); // a card that stays in place keeps its focus
       before = card;
