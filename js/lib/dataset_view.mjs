@@ -109,12 +109,14 @@ export class DatasetView {
       if (card.caption) parts.push(make("p", "incontext-note", [card.caption]));
     }
     const title = [...card.findings.map((finding) => this.#said(finding)), card.caption ?? ""].join("\n");
-    const element = make("button", "incontext-card", parts, { type: "button", title });
+    const element = make("button", "incontext-card", parts, { type: "button", title, "data-set": card.name });
     element.classList.toggle("incontext-open", isOpen);
     element.classList.toggle("incontext-left-out", card.isLeftOut);
     element.addEventListener("click", () => {
       if (!this.#opened.delete(card.name)) this.#opened.add(card.name);
       this.#draw();
+      const cards = [...this.cards.element.children]; // new ones: the keyboard stays where it was
+      cards.find((each) => each.dataset.set === card.name)?.focus({ preventScroll: true });
     });
     return element;
   }

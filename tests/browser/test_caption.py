@@ -55,7 +55,7 @@ def test_what_passes_77_tokens_is_said_where_it_is_written(either: Interface, ca
     assert "CLIP-L" in over.inner_text()
     assert "/ 77" in over.inner_text()
     notes = either.page.locator(".incontext-notes").inner_text()
-    assert "CLIP-L reads 77 tokens as one piece" in notes
+    assert "CLIP-L reads 77 tokens at a time" in notes
     assert "No text follows [SCENE-2], [SCENE-3]" in notes
     assert either.page.locator(".incontext-line .incontext-limit").all_inner_texts() == ["77"]
     either.screenshot(f"caption-long-{either.renderer}")

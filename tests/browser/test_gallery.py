@@ -121,8 +121,10 @@ def _wait_until_shown(interface: Interface, loader: int, name: str) -> None:
 
 
 def test_a_panel_is_painted_again_and_the_others_stay(either: Interface, gallery: Locator) -> None:
-    card = gallery.locator(".incontext-set", has_text="seed").last
-    made = either.server.get_json(f"/incontext_lora/sets/{card.get_attribute('data-set')}")["set"]
+    cards = gallery.locator(".incontext-set", has_text="seed").all()
+    sets = [either.server.get_json(f"/incontext_lora/sets/{each.get_attribute('data-set')}")["set"] for each in cards]
+    # the oldest whose canvas was saved; other tests make sets without one
+    card, made = next((card, made) for card, made in zip(cards[::-1], sets[::-1], strict=True) if made["picture"])
     before = pixels(either.server.fetch_image(**_place(made["picture"])))
     card.get_by_role("button", name="Repaint").nth(1).click()
     toast(either, "paints [SCENE-2] again")

@@ -259,7 +259,7 @@ def test_a_run_of_sd_scripts_is_stopped_and_resumed(interface: Interface, stand_
     assert shown.locator("[data-action=stop]").inner_text() == "Stopping …"
     wait_and_settle()
     wait_for_state(shown, "cancelled")
-    assert "Resume it from step" in shown.locator(".incontext-message").inner_text()
+    shown.locator(".incontext-message", has_text="Resume it from step").wait_for()
     shown.locator("[data-action=resume]").click()
     wait_for_state(shown, "running")
     wait_for_state(shown, "finished")
@@ -342,6 +342,12 @@ def test_a_built_dataset_is_shown_with_its_warnings(either: Interface) -> None:
     assert cards.nth(5).locator(".incontext-count.incontext-error").inner_text() == "1"
     cards.nth(5).click()
     shown.locator(".incontext-open .incontext-finding", has_text="has 2 images").wait_for()
+    assert cards.nth(5).evaluate("card => card === document.activeElement"), "the keyboard stays on the card"
+    either.page.keyboard.press("Enter")
+    shown.locator(".incontext-open").wait_for(state="detached")
+    cards.first.click()
+    whole = shown.locator(".incontext-open .incontext-note").inner_text()
+    assert all(f"[SCENE-{number}]" in whole for number in (1, 2, 3)), "the whole caption"
     either.page.wait_for_function(
         "image => image.complete && image.naturalWidth > 0", arg=cards.first.locator("img").element_handle()
     )
