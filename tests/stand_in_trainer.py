@@ -87,7 +87,7 @@ def state(step: int) -> bool:
             lora(file, KEY)
             event("checkpoint", step=step, file=file.name)
     except OSError as error:
-        if not disk.is_no_space(error):
+        if not disk.is_full_disk(error):
             raise
         return False
     return True

@@ -21,7 +21,7 @@ from incontext_lora.training.sd_scripts.processes import Processes
 def test_a_full_disk_ends_nothing(
     order: Make, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What could not be saved is said and saved later; the last LoRA waits until there is space."""
+    """A failed save is reported and repeated later; the final LoRA waits until there is space."""
     full = tmp_path / "full"
     monkeypatch.setenv(tiny.FULL_DISK, str(full))
     wanted = order("flux", steps=45, save_every=15, keep=1)
@@ -43,7 +43,7 @@ def test_a_full_disk_ends_nothing(
     said = [event["text"] for event in of_kind(run, run_folder.NOTE)]
     assert any("could not be saved. The training continues" in text for text in said)
     assert any("is saved." in text for text in said)
-    assert any("step 45, which could not be saved. The training is over and waits" in text for text in said)
+    assert any("step 45 could not be saved. The training is over and waits" in text for text in said)
 
 
 def test_a_stop_leaves_nothing_behind(order: Make, machine: Machine) -> None:
@@ -112,7 +112,7 @@ def test_a_sample_that_does_not_fit_ends_nothing(
     assert run.losses() == other.losses()
     notes = [event for event in of_kind(run, run_folder.NOTE) if "did not fit" in event["text"]]
     assert [event["step"] for event in notes] == [1]
-    assert "With samples set to 0, none are tried" in notes[0]["text"]
+    assert "To try none, set samples to 0" in notes[0]["text"]
     assert of_kind(run, run_folder.SAMPLE) == []
     assert len(measured(run)) == len(measured(other)) == 2
     assert all(abs(one - other) > 1e-4 for one, other in zip(measured(run), measured(other), strict=True))

@@ -24,9 +24,9 @@ from incontext_lora.training.sd_scripts.runner import disk, encodings, sampling
 from incontext_lora.training.sd_scripts.runner.captions import drop_captions
 from incontext_lora.training.sd_scripts.runner.errors import JobError
 from incontext_lora.training.sd_scripts.runner.events import Events
-from incontext_lora.training.sd_scripts.runner.options import command_line, parse
+from incontext_lora.training.sd_scripts.runner.options import build_command_line, parse
 from incontext_lora.training.sd_scripts.runner.plan import Plan
-from incontext_lora.training.sd_scripts.runner.references import References, generator_for, without_loss
+from incontext_lora.training.sd_scripts.runner.references import References, make_generator, remove_loss
 
 ROOT = pack.ROOT
 
@@ -59,7 +59,7 @@ class TestArguments:
         assert vars(parse(trainer_parser(), options)) == options
 
     def test_a_switch_that_is_off_is_left_out(self) -> None:
-        assert command_line(trainer_parser(), {"flag": False}) == []
+        assert build_command_line(trainer_parser(), {"flag": False}) == []
 
     @pytest.mark.parametrize(
         ("options", "expected"),
@@ -76,7 +76,7 @@ class TestArguments:
 
 class TestReferences:
     def test_they_are_drawn_per_sample_and_stay_clean(self) -> None:
-        references = References(plan(reference_share=1.0), generator_for(0))
+        references = References(plan(reference_share=1.0), make_generator(0))
         latents, noisy = torch.ones(64, 4, 6, 12), torch.zeros(64, 4, 6, 12)
         references.draw(latents, training=True)
         assert references.given is not None
@@ -88,20 +88,20 @@ class TestReferences:
         assert references.given is None
 
     def test_validation_has_none(self) -> None:
-        references = References(plan(reference_share=1.0), generator_for(0))
+        references = References(plan(reference_share=1.0), make_generator(0))
         references.draw(torch.ones(2, 4, 6, 12), training=False)
         noisy = torch.zeros(2, 4, 6, 12)
         assert references.keep_clean(noisy) is noisy
         assert references.finish((noisy,), masked=False) == (noisy,)
 
     def test_fixed_ones_are_always_those(self) -> None:
-        references = References(plan(reference_share=1.0, references=[0, 2]), generator_for(0))
+        references = References(plan(reference_share=1.0, references=[0, 2]), make_generator(0))
         references.draw(torch.ones(8, 4, 6, 12), training=True)
         assert references.given is not None
         assert references.given[:, 0, 0].tolist() == [[True] * 4 + [False] * 4 + [True] * 4] * 8
 
     def test_random_numbers_depend_on_the_key_only(self) -> None:
-        first, again, other = (torch.rand(4, generator=generator_for(7, 0, rank)) for rank in ("0", "0", "1"))
+        first, again, other = (torch.rand(4, generator=make_generator(7, 0, rank)) for rank in ("0", "0", "1"))
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
 
@@ -110,7 +110,7 @@ class TestReferences:
         target = torch.randn(2, 4, 6, 6)
         where = torch.zeros(2, 1, 6, 6, dtype=torch.bool)
         where[0, :, :3] = True
-        told, aim, _, weighting = without_loss((prediction, target, None, None), where, masked=False)
+        told, aim, _, weighting = remove_loss((prediction, target, None, None), where, masked=False)
         loss = ((told - aim).square() * weighting).mean()
         painted = (prediction - target).square()[~where.expand_as(target)]
         assert torch.isclose(loss, painted.mean())
@@ -124,7 +124,7 @@ class TestCaptionDropout:
     def test_whole_samples_are_replaced(self) -> None:
         pooled, tokens = torch.ones(64, 3), torch.ones(64, 5, 3)
         dropped = drop_captions(
-            [pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, generator_for(1)
+            [pooled, None, tokens], [torch.zeros(1, 3), None, torch.zeros(1, 5, 3)], 0.5, make_generator(1)
         )
         empty = (dropped[0] == 0).all(1)
         assert 16 < int(empty.sum()) < 48
@@ -136,14 +136,14 @@ class TestCaptionDropout:
     def test_an_encoder_may_give_only_as_many_tokens_as_the_text_has(self) -> None:
         tokens, mask, quoted = torch.ones(2, 5, 3), torch.ones(2, 5), torch.ones(2)
         empty = [torch.full((1, 2, 3), 7.0), torch.ones(1, 2, dtype=torch.int64), torch.zeros(1, dtype=torch.bool)]
-        dropped = drop_captions([tokens, mask, quoted], empty, 1.0, generator_for(1))
+        dropped = drop_captions([tokens, mask, quoted], empty, 1.0, make_generator(1))
         assert dropped[0][0, :, 0].tolist() == [7, 7, 0, 0, 0]
         assert dropped[1].tolist() == [[1, 1, 0, 0, 0]] * 2
         assert dropped[2].tolist() == [0, 0]
 
     def test_none_without_a_share(self) -> None:
         outputs = [torch.ones(4, 3)]
-        assert drop_captions(outputs, [torch.zeros(1, 3)], 0.0, generator_for(1)) is outputs
+        assert drop_captions(outputs, [torch.zeros(1, 3)], 0.0, make_generator(1)) is outputs
 
 
 class TestSamplesThatDoNotFit:
@@ -179,7 +179,7 @@ class TestSamplesThatDoNotFit:
 
         autoencoder = torch.nn.Linear(1, 1)
         for model in (Model(1, 1).eval(), OlderModel(1, 1).eval(), torch.nn.Linear(1, 1).eval()):
-            sampling.ready_to_train(model, True, autoencoder, torch.device("meta"))
+            sampling.restore_training(model, True, autoencoder, torch.device("meta"))
             assert model.training
         assert swapped == ["for training", "before forward"]
         assert autoencoder.weight.device.type == "meta"
@@ -233,8 +233,8 @@ import resource, runpy, signal
 from pathlib import Path
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 module = runpy.run_path({str(RUNNER)!r})["import_runner"]("events")
-is_no_space = module.is_no_space
-module.is_no_space = lambda error: is_no_space(error) or getattr(error, "errno", 0) == 27  # EFBIG stands for ENOSPC
+is_full_disk = module.is_full_disk
+module.is_full_disk = lambda error: is_full_disk(error) or getattr(error, "errno", 0) == 27  # EFBIG stands for ENOSPC
 events = module.Events(Path({str(tmp_path / "events.jsonl")!r}))
 events("step", step=1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
@@ -268,11 +268,11 @@ events("step", step=3)
         for save in saves:
             with pytest.raises((OSError, RuntimeError)) as error:
                 save()
-            assert disk.is_no_space(error.value)
+            assert disk.is_full_disk(error.value)
         said = "Error while serializing: I/O error: No space left on device (os error 28)"
-        assert disk.is_no_space(RuntimeError(said))
-        assert not disk.is_no_space(FileNotFoundError(2, "No such file or directory"))
-        assert not disk.is_no_space(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        assert disk.is_full_disk(RuntimeError(said))
+        assert not disk.is_full_disk(FileNotFoundError(2, "No such file or directory"))
+        assert not disk.is_full_disk(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
 
     def test_the_last_lora_waits_for_space(self, tmp_path: Path) -> None:
         tries: list[Path] = []

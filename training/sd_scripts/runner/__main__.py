@@ -1,4 +1,4 @@
-"""Started by path: ``python __main__.py CHECKOUT JOB_FOLDER``. Makes the pack importable and runs the job."""
+"""The script to start: ``python __main__.py CHECKOUT JOB_FOLDER``. Makes the pack importable and runs the job."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def import_runner(module: str = "main") -> Any:
-    """A module of this folder, imported as part of the pack, so that its imports are relative as everywhere else.
+    """Import a module of this folder as part of the pack, so that its relative imports work.
 
-    The pack's folders are not put on `sys.path`, where they could hide the checkout's modules.
+    The pack's folders stay off `sys.path`, where they could hide the checkout's modules.
     """
     pack = runpy.run_path(str(HERE.parents[2] / "launcher" / "pack.py"))
     pack["register"]()

@@ -9,12 +9,12 @@ import torch
 
 
 def drop_captions(outputs: list[Any], empty: Sequence[Any], share: float, generator: torch.Generator) -> list[Any]:
-    """A batch's cached captions, some of them replaced by the empty caption.
+    """Replace some of a batch's cached captions with the empty caption.
 
     Args:
-        outputs: of each text encoder, [batch, …] or None.
-        empty: the same outputs for the empty caption, [1, …] or None.
-        share: of the captions that are replaced.
+        outputs: one entry per text encoder, [batch, …] or None.
+        empty: the same entries for the empty caption, [1, …] or None.
+        share: probability that a caption is replaced.
     """
     batch = len(next(output for output in outputs if output is not None))
     dropped = (torch.rand(batch, generator=generator) < share).nonzero().flatten().tolist()
@@ -30,7 +30,7 @@ def drop_captions(outputs: list[Any], empty: Sequence[Any], share: float, genera
 
 
 def pad_tokens(value: Any, like: Any) -> Any:
-    """[batch, tokens, …] padded with zeros to as many tokens as another. Some encoders return only the text's tokens."""
+    """Pad [batch, tokens, …] with zeros to the token count of ``like``: some encoders return only the text's own tokens."""
     if value.shape[1:] == like.shape[1:]:
         return value
     return torch.nn.functional.pad(value, (*[0] * 2 * (value.ndim - 2), 0, like.shape[1] - value.shape[1]))

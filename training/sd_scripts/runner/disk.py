@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and recognising a full disk."""
+"""Writes files completely or not at all, and recognises a full disk."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-# torch and safetensors use words of their own, Windows a number of its own
-_NO_SPACE = (
+# torch and safetensors have their own messages, Windows its own error number
+_FULL_DISK = (
     "No space left on device",
     "os error 28",
     "Disk quota exceeded",
@@ -24,26 +24,26 @@ _NO_SPACE = (
 )
 
 
-def is_no_space(error: BaseException) -> bool:
+def is_full_disk(error: BaseException) -> bool:
     """Whether an error means that the disk is full."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return any(words in str(error) for words in _NO_SPACE)
+    return any(words in str(error) for words in _FULL_DISK)
 
 
 class LossyOutput:
-    """A stream that drops what a full disk refuses, so that printing never ends a training."""
+    """A stream that drops output while the disk is full, so that printing never ends a training."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with _ignoring_no_space():
+        with _ignoring_full_disk():
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with _ignoring_no_space():
+        with _ignoring_full_disk():
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -51,21 +51,22 @@ class LossyOutput:
 
 
 @contextlib.contextmanager
-def _ignoring_no_space() -> Iterator[None]:
+def _ignoring_full_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if not is_no_space(error):
+        if not is_full_disk(error):
             raise
 
 
 def write_lora(
     target: Path, write: Callable[[Path], None], wait: Callable[[Exception], bool] = lambda error: False
 ) -> None:
-    """Write a LoRA so that its file is complete or absent.
+    """Write a LoRA; its file appears only once it is complete.
 
     Args:
-        write: writes the file at the path it receives. The name of that file begins with a dot until it is complete.
+        target: the LoRA's file. Until it is complete, the file has another name, which begins with a dot.
+        write: writes the LoRA to the path that it receives.
         wait: called when the disk is full; returns whether to try again.
     """
     unfinished = target.with_name(f".{target.stem}.part.safetensors")
@@ -80,12 +81,12 @@ def write_lora(
             finally:
                 unfinished.unlink(missing_ok=True)
         except Exception as error:
-            if not (is_no_space(error) and wait(error)):
+            if not (is_full_disk(error) and wait(error)):
                 raise
 
 
 def keep_state(unfinished: Path, state: Path) -> None:
-    """Give a complete state its name, and remove earlier ones."""
+    """Move a complete state to its final name and remove the earlier ones."""
     shutil.rmtree(state, ignore_errors=True)
     os.replace(unfinished, state)
     for old in state.parent.iterdir():

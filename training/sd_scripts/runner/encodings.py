@@ -1,4 +1,4 @@
-"""Pictures, captions and sample prompts that an earlier run encoded, and loading text encoders only where they are needed."""
+"""Reuses pictures, captions and sample prompts that an earlier run encoded; loads text encoders only when needed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .plan import Plan
 
 
 class Encodings:
-    """The encoded data of a job, and where it is kept for the next run."""
+    """The encoded data of a job, cached for the next run."""
 
     def __init__(self, plan: Plan, events: Events) -> None:
         self._plan = plan
         self._events = events
-        self._groups: list[Any] = []  # of data: training, and validation if there is any
+        self._groups: list[Any] = []  # the trainer's dataset groups: training, then validation if there is one
         self._pictures: list[Any] = []
         self._prompts_file: Path
-        self.prompts: dict[str, Any] | None = None  # sample prompt → encoding; None if they must be encoded
+        self.prompts: dict[str, Any] | None = None  # sample prompt → encoding; None if none are cached
 
     def take_data(self, groups: Sequence[Any]) -> None:
-        """Note the groups of data, and delete the caches among their files that are damaged.
+        """Take the dataset groups and delete damaged caches of their pictures and captions.
 
         Raises:
             JobError: if the trainer would cut or scale a picture.
@@ -55,26 +55,26 @@ class Encodings:
         files = (Path(info.absolute_path) for info in self._pictures)
         return [cache for file in files for cache in file.parent.glob(f"{file.stem}_*.npz")]
 
-    def find(self, args: Any, strategy: Any, accelerator: Any) -> None:
-        """Load the encoded sample prompts if an earlier run encoded these and all captions.
+    def load_prompts(self, args: Any, strategy: Any, accelerator: Any) -> None:
+        """Load the encoded sample prompts if an earlier run encoded them and all captions.
 
         Args:
-            strategy: of the trainer, which knows where the encodings of a caption are kept.
+            strategy: the trainer's caching strategy, which knows where a caption's encoding is kept.
         """
         self._prompts_file = prompts_file(Path(self._plan.cache), Path(args.sample_prompts), vars(args))
         complete = all(
             strategy.is_disk_cached_outputs_expected(strategy.get_outputs_npz_path(info.absolute_path))
             for info in self._pictures
         )
-        accelerator.wait_for_everyone()  # else a faster process would write what a slower one looks for
+        accelerator.wait_for_everyone()  # otherwise a fast process could write the file before a slow one looks for it
         if complete and zipfile.is_zipfile(self._prompts_file):
             device = accelerator.device
-            place = "cpu" if device.type == "cpu" else device  # torch.load rejects Accelerate's "cpu:0"
-            self.prompts = torch.load(self._prompts_file, map_location=place, weights_only=True)
+            target = "cpu" if device.type == "cpu" else device  # torch.load rejects Accelerate's "cpu:0"
+            self.prompts = torch.load(self._prompts_file, map_location=target, weights_only=True)
 
     @contextlib.contextmanager
     def sparing_encoders(self) -> Iterator[None]:
-        """Within the context the checkout loads no text encoder that is not needed."""
+        """Within the context, the checkout loads only the text encoders that are needed."""
         spared = self._plan.loaders if self.prompts is not None else {}
         with without_encoders(spared):
             yield
@@ -87,15 +87,15 @@ class Encodings:
         return self._plan.encoders_on_processor and self.prompts is None
 
     def is_first(self, group: Any) -> bool:
-        """Whether this is the first group; all are encoded with it, since some trainers then drop their encoders."""
+        """Whether this is the first group. The others are encoded with it because some trainers then drop their encoders."""
         return group is self._groups[0]
 
     @property
     def captions(self) -> CaptionGroups:
         return CaptionGroups(self._groups)
 
-    def keep_prompts(self, encoded: Any) -> None:
-        """Keep the encoded sample prompts for the next run; the file is complete or absent."""
+    def save_prompts(self, encoded: Any) -> None:
+        """Save the encoded sample prompts for the next run; the file appears only once it is complete."""
         file = self._prompts_file
         unfinished = file.with_name(f".{file.name}.{os.getpid()}")
         try:
@@ -106,7 +106,7 @@ class Encodings:
 
 
 def prompts_file(folder: Path, prompts: Path, options: Mapping[str, Any]) -> Path:
-    """Where a job's encoded sample prompts are kept; the name covers everything they depend on that ``folder`` does not."""
+    """The file for a job's encoded sample prompts. Its name hashes the texts and the options that shape them."""
     texts = [
         [prompt["prompt"], prompt["negative_prompt"]] for prompt in json.loads(prompts.read_text(encoding="utf-8"))
     ]
@@ -116,7 +116,11 @@ def prompts_file(folder: Path, prompts: Path, options: Mapping[str, Any]) -> Pat
 
 
 def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
-    """Delete caches that a killed run left incomplete; returns how many pictures and captions are left, and how many went."""
+    """Delete caches that a killed run left incomplete.
+
+    Returns:
+        The number of intact pictures, of intact captions, and of deleted files.
+    """
     pictures = captions = damaged = 0
     for path in paths:
         if not zipfile.is_zipfile(path):
@@ -131,13 +135,13 @@ def remove_damaged_caches(paths: Sequence[Path]) -> tuple[int, int, int]:
 
 @contextlib.contextmanager
 def without_encoders(loaders: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Within the context the checkout gets a placeholder when it loads one of these text encoders."""
+    """Within the context, the checkout gets a placeholder when it loads one of these text encoders."""
     with contextlib.ExitStack() as undo:
         for loader in loaders.values():
             where, name = loader["function"].split(".")
             module = importlib.import_module(f"library.{where}")
             empty = placeholder_encoder()
-            result = (empty, empty) if loader["with_tokenizer"] else empty  # the encoder is the first or the second
+            result = (empty, empty) if loader["with_tokenizer"] else empty  # the encoder may be either of the two
             undo.callback(setattr, module, name, getattr(module, name))
             setattr(module, name, lambda *_, _result=result, **__: _result)
         yield
@@ -151,7 +155,7 @@ def placeholder_encoder() -> Any:
 
 
 class CaptionGroups:
-    """Several groups of data that encode their captions as one."""
+    """Several dataset groups that encode their captions together."""
 
     def __init__(self, groups: Sequence[Any]) -> None:
         self._groups = groups
@@ -173,7 +177,7 @@ class ProcessorAccelerator:
 
 
 def move(value: Any, device: Any) -> Any:
-    """Tensors on a device, within the mappings and sequences that hold them."""
+    """Move tensors to a device, also those inside mappings and sequences."""
     if isinstance(value, dict):
         return {name: move(each, device) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 
 class JobError(Exception):
-    """The job cannot run. The message is a sentence for the user."""
+    """The job cannot run. The message is for the user."""
 
 
 class TrainingStop(Exception):
-    """The user asked for a stop, and the state is saved."""
+    """The user asked for a stop, and everything worth keeping is saved."""
 
 
 class SampleStop(Exception):
-    """The user asked for a stop while a sample was made."""
+    """The user asked for a stop while a sample was being made."""

@@ -1,4 +1,4 @@
-"""What a training reports: one line of JSON per event, in the run's events.jsonl."""
+"""The training's reports: one line of JSON per event, in the run's events.jsonl."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from .disk import is_no_space
+from .disk import is_full_disk
 
-MOST_WAITING = 20_000  # events kept while the disk is full, about 5 MB
+MAX_WAITING = 20_000  # events kept in memory while the disk is full, about 5 MB
 
 
 class Events:
-    """Appends events to a file. Of several processes, only the first does.
+    """Appends events to a file. With several processes, only the first one writes.
 
-    While the disk is full the last `MOST_WAITING` events wait for space, and the training continues.
+    While the disk is full, the last `MAX_WAITING` events wait for space and the training continues.
     """
 
     def __init__(self, path: Path, active: bool = True) -> None:
         self._path = path
         self._started = time.monotonic()
-        self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
         self._was_full = False
         self.active = active
         self.phase = ""
@@ -37,7 +37,7 @@ class Events:
         try:
             self._write()
         except OSError as error:
-            if not is_no_space(error):
+            if not is_full_disk(error):
                 raise
             self._was_full = True
             return
@@ -46,10 +46,10 @@ class Events:
             self("note", text="The disk was full and has space again. The training continued in the meantime.")
 
     def _write(self) -> None:
-        # opened for every event, since the folder may be on a network; unbuffered, so that each line is written once
+        # opened per event because the folder may be on a network drive; unbuffered so that each line is written once
         with self._path.open("ab", buffering=0) as file:
             if self._was_full:
-                file.write(b"\n")  # ends a line that was written in part
+                file.write(b"\n")  # ends a half-written line
             while self._waiting:
                 line = self._waiting[0]
                 if file.write(line) != len(line):

@@ -29,7 +29,7 @@ Pairs = list[tuple[Tensor, Tensor]]
 
 
 def given_tokens(given: Tensor) -> Tensor:
-    """The tokens whose latent pixels are all given, bool [batch, tokens].
+    """Which tokens have only given latent pixels, bool [batch, tokens].
 
     Args:
         given: bool [batch, …, height, width], the given latent pixels; both sides are even.
@@ -41,13 +41,13 @@ def given_tokens(given: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens that a block computes together: the same number from each of some pictures of the batch.
+    """Tokens that a block computes together: the same number from each of several pictures.
 
     Attributes:
         rows: int64 [pictures], indices of the pictures.
         places: int64 [pictures, chosen], indices of each picture's tokens, sorted.
-        batch, tokens: number of pictures in the batch, and of tokens per picture.
-        clean: whether they are references, which have no text and are modulated as at noise level 0.
+        batch, tokens: number of pictures in the batch; number of tokens per picture.
+        clean: whether the tokens are references, which have no text and are modulated as at noise level 0.
     """
 
     rows: Tensor
@@ -80,7 +80,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures with the same number of reference tokens, in two parts that are computed one after the other."""
+    """Pictures with the same number of reference tokens. The references are computed first, then the rest."""
 
     references: Part | None
     painted: Part
@@ -124,12 +124,12 @@ class Split:
 def rope_attention(
     module: Any, part: Part, pairs: Pairs, q: Tensor, k: Tensor, v: Tensor, pe: Tensor, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """The checkout's attention of FLUX and Chroma, with q, k, v [pictures, heads, tokens, width].
+    """The checkout's attention for FLUX and Chroma, with q, k, v [pictures, heads, tokens, width].
 
     Args:
-        part: the tokens.
-        pairs: keys and values of the references, one pair per attention call. References add theirs; painted tokens take
-            them out.
+        part: the tokens to compute.
+        pairs: keys and values of the references, one pair per attention call. References append theirs; painted tokens
+            remove and use them.
     """
     q, k = module.apply_rope(q, k, pe)
     if part.clean:
@@ -145,7 +145,7 @@ def rope_attention(
 def flat_attention(
     inner: Callable[..., Tensor], part: Part, pairs: Pairs, q: Tensor, k: Tensor, v: Tensor, *rest: Any, **named: Any
 ) -> Tensor:
-    """The checkout's attention of SD3, with q, k, v [pictures, tokens, heads * width]; otherwise like `rope_attention`."""
+    """The checkout's attention for SD3, with q, k, v [pictures, tokens, heads * width]; otherwise like `rope_attention`."""
     if not part.clean:
         if pairs:
             keys, values = pairs.pop(0)
@@ -159,7 +159,11 @@ def flat_attention(
 
 @contextmanager
 def attending(module: Any, part: Part, pairs: Pairs) -> Iterator[None]:
-    """Within the context, blocks of this module of the checkout record the references' keys and values, or attend to them."""
+    """Within the context, the blocks of this module record the references' keys and values, or attend to them.
+
+    Args:
+        module: of the checkout.
+    """
     before = module.attention
     if hasattr(module, "apply_rope"):
         module.attention = partial(rope_attention, module, part, pairs)
@@ -175,18 +179,18 @@ def attending(module: Any, part: Part, pairs: Pairs) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Kind:
+class BlockKind:
     """How a kind of block receives and returns its tokens.
 
     Attributes:
-        chosen: a part, and the block's inputs for all tokens → its inputs for that part.
-        streams: the block's output, and the number of picture tokens in it → picture tokens, text tokens.
-        joined: picture tokens, text tokens → the block's output.
+        select: a part, and the block's inputs for all tokens → the inputs for that part.
+        separate: the block's output, and its number of picture tokens → picture tokens, text tokens.
+        join: picture tokens, text tokens → the block's output.
     """
 
-    chosen: Callable[..., tuple]
-    streams: Callable[[Any, int], tuple[Tensor, Any]]
-    joined: Callable[[Tensor, Any], Any]
+    select: Callable[..., tuple]
+    separate: Callable[[Any, int], tuple[Tensor, Any]]
+    join: Callable[[Tensor, Any], Any]
 
 
 def _flux_double(part: Part, img: Tensor, txt: Tensor, vec: Tensor, pe: Tensor, mask: Tensor | None = None) -> tuple:
@@ -198,12 +202,12 @@ def _flux_single(part: Part, x: Tensor, vec: Tensor, pe: Tensor, mask: Tensor | 
 
 
 def _key_mask(part: Part, mask: Tensor | None) -> Tensor | None:
-    """The mask of text tokens to attend to; None for references, which have no text."""
+    """Select the mask of the text tokens to attend to; None for references, which have no text."""
     return None if mask is None or part.clean else part.text(mask)
 
 
 def _text_first(part: Part, values: Tensor, dim: int) -> Tensor:
-    """A part of text and picture tokens, in this order along ``dim``. Dimensions between the batch and ``dim`` have size 1."""
+    """Select a part of the text and picture tokens, in that order. Dimensions between the batch and ``dim`` have size 1."""
     values = values.flatten(1, dim)
     text = values.shape[1] - part.tokens
     chosen = torch.cat([part.text(values[:, :text]), part.picture(values[:, text:])], 1)
@@ -224,7 +228,7 @@ def _chroma_single(part: Part, x: Tensor, pe: Tensor, modulation: Any, lengths: 
 
 
 def _text_lengths(part: Part, lengths: Tensor) -> Tensor:
-    """Number of text tokens to read, per picture. A block expects as many as its longest text has."""
+    """Number of text tokens to read per picture. A block's input is as long as its longest text."""
     own = lengths.index_select(0, part.rows)
     return torch.zeros_like(own) if part.clean else own
 
@@ -234,7 +238,7 @@ def _modulation(part: Part, modulation: Any) -> Any:
 
 
 def _picture_first(part: Part, values: Tensor, dim: int, lengths: Tensor) -> Tensor:
-    """A part of picture and text tokens, in this order along ``dim``. Dimensions between the batch and ``dim`` have size 1."""
+    """Select a part of the picture and text tokens, in that order. Dimensions between the batch and ``dim`` have size 1."""
     values = values.flatten(1, dim)
     picture, text = part.picture(values[:, : part.tokens]), part.text(values[:, part.tokens :], int(lengths.max()))
     chosen = torch.cat([picture, text], 1)
@@ -248,29 +252,28 @@ def _sd3_joint(part: Part, context: Tensor, x: Tensor, vec: Tensor) -> tuple:
     return text, part.picture(x), part.modulation(vec)
 
 
-FLUX_DOUBLE = Kind(_flux_double, lambda given, _: given, lambda picture, text: (picture, text))
-FLUX_SINGLE = Kind(
+FLUX_DOUBLE = BlockKind(_flux_double, lambda output, _: output, lambda picture, text: (picture, text))
+FLUX_SINGLE = BlockKind(
     _flux_single,
-    lambda given, count: (given[:, given.shape[1] - count :], given[:, : given.shape[1] - count]),
+    lambda output, count: (output[:, output.shape[1] - count :], output[:, : output.shape[1] - count]),
     lambda picture, text: torch.cat([text, picture], 1),
 )
-CHROMA_DOUBLE = Kind(_chroma_double, FLUX_DOUBLE.streams, FLUX_DOUBLE.joined)
-CHROMA_SINGLE = Kind(
+CHROMA_DOUBLE = BlockKind(_chroma_double, FLUX_DOUBLE.separate, FLUX_DOUBLE.join)
+CHROMA_SINGLE = BlockKind(
     _chroma_single,
-    lambda given, count: (given[:, :count], given[:, count:]),
+    lambda output, count: (output[:, :count], output[:, count:]),
     lambda picture, text: torch.cat([picture, text], 1),
 )
-SD3_JOINT = Kind(_sd3_joint, lambda given, _: given[::-1], lambda picture, text: (text, picture))
+SD3_JOINT = BlockKind(_sd3_joint, lambda output, _: output[::-1], lambda picture, text: (text, picture))
 
 
-def compute(kind: Kind, forward: Callable[..., Any], module: Any, split: Split, *inputs: Any) -> Any:
-    """The output of a block, with the references computed separately.
+def compute_block(kind: BlockKind, forward: Callable[..., Any], module: Any, split: Split, *inputs: Any) -> Any:
+    """Compute a block's output, with the references computed separately.
 
     Args:
-        forward: the block's own.
-        module: the checkout's module in which the block finds its attention.
-        inputs: the block's inputs for all tokens, but with modulations [2 * batch, …]: at the batch's noise levels, then
-            at 0.
+        forward: the block's own forward function.
+        module: the checkout's module in which the block looks up its attention.
+        inputs: the block's inputs for all tokens. Modulations are [2 * batch, …]: at the batch's noise levels, then at 0.
     """
     pictures, texts = [], []
     for group in split.groups:
@@ -279,18 +282,18 @@ def compute(kind: Kind, forward: Callable[..., Any], module: Any, split: Split, 
             if part is None:
                 continue
             with attending(module, part, pairs):
-                given = forward(*kind.chosen(part, *inputs))
-            picture, text = kind.streams(given, part.count)
+                output = forward(*kind.select(part, *inputs))
+            picture, text = kind.separate(output, part.count)
             pictures.append(picture.flatten(0, 1))
             if not part.clean:
                 texts.append(text)
     painted = split.groups[0].painted
     picture = torch.cat(pictures).index_select(0, split.order).unflatten(0, (painted.batch, painted.tokens))
-    return kind.joined(picture, None if texts[0] is None else _one_length(texts).index_select(0, split.rows))
+    return kind.join(picture, None if texts[0] is None else _pad_to_longest(texts).index_select(0, split.rows))
 
 
-def _one_length(texts: Sequence[Tensor]) -> Tensor:
-    """Texts of all groups, padded to one length with zeros, which nothing reads."""
+def _pad_to_longest(texts: Sequence[Tensor]) -> Tensor:
+    """Pad the texts of all groups to one length, with zeros that nothing reads."""
     longest = max(text.shape[1] for text in texts)
     return torch.cat([pad(text, (0, 0, 0, longest - text.shape[1])) for text in texts])
 
@@ -300,12 +303,12 @@ def _one_length(texts: Sequence[Tensor]) -> Tensor:
 
 @contextmanager
 def isolating(model: Any, given: Tensor) -> Iterator[None]:
-    """Within the context, a model computes these references separately, for one batch whose backward pass may come later.
+    """Within the context, a model computes the references of one batch separately. The backward pass may come later.
 
-    A block that is recomputed for its gradient uses the function from its forward pass, so it has this batch's references.
+    A block that is recomputed for its gradient uses the function from its forward pass, and so this batch's references.
 
     Args:
-        given: bool [batch, …, height, width], latent pixels of the references, which have no noise.
+        given: bool [batch, …, height, width], True in the references' latent pixels, which have no noise.
     """
     prepare, kinds = _MODELS[type(model).__name__]
     split = Split.of(given_tokens(given))
@@ -314,7 +317,7 @@ def isolating(model: Any, given: Tensor) -> Iterator[None]:
         for name, kind in kinds.items():
             for block in model.get_submodule(name).children():
                 module = sys.modules[type(block).__module__]
-                block._forward = partial(compute, kind, block._forward, module, split)
+                block._forward = partial(compute_block, kind, block._forward, module, split)
                 undo.callback(vars(block).pop, "_forward")
         yield
 
@@ -322,41 +325,41 @@ def isolating(model: Any, given: Tensor) -> Iterator[None]:
 def _prepare_flux(model: nn.Module, undo: ExitStack) -> None:
     def doubled(_model: nn.Module, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         own = {name: named[name] for name in ("timesteps", "guidance", "y")}
-        return inputs, {**named, **{name: _twice(value, name == "timesteps") for name, value in own.items()}}
+        return inputs, {**named, **{name: _double(value, name == "timesteps") for name, value in own.items()}}
 
     undo.callback(model.register_forward_pre_hook(doubled, with_kwargs=True).remove)
-    _on_last(model, undo, lambda vec: vec.chunk(2)[0])
+    _select_for_last_layer(model, undo, lambda vec: vec.chunk(2)[0])
 
 
 def _prepare_chroma(model: Any, undo: ExitStack) -> None:
     vectors = model.get_mod_vectors
 
     def doubled(timesteps: Tensor, guidance: Tensor, batch_size: int) -> Tensor:
-        return vectors(_twice(timesteps, True), _twice(guidance), 2 * batch_size)
+        return vectors(_double(timesteps, True), _double(guidance), 2 * batch_size)
 
     model.get_mod_vectors = doubled  # the trainer calls it before it calls the model
     undo.callback(vars(model).pop, "get_mod_vectors")
-    _on_last(model, undo, lambda modulations: [value.chunk(2)[0] for value in modulations])
+    _select_for_last_layer(model, undo, lambda modulations: [value.chunk(2)[0] for value in modulations])
 
 
 def _prepare_sd3(model: nn.Module, undo: ExitStack) -> None:
     def doubled(_model: nn.Module, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         x, timesteps = inputs
-        return (x, _twice(timesteps, True)), {**named, "y": _twice(named["y"])}
+        return (x, _double(timesteps, True)), {**named, "y": _double(named["y"])}
 
     undo.callback(model.register_forward_pre_hook(doubled, with_kwargs=True).remove)
-    _on_last(model, undo, lambda vec: vec.chunk(2)[0])
+    _select_for_last_layer(model, undo, lambda vec: vec.chunk(2)[0])
 
 
-def _twice(values: Tensor | None, is_level: bool = False) -> Any:
-    """Values for the batch at its noise levels, then for its references at 0."""
+def _double(values: Tensor | None, is_level: bool = False) -> Any:
+    """Repeat values: for the batch at its noise levels, then for its references at level 0."""
     if values is None:
         return None
     return torch.cat([values, torch.zeros_like(values) if is_level else values])
 
 
-def _on_last(model: nn.Module, undo: ExitStack, own: Callable[[Any], Any]) -> None:
-    """Give the last layer the modulations at the batch's noise levels. Its output for references is not used."""
+def _select_for_last_layer(model: nn.Module, undo: ExitStack, own: Callable[[Any], Any]) -> None:
+    """Give the last layer only the modulations at the batch's noise levels. Its output for references is not used."""
 
     def chosen(_layer: nn.Module, inputs: tuple, named: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
         tokens, *rest = inputs
@@ -367,7 +370,7 @@ def _on_last(model: nn.Module, undo: ExitStack, own: Callable[[Any], Any]) -> No
     undo.callback(model.get_submodule("final_layer").register_forward_pre_hook(chosen, with_kwargs=True).remove)
 
 
-_MODELS: dict[str, tuple[Callable[[Any, ExitStack], None], dict[str, Kind]]] = {
+_MODELS: dict[str, tuple[Callable[[Any, ExitStack], None], dict[str, BlockKind]]] = {
     "Flux": (_prepare_flux, {"double_blocks": FLUX_DOUBLE, "single_blocks": FLUX_SINGLE}),
     "Chroma": (_prepare_chroma, {"double_blocks": CHROMA_DOUBLE, "single_blocks": CHROMA_SINGLE}),
     "MMDiT": (_prepare_sd3, {"joint_blocks": SD3_JOINT}),

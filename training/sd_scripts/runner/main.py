@@ -1,4 +1,4 @@
-"""Runs one job: from the files in its folder to an exit code."""
+"""Runs the job in a folder and returns an exit code."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(arguments: Sequence[str], prepare: Callable[[], None] = lambda: None) -
     """Run the job that CHECKOUT and JOB_FOLDER name, and return the exit code.
 
     Args:
-        prepare: called when the checkout can be imported, before the models are loaded.
+        prepare: called once the checkout can be imported, before the models are loaded.
     """
     with contextlib.redirect_stdout(LossyOutput(sys.stdout)), contextlib.redirect_stderr(LossyOutput(sys.stderr)):  # type: ignore[type-var]
         return _main(arguments, prepare)
@@ -41,11 +41,11 @@ def _main(arguments: Sequence[str], prepare: Callable[[], None]) -> int:
         return 0
     except TrainingStop:
         events("ended", outcome="stopped", code=STOPPED)
-        return STOPPED if events.active else 0  # a launcher ends all processes as soon as one has failed
+        return STOPPED if events.active else 0  # a launcher ends all processes as soon as one fails
     except BaseException as error:
         traceback.print_exc()
         message = str(error) if isinstance(error, JobError) else ""
-        with contextlib.suppress(OSError):  # the disk may be what is full
+        with contextlib.suppress(OSError):  # the disk may be full
             events(
                 "ended", outcome="failed", code=1, phase=events.phase, error=message, error_type=type(error).__name__
             )
@@ -55,7 +55,7 @@ def _main(arguments: Sequence[str], prepare: Callable[[], None]) -> int:
 
 
 def train(folder: Path, events: Events, prepare: Callable[[], None]) -> None:
-    """Run one job.
+    """Run the job in a folder.
 
     Raises:
         JobError: if it cannot run.
@@ -66,7 +66,7 @@ def train(folder: Path, events: Events, prepare: Callable[[], None]) -> None:
     module = importlib.import_module(plan.script)
     import toml
 
-    from . import patches, trainer  # with torch, once the events are open
+    from . import patches, trainer  # these import torch; by now, events report a failure
 
     options = toml.loads((folder / "job.toml").read_text(encoding="utf-8"))
     if plan.converter and options.get("network_weights"):
@@ -76,7 +76,7 @@ def train(folder: Path, events: Events, prepare: Callable[[], None]) -> None:
         options["network_weights"] = str(weights)
     args = parse(module.setup_parser(), options)
     prepare()
-    extended = trainer.extended(getattr(module, plan.trainer), plan, folder.parent, events)()
+    extended = trainer.extend_trainer(getattr(module, plan.trainer), plan, folder.parent, events)()
     patches.apply(plan, extended.references, extended.report, args.tokenizer_cache_dir)
     extended.train(args)
     file = Path(args.output_dir) / f"{args.output_name}.safetensors"

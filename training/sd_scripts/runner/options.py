@@ -1,4 +1,4 @@
-"""The trainer's command line, so that its own parser checks every name, type and choice."""
+"""Builds the trainer's command line, so that its own parser checks every name, type and choice."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 from .errors import JobError
 
 
-def command_line(parser: argparse.ArgumentParser, options: dict[str, Any]) -> list[str]:
-    """The words of the command line for these options.
+def build_command_line(parser: argparse.ArgumentParser, options: dict[str, Any]) -> list[str]:
+    """Build the arguments for these options.
 
     Raises:
-        JobError: for an option that this trainer does not have.
+        JobError: if this trainer does not have one of the options.
     """
     actions = {action.dest: action for action in parser._actions}
     line: list[str] = []
@@ -25,17 +25,17 @@ def command_line(parser: argparse.ArgumentParser, options: dict[str, Any]) -> li
         elif isinstance(value, list):
             line += [action.option_strings[0], *map(str, value)]
         else:
-            line.append(f"{action.option_strings[0]}={value}")  # one word, so that a value may begin with a dash
+            line.append(f"{action.option_strings[0]}={value}")  # one argument, so that a value may begin with a dash
     return line
 
 
 def parse(parser: argparse.ArgumentParser, options: dict[str, Any]) -> argparse.Namespace:
-    """The trainer's arguments for these options.
+    """Parse these options with the trainer's own parser.
 
     Raises:
-        JobError: for an option that this trainer does not have, or a value that it does not take.
+        JobError: if this trainer does not have one of the options or rejects a value.
     """
-    words = command_line(parser, options)
+    words = build_command_line(parser, options)
 
     def refuse(message: str) -> NoReturn:
         raise JobError(f"The trainer's own parser rejects the job: {message}.")

@@ -1,4 +1,4 @@
-"""Changes to functions of the checkout, where its trainer class has no hook."""
+"""Changes to the checkout's functions, where its trainer class has no hook."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def apply(plan: Plan, references: References, report: Report, tokenizers: str) -
     """Change the checkout's functions for one job.
 
     Args:
-        references: which stay clean when noise is mixed in.
-        report: which reads the learning rate from the scheduler.
-        tokenizers: folder of ComfyUI's tokenizers under the trainer's names.
+        references: keeps references clean when noise is mixed in.
+        report: gets the scheduler, to report its learning rate.
+        tokenizers: folder with ComfyUI's tokenizers under the names that the trainer uses.
     """
     keep_references_clean(references)
     if "library.sd3_utils" in sys.modules:
-        load_sd3_models_alone(sys.modules["library.sd3_utils"])
+        load_separate_sd3_models(sys.modules["library.sd3_utils"])
     if "hunyuan_image_train_network" in sys.modules:
         prepare_hunyuan_image(tokenizers)
     schedule_whole_run(plan, report)
@@ -37,7 +37,7 @@ def apply(plan: Plan, references: References, report: Report, tokenizers: str) -
 
 
 def keep_references_clean(references: References) -> None:
-    """Let references enter without noise."""
+    """Let references enter the model without noise."""
     for name in ("flux_train_utils", "sd3_train_utils", "lumina_train_util"):
         module: Any = sys.modules.get(f"library.{name}")
         if module is not None and hasattr(module, "get_noisy_model_input_and_timesteps"):
@@ -50,11 +50,11 @@ def keep_references_clean(references: References) -> None:
             module.get_noisy_model_input_and_timesteps = clean_mix
 
 
-def load_sd3_models_alone(module: Any) -> None:
-    """Load SD3's diffusion model from a file of its own too; the trainer only knows it inside a whole checkpoint."""
+def load_separate_sd3_models(module: Any) -> None:
+    """Let SD3's diffusion model also come from a file of its own; the trainer expects it inside a full checkpoint."""
     load = module.load_mmdit
 
-    def load_alone(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def load_separate(state_dict: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         if not any(name.startswith(MODEL_PREFIX) for name in state_dict):
             for name in list(state_dict):
                 state_dict[MODEL_PREFIX + name] = state_dict.pop(name)
@@ -62,22 +62,22 @@ def load_sd3_models_alone(module: Any) -> None:
         correct_sd3(model)
         return model
 
-    module.load_mmdit = load_alone
+    module.load_mmdit = load_separate
 
 
 def correct_sd3(model: Any) -> None:
     """Compute SD3.5 medium as it was trained.
 
-    The checkout passes the number of heads where its second attentions expect the width of a head: it computes 64 heads of
-    width 24 instead of 24 heads of width 64. A LoRA trained that way does not fit the model that ComfyUI samples with.
+    The checkout passes the number of heads where its second attention expects the width of a head, so it computes 64 heads
+    of width 24 instead of 24 heads of width 64. A LoRA trained that way does not fit the model that ComfyUI samples with.
     """
     for block in model.joint_blocks:
         if block.x_block.x_block_self_attn:
-            block.x_block.attn2.num_heads = block.x_block.attn2.head_dim  # it is used for nothing else
+            block.x_block.attn2.num_heads = block.x_block.attn2.head_dim  # not used for anything else
 
 
 class FolderTokenizers:
-    """Takes the place of a tokenizer class, and loads from a folder instead of the hub."""
+    """Replaces a tokenizer class and loads from a folder instead of the Hugging Face Hub."""
 
     def __init__(self, tokenizer: Any, folder: str) -> None:
         self._tokenizer, self._folder = tokenizer, Path(folder)
@@ -87,7 +87,7 @@ class FolderTokenizers:
 
 
 def prepare_hunyuan_image(tokenizers: str) -> None:
-    """Give HunyuanImage's encoders tokenizers from a folder, and let its sampling script work in any precision."""
+    """Load the tokenizers of HunyuanImage's encoders from a folder, and let its sampling script work in any precision."""
     from library import hunyuan_image_text_encoder as encoders
 
     for name in ("Qwen2Tokenizer", "AutoTokenizer"):
@@ -99,7 +99,7 @@ def prepare_hunyuan_image(tokenizers: str) -> None:
     generate = sampling.generate_body
 
     def generate_in_any_precision(settings: Any, *rest: Any) -> Any:
-        """The script always gives the model bfloat16. Its autocast, meant for fp8 only, converts to what the model has."""
+        """The script always passes bfloat16. Its autocast, meant only for fp8, converts to the model's precision."""
         settings.fp8 = True
         return generate(settings, *rest)
 
@@ -107,7 +107,7 @@ def prepare_hunyuan_image(tokenizers: str) -> None:
 
 
 def schedule_whole_run(plan: Plan, report: Report) -> None:
-    """Make the learning rate's schedule span the whole run, not one segment; the saved state knows the position in it."""
+    """Make the learning rate schedule span the whole run, not one segment. The saved state has the position in it."""
     from library import train_util
 
     make = train_util.get_scheduler_fix
@@ -124,14 +124,14 @@ def schedule_whole_run(plan: Plan, report: Report) -> None:
 
 
 def skip_model_hashes() -> None:
-    """Skip hashing model files, which takes minutes; the hashes are for metadata that is not kept."""
+    """Do not hash model files, which takes minutes: the hashes are only for metadata that is dropped anyway."""
     from library import train_util
 
     train_util.model_hash = train_util.calculate_sha256 = lambda file: ""
 
 
 def convert(converter: str, file: Path, *, reverse: bool = False) -> None:
-    """Rename a LoRA's tensors in its file, with the checkout's own converter."""
+    """Rename the tensors in a LoRA's file with the checkout's own converter."""
     converted = file.with_name(f".{file.stem}.converted.safetensors")
     options = argparse.Namespace(src_path=str(file), dst_path=str(converted), reverse=reverse)
     importlib.import_module(converter).main(options)

@@ -14,30 +14,30 @@ class Plan:
     """What the runner does in one segment of a run.
 
     Attributes:
-        script, trainer: module and class of the checkout.
-        converter: module of the checkout that renames the LoRA's tensors to the names ComfyUI expects; empty if none is
+        script, trainer: the checkout's module, and the trainer class in it.
+        converter: the checkout's module that renames the LoRA's tensors to the names ComfyUI expects; empty if none is
             needed.
-        name: of the run; checkpoints are named after it.
+        name: the run's name, with which the names of its checkpoints begin.
         steps: optimiser steps of the whole run.
-        first_step: steps done in earlier segments.
+        first_step: optimiser steps done in earlier segments.
         segment: number of this segment, from 1.
-        save_every, sample_every: in steps; 0 for never.
-        keep: newest checkpoints to keep; 0 for all.
+        save_every, sample_every: interval in steps; 0 for never.
+        keep: number of newest checkpoints to keep; 0 for all.
         ema: decay of the moving average that is saved and sampled; 0 for none.
-        average_in_main_memory: keep the average off the card.
-        encoders_on_processor: encode captions on the processor.
-        caption_dropout: share of samples trained on the empty caption.
-        reference_share: share of samples in which some panels are references.
-        isolated: references attend to references only.
-        references: panels that are always the references; empty if they are drawn at random.
+        average_in_main_memory: whether to keep the average in main memory instead of on the card.
+        encoders_on_processor: whether to encode captions on the processor.
+        caption_dropout: share of samples trained on the empty caption, 0 to 1.
+        reference_share: share of samples in which some panels are references, 0 to 1.
+        isolated: whether references attend to references only.
+        references: indices of the panels that are always references; empty to draw them at random.
         canvas: width and height, px.
         panels: left, top, width and height per panel, px.
-        public_metadata: keep the trainer's full metadata in the LoRA, captions and folder names included.
-        seed: of everything random.
-        loaders: option of a text encoder's file → the checkout's function that loads it, and whether it returns a
-            tokenizer too.
-        cache: folder in which encodings are kept between runs.
-        recipe: JSON that is written into the LoRA.
+        public_metadata: whether the LoRA keeps the trainer's full metadata, captions and folder names included.
+        seed: for everything random.
+        loaders: option that names a text encoder's file → the checkout's function that loads it, and whether it also
+            returns a tokenizer.
+        cache: folder that keeps encodings between runs.
+        recipe: JSON to write into the LoRA.
     """
 
     script: str

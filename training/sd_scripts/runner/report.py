@@ -1,4 +1,4 @@
-"""Loss, speed, memory and validation of a training, as events."""
+"""Reports the loss, speed, memory and validation of a training as events."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...peak_memory import peak_memory, reset_peak_memory
 from .errors import JobError
 from .training import Training
 
-SMOOTHING = 0.95
-VALIDATION_LEVELS = 4  # noise levels at which the checkout validates each batch, one after the other
+SMOOTHING = 0.95  # decay of the smoothed loss
+VALIDATION_LEVELS = 4  # the checkout validates each batch at this many noise levels, one after the other
 
 
 class Report:
-    """Collects what happens in a step and writes it down once per optimiser step."""
+    """Collects the losses and times of the batches and writes one event per optimiser step."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
@@ -26,7 +26,7 @@ class Report:
         self._smoothed: float | None = None
         self._began = time.monotonic()
         self._paused = 0.0
-        self.scheduler: Any = None  # of the learning rate
+        self.scheduler: Any = None  # learning rate scheduler
 
     def begin(self) -> None:
         """Start the clock, before the first step."""
@@ -36,7 +36,7 @@ class Report:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Time within the context is not part of a step."""
+        """Within the context, time does not count as training."""
         began = time.monotonic()
         yield
         self._paused += time.monotonic() - began
@@ -57,7 +57,7 @@ class Report:
         if not math.isfinite(loss):
             raise JobError(
                 f"The loss is {loss} at step {training.step}. Lower the learning rate, or choose another precision or model "
-                "file; the last checkpoint is kept."
+                "file. The last checkpoint is kept."
             )
         self._smoothed = loss if self._smoothed is None else SMOOTHING * self._smoothed + (1 - SMOOTHING) * loss
         seconds = (time.monotonic() - self._began - self._paused) / (training.step - training.plan.first_step)
@@ -81,7 +81,7 @@ class Report:
         self._validation.append(loss)
 
     def write_validation(self) -> None:
-        """Write the losses of a validation that is over, if there was one: their mean, and one per held-out batch."""
+        """Write the losses of a finished validation, if there was one: the mean, and one loss per held-out batch."""
         if self._validation:
             mean = sum(self._validation) / len(self._validation)
             batches = zip(*[iter(self._validation)] * VALIDATION_LEVELS, strict=False)

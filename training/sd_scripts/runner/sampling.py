@@ -1,4 +1,4 @@
-"""Samples: made by the checkout, named by the runner, and never the end of a training."""
+"""Makes samples with the checkout. One that fails for lack of memory or disk space does not end the training."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import torch
 
-from .disk import is_no_space
+from .disk import is_full_disk
 from .errors import SampleStop
 from .training import Training
 
 TOO_LARGE = (
-    "A sample did not fit into memory; the training continues without samples. To get samples, choose the preset of a "
-    "smaller card, which keeps more blocks in main memory. With samples set to 0, none are tried."
+    "A sample did not fit into memory, so the training continues without samples. To get samples, choose the preset of a "
+    "smaller card, which keeps more blocks in main memory. To try none, set samples to 0."
 )
 _OUT_OF_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")
 
@@ -29,15 +29,15 @@ class Sampler:
         self._fits = True
 
     def is_due(self) -> bool:
-        """Whether the plan asks for a sample now. Step 1 has one, to find out early whether the card is large enough."""
+        """Whether a sample is due now. Step 1 has one, to find out early whether the card is large enough."""
         step, every = self._training.step, self._training.plan.sample_every
         return bool(every) and self._fits and (self._training.is_over or step == 1 or step % every == 0)
 
     def sample(self, args: Any, autoencoder: Any, unet: Any, make: Callable[[], None]) -> None:
-        """Let the trainer make its samples in a folder of their own, then give the pictures their names.
+        """Let the trainer make its samples in a temporary folder, then move them to the run's samples.
 
-        A sample that does not fit into memory ends neither the training nor the requests that follow. A stop ends the
-        sample.
+        If a sample does not fit into memory, the training continues and later requests still work. A request to stop
+        ends the sample.
 
         Args:
             make: the trainer's own function, with its arguments bound.
@@ -49,7 +49,7 @@ class Sampler:
         training.events.enter("sampling")
         folder = training.run / "job-samples"
         model = accelerator.unwrap_model(unet)
-        mode, place, numbers = model.training, autoencoder.device, random_state()
+        mode, device, numbers = model.training, autoencoder.device, random_state()
         output, every = args.output_dir, args.sample_every_n_steps
         args.output_dir, args.sample_every_n_steps = str(folder), 1
         watch = model.register_forward_pre_hook(self._end_if_stopping)
@@ -60,25 +60,25 @@ class Sampler:
         except SampleStop:
             cut_off = True
         except Exception as error:
-            if not (is_out_of_memory(error) or is_no_space(error)):
+            if not (is_out_of_memory(error) or is_full_disk(error)):
                 raise
             traceback.print_exc()
             cut_off, too_large = True, is_out_of_memory(error)
         finally:
             watch.remove()
             args.output_dir, args.sample_every_n_steps = output, every
-        if cut_off:  # not in the handler, where the error still holds the sample's memory
+        if cut_off:  # not in the handler, where the error still keeps the sample's memory in use
             clean_memory_on_device(accelerator.device)
-            ready_to_train(model, mode, autoencoder, place)
+            restore_training(model, mode, autoencoder, device)
             set_random_state(numbers)
         if training.events.active:
-            self._take_pictures(folder)
+            self._collect_pictures(folder)
         if any(gather_object([too_large])):
             self._fits = False
             training.events("note", step=training.step, text=TOO_LARGE)
         training.events.enter("training")
 
-    def _take_pictures(self, folder: Any) -> None:
+    def _collect_pictures(self, folder: Any) -> None:
         training = self._training
         for number, picture in enumerate(sorted(folder.glob("sample/*.png"))):
             name = f"step{training.step:06d}-{number + 1}.png"
@@ -93,12 +93,12 @@ class Sampler:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that the memory of the card or the computer ran out."""
+    """Whether an error means that the card or the computer ran out of memory."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def random_state() -> tuple[Any, Any]:
-    """The state of the random numbers of processor and card."""
+    """The states of the random number generators on the processor and the card."""
     return torch.get_rng_state(), torch.cuda.get_rng_state() if torch.cuda.is_available() else None
 
 
@@ -108,13 +108,13 @@ def set_random_state(state: tuple[Any, Any]) -> None:
         torch.cuda.set_rng_state(state[1])
 
 
-def ready_to_train(model: Any, training: bool, autoencoder: Any, device: Any) -> None:
-    """Undo what an interrupted sample leaves behind: the checkout undoes it only at the sample's end.
+def restore_training(model: Any, training: bool, autoencoder: Any, device: Any) -> None:
+    """Return to training after an interrupted sample. The checkout does this only when a sample ends normally.
 
     Args:
         model: the diffusion model, unwrapped.
-        training: its mode before the sample.
-        autoencoder: of the model.
+        training: whether it was in training mode before the sample.
+        autoencoder: to move back.
         device: where the autoencoder was before the sample.
     """
     autoencoder.to(device)

@@ -1,4 +1,4 @@
-"""Checkpoints and states. If the disk is full, the training continues and saves as soon as there is space."""
+"""Saves checkpoints and states. If the disk is full, the training continues and saves as soon as there is space."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .disk import is_no_space, keep_state, write_lora
+from .disk import is_full_disk, keep_state, write_lora
 from .errors import TrainingStop
 from .patches import convert
 from .training import Training
 
 RECIPE_KEY = "incontext_lora"
-SAVE_AGAIN = "save again"  # a request of the runner's own, after the disk was full
-RETRY_SECONDS = 5.0  # until a save that a full disk refused is tried again
+SAVE_AGAIN = "save again"  # a request that the runner makes itself after the disk was full
+RETRY_SECONDS = 5.0  # between attempts to save while the disk is full
 
 
 class Saver:
     """Saves a training.
 
     Args:
-        metadata: gives the trainer's own metadata of the LoRA for its arguments.
+        metadata: takes the trainer's arguments and returns its own metadata for the LoRA.
     """
 
     def __init__(self, training: Training, metadata: Callable[[Any], dict[str, str]]) -> None:
@@ -32,16 +32,16 @@ class Saver:
         self._metadata = metadata
         self._network: Any = None
         self._next_try = 0.0
-        self._has_told_waiting = False
-        self.is_pending = False  # a full disk refused the last save
+        self._has_reported_waiting = False
+        self.is_pending = False  # whether the last save failed because the disk was full
 
     @property
     def request(self) -> str | None:
-        """`SAVE_AGAIN` when it is time to try again what a full disk refused."""
+        """`SAVE_AGAIN` when it is time to repeat a save that failed on a full disk."""
         return SAVE_AGAIN if self.is_pending and time.monotonic() >= self._next_try else None
 
     def take_network(self, network: Any) -> None:
-        """Let a network save the averaged weights with the recipe, in files that are complete or absent."""
+        """Make a network save its averaged weights with the recipe, in files that appear only once complete."""
         plan, save = self._training.plan, network.save_weights
 
         def save_with_recipe(file: str, dtype: Any, metadata: dict[str, str] | None) -> None:
@@ -59,7 +59,7 @@ class Saver:
         self._network = network
 
     def save(self, args: Any) -> None:
-        """Save a checkpoint, and the state from which this very step can be resumed."""
+        """Save a checkpoint, and the state from which this step can be resumed."""
         training, accelerator = self._training, self._training.accelerator
         training.events.enter("saving")
         accelerator.wait_for_everyone()
@@ -72,25 +72,25 @@ class Saver:
                 if refusal is None:
                     act()
             except Exception as error:
-                if not is_no_space(error):
+                if not is_full_disk(error):
                     raise
                 refusal = error
 
         if accelerator.is_main_process:
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.parent.mkdir(exist_ok=True)  # not its parents: if the run's folder was removed, the run must end
+            unfinished.parent.mkdir(exist_ok=True)  # not its parents: if the run's folder is gone, the run must end
             attempt(unfinished.mkdir)
         accelerator.wait_for_everyone()
         attempt(lambda: accelerator.save_state(str(unfinished)))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
             attempt(lambda: self._complete(args, unfinished))
-            shutil.rmtree(unfinished, ignore_errors=True)  # left over if the disk is full
+            shutil.rmtree(unfinished, ignore_errors=True)  # if the disk is full, it is left over
         self._note_result(refusal)
         training.events.enter("training")
 
     def stop(self, args: Any) -> None:
-        """Save and end; if the disk is full, continue and end as soon as the state is saved.
+        """Save and end. If the disk is full, continue until the state can be saved.
 
         Raises:
             TrainingStop: once the state is saved.
@@ -101,11 +101,11 @@ class Saver:
             raise TrainingStop
 
     def save_final(self, args: Any) -> None:
-        """Save the LoRA under the name that the trainer gives it at the end."""
+        """Save the LoRA under the name that the trainer uses at the end."""
         self._save_weights(args, Path(args.output_dir) / f"{args.output_name}.safetensors")
 
     def _complete(self, args: Any, unfinished: Path) -> None:
-        """Complete a state and give it its name; then write the checkpoint of the same step."""
+        """Complete a state and move it to its final name, then write the checkpoint of the same step."""
         training, plan = self._training, self._training.plan
         if training.average is not None:
             training.average.save(unfinished / "average.safetensors")
@@ -126,7 +126,7 @@ class Saver:
         self._network.save_weights(str(file), precision, self._metadata(args))
 
     def _note_result(self, refusal: Exception | None) -> None:
-        """Note whether the disk took everything. All processes agree, since one that ends early would end the others."""
+        """Note whether everything was saved. All processes must agree: one that ends early would end the others."""
         from accelerate.utils import gather_object
 
         was_pending = self.is_pending
@@ -134,24 +134,24 @@ class Saver:
         self._next_try = time.monotonic() + RETRY_SECONDS
         step = self._training.step
         if refusal is not None and not was_pending:
-            self._tell_full(refusal, "The training continues and tries to save again")
+            self._report_full_disk(refusal, "The training continues and tries to save again")
         elif was_pending and not self.is_pending:
             self._training.events("note", step=step, text=f"The disk has space again, and step {step} is saved.")
 
     def _wait_for_space(self, error: Exception) -> bool:
-        """Called when a LoRA does not fit on the disk. The last one waits for space; others are tried again later."""
+        """Called when a LoRA does not fit on the disk. The final one waits for space; others are tried again later."""
         if not self._training.is_over:
             return False
-        if not self._has_told_waiting:
-            self._has_told_waiting = True
-            self._tell_full(error, "The training is over and waits for space")
+        if not self._has_reported_waiting:
+            self._has_reported_waiting = True
+            self._report_full_disk(error, "The training is over and waits for space")
         if self._training.stop_is_requested():
             raise TrainingStop from error
         time.sleep(RETRY_SECONDS)
         return True
 
-    def _tell_full(self, error: Exception, consequence: str) -> None:
+    def _report_full_disk(self, error: Exception, consequence: str) -> None:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         step = self._training.step
-        text = f"The disk was full at step {step}, which could not be saved. {consequence}."
-        self._training.events("note", step=step, text=f"{text} Free space where the run's folder is.")
+        text = f"The disk was full, so step {step} could not be saved. {consequence}."
+        self._training.events("note", step=step, text=f"{text} Free some space on the disk with the run's folder.")

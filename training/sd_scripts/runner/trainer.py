@@ -12,15 +12,15 @@ from .encodings import Encodings, ProcessorAccelerator, move, placeholder_encode
 from .errors import TrainingStop
 from .events import Events
 from .plan import Plan
-from .references import References, generator_for
+from .references import References, make_generator
 from .report import Report
 from .sampling import Sampler
 from .saving import SAVE_AGAIN, Saver
 from .training import Training
 
 
-def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
-    """A subclass of the checkout's trainer that carries out a plan; its methods are the trainer's own hooks."""
+def extend_trainer(trainer: type, plan: Plan, run: Path, events: Events) -> type:
+    """Make a subclass of the checkout's trainer that carries out a plan. Its methods override the trainer's own hooks."""
     from accelerate.utils import set_seed
     from library import train_util
 
@@ -28,10 +28,10 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
         def __init__(self) -> None:
             super().__init__()
             rank = os.environ.get("RANK", "0")
-            self.generator = generator_for(plan.seed, plan.first_step, rank)
+            self.generator = make_generator(plan.seed, plan.first_step, rank)
             self.own_metadata: dict[str, Any] = {}
             self.network: Any = None
-            self.pending: set[str] = set()  # requests that came while validating or sampling
+            self.pending: set[str] = set()  # requests that came during validation or sampling
             self.training = Training(plan, run, events)
             self.encodings = Encodings(plan, events)
             self.references = References(plan, self.generator)
@@ -49,7 +49,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.training.accelerator, self.args = accelerator, args
             events.active = accelerator.is_main_process
             self.training.enter("loading the models")
-            self.encodings.find(args, self.get_text_encoder_outputs_caching_strategy(args), accelerator)
+            self.encodings.load_prompts(args, self.get_text_encoder_outputs_caching_strategy(args), accelerator)
             with self.encodings.sparing_encoders():
                 loaded = super().load_target_model(args, weight_dtype, accelerator)
             self.training.enter("encoding the pictures")
@@ -63,20 +63,19 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
                 return
             self.training.enter(f"encoding the captions{' on the processor' if encodings.on_processor else ''}")
             if encodings.prompts is not None:
-                encodings.captions.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each is
+                encodings.captions.new_cache_text_encoder_outputs(text_encoders, accelerator)  # notes where each one is
                 self.sample_prompts_te_outputs = encodings.prompts
             else:
-                place = ProcessorAccelerator(accelerator) if encodings.on_processor else accelerator
+                encoding_accelerator = ProcessorAccelerator(accelerator) if encodings.on_processor else accelerator
                 super().cache_text_encoder_outputs_if_needed(
-                    args, place, unet, vae, text_encoders, encodings.captions, weight_dtype
+                    args, encoding_accelerator, unet, vae, text_encoders, encodings.captions, weight_dtype
                 )
                 if accelerator.is_main_process:
-                    encodings.keep_prompts(self.sample_prompts_te_outputs)
+                    encodings.save_prompts(self.sample_prompts_te_outputs)
                 self.sample_prompts_te_outputs = move(self.sample_prompts_te_outputs, accelerator.device)
-                text_encoders[:] = [
-                    placeholder_encoder() for _ in text_encoders
-                ]  # else the network is prepared for them
-            set_seed(args.seed)  # the rest is the same whether or not anything was loaded and encoded before
+                # otherwise the network would be prepared for them
+                text_encoders[:] = [placeholder_encoder() for _ in text_encoders]
+            set_seed(args.seed)  # so that cached encodings do not change the random numbers of the training
 
         def post_process_network(
             self, args: Any, accelerator: Any, network: Any, text_encoders: Any, unet: Any
@@ -87,7 +86,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.saver.take_network(network)
 
         def prepare_unet_with_accelerator(self, args: Any, accelerator: Any, unet: Any) -> Any:
-            """On several processors Accelerate would wrap the frozen model too, which torch rejects."""
+            """Keep Accelerate from wrapping the frozen model on several processors, which torch rejects."""
             if accelerator.distributed_type == "MULTI_CPU":
                 return unet.to(accelerator.device)
             return super().prepare_unet_with_accelerator(args, accelerator, unet)
@@ -97,7 +96,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.own_metadata = metadata
 
         def published_metadata(self, args: Any) -> dict[str, str]:
-            """The trainer's own metadata, without folder names and caption words unless the plan wants them."""
+            """The trainer's own metadata, without folder names and caption words unless the plan keeps them."""
             kept = {
                 name: str(value)
                 for name, value in self.own_metadata.items()
@@ -147,7 +146,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             return self.references.finish(result, masked=args[4].get("alpha_masks") is not None)
 
         def process_batch(self, batch: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-            # a copy: Anima's trainer removes an entry, and validation passes the same batch at each noise level
+            # copied because Anima's trainer removes an entry and validation passes the same batch at each noise level
             batch = dict(batch)
             if kwargs.get("is_train", True):
                 self.report.write_validation()
@@ -159,7 +158,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.pending |= self.requests()
             if "stop" in self.pending and not self.training.is_over:
                 self.stop(self.args)
-            with self.training.averaged():  # the weights that are saved
+            with self.training.averaged():  # validate the weights that are saved
                 loss = super().process_batch(batch, *args, **kwargs)
             self.report.add_validation(float(loss))
             return loss
@@ -167,7 +166,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
         # --- each step
 
         def sample_images(self, accelerator: Any, args: Any, epoch: Any, global_step: int, *rest: Any) -> None:
-            """The trainer calls this after every optimiser step, before the first, and at the end of every epoch."""
+            """Called by the trainer before the first optimiser step, after each one, and at the end of every epoch."""
             training = self.training
             if epoch is not None:
                 if global_step == 0 and training.average is None:
@@ -180,7 +179,7 @@ def extended(trainer: type, plan: Plan, run: Path, events: Events) -> type:
             self.report.write_step()
             with self.report.pause():
                 requests, self.pending = self.pending | self.requests(), set()
-                # saving comes first: a sample may need more memory than there is
+                # save first: a sample may need more memory than is free
                 training.is_stopping |= "stop" in requests
                 due = bool(plan.save_every) and training.step % plan.save_every == 0
                 if not training.is_over and (requests & {"stop", "save", SAVE_AGAIN} or due):

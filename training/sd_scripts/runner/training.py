@@ -1,4 +1,4 @@
-"""What the parts of the extended trainer share: how far the training is, its average, and requests from the user."""
+"""What the parts of the extended trainer share: the current step, the average, and requests from the user."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ REQUESTS = ("stop", "save", "sample")
 
 
 class Training:
-    """One segment of a run, as it is now.
+    """The current state of one segment of a run.
 
     Attributes:
-        plan: what is to be done.
+        plan: the job.
         run: the run's folder.
-        events: its events.
-        step: optimiser steps done, over all segments.
-        accelerator: Accelerate's, once the models load.
-        average: of the weights; None if there is none, or before the first step.
-        is_stopping: the user wants the training to end. It ends once its state is saved.
+        events: the run's events.
+        step: optimiser steps done in all segments together.
+        accelerator: Accelerate's object; None until the models load.
+        average: moving average of the weights; None before the first step, or if there is none.
+        is_stopping: whether the user wants the training to end, which it does once its state is saved.
     """
 
     def __init__(self, plan: Plan, run: Path, events: Events) -> None:
@@ -42,11 +42,11 @@ class Training:
         return self.step >= self.plan.steps
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Within the context the network holds the average, if there is one."""
+        """Within the context, the network has the averaged weights, if there are any."""
         return self.average.applied() if self.average is not None else contextlib.nullcontext()
 
     def enter(self, phase: str) -> None:
-        """Begin a phase before the first step, unless a stop was requested: there is nothing to save yet.
+        """Begin a phase before the first step. On a request to stop, end at once: there is nothing to save yet.
 
         Raises:
             TrainingStop: if a stop was requested.
@@ -62,7 +62,7 @@ class Training:
         """The requests since the last call. All processes get the same answer.
 
         Args:
-            own: a request of the first process itself.
+            own: a request that the first process adds itself.
         """
         found: list[str] = []
         if self.events.active:
