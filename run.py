@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The one command of the repository: `python run.py --help` lists what it does, the folder `launcher` does it."""
+"""The one command of the repository: `python run.py --help` lists what it does. The code is in `launcher`."""
 
 from __future__ import annotations
 

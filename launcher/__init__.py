@@ -1,18 +1,19 @@
-"""What `run.py` does: set-up, demo, tests, benchmarks, ComfyUI, and the trainer. Standard library only.
+"""The code of `run.py`: set-up, demo, tests, benchmarks, ComfyUI, and the trainer. Standard library only.
 
 versions       which Python versions are supported; readable by older ones
 pack           the checkout as a package, for this process or in another interpreter
 arguments      the command line
-main           errors and signals become one sentence and an exit code
+main           runs a command; turns errors and signals into one sentence and an exit code
 commands       demo, bench, compare, sweep, serve
-checks         test: linters, pytest, node; tools: where Node and Chromium come from
-trainer        install, check and remove the sd-scripts trainer; train with it
-work           what a command runs with: a ComfyUI, a work folder, the demo models
-comfyui        the ComfyUI that is used: the user's own, or one made in the cache
-interpreters   other Python interpreters: which modules they have, how a module runs in them
-packages       pip, and its failures as sentences
+checks         test: linters, pytest, node
+tools          the Node and Chromium that the tests use
+trainer        train, trainer: install, check and remove the sd-scripts trainer, and train with it
+work           the ComfyUI, work folder and demo models that a command needs
+comfyui        finds the user's own ComfyUI or makes one in the cache
+interpreters   other Python interpreters: their modules, and how to run one
+packages       runs pip and explains its failures
 cache          folders that are built once and shared by checkouts
-processes      child processes and their environment
+processes      runs and ends child processes
 progress       the progress line
 errors         exceptions that end a command
 """

@@ -20,7 +20,7 @@ from .progress import Progress, say
 
 
 def cache_folder(environment: Mapping[str, str], system: str = sys.platform, home: Path | None = None) -> Path:
-    """Where environments, ComfyUI and work folders are kept."""
+    """The folder for environments, ComfyUI and work folders."""
     home = home or Path.home()
     if environment.get("INCONTEXT_LORA_CACHE"):
         return Path(environment["INCONTEXT_LORA_CACHE"]).expanduser().resolve()
@@ -32,6 +32,7 @@ def cache_folder(environment: Mapping[str, str], system: str = sys.platform, hom
 
 
 def new_log(cache: Path, name: str) -> Path:
+    """The path of a new log in the cache; its folder is made."""
     logs = cache / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     return logs / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -43,9 +44,12 @@ def short_hash(*parts: str) -> str:
 
 @contextlib.contextmanager
 def exclusive(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
-    """Hold the operating system's lock on a file. The lock ends with the process, in whatever way that ends.
+    """Hold the operating system's lock on a file. The lock ends with the process, however the process ends.
 
-    On a file system without locks the work continues unguarded, and a line says so, since waiting would never end.
+    On a file system without locks, waiting would never end, so the work continues unguarded and a line says so.
+
+    Args:
+        purpose: completes the sentence "Waiting for another run.py that is …".
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -60,7 +64,7 @@ def exclusive(path: Path, progress: Progress, purpose: str) -> Iterator[None]:
 
 
 def find_cached(parent: Path, key: str) -> Path | None:
-    """The finished folder of this key, or None. A folder is finished only if a stamp says so."""
+    """Find the finished folder for a key; None if there is none. Only a stamp makes a folder finished."""
     try:
         folder = parent / json.loads((parent / f"{key}.json").read_text(encoding="utf-8"))["folder"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -75,16 +79,20 @@ def get_or_build(
     progress: Progress,
     is_usable: Callable[[Path], bool] = Path.is_dir,
 ) -> Path:
-    """The folder of this key, built first if there is none.
+    """Find the finished folder for a key, or build it.
 
-    Every attempt works in a folder of its own, and the stamp, written last, names the finished one. So an interrupted
-    attempt is never taken for a finished folder, and a child process of it that still writes disturbs nobody.
+    Every attempt has its own folder, and the stamp, written last, names the finished one. So an interrupted attempt is
+    never taken for a finished folder, and a child process of it that keeps writing does no harm.
+
+    Args:
+        build: fills the empty folder that it receives.
+        is_usable: whether a finished folder still works; otherwise it is built again.
     """
     cached = find_cached(parent, key)
     if cached and is_usable(cached):
         return cached
     with exclusive(parent / f"{key}.lock", progress, "setting up the same environment"):
-        cached = find_cached(parent, key)  # the process that we waited for may have built it
+        cached = find_cached(parent, key)  # another process may have built it while this one waited
         if cached and is_usable(cached):
             return cached
         stamp = parent / f"{key}.json"
@@ -99,7 +107,7 @@ def get_or_build(
             _remove_attempts(parent, key, None, progress)
             raise
         write_atomic(stamp, json.dumps({"folder": attempt.name}) + "\n", durable=True)
-        # again: a child of a killed attempt may have kept writing during the removal
+        # again, because a child of a killed attempt may have kept writing during the first removal
         _remove_attempts(parent, key, attempt.name, progress)
         return attempt
 
@@ -107,7 +115,7 @@ def get_or_build(
 def _remove_attempts(parent: Path, key: str, keep: str | None, progress: Progress) -> None:
     for folder in parent.glob(f"{key}-*"):
         if folder.is_dir() and folder.name != keep:
-            progress.start("Removing what an unfinished set-up left")
+            progress.start("Removing the files of an unfinished set-up")
             for child in list(folder.iterdir()):
                 progress.update()
                 shutil.rmtree(child, ignore_errors=True) if child.is_dir() else child.unlink(missing_ok=True)

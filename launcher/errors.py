@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 class SetupError(Exception):
-    """Something that the user can fix; the message is one sentence for them."""
+    """A problem that the user can fix. The message is for the user and says how."""
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; like KeyboardInterrupt, so that children are ended on the way out."""
+    """SIGTERM arrived. Handled like KeyboardInterrupt, so that child processes are ended."""

@@ -1,4 +1,4 @@
-"""Other Python interpreters: which modules they have, and how a module runs in them."""
+"""Other Python interpreters: which modules they have, and how to run one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 # Runs a module with a folder appended to the path and without the current folder on it: in a checkout of this
-# repository the current folder would put our `nodes` in front of ComfyUI's.
+# repository, our `nodes` would otherwise hide ComfyUI's.
 _RUN_TOOL = """
 import os, runpy, sys
 folder, module = sys.argv[1:3]
@@ -28,11 +28,12 @@ _MISSING = "import importlib.util, sys; print(*[n for n in sys.argv[1:] if impor
 
 
 def environment_python(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def missing_modules(python: Path, *names: str) -> list[str] | None:
-    """Which of the modules the interpreter does not find; None if it does not run."""
+    """The modules that an interpreter does not find; None if it does not run."""
     command = [str(python), "-c", _MISSING, *names]
     try:
         answer = subprocess.run(
@@ -51,4 +52,5 @@ def module_command(python: Path, module: str) -> list[str]:
 
 
 def tool_command(python: Path, tools: Path | None, module: str, *arguments: str) -> list[str]:
+    """The command that runs a module which may be in the tools folder."""
     return [str(python), "-c", _RUN_TOOL, str(tools or ""), module, *arguments]

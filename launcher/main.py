@@ -1,4 +1,4 @@
-"""Runs a command; errors and signals become one sentence and an exit code."""
+"""Runs a command; turns errors and signals into one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .progress import say
 def main(arguments: Sequence[str]) -> int:
     """Run the command that the arguments name; returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # a console with another encoding shows a mark for characters that it lacks, instead of ending the run
+        # a console that lacks a character shows "?" instead of ending the run
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     signal.signal(signal.SIGTERM, _on_termination)
     try:

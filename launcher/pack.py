@@ -1,9 +1,9 @@
-"""The checkout as a package, so that the pack's relative imports work as they do in ComfyUI.
+"""Makes the checkout a package, so that the pack's relative imports work as they do in ComfyUI.
 
     python launcher/pack.py MODULE [arguments]      run a module of the pack, as `python -m` would
 
-Any interpreter can do this: the one that runs ComfyUI, or the sd-scripts trainer's. `run.py` imports this first, so
-even an older Python must be able to read it.
+Any interpreter can run this: ComfyUI's, or the sd-scripts trainer's. `run.py` imports it before it checks the Python
+version, so even an older Python must be able to read it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 NAME = "incontext_lora"
 """The name under which the pack is imported."""
 FOLDER = "incontext-lora"
-"""The name under which it is published: its folder among ComfyUI's custom nodes, and in the cache."""
+"""The name under which the pack is published; its folder in ComfyUI's custom nodes and in the cache."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def register() -> None:
-    """Make the checkout importable as `NAME` in this process; nothing of it is imported yet."""
+    """Make the checkout importable as `NAME` in this process, without importing anything yet."""
     import importlib.machinery
     import types
 

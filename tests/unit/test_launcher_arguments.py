@@ -27,7 +27,7 @@ class TestCommandLine:
     def test_an_unknown_kind_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             parse(["test", "units"])
-        assert "'units': choose from unit, host" in capsys.readouterr().err
+        assert "'units'. Choose from unit, host" in capsys.readouterr().err
 
     def test_serve(self) -> None:
         options, extra = parse(["serve", "--port", "9", "--listen", "--lowvram"])

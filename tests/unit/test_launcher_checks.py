@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from incontext_lora.launcher import checks
-from incontext_lora.launcher.checks import Step
+from incontext_lora.launcher.checks import StepResult
 from incontext_lora.launcher.comfyui import Host
 from incontext_lora.launcher.progress import Progress
 from incontext_lora.launcher.work import Work
@@ -18,12 +18,12 @@ class TestSummary:
     @pytest.mark.parametrize(
         ("step", "words"),
         [
-            (Step("unit", 0, 2.4), "unit passed 2 s"),
-            (Step("e2e", 1, 60.0), "e2e FAILED 60 s (exit code 1)"),
-            (Step("js", None, reason="node is not installed"), "js skipped node is not installed"),
+            (StepResult("unit", 0, 2.4), "unit passed 2 s"),
+            (StepResult("e2e", 1, 60.0), "e2e FAILED 60 s (exit code 1)"),
+            (StepResult("js", None, reason="node is not installed"), "js skipped node is not installed"),
         ],
     )
-    def test_one_line_a_step(self, step: Step, words: str) -> None:
+    def test_one_line_a_step(self, step: StepResult, words: str) -> None:
         assert " ".join(str(step).split()) == words
 
     def test_every_step_runs_and_one_failure_fails_all(
@@ -32,7 +32,7 @@ class TestSummary:
         host = Host(Path(sys.executable), tmp_path, managed=True)
         monkeypatch.setattr(checks, "set_up", lambda: Work(host, tmp_path, tmp_path, 0.0, Progress()))
         # the tools are where this very pytest is
-        monkeypatch.setattr(checks, "managed_tools", lambda *arguments: Path(pytest.__file__).parent.parent)
+        monkeypatch.setattr(checks, "get_or_build_tools", lambda *arguments: Path(pytest.__file__).parent.parent)
         monkeypatch.setattr(checks, "ROOT", tmp_path)
         for kind, text in {"unit": "def test_a(): assert False", "host": "def test_b(): pass"}.items():
             (tmp_path / "tests" / kind).mkdir(parents=True)

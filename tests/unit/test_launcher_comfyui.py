@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from incontext_lora.launcher.comfyui import check_python, given_host, interpreter_candidates, unpack_comfyui
+from incontext_lora.launcher.comfyui import check_python, find_host, interpreter_candidates, unpack_comfyui
 from incontext_lora.launcher.errors import SetupError
 from incontext_lora.launcher.interpreters import environment_python, missing_modules
 from incontext_lora.launcher.progress import Progress
@@ -45,11 +45,11 @@ class TestGivenComfyUI:
 
     def test_a_folder_without_comfyui(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match=r"COMFYUI_PATH is .*Set it to the folder with ComfyUI's main\.py"):
-            given_host(str(tmp_path), None)
+            find_host(str(tmp_path), None)
 
     def test_an_interpreter_that_does_not_run(self, comfyui: Path) -> None:
         with pytest.raises(SetupError, match=r"COMFYUI_PYTHON is .*does not run"):
-            given_host(str(comfyui), str(comfyui / "python"))
+            find_host(str(comfyui), str(comfyui / "python"))
 
     def test_its_own_environment_comes_first(self, comfyui: Path) -> None:
         candidates = interpreter_candidates(comfyui)

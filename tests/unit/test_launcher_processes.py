@@ -43,7 +43,7 @@ finally:
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "up\n"
-        end_child(process, told=False)
+        end_child(process, interrupted=False)
         assert process.poll() is not None
         assert done.exists()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from incontext_lora.launcher.errors import SetupError
 from incontext_lora.launcher.progress import Progress
-from incontext_lora.launcher.trainer import adopted_trainer, find_interpreter, has_git, remove_trainer, trainer_step
+from incontext_lora.launcher.trainer import adopt_trainer, find_interpreter, has_git, remove_trainer, run_install_step
 from incontext_lora.training.sd_scripts import environment, fit, install_steps
 from incontext_lora.training.sd_scripts.environment import Trainer, TrainerNotInstalled
 from incontext_lora.training.sd_scripts.fit import Flavour
@@ -268,11 +268,11 @@ class TestRemembering:
 
     def test_an_environment_of_ones_own_is_looked_at_first(self, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="--checkout"):
-            adopted_trainer(options(python=Path(sys.executable)))
+            adopt_trainer(options(python=Path(sys.executable)))
         with pytest.raises(SetupError, match="does not run"):
-            adopted_trainer(options(python=tmp_path / "none", checkout=tmp_path))
+            adopt_trainer(options(python=tmp_path / "none", checkout=tmp_path))
         with pytest.raises(SetupError, match=r"which has no .*accelerate"):
-            adopted_trainer(options(python=Path(sys.executable), checkout=tmp_path))
+            adopt_trainer(options(python=Path(sys.executable), checkout=tmp_path))
 
     def test_a_damaged_note_is_reported(self, tmp_path: Path) -> None:
         (tmp_path / "trainer.json").write_text("{")
@@ -289,7 +289,7 @@ class TestSteps:
             "Failing", (sys.executable, "-c", "print('the reason'); raise SystemExit(3)"), tmp_path
         )
         with pytest.raises(SetupError, match=r"(?s)Failing failed. The log is .*the reason"):
-            trainer_step(step, tmp_path / "log", Progress())
+            run_install_step(step, tmp_path / "log", Progress())
 
     @pytest.mark.parametrize(
         ("said", "expected"),
@@ -306,9 +306,9 @@ class TestSteps:
     def test_known_reasons(self, tmp_path: Path, said: str, expected: str) -> None:
         step = install_steps.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
         with pytest.raises(SetupError, match=expected):
-            trainer_step(step, tmp_path / "log", Progress())
+            run_install_step(step, tmp_path / "log", Progress())
 
     def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
         step = install_steps.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)
         with pytest.raises(SetupError, match="no-such-git is not installed; fetching sd-scripts needs it"):
-            trainer_step(step, tmp_path / "log", Progress())
+            run_install_step(step, tmp_path / "log", Progress())

@@ -55,7 +55,7 @@ def test_what_cannot_be_varied_is_named(prompt: dict[str, Any], vary: Sequence[s
 
 def test_a_workflow_is_run_in_comfyui_and_anything_else_by_sd_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
-    monkeypatch.setattr(commands, "_in_comfyui", lambda module, read, extra: called.append(module) or 0)
+    monkeypatch.setattr(commands, "_run_in_comfyui", lambda module, read, extra: called.append(module) or 0)
     monkeypatch.setattr(commands, "sweep_with_sd_scripts", lambda options, extra: called.append("sd-scripts") or 0)
     for words in (["--workflow", "mine.json"], ["--workflow=mine.json"], ["--vary", "rank=8,16"]):
         given, extra = parse(["sweep", *words])
