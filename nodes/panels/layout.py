@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io
 
-from ...incontext.lora import tasks
-from ...incontext.lora.recipe import Recipe, custom
-from ...incontext.panels.arrange import panel_layout
+from ...incontext.lora.choices import TASKS
 from ...incontext.panels.choices import LayoutKind
-from ...incontext.panels.layout import PanelLayout
 from .. import types
 from ..schema import found_by
+
+if TYPE_CHECKING:
+    from ...incontext.lora.recipe import Recipe
+    from ...incontext.panels.layout import PanelLayout
 
 CATEGORY = "in-context lora/panels"
 
@@ -45,7 +48,7 @@ class InContextTask(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "task",
-                    options=list(tasks.RECIPES),
+                    options=list(TASKS),
                     default="film-storyboard",
                     tooltip="The ten tasks of the method's authors, then the community's.",
                 ),
@@ -55,7 +58,9 @@ class InContextTask(io.ComfyNode):
 
     @classmethod
     def execute(cls, task: str) -> io.NodeOutput:
-        return io.NodeOutput(*outputs_of(tasks.recipe(task)))
+        from ...incontext.lora.tasks import recipe
+
+        return io.NodeOutput(*outputs_of(recipe(task)))
 
 
 @found_by("grid", "rows", "columns", "canvas", "storyboard", "diptych", "collage")
@@ -157,5 +162,8 @@ class InContextLayout(io.ComfyNode):
         prefix: str = "",
         recipe: Recipe | None = None,
     ) -> io.NodeOutput:
+        from ...incontext.lora.recipe import custom
+        from ...incontext.panels.arrange import panel_layout
+
         layout = panel_layout(kind, width, height, rows, columns, columns_per_row, gutter, panel_step, boxes, names)
         return io.NodeOutput(*outputs_of(custom(layout, prefix, recipe)))

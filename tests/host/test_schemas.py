@@ -147,7 +147,7 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
 """
     ran = subprocess.run([sys.executable, "-c", code, str(ROOT)], capture_output=True, text=True, check=True)
     loaded = next(line for line in ran.stdout.splitlines() if line.startswith("loaded ")).split()[1:]
-    assert {"nodes", "nodes.evaluate.compare", "incontext.panels.layout"} <= set(loaded)
+    assert {"nodes", "nodes.evaluate.compare", "incontext.panels.choices"} <= set(loaded)
     library = {name for name in loaded if name.startswith(("incontext.", "training."))}
     packages = {name for name in library if (ROOT / name.replace(".", "/")).is_dir()}
     assert library - packages == {
@@ -157,12 +157,12 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "incontext.files.names",
         "incontext.files.strict_json",
         "incontext.permissions",
-        "incontext.plain_text",
         "incontext.tensors",
         # what users choose, and its defaults
         "incontext.captions.describe.options",
         "incontext.captions.fields",
         "incontext.dataset.options",
+        "incontext.lora.choices",
         "incontext.panels.choices",
         "incontext.panels.colours",
         "training.choices",
@@ -172,10 +172,4 @@ print("loaded", *sorted(name.replace("_x_dot_x_", ".") for name in loaded))
         "training.sd_scripts.presets",
         "training.sd_scripts.settings",
         "training.sweep.choices",
-        # the published tasks
-        "incontext.lora.recipe",
-        "incontext.lora.tasks",
-        "incontext.panels.arrange",
-        "incontext.panels.box",
-        "incontext.panels.layout",
     }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from incontext_lora.incontext.errors import RecipeError
 from incontext_lora.incontext.lora import tasks
+from incontext_lora.incontext.lora.choices import TASKS
 from incontext_lora.incontext.panels.box import Box
 
 FOUR = ("[TOP-LEFT]", "[TOP-RIGHT]", "[BOTTOM-LEFT]", "[BOTTOM-RIGHT]")
@@ -43,6 +44,7 @@ def test_official_panels_are_multiples_of_32_and_fill_the_canvas(recipe: tasks.R
 def test_the_table() -> None:
     assert len(tasks.OFFICIAL) == 10
     assert len(tasks.RECIPES) == len(tasks.OFFICIAL) + len(tasks.COMMUNITY)
+    assert tuple(tasks.RECIPES) == TASKS, "In-Context Task offers other tasks than there are"
     with pytest.raises(RecipeError, match=r"'storyboard'.*film-storyboard"):
         tasks.recipe("storyboard")
 
