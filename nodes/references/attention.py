@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import comfy.model_base
 import comfy.patcher_extension
@@ -26,9 +27,7 @@ from ...incontext.panels.attention import (
 from ...incontext.panels.box import Box
 from .patches import patch_side
 
-# in transformer_options
-_PICTURE = "incontext_picture"  # for one evaluation of all conditions: where each looks
-_CALL = "incontext_call"  # for one call of the model
+_PICTURE = "incontext_picture"  # in transformer_options, for one evaluation of all conditions: where each looks
 _NAME = "incontext_reference_attention"
 
 
@@ -87,11 +86,12 @@ def attend_to_references(
     last = 0.0 if end_percent >= 1 else float(sampling.percent_to_sigma(end_percent))
     patched = model.clone()
     wrappers = comfy.patcher_extension.WrappersMP
+    key = f"{_NAME}_{uuid4().hex}"
     patched.add_wrapper_with_key(wrappers.CALC_COND_BATCH, _NAME, _remember_picture)
-    patched.add_wrapper_with_key(wrappers.APPLY_MODEL, _NAME, _Remember(first, last))
+    patched.add_wrapper_with_key(wrappers.APPLY_MODEL, _NAME, _Remember(key, first, last))
     options = patched.model_options["transformer_options"]
     options["optimized_attention_override"] = ReferenceAttention(
-        mask[:1].cpu(), patch_side(base.diffusion_model), strength, options.get("optimized_attention_override")
+        mask[:1].cpu(), patch_side(base.diffusion_model), strength, options.get("optimized_attention_override"), key
     )
     return patched
 
@@ -101,11 +101,18 @@ class ReferenceAttention:
 
     Groups of tokens are kept for the sequences seen last, since every block and step needs the same ones; they are a
     few numbers per token.
+
+    Args:
+        inner: the attention to use for everything else, such as that of a node for another part of sampling.
+        key: in transformer_options, where `_Remember` puts the parts of a call.
     """
 
     _KEPT = 8
 
-    def __init__(self, mask: Tensor, patch: int, strength: float, inner: Callable[..., Tensor] | None) -> None:
+    def __init__(
+        self, mask: Tensor, patch: int, strength: float, inner: Callable[..., Tensor] | None, key: str
+    ) -> None:
+        self._key = key
         self._mask = mask
         self._patch = patch
         self._strength = strength
@@ -140,7 +147,7 @@ class ReferenceAttention:
         tokens_in = 2 if skip_reshape else 1  # [batch, heads, tokens, width] or [batch, tokens, width]
         tokens_out = 2 if skip_output_reshape else 1
         tokens = q.shape[tokens_in]
-        parts: tuple[_Part, ...] = (options.get("transformer_options") or {}).get(_CALL, ())
+        parts: tuple[_Part, ...] = (options.get("transformer_options") or {}).get(self._key, ())
         if not parts or k.shape[tokens_in] != tokens:
             return plain(q, k, v, mask)
         if all(part == parts[0] for part in parts):
@@ -166,7 +173,9 @@ class ReferenceAttention:
 
     def strength(self, options: Mapping[str, Any]) -> float:
         """How strongly painted panels attend to given ones in this call; 1 outside the chosen part of sampling."""
-        return self._strength if options.get(_CALL) else 1.0
+        if options.get(self._key):
+            return self._strength
+        return self._inner.strength(options) if isinstance(self._inner, ReferenceAttention) else 1.0
 
     def _groups(self, part: _Part, tokens: int, device: torch.device) -> TokenGroups | None:
         key = (part, tokens, device)
@@ -194,17 +203,20 @@ def _remember_picture(
 
 
 class _Remember:
-    """Tell the attention which tokens the picture has; called with what ``BaseModel.apply_model`` is called with."""
+    """Tell the attention with this key which tokens the picture has, if it applies at this step.
 
-    def __init__(self, first: float, last: float) -> None:
-        self._first, self._last = first, last
+    Called with what ``BaseModel.apply_model`` is called with.
+    """
+
+    def __init__(self, key: str, first: float, last: float) -> None:
+        self._key, self._first, self._last = key, first, last
 
     def __call__(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         base = executor.class_obj
         options = kwargs.get("transformer_options")
         if options is None:
             options = args[4]  # after t, c_concat, c_crossattn and control
-        options[_CALL] = self._parts(base, x, options, kwargs) if self._is_on(options.get("sigmas")) else ()
+        options[self._key] = self._parts(base, x, options, kwargs) if self._is_on(options.get("sigmas")) else ()
         return executor(x, *args, **kwargs)
 
     def _is_on(self, sigmas: Tensor | None) -> bool:

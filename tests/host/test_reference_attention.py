@@ -224,6 +224,24 @@ def test_attention_can_be_limited_to_a_part_of_sampling(host: HostPack, vae: Any
     assert torch.equal(none, plain(host, vae, model))
 
 
+def test_two_strengths_apply_each_in_its_part_of_sampling(host: HostPack, vae: Any) -> None:
+    """Two nodes in a row: closely at first, loosely afterwards. Where both apply, the second one counts."""
+    outputs = host.call("InContextConditionPanels", model=flux(), vae=vae, **stitched(0))
+
+    def sampled(*nodes: dict[str, Any]) -> Tensor:
+        model = outputs[0]
+        for node in nodes:
+            model = attending(host, model, **node)
+        return sample(host, (model, outputs[1]), conditioning())[0]
+
+    early, late = {"strength": 3.0, "end_percent": 0.3}, {"strength": 0.2, "start_percent": 0.4}
+    both = sampled(early, late)
+    assert not torch.equal(both, sampled(late))
+    assert not torch.equal(both, sampled(early))
+    torch.testing.assert_close(both, sampled(late, early))
+    torch.testing.assert_close(sampled({"strength": 3.0}, late), both)
+
+
 def test_other_models_are_refused(host: HostPack) -> None:
     from incontext_lora.tests.reference_models import qwen
 
