@@ -60,13 +60,13 @@ FLUX = {
 }
 
 
-def flux(seed: int = 0) -> Any:
+def flux(seed: int = 0, dtype: torch.dtype = torch.float32) -> Any:
     """A FLUX-class MODEL of width 64, with a double and a single block and embedded guidance."""
     import comfy.model_patcher
     import comfy.supported_models
 
     config = comfy.supported_models.Flux(flux_sizes({"image_model": "flux", **FLUX}))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, None)
     with torch.inference_mode():
         model = config.get_model({})
         model.diffusion_model.load_state_dict(random_weights(model.diffusion_model, seed))

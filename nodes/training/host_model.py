@@ -17,6 +17,7 @@ import comfy.ldm.modules.attention
 import comfy.lora
 import comfy.lora_convert
 import comfy.model_management
+import comfy.model_patcher
 import comfy.model_sampling
 import comfy.sample
 import comfy.sampler_helpers
@@ -97,6 +98,14 @@ class HostModel:
         ours = [loaded for loaded in comfy.model_management.current_loaded_models if self._is_ours(loaded)]
         comfy.model_management.free_memory(1e30, self.device, keep_loaded=ours)
         comfy.model_management.soft_empty_cache()
+
+    def _unload(self) -> None:
+        """Take the model off the device, with its layers as ComfyUI made them."""
+        others = [loaded for loaded in comfy.model_management.current_loaded_models if not self._is_ours(loaded)]
+        comfy.model_management.free_memory(1e30, self.device, keep_loaded=others)
+        for module in self.model.modules():
+            # ComfyUI takes a layer that still says it was cast for one in main memory, and adds no LoRA to it
+            comfy.model_patcher.wipe_lowvram_weight(module)
 
     def _is_ours(self, loaded: Any) -> bool:
         return loaded.model is not None and self.patcher.is_clone(loaded.model)
@@ -248,7 +257,8 @@ class HostModel:
 
         Where it is loaded in float32, autocast does it: residuals and norms stay float32. Everywhere else ComfyUI casts each
         layer's weights to the precision of its input, which it can also do from 8 bits or main memory; autocast would cast
-        them to float32 first.
+        them to float32 first. ComfyUI itself switches casting on and off for the layers that it moves, so it has to know; what
+        it loaded that way is unloaded again, so that the next sampling finds the model as it was.
         """
         own = self._own_dtype
         with ExitStack() as undo:
@@ -256,10 +266,10 @@ class HostModel:
                 self._autocast = partial(torch.autocast, self.device.type, dtype)
                 undo.callback(delattr, self, "_autocast")
             elif dtype is not own:
-                assign(undo, self.model, "manual_cast_dtype", dtype)
-                for module in self.transformer.modules():
-                    if getattr(module, "comfy_cast_weights", True) is False:
-                        assign(undo, module, "comfy_cast_weights", True)
+                computing = self.patcher.clone()
+                computing.set_model_compute_dtype(dtype)
+                assign(undo, self, "patcher", computing)
+                undo.callback(self._unload)
             yield
 
     _autocast: Callable[[], AbstractContextManager] = staticmethod(nullcontext)

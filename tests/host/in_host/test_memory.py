@@ -103,3 +103,29 @@ def test_pictures_are_encoded_before_captions_and_encoders_leave(
     assert order[:4] == ["picture"] * 4
     assert set(order[4:]) == {"caption"}
     assert {tuple(names) for names in there} == {("SD3",)}
+
+
+@pytest.mark.parametrize("before", ["fits", "does not fit"])
+def test_a_partly_loaded_model_is_trained_in_another_precision_and_works_afterwards(
+    host: Any, vae: Any, dataset: Dataset, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ComfyUI changes what it casts whenever it moves a layer to the card or off it."""
+    import comfy.model_management
+
+    tiny = Tiny("flux", tiny_models.flux(dtype=torch.float16), tiny_models.Words.of("flux"))
+    size = tiny.model.model_size()
+    if before == "does not fit":  # it was sampled while a text encoder was on the card
+        small_card(monkeypatch, 0.6 * size)
+        comfy.model_management.load_models_gpu([tiny.model])
+        assert 0 < tiny.model.loaded_size() < size
+        small_card(monkeypatch, 1e12)
+    else:
+        small_card(monkeypatch, 0.6 * size)
+    lora, *_ = train(host, tiny, vae, dataset, name="partly", precision="bf16", sample_every=2)
+    assert all(value.any() for key, value in lora.items() if key.endswith("lora_up.weight"))
+    small_card(monkeypatch, 0.6 * size)
+    comfy.model_management.load_models_gpu([tiny.model])
+    assert tiny.model.model.manual_cast_dtype is None  # as it was
+    away = {name for name, module in tiny.transformer.named_modules() if hasattr(module, "prev_comfy_cast_weights")}
+    assert away  # these are in main memory, and only casting brings them to the card
+    assert not [name for name in away if not tiny.transformer.get_submodule(name).comfy_cast_weights]
