@@ -8,11 +8,15 @@ InContextError (ValueError)
 ├── LoraError      a LoRA file cannot be read, or does not match the model
 ├── DatasetError   a folder is not a dataset, or a dataset cannot be used
 ├── SetError       a set that was made is gone, or cannot be used
-├── TrainingError  a training cannot start or go on
+├── TrainingError  a training cannot start or continue
 └── VisionError    a vision-language model cannot be asked, or its answer cannot be used
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class InContextError(ValueError):
@@ -61,3 +65,20 @@ class TrainingError(InContextError):
 
 class VisionError(InContextError):
     pass
+
+
+@contextmanager
+def explain_write_errors(place: Path, kind: type[InContextError]) -> Iterator[None]:
+    """Turn an OSError within the context, such as a full disk, into an error for the user.
+
+    Args:
+        place: the file or folder to write.
+        kind: the error to raise instead.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise kind(
+            f"{place} cannot be written: {error.strerror or error}. Check its permissions and free space, that its disk is "
+            "connected, and that no other program has it open."
+        ) from error

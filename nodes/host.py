@@ -17,7 +17,7 @@ import comfy.model_management
 import comfy.utils
 import folder_paths
 
-from ..incontext.errors import InContextError
+from ..incontext.errors import InContextError, explain_write_errors
 from ..incontext.files import names
 from ..incontext.files.images import open_image
 from ..incontext.permissions import FILE, Permissions, listed, shorten
@@ -298,11 +298,6 @@ def comfyui_folder() -> Path:
 
 def _output(name: str) -> Path:
     folder = output_folder(name)
-    try:
+    with explain_write_errors(folder, InContextError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InContextError(
-            f"The folder {folder} cannot be made: {error.strerror or error}. Free space there, allow writing to it, or "
-            "check that its disk is still connected."
-        ) from error
     return folder

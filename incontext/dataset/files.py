@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import DatasetError
+from ..errors import DatasetError, explain_write_errors
 from ..files import atomic, file_lock
 
 LOCK = ".lock"
@@ -25,12 +25,8 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
     Raises:
         DatasetError: where the disk refuses.
     """
-    try:
+    with explain_write_errors(path, DatasetError):
         atomic.write_atomic(path, data, durable=durable)
-    except OSError as error:
-        raise DatasetError(
-            f"{path} cannot be written: {error.strerror or error}. Free space there, or allow writing to it."
-        ) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -39,12 +35,8 @@ def make_folder(folder: Path) -> None:
     Raises:
         DatasetError: where that is not allowed.
     """
-    try:
+    with explain_write_errors(folder, DatasetError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DatasetError(
-            f"The folder {folder} cannot be made: {error.strerror or error}. Choose another name or place."
-        ) from error
 
 
 @contextmanager
@@ -59,10 +51,8 @@ def exclusive(folder: Path, go_on: Callable[[], None], *, patience: float = PATI
     Raises:
         DatasetError: where another build does not end in time.
     """
-    try:
+    with explain_write_errors(folder, DatasetError):
         file = open(folder / LOCK, "ab")  # noqa: SIM115  (closed below, together with the lock)
-    except OSError as error:
-        raise DatasetError(f"{folder} cannot be written: {error.strerror or error}. Allow writing to it.") from error
     with file:
         deadline = time.monotonic() + patience
         while file_lock.acquire(file) is False:  # without locks writes are still atomic

@@ -89,7 +89,7 @@ def decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
         UnreadableImage: where there is no single whole picture in it.
     """
     if not data:
-        raise UnreadableImage("The file is empty.", "Copy it again from where it came.")
+        raise UnreadableImage("The file is empty.", "Copy or export it again.")
     try:
         with _refusing_truncated():
             return _decode(data, padding, enough)

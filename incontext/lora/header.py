@@ -254,15 +254,3 @@ def encode_header(header: Mapping[str, Any], path: Path) -> bytes:
             "allowed. Shorten the recipe's texts."
         )
     return len(text).to_bytes(8, "little") + text
-
-
-@contextmanager
-def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError within the context into a LoraError that says how to make ``path`` writable."""
-    try:
-        yield
-    except OSError as error:
-        raise LoraError(
-            f"{path} cannot be written: {error}. Check the folder's permissions and free space, and that no other "
-            "program has the file open."
-        ) from error

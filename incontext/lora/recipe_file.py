@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..errors import InContextError, LoraError
+from ..errors import InContextError, LoraError, explain_write_errors
 from ..files import strict_json
 from ..files.atomic import flush_to_disk, rename_over, temporary_file
 from ..files.strict_json import JsonError
@@ -19,7 +19,6 @@ from .header import (
     COPY_CHUNK,
     METADATA_KEY,
     encode_header,
-    explain_write_errors,
     open_lora,
     parse_header,
     read_metadata,
@@ -63,7 +62,7 @@ def write_recipe(path: str | Path, recipe: Recipe) -> None:
         metadata = {**header.pop("__metadata__", {}), METADATA_KEY: recipe_text(recipe)}
         new_header = encode_header({"__metadata__": metadata, **header}, path)
         target = path.resolve()
-        with explain_write_errors(target), temporary_file(target) as temporary:
+        with explain_write_errors(target, LoraError), temporary_file(target) as temporary:
             with temporary.open("wb") as file:
                 shutil.copymode(target, temporary)  # while there is nothing in it to read
                 file.write(new_header)

@@ -11,11 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import LoraError
+from ..errors import LoraError, explain_write_errors
 from ..files import names
 from ..files.atomic import flush_to_disk, temporary_file
 from ..files.strict_json import shown
-from .header import COPY_CHUNK, METADATA_KEY, explain_write_errors, open_lora, read_raw_header
+from .header import COPY_CHUNK, METADATA_KEY, open_lora, read_raw_header
 from .recipe import Recipe, recipe_text
 from .recipe_file import write_recipe
 
@@ -115,11 +115,9 @@ def _put(folder: Path, relative: str, write: Callable[[Path], None], once: bool)
     base = folder / relative
     if not base.parent.resolve().is_relative_to(folder.resolve()):
         raise LoraError(f"{relative!r} leaves the folder {folder} through a link. Choose another name.")
-    try:
+    with explain_write_errors(base.parent, LoraError):
         base.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LoraError(f"The folder {base.parent} cannot be made: {error}. Check its permissions.") from error
-    with explain_write_errors(base), temporary_file(base) as temporary:
+    with explain_write_errors(base, LoraError), temporary_file(base) as temporary:
         write(temporary)
         for target in _candidates(base):
             if _publish(temporary, target) or (once and _are_same(temporary, target)):

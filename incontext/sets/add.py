@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..dataset.images import SUFFIXES
 from ..dataset.listing import is_litter, list_folder
-from ..errors import SetError
+from ..errors import SetError, explain_write_errors
 from ..files import names
 from ..files.atomic import rename_new
 
@@ -67,7 +67,7 @@ def add_set(folder: Path, name: str, panels: Sequence[bytes], caption: str) -> A
             "write the caption into the text field of CLIP Text Encode."
         )
     files = {**{f"{number}.png": data for number, data in enumerate(panels, 1)}, CAPTION: (text + "\n").encode()}
-    try:
+    with explain_write_errors(folder, SetError):
         folder.mkdir(parents=True, exist_ok=True)
         sets = _checked(folder, len(panels))
         for each in sets:
@@ -75,10 +75,6 @@ def add_set(folder: Path, name: str, panels: Sequence[bytes], caption: str) -> A
                 return Addition(each.name, len(sets), is_new=False)
         made = _write(folder, _stem(name), files)
         return Addition(made.name, count_sets(folder), is_new=True)
-    except OSError as error:
-        raise SetError(
-            f"The set cannot be written to {folder}: {error.strerror or error}. Check its permissions and free space."
-        ) from error
 
 
 def _checked(folder: Path, panels: int) -> list[Path]:

@@ -28,7 +28,7 @@ export const CHINESE = {
   "The cause is in the last lines of its output.": "原因见其输出的最后几行。",
   "The disk is full. Free some space, then resume the run.": "磁盘已满。请腾出空间，然后恢复训练。",
   "The trainer found no pictures. Build the dataset again.": "训练器没有找到图片。请重新构建数据集。",
-  "The loss is {loss} at step {step}. Lower the learning rate ({rate}), or compute in bf16 or fp32; the last checkpoint is kept.":
+  "The loss is {loss} at step {step}. Lower the learning rate ({rate}), or compute in bf16 or fp32. The last checkpoint is kept.":
     "第 {step} 步的损失为 {loss}。请降低学习率（{rate}），或用 bf16、fp32 计算；最后的检查点会保留。",
   "References of {model} cannot be isolated yet; they are trained clean instead.":
     "{model} 的参考尚不能隔离，改用干净参考训练。",
@@ -39,8 +39,8 @@ export const CHINESE = {
   "{name} is still running; watch it, or stop it first.": "{name} 仍在运行；请查看，或先停止它。",
   "{name} is finished. Choose its LoRA under continue_from to train it further.":
     "{name} 已完成。要继续训练，请在“继续训练”中选择它的 LoRA。",
-  "{name} is finished. Continue its LoRA in a new run instead.": "{name} 已完成。请在新的训练中继续它的 LoRA。",
-  "{name} has no saved state to resume from. Start it again.": "{name} 没有可恢复的状态。请重新开始。",
+  "{name} has no saved state to resume from. Start it again, or continue its last checkpoint in a new training.":
+    "{name} 没有可恢复的状态。请重新开始，或在新的训练中继续它的最后一个检查点。",
   "Another process is already resuming {name}. Watch it instead.": "另一个进程此刻正在恢复 {name}，请改为观察它。",
   "{name} has no process of its own here. Cancel the prompt to end it.": "{name} 在此没有自己的进程。要结束它，请取消任务。",
   "There is no training {name} in output/incontext_runs; it may have been removed.":
@@ -50,9 +50,11 @@ export const CHINESE = {
   "ComfyUI is working on a prompt. Wait until it is done, then resume the training.":
     "ComfyUI 正在执行任务。请等它完成，再恢复训练。",
   "The {field} has {length} characters. Shorten it to {limit}.": "{field} 有 {length} 个字符，请缩短到 {limit} 个以内。",
+  "{name} cannot be resumed: its run.json cannot be used ({reason}). Continue its last checkpoint in a new training instead.":
+    "{name} 无法恢复：其 run.json 无法使用（{reason}）。请改为在新的训练中继续它的最后一个检查点。",
   "run.json cannot be used: {reason}.": "run.json 无法使用：{reason}。",
-  "{place} cannot be written: {reason}. Check its permissions, the free space, and that its disk is still connected.":
-    "无法写入 {place}：{reason}。请腾出空间、允许写入，或检查磁盘是否仍然连接。",
+  "{place} cannot be written: {reason}. Check its permissions and free space, that its disk is connected, and that no other program has it open.":
+    "无法写入 {place}：{reason}。请检查权限、可用空间、磁盘是否已连接，以及是否有其他程序正在使用它。",
 
   // what the build of a dataset found
   "The images are not numbered; they were sorted by name: {names}.": "图片没有编号，已按名称排列：{names}。",
@@ -80,7 +82,6 @@ export const CHINESE = {
   "No text follows {markers}.": "{markers} 之后没有文本。",
   "Remove what is not wanted.": "请删除不需要的。",
   "The file is empty.": "文件为空。",
-  "Copy it again from where it came.": "请从来源重新复制。",
   "The image is damaged ({reason}).": "图片已损坏（{reason}）。",
   "Copy or export it again.": "请重新复制或导出。",
   "Open it in an image editor and save it as PNG.": "请用图像编辑器打开并另存为 PNG。",
@@ -113,8 +114,6 @@ export const CHINESE = {
     "无法读取 {name} 中的工作流：{reason}。",
   "{name} holds no workflow: another program saved it, or ComfyUI was started with --disable-metadata.":
     "{name} 中没有工作流：它由其他程序保存，或 ComfyUI 启动时使用了 --disable-metadata。",
-  "The picture cannot be written to {folder}: {reason}. Free space there, or allow writing to it.":
-    "无法将图片写入 {folder}：{reason}。请释放空间，或允许写入。",
   "This is a single picture, and the panels in it are not known. Add a set that has panels.":
     "这是单张图片，其中的分格未知。请添加有分格的图组。",
   "{name} cannot be a folder's name: {problem}. Choose another name.":
@@ -125,8 +124,6 @@ export const CHINESE = {
     "文件夹 {name} 是指向其他位置的链接。请换一个名称。",
   "The prompt in this set does not contain its caption, and a dataset needs one. Make the set with Joint Caption, or write the caption into the text field of CLIP Text Encode.":
     "该图组的提示信息中没有提示词，而数据集需要提示词。请用“联合提示词”生成图组，或将提示词写入 CLIP 文本编码的文本框。",
-  "The set cannot be written to {folder}: {reason}. Check its permissions and free space.":
-    "无法将图组写入 {folder}：{reason}。请释放空间，或允许写入。",
   "The pictures in {folder} are not in one folder per set, but the gallery saves each set in a folder of its own. Choose another folder.":
     "{folder} 的图片直接并列放在该文件夹中，而图库中的图组各有自己的文件夹。请选择其他文件夹。",
   "This set has {own} panels, but the sets in {folder} have a different number ({count} in {name}). Choose another folder.":

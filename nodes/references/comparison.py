@@ -26,7 +26,8 @@ def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any] | None:
         return {"incontext_before": _written(before, "before"), "incontext_after": _written(after, "after")}
     except OSError as error:
         log.warning(
-            "Before and after cannot be shown: %s. Free space in ComfyUI's temp folder, or allow writing to it.", error
+            "Before and after cannot be shown: %s. Check the permissions and free space of ComfyUI's temp folder.",
+            error,
         )
         return None
 

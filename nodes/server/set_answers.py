@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...incontext.captions import joint
-from ...incontext.errors import InContextError, SetError
+from ...incontext.errors import InContextError, SetError, explain_write_errors
 from ...incontext.files import names, strict_json
 from ...incontext.files.atomic import write_atomic
 from ...incontext.lora import tasks
@@ -130,7 +130,7 @@ def reference(set_id: str, number: Any) -> Json:
     data = crops.png_bytes(picture)
     ending = f"-{blake2b(data, digest_size=8).hexdigest()}.png"
     folder = host.input_folder()
-    try:
+    with explain_write_errors(folder, SetError):
         folder.mkdir(parents=True, exist_ok=True)
         same = (each.name for each in sorted(folder.glob(f"*{ending}")) if each.read_bytes() == data)
         name = next(same, None)
@@ -140,10 +140,6 @@ def reference(set_id: str, number: Any) -> Json:
             tried = (each + ending for each in names.numbered(stem))
             name = next(each for each in tried if not (folder / each).exists())
             write_atomic(folder / name, data)
-    except OSError as error:
-        raise SetError(
-            f"The picture cannot be written to {folder}: {error.strerror or error}. Free space there, or allow writing to it."
-        ) from error
     return {"name": name, "width": picture.width, "height": picture.height}
 
 

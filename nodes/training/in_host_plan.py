@@ -69,8 +69,8 @@ def begin(
     """Begin a run."""
     if len(dataset.items) <= settings.validation_sets:
         raise TrainingError(
-            f"The dataset has {len(dataset.items)} sets, {settings.validation_sets} of which are held out for validation. "
-            "Hold fewer out, or build a larger dataset."
+            f"The dataset has {len(dataset.items)} sets, and {settings.validation_sets} are held out for validation, so none is "
+            "left to train on. Hold out fewer, or build a larger dataset."
         )
     settings, notes = fitting(settings, model)
     recipe = trained_recipe(dataset, settings, sampling, model.name, continue_from)

@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
 
 
 def test_without_sets_there_is_no_training() -> None:
-    with pytest.raises(TrainingError, match="no set left"):
+    with pytest.raises(TrainingError, match="No set is left"):
         run(items=[])
 
 

@@ -113,7 +113,7 @@ def train(
             state belongs to another training.
     """
     if not items:
-        raise TrainingError("There is no set left to train on. Use more sets, or hold fewer out for validation.")
+        raise TrainingError("No set is left to train on. Hold out fewer for validation, or build a larger dataset.")
     learner = Learner(settings, items, adapters, device, loss_scaling)
     if resumed is not None:
         learner.restore(resumed)
@@ -148,7 +148,7 @@ def train(
             if not math.isfinite(total):
                 raise TrainingError(
                     f"The loss is {total} at step {learner.step + 1}. Lower the learning rate ({settings.learning_rate:g}), or "
-                    "compute in bf16 or fp32; the last checkpoint is kept."
+                    "compute in bf16 or fp32. The last checkpoint is kept."
                 )
             if learner.step == first:
                 adapters.check_gradients()

@@ -86,7 +86,7 @@ def load(folder: Path | None) -> dict[str, Any]:
     """
     if folder is None:
         raise TrainingError(
-            "The run has no saved state to resume from. Start it again, or continue its last checkpoint."
+            "The run has no saved state to resume from. Start it again, or continue its last checkpoint in a new training."
         )
     try:
         progress = strict_json.read_object(folder / PROGRESS, largest=64 << 20, most=_MOST)

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import file_lock
 
 LOCK = ".lock"
@@ -72,12 +72,8 @@ def _lock_of(folder: Path) -> IO[bytes]:
     Raises:
         TrainingError: if the folder cannot be written.
     """
-    try:
+    with explain_write_errors(folder, TrainingError):
         return (folder / LOCK).open("ab")
-    except OSError as error:
-        raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Allow writing to it, or check that its disk is connected."
-        ) from error
 
 
 @contextmanager

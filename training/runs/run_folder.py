@@ -25,7 +25,7 @@ from typing import IO, Any
 
 import torch
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
 from ...incontext.files.names import numbered
@@ -292,13 +292,8 @@ def written(place: Path) -> Iterator[None]:
     Raises:
         TrainingError: for any OSError within.
     """
-    try:
+    with explain_write_errors(place, TrainingError):
         yield
-    except OSError as error:
-        raise TrainingError(
-            f"{place} cannot be written: {_reason(error)}. Check its permissions, the free space, and that its disk is still "
-            "connected."
-        ) from error
 
 
 def _reason(error: Exception) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.recipe import Recipe
@@ -78,11 +78,8 @@ def resume(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None)
         if run.state == run_folder.STARTED:  # it ended unobserved
             settle.settle_locked(run, machine.loras, None, stopped=False)
         if run.state == run_folder.FINISHED:
-            raise TrainingError(f"{run.name} is finished. Continue its LoRA in a new run instead.")
-        saved = states.find_last(run)
-        if saved is None:
-            raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
-        state, step = saved
+            raise TrainingError(f"{run.name} is finished. Choose its LoRA under continue_from to train it further.")
+        state, step = _last_state(run)
         if step > order.settings.steps:
             raise TrainingError(
                 f"The saved state of {run.name} is from step {step}, but its run.json has {order.settings.steps} steps. Start "
@@ -106,8 +103,10 @@ def _ending(writer: RunWriter) -> Iterator[None]:
         writer.end(run_folder.FAILED, error=str(error))
         raise
     except OSError as error:
-        reason = f"{error.filename or writer.run.folder} cannot be used: {error.strerror or error}."
-        message = f"{reason} Check its permissions, the free space, and that its disk is still connected."
+        place = error.filename or writer.run.folder
+        message = (
+            f"{place} cannot be used: {error.strerror or error}. Check its permissions, and that its disk is connected."
+        )
         writer.end(run_folder.FAILED, error=message)
         raise TrainingError(message) from error
     except BaseException:  # the user cancelled, and go_on raised
@@ -127,13 +126,19 @@ def join(run: Run, machine: Machine, go_on: Callable[[], None] = lambda: None) -
     if machine.processes.is_first:
         return run, resume(run, machine, go_on)
     order = Order.read(run, machine.models)
-    saved = states.find_last(run)
-    if saved is None:
-        raise TrainingError(f"{run.name} has no saved state to resume from. Start it again.")
-    state, step = saved
+    state, step = _last_state(run)
     segment = job.Segment(first_step=step, state=state, weights=order.weights)
     helping = replace(order, name=f"{run.name}-machine-{machine.processes.rank}")
     return _start(helping, order.recipe, machine, segment, go_on)
+
+
+def _last_state(run: Run) -> tuple[Path, int]:
+    saved = states.find_last(run)
+    if saved is None:
+        raise TrainingError(
+            f"{run.name} has no saved state to resume from. Start it again, or continue its last checkpoint in a new training."
+        )
+    return saved
 
 
 def _next_segment(run: Run) -> int:
@@ -193,15 +198,12 @@ def _begin(
     )
     folder = run.folder / f"job-{segment.number}"
     text = json.dumps(recipe.to_json(), ensure_ascii=False, separators=(",", ":"))
-    try:
-        folder.mkdir()  # fails if another machine was first, on a file system without locks
+    with explain_write_errors(folder, TrainingError):
+        try:
+            folder.mkdir()  # fails if another machine was first, on a file system without locks
+        except FileExistsError:
+            raise TrainingError(f"Another process is already resuming {run.name}. Watch it instead.") from None
         job.write(replace(made, extra={**made.extra, "recipe": text}), folder)
-    except FileExistsError:
-        raise TrainingError(f"Another process is already resuming {run.name}. Watch it instead.") from None
-    except OSError as error:
-        raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Check its permissions and free space."
-        ) from error
     processes = replace(machine.processes, cpu=machine.processes.cpu or machine.on_cpu)
     what = launch.build(
         machine.trainer,

@@ -24,7 +24,7 @@ from pathlib import Path
 from PIL import Image
 
 from ...incontext.dataset.manifest import Dataset
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files.atomic import replace_atomically
 from ...incontext.files.images import open_image
 from .settings import Sizes
@@ -210,21 +210,13 @@ def _text(caption: str, target: Path) -> None:
 
 def _touch(folder: Path) -> None:
     """Create a folder, and set its time of last use for `prune`."""
-    try:
+    with explain_write_errors(folder, TrainingError):
         folder.mkdir(parents=True, exist_ok=True)
         os.utime(folder)
-    except OSError as error:
-        raise TrainingError(
-            f"{folder} cannot be written: {error.strerror or error}. Check its permissions and free space."
-        ) from error
 
 
 def _write(target: Path, write: Callable[[Path], object]) -> None:
     """Write a file, complete or not at all."""
-    try:
+    with explain_write_errors(target, TrainingError):
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_atomically(target, write)
-    except OSError as error:
-        raise TrainingError(
-            f"{target} cannot be written: {error.strerror or error}. Check its permissions and free space."
-        ) from error

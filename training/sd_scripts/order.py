@@ -103,12 +103,15 @@ class Order:
             continued = field(about, "continue_from", (str, type(None)), None)
             digests = field(about, "digests", dict, {})
         except JsonError as error:
-            raise TrainingError(f"{run.name} cannot be resumed: in its run.json, {error}.") from None
+            raise TrainingError(
+                f"{run.name} cannot be resumed: its run.json cannot be used ({error}). Continue its last checkpoint in a new "
+                "training instead."
+            ) from None
         dataset = Dataset.load(Path(folder))
         if dataset.digest != digest:
             raise TrainingError(
-                f"The dataset {dataset.name} has changed since {run.name} began. Instead of resuming the run, continue its last "
-                "LoRA on the new dataset."
+                f"The dataset {dataset.name} has changed since {run.name} began. Use the dataset as it was then, or continue the "
+                "last checkpoint on this one in a new training."
             )
         known = {family.model_option, *(file.option for file in family.files)}
         if set(files) != known:

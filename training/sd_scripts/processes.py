@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
 
@@ -103,11 +103,9 @@ class Processes:
         Raises:
             TrainingError: if the file cannot be written.
         """
-        try:
+        with explain_write_errors(path, TrainingError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
-        except OSError as error:
-            raise TrainingError(f"{path} cannot be written: {error}. Check its permissions and free space.") from error
 
     def changed(self, values: Mapping[str, Any]) -> Processes:
         """The same with some values of `SETTABLE` replaced.

@@ -19,7 +19,7 @@ def build_command_line(parser: argparse.ArgumentParser, options: dict[str, Any])
     for name, value in options.items():
         action = actions.get(name)
         if action is None:
-            raise JobError(f"This sd-scripts has no option {name!r}. Install the commit that the pack names.")
+            raise JobError(f"This sd-scripts has no option {name!r}. Install the trainer again.")
         if action.nargs == 0:
             line += [action.option_strings[0]] if value else []
         elif isinstance(value, list):
