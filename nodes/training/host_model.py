@@ -139,6 +139,12 @@ class HostModel:
         """The noise level at an even position of the schedule, 0 … 1, with the shift that sampling uses."""
         return float(self.patcher.get_model_object("model_sampling").percent_to_sigma(1 - position))
 
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation of the noise that sampling starts from; some models, such as HiDream-O1, begin with more than 1."""
+        one = torch.ones(1)
+        return float(self.patcher.get_model_object("model_sampling").noise_scaling(one, one, torch.zeros(1)))
+
     @torch.no_grad()
     def encode_picture(self, vae: Any, picture: Tensor) -> Tensor:
         """[H, W, 3] in 0…1 → latent [channels, …, h, w], scaled as the model wants it."""

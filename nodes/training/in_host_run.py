@@ -208,6 +208,7 @@ class _Training:
                 shift=model.shift,
                 device=model.device,
                 loss_scaling=model.compute_dtype(settings.precision) is torch.float16,
+                noise_scale=model.noise_scale,
                 hooks=hooks,
                 resumed=plan.state,
             )

@@ -88,6 +88,7 @@ def train(
     device: torch.device,
     hooks: Hooks,
     loss_scaling: bool = False,
+    noise_scale: float = 1.0,
     resumed: Mapping[str, Any] | None = None,
 ) -> list[float]:
     """Train the adapters in place.
@@ -102,6 +103,7 @@ def train(
         shift: the model's map from a position in its schedule, 0…1, to a noise level.
         device: the model's.
         loss_scaling: for models that compute in fp16, whose small gradients would otherwise vanish.
+        noise_scale: standard deviation of the noise that the model starts from.
         resumed: a state that ``hooks.state`` received from a training with the same settings and items. The adapters
             already hold its layers.
 
@@ -123,7 +125,8 @@ def train(
 
     def validate() -> None:
         with learner.saved_weights(), torch.no_grad():
-            hooks.validation(learner.step, held_out_losses(validation, predict, device, settings.seed))
+            losses = held_out_losses(validation, predict, device, settings.seed, noise_scale)
+            hooks.validation(learner.step, losses)
 
     def save(*, is_over: bool = False) -> None:
         nonlocal saved
@@ -142,7 +145,7 @@ def train(
         while learner.step < settings.steps:
             total = 0.0
             for _ in range(settings.gradient_accumulation):
-                loss = _batch_loss(settings, learner, predict, empty_condition, references, shift, device)
+                loss = _batch_loss(settings, learner, predict, empty_condition, references, shift, device, noise_scale)
                 learner.backward(loss)
                 total += loss.item()
             if not math.isfinite(total):
@@ -183,6 +186,7 @@ def _batch_loss(
     references: Sequence[int],
     shift: Callable[[float], float],
     device: torch.device,
+    noise_scale: float,
 ) -> Tensor:
     """Loss of the next batch, divided by the number of batches per step."""
     generator = learner.generator
@@ -194,7 +198,7 @@ def _batch_loss(
         empty_condition if drop else item.condition for item, drop in zip(batch, dropped.tolist(), strict=True)
     ]
     clean = torch.stack([item.latent for item in batch]).to(device, torch.float32)
-    noise = torch.randn(clean.shape, generator=generator).to(device)
+    noise = torch.randn(clean.shape, generator=generator).to(device) * noise_scale
     given, weight = (mask.to(device) for mask in masks(batch, chosen, clean.ndim))
     noisy = flow.mix(clean, noise, sigmas.to(device), given)
     isolated = given if settings.references is ReferenceKind.ISOLATED and any(chosen) else None
@@ -227,17 +231,20 @@ def validation_loss(items: Sequence[TrainItem], predict: Predict, device: torch.
     return sum(losses) / len(losses)
 
 
-def held_out_losses(items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int) -> list[float]:
+def held_out_losses(
+    items: Sequence[TrainItem], predict: Predict, device: torch.device, seed: int, noise_scale: float = 1.0
+) -> list[float]:
     """Loss of each set, a mean over fixed noise levels with fixed noise, so that steps and trainings can be compared.
 
     Args:
         seed: of the noise.
+        noise_scale: standard deviation of the noise.
     """
     generator = torch.Generator().manual_seed(seed + 1)
     losses: list[float] = []
     for item in items:
         clean = item.latent[None].to(device, torch.float32)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device) * noise_scale
         _, weight = masks([item], [()], clean.ndim)
         total = 0.0
         for level in VALIDATION_SIGMAS:

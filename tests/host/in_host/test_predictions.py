@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from incontext_lora.incontext.dataset.manifest import Dataset
 from incontext_lora.incontext.errors import TrainingError
-from incontext_lora.tests.in_host_training import CAPTIONS, Tiny, host_model, noisy, training
+from incontext_lora.tests.in_host_training import CAPTIONS, Tiny, host_model, noisy, train, training
 from incontext_lora.training.in_host.choices import Precision
 from torch import Tensor
 
@@ -79,6 +80,40 @@ def test_the_shift_is_that_of_sampling(tiny: Tiny) -> None:
     assert model.shift(0.0) == 0.0
     assert model.shift(0.5) == pytest.approx(float(sampling.percent_to_sigma(0.5)))
     assert model.shift(0.5) > 0.6  # both kinds sample at high noise for longer
+
+
+def test_noise_is_as_strong_as_in_sampling(
+    host: Any, sd3: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HiDream-O1 begins with noise of 8; ComfyUI's sampler and its node Model Noise Scale know such models."""
+    from incontext_lora.nodes.training.host_model import HostModel
+
+    sampling = sd3.model.get_model_object("model_sampling")
+
+    class Louder(type(sampling)):
+        def noise_scaling(self, sigma: Any, noise: Any, latent_image: Any, max_denoise: bool = False) -> Any:
+            return super().noise_scaling(sigma, 8 * noise, latent_image, max_denoise)
+
+    louder = Louder()
+    louder.set_parameters(shift=sampling.shift)
+    model = sd3.model.clone()
+    model.add_object_patch("model_sampling", louder)
+    seen: list[tuple[Tensor, Tensor]] = []
+    predict = HostModel.predict
+
+    def watched(self: HostModel, noisy: Tensor, sigmas: Tensor, *rest: Any) -> Tensor:
+        seen.append((noisy, sigmas))
+        return predict(self, noisy, sigmas, *rest)
+
+    monkeypatch.setattr(HostModel, "predict", watched)
+    once = {"steps": 1, "reference_share": 0.0, "validation_sets": 1}
+    train(host, sd3, vae, dataset, name="usual-noise", **once)
+    usual, seen[:] = list(seen), []
+    train(host, Tiny("sd3", model, sd3.clip), vae, dataset, name="more-noise", **once)
+    assert len(seen) == len(usual) > 4  # held-out sets too
+    for (quiet, sigmas), (loud, _) in zip(usual, seen, strict=True):
+        added = (loud - quiet) / sigmas.reshape(-1, 1, 1, 1)
+        assert float(added.std()) == pytest.approx(7.0, rel=0.1)
 
 
 def test_a_caption_is_text_and_its_parentheses_are_no_emphasis(sd3: Tiny) -> None:
