@@ -104,7 +104,7 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pr
         object_info: ComfyUI's answer to ``/object_info``.
 
     Raises:
-        WorkflowError: for nodes that ComfyUI does not know, and for values that do not belong to their node.
+        WorkflowError: if ComfyUI does not know a node, or a value does not belong to its node.
     """
     graph = _Graph(workflow)
     unknown = sorted(

@@ -53,7 +53,7 @@ class Permissions:
             file: see `FILE`; it need not exist.
 
         Raises:
-            NotAllowed: where one of them cannot be read; then nothing is allowed.
+            NotAllowed: if one of them cannot be read; then nothing is allowed.
         """
         data = _entries(file) if file else {}
         try:
@@ -82,7 +82,7 @@ class Permissions:
             own: ComfyUI's folders, in which a workflow may always read and write.
 
         Raises:
-            NotAllowed: where the folder, after following links, is in none of ComfyUI's folders or the allowed ones.
+            NotAllowed: if the folder, once links are followed, is in none of ComfyUI's folders or the allowed ones.
         """
         real = _follow_links(folder, (*own, *self.folders))
         if not any(real.is_relative_to(os.path.realpath(root)) for root in (*own, *self.folders)):

@@ -21,7 +21,7 @@ def checked_pictures(pictures: Any, what: str, *, coloured: bool = True, finite:
         finite: refuse values that are not numbers; otherwise they are passed on as they are, which costs nothing.
 
     Raises:
-        PanelError: for another shape or type, for nothing in it, or for values that are not numbers.
+        PanelError: if the shape or type is another, the batch is empty, or values are not numbers.
     """
     values = _floats(pictures, what)
     if values.ndim == 3:

@@ -237,7 +237,7 @@ def claim_cards(
 
     Raises:
         TrainingError: if another training has one of them, and this one should not wait.
-        InterruptProcessingException: when the user cancels meanwhile.
+        InterruptProcessingException: if the user cancels meanwhile.
     """
     from ..training.runs.cards import claim
 

@@ -17,7 +17,7 @@ def shows_first(*names: str) -> Callable[[Node], Node]:
     The order of the inputs stays as it is, because saved workflows hold their values by position.
 
     Raises:
-        ValueError: when the schema is made, if a name belongs to no field.
+        ValueError: if a name belongs to no field, as soon as the schema is made.
     """
 
     def mark(schema: io.Schema) -> None:

@@ -76,7 +76,7 @@ def build(
         escape_parentheses: write ``\\(`` for ``(``, so that ComfyUI does not read it as emphasis.
 
     Raises:
-        CaptionError: for more texts than panels, or a text that holds another panel's marker.
+        CaptionError: if there are more texts than panels, or a text contains a panel's marker.
     """
     if len(panels) > len(recipe.markers):
         raise CaptionError(
@@ -212,7 +212,7 @@ def mark_names(text: str, names: Sequence[str], name_format: str) -> str:
     """Write each whole-word occurrence of a name in the recipe's form. The longest matching name wins.
 
     Raises:
-        CaptionError: for too many names, or a name that is too long.
+        CaptionError: if there are too many names, or one is too long.
     """
     return _Names(names, name_format).mark(text)
 

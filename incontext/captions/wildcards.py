@@ -42,7 +42,7 @@ def expand(texts: Sequence[str], seed: int) -> list[str]:
         seed: chooses the options. A wildcard's option depends only on the seed and the wildcard's own text.
 
     Raises:
-        CaptionError: for wildcards more than `DEEPEST` levels deep.
+        CaptionError: if wildcards are nested more than `DEEPEST` levels deep.
     """
     return [_expanded(text, _checked(_wildcards(text)), seed, 0, len(text)) for text in texts]
 

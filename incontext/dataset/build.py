@@ -62,8 +62,8 @@ def build(
         The dataset, with the report. Everything that is wrong with a single set is in the report, and the set left out.
 
     Raises:
-        DatasetError: where the folders cannot be used or no set is left.
-        BuildCancelled: when `cancelled` said so.
+        DatasetError: if the folders cannot be used, or no set is left.
+        BuildCancelled: if `cancelled` returned True.
     """
     name = dataset_name(source, options.name)
     options = replace(options, name=name, references=manifest.check_references(options.references, recipe.layout))
@@ -107,7 +107,7 @@ def dataset_name(source: Path, name: str = "") -> str:
     """What a dataset is called: as chosen, else as its folder of sets.
 
     Raises:
-        DatasetError: where that cannot be a folder's name.
+        DatasetError: if it cannot be the name of a folder.
     """
     return checked_name(name or source.resolve().name)
 
@@ -116,7 +116,7 @@ def checked_name(name: str) -> str:
     """A name that is a folder's name on every system.
 
     Raises:
-        DatasetError: where it is not.
+        DatasetError: if it is not.
     """
     kept = name.rstrip(".")
     reason = names.problem(kept)

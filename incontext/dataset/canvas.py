@@ -47,7 +47,7 @@ def from_panels(layout: PanelLayout, pictures: Sequence[Picture], options: Build
     """Stitch one image per panel.
 
     Raises:
-        PanelError: with `Fit.EXACT`, where a size differs.
+        PanelError: if a size differs and the fit is `Fit.EXACT`.
     """
     placed = enumerate(zip(pictures, layout.boxes, layout.names, strict=True))
     fittings = [_Fitting(index, picture.width, picture.height, box, name) for index, (picture, box, name) in placed]
@@ -59,7 +59,7 @@ def from_composite(layout: PanelLayout, picture: Picture, options: BuildOptions)
     """Bring a ready-made composite onto the recipe's canvas, panel by panel or as one picture.
 
     Raises:
-        PanelError: with `Fit.EXACT`, where the size differs, or where it is too small to be cut.
+        PanelError: if the size differs and the fit is `Fit.EXACT`, or the composite is too small to be cut.
     """
     if options.composite is Composite.WHOLE:
         whole = Box(0, 0, layout.width, layout.height)
@@ -79,7 +79,7 @@ def cuts(width: int, height: int, layout: PanelLayout) -> tuple[Box, ...]:
     Panels that share an edge share it here too, so no row or column between them is dropped or used twice.
 
     Raises:
-        PanelError: where a panel would be empty.
+        PanelError: if a panel would be empty.
     """
 
     def scaled(edge: int, length: int, canvas: int) -> int:
@@ -126,7 +126,7 @@ def _fitting_remarks(fittings: Sequence[_Fitting], options: BuildOptions) -> tup
     """Which images lose detail or much of their area; for the parts of a composite only the worst of each kind.
 
     Raises:
-        PanelError: with `Fit.EXACT`, where a size differs.
+        PanelError: if a size differs and the fit is `Fit.EXACT`.
     """
     worst: dict[tuple[str, int], tuple[float, Remark]] = {}
 

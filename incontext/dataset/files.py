@@ -23,7 +23,7 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = False) -> None:
         durable: have it on the disk, not only in its cache, before the old one goes.
 
     Raises:
-        DatasetError: where the disk refuses.
+        DatasetError: if the file cannot be written.
     """
     with explain_write_errors(path, DatasetError):
         atomic.write_atomic(path, data, durable=durable)
@@ -33,7 +33,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 
     Raises:
-        DatasetError: where that is not allowed.
+        DatasetError: if that is impossible.
     """
     with explain_write_errors(folder, DatasetError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def exclusive(folder: Path, go_on: Callable[[], None], *, patience: float = PATI
         patience: seconds to wait for another build.
 
     Raises:
-        DatasetError: where another build does not end in time.
+        DatasetError: if another build does not end in time, or the folder cannot be written.
     """
     with explain_write_errors(folder, DatasetError):
         file = open(folder / LOCK, "ab")  # noqa: SIM115  (closed below, together with the lock)

@@ -86,7 +86,7 @@ def decode(data: bytes, padding: Colour, enough: tuple[int, int]) -> Picture:
         enough: width and height; larger images are reduced by a whole factor that leaves at least this.
 
     Raises:
-        UnreadableImage: where there is no single whole picture in it.
+        UnreadableImage: if the file does not contain exactly one complete picture.
     """
     if not data:
         raise UnreadableImage("The file is empty.", "Copy or export it again.")

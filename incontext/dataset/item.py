@@ -106,7 +106,7 @@ def add_set(files: SetFiles, job: Job, ledger: Ledger) -> None:
     """Build one set, or find out why it cannot be; either goes into the ledger.
 
     Raises:
-        DatasetError: where the dataset's folder cannot be written.
+        DatasetError: if the dataset's folder cannot be written.
     """
     findings = _Findings(files.name, list(files.findings))
     try:

@@ -216,7 +216,7 @@ class Dataset:
         """Refuse a link that leads out of the dataset's folder.
 
         Raises:
-            DatasetError: for such a link.
+            DatasetError: if it is such a link.
         """
         if not path.resolve().is_relative_to(self.folder.resolve()):
             raise DatasetError(
@@ -238,7 +238,7 @@ class Dataset:
         """Read the dataset in a folder.
 
         Raises:
-            DatasetError: where there is none, it is damaged, or a newer version of the pack wrote it.
+            DatasetError: if there is none, it is damaged, or a newer version of the pack wrote it.
         """
         dataset = Dataset.read_manifest(folder)
         for item in dataset.items:
@@ -256,7 +256,7 @@ class Dataset:
         """Before something reads the files: are they still those of this dataset?
 
         Raises:
-            DatasetError: where they were deleted, or another dataset has been built in their place.
+            DatasetError: if they were deleted, or another dataset has been built in their place.
         """
         remedy = "Queue the workflow again; Build Dataset then builds it again."
         try:
@@ -318,7 +318,7 @@ def read_references(text: str, layout: PanelLayout) -> tuple[int, ...]:
     """Indices of the panels that ``text`` selects (`PanelLayout.select`); empty text means none.
 
     Raises:
-        LayoutError: for a panel that the layout does not have.
+        LayoutError: if the layout has no such panel.
         DatasetError: if no panel is left to learn.
     """
     return check_references(layout.select(text), layout)
@@ -328,7 +328,7 @@ def check_references(references: Sequence[int], layout: PanelLayout) -> tuple[in
     """The references in order, once each.
 
     Raises:
-        DatasetError: for an index outside the layout, or where no panel is left to learn.
+        DatasetError: if an index is outside the layout, or no panel is left to learn.
     """
     wrong = [index for index in references if not 0 <= index < len(layout)]
     if wrong:

@@ -80,7 +80,7 @@ def scan(source: Path, recipe: Recipe, shape: Shape | None = None) -> Scan:
         shape: how the sets are stored; found out when None.
 
     Raises:
-        DatasetError: where the folder itself cannot be read.
+        DatasetError: if the folder itself cannot be read.
     """
     listing, inner = _root(source, recipe, shape)
     findings = list(listing.findings)

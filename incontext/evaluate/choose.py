@@ -156,7 +156,7 @@ def choose(results: Sequence[Result], rule: Rule = _DEFAULT, *, seed: int = 0, r
         rounds: of the bootstrap.
 
     Raises:
-        ChoiceError: if there are no results, or no caption on which all candidates were judged.
+        ChoiceError: if there are no results, or there is no caption on which all candidates were judged.
     """
     labels = list(dict.fromkeys(result.candidate for result in results))
     if not labels:

@@ -76,7 +76,7 @@ def cells(
         references: digest of the reference for each caption; empty without references.
 
     Raises:
-        ChoiceError: for more cells than `MOST_CELLS`.
+        ChoiceError: if there are more cells than `MOST_CELLS`.
     """
     count = len(candidates) * len(captions) * len(seeds)
     if count > MOST_CELLS:

@@ -63,7 +63,7 @@ def summary(matrix: Tensor) -> SetScore:
     """The score of one set from its similarities [panels, panels].
 
     Raises:
-        LayoutError: for a single panel.
+        LayoutError: if the layout has a single panel.
     """
     count = matrix.shape[-1]
     if count < 2:

@@ -92,7 +92,7 @@ def within(embeddings: Tensor) -> Tensor:
     """Mean cosine of the different panels of each set, [sets].
 
     Raises:
-        LayoutError: for sets of one panel.
+        LayoutError: if the layout has a single panel.
     """
     count = embeddings.shape[1]
     if count < 2:

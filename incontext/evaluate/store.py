@@ -44,7 +44,7 @@ class Store:
         """The file of a picture, which need not exist.
 
         Raises:
-            ChoiceError: for a text that is not a key, since it becomes part of a path.
+            ChoiceError: if the text is not a key, since it becomes part of a path.
         """
         if not _KEY.fullmatch(key):
             raise ChoiceError(f"{strict_json.shown(key)} is not the key of a picture. Run Compare Checkpoints again.")

@@ -138,7 +138,7 @@ def check(value: Any, *, odd_names: bool = False, long_integers: bool = False) -
     """Check a value that has already been read, without recursion, so that deep nesting does no harm.
 
     Raises:
-        JsonError: for what `parse` refuses.
+        JsonError: if `parse` would refuse it.
     """
     level, depth = [value], 0
     while level:

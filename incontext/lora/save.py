@@ -67,7 +67,7 @@ def save_new(
         The file: ``name.safetensors``, else ``name_00002.safetensors`` and so on.
 
     Raises:
-        LoraError: for a name that `checked_name` refuses, for no tensors, or if the folder cannot be written.
+        LoraError: if `checked_name` refuses the name, there are no tensors, or the folder cannot be written.
     """
     relative = checked_name(name)
     if not tensors:
@@ -93,7 +93,7 @@ def copy_new(folder: str | Path, name: str, source: Path, recipe: Recipe | None 
         The copy, or the identical file.
 
     Raises:
-        LoraError: for a name that `checked_name` refuses, or if the source cannot be read or the folder not be written.
+        LoraError: if `checked_name` refuses the name, the source cannot be read, or the folder cannot be written.
     """
 
     def copy(path: Path) -> None:

@@ -33,8 +33,8 @@ def settings_per_panel(layout: PanelLayout, common: PanelSettings, text: str) ->
     """One setting per panel: the common one, changed by lines such as ``2: contain, top`` or ``LEFT: stretch``.
 
     Raises:
-        LayoutError: for a panel that the layout does not have.
-        PanelError: for a line that cannot be read.
+        LayoutError: if the layout has no such panel.
+        PanelError: if a line cannot be read.
     """
     check_length(text, "The exceptions")
     settings = [common] * len(layout)
@@ -62,7 +62,7 @@ def place(width: int, height: int, box: Box, settings: PanelSettings, name: str 
     """Where an image of ``width`` × ``height`` px goes in a panel.
 
     Raises:
-        PanelError: with `Fit.EXACT`, if the sizes differ.
+        PanelError: if the sizes differ and the fit is `Fit.EXACT`.
     """
     whole, panel = Box(0, 0, width, height), Box(0, 0, box.width, box.height)
     if (width, height) == (box.width, box.height) or settings.fit is Fit.STRETCH:

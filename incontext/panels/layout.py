@@ -166,7 +166,7 @@ class PanelLayout:
         Commas, semicolons, spaces and line breaks separate panels; a name may contain spaces. Empty text selects none.
 
         Raises:
-            LayoutError: for a panel that the layout does not have, or a text of more than `LONGEST_TEXT` characters.
+            LayoutError: if the layout has no such panel, or the text has more than `LONGEST_TEXT` characters.
         """
         check_length(text, "The list of panels")
         names = {name.casefold() for name in self.names}

@@ -164,7 +164,7 @@ def place_of(candidate: grid.Candidate) -> str:
 def _run_folder(name: str) -> Path | None:
     """
     Raises:
-        ChoiceError: for a name that leads out of the folder of runs.
+        ChoiceError: if the name leads out of the folder of runs.
     """
     if name in (NONE, ""):
         return None

@@ -68,7 +68,7 @@ def attend_to_references(
         start_percent, end_percent: the part of sampling in which this applies.
 
     Raises:
-        PanelError: for other classes of models, and for masks that differ within the batch.
+        PanelError: if the model has another class, or masks differ within the batch.
     """
     base = model.model
     if not isinstance(base, comfy.model_base.Flux | comfy.model_base.SD3) or isinstance(

@@ -87,7 +87,7 @@ def _end(run: Run) -> None:
     """End the trainer's process at once; what was saved before is kept.
 
     Raises:
-        TrainingError: for a run that ComfyUI itself trains, or that has no process here.
+        TrainingError: if ComfyUI itself trains the run, or the run has no process here.
     """
 
     if supervise.find(run.folder) is None:

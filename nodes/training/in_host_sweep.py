@@ -102,7 +102,7 @@ def sweep_in_host(
 
     Raises:
         TrainingError: if no training can begin, or none makes a LoRA.
-        InterruptProcessingException: when the user cancels; the same sweep continues later.
+        InterruptProcessingException: if the user cancels; the same sweep continues later.
     """
     about = {
         "dataset": {"folder": str(dataset.folder), "digest": dataset.digest},

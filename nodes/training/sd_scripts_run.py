@@ -95,7 +95,7 @@ def train_sweep(
 
     Raises:
         TrainingError: if no training can begin, or none makes a LoRA.
-        InterruptProcessingException: when the user cancels; the same sweep continues later.
+        InterruptProcessingException: if the user cancels; the same sweep continues later.
     """
     host.claim_cards(machine.cards, when_busy, node_id).close()  # each training claims them again
     free_memory()
@@ -199,7 +199,7 @@ def watch_to_end(run: Run, process: Any, machine: Machine, node_id: str, tail: E
     """Show a run on the node until it ends.
 
     Raises:
-        InterruptProcessingException: when the user cancels; the run is stopped with its state saved by then.
+        InterruptProcessingException: if the user cancels; the run is stopped with its state saved by then.
     """
     bar = host.progress(node_id, int(run.about["settings"]["steps"]))
     done = [0]

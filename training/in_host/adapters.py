@@ -81,7 +81,7 @@ class Adapters:
         """Within the context, the model computes with the LoRA; afterwards it is as before.
 
         Raises:
-            TrainingError: in a forward pass, if a layer computes without gradients, as most 4-bit kernels do.
+            TrainingError: if a layer in a forward pass computes without gradients, as most 4-bit kernels do.
         """
         handles = []
         try:

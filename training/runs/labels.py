@@ -42,7 +42,7 @@ class Label:
         """The label with some of its values replaced.
 
         Raises:
-            TrainingError: for an unknown name, a value that is not a text, or a text that is too long.
+            TrainingError: if a name is unknown, or a value is not a text or too long.
         """
         for name, value in values.items():
             if name not in LONGEST or not isinstance(value, str):

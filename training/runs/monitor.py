@@ -297,7 +297,7 @@ def ask(run: Run, what: str) -> None:
     """Ask the trainer to ``stop``, ``save`` or ``sample`` after its current step.
 
     Raises:
-        TrainingError: for another request, or if the run is not running.
+        TrainingError: if there is no such request, or the run is not running.
     """
     if what not in requests.KINDS:
         stop, save, sample = requests.KINDS

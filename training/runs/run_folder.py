@@ -136,7 +136,7 @@ class RunWriter:
     """Writes a run. Every event is on disk before the next step begins.
 
     Raises:
-        TrainingError: from any method, if the disk cannot be written.
+        TrainingError: if the disk cannot be written; any method may raise it.
     """
 
     def __init__(self, run: Run) -> None:
@@ -290,7 +290,7 @@ def written(place: Path) -> Iterator[None]:
         place: the file or folder to be written.
 
     Raises:
-        TrainingError: for any OSError within.
+        TrainingError: if an OSError occurs.
     """
     with explain_write_errors(place, TrainingError):
         yield

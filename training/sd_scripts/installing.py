@@ -28,7 +28,7 @@ def command(action: str) -> tuple[str, ...]:
     """The command for an action.
 
     Raises:
-        TrainingError: for any action but ``install`` and ``check``.
+        TrainingError: if the action is neither ``install`` nor ``check``.
     """
     if action not in (INSTALL, CHECK):
         raise TrainingError(f"The trainer has no action {action!r}. Choose {INSTALL} or {CHECK}.")

@@ -111,7 +111,7 @@ class Processes:
         """The same with some values of `SETTABLE` replaced.
 
         Raises:
-            TrainingError: for other names, and if the values do not fit together.
+            TrainingError: if a name is unknown, or the values do not fit together.
         """
         strange = [name for name in values if name not in SETTABLE]
         if strange:

@@ -193,7 +193,7 @@ def train(sweep: Sweep, task: Task, trainer: Trainer, runs: Path) -> Record:
     Raises:
         TrainingError: if it fails before its first step and no other training has got further. The cause is then hardly
             one of the varied settings.
-        BaseException: anything that ends the whole sweep, such as the user cancelling. The training can then be continued.
+        BaseException: if something ends the whole sweep, for instance the user. The training can then be continued.
     """
     trial = task.trial
     before = sweep.record(trial)

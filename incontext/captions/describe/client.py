@@ -124,7 +124,7 @@ def _exchange(
     """One request in a thread of its own, which is abandoned when the time is up or ``go_on`` raises.
 
     Raises:
-        TimeoutError: after ``timeout`` seconds in all.
+        TimeoutError: if the answer is not complete after ``timeout`` seconds.
         OSError, http.client.HTTPException: if there is no complete response.
     """
     connection, target, headers = open_connection(server, server.path + path, timeout)

@@ -31,7 +31,7 @@ def describe(
         ask: such as `client.complete`.
 
     Raises:
-        PanelError: for another number of pictures.
+        PanelError: if there are neither as many pictures as panels nor a single one.
         AnswerError: if the second answer cannot be used either.
     """
     shown = settings.pictures

@@ -26,7 +26,7 @@ def panels_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> list[np.nd
         pictures: uint8 [height, width, 3] each, in the order of the panels.
 
     Raises:
-        PanelError: for another number of pictures.
+        PanelError: if there are neither as many pictures as panels nor a single one.
     """
     if len(pictures) == len(layout):
         return list(pictures)
@@ -46,7 +46,7 @@ def whole_of(pictures: Sequence[np.ndarray], layout: PanelLayout) -> np.ndarray:
         pictures: uint8 [height, width, 3] each, in the order of the panels.
 
     Raises:
-        PanelError: for another number of pictures.
+        PanelError: if there are neither as many pictures as panels nor a single one.
     """
     if len(pictures) == 1:
         return pictures[0]

@@ -93,7 +93,7 @@ class Saver:
         """Save and end. If the disk is full, continue until the state can be saved.
 
         Raises:
-            TrainingStop: once the state is saved.
+            TrainingStop: if the state could be saved.
         """
         self._training.is_stopping = True
         self.save(args)
