@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.demo.workflow import load
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 TOGGLE = "Comfy.ToggleLinear"
 TOUR = "Comfy.OnboardingCoachmarks.Seen"  # older frontends have a first draft of the view, and no tour of it
+
+SHOWN = """name => [...document.querySelectorAll("img")].some(image =>
+    image.src.includes(encodeURIComponent(name)) && image.naturalWidth && image.checkVisibility())"""
 
 
 @pytest.fixture
@@ -48,3 +51,33 @@ def test_a_caption_is_written_in_the_app(app_view: Interface) -> None:
     app_view.page.get_by_text("Caption", exact=True).wait_for()
     field(app_view, "[SCENE-2]").fill("a cross")
     assert app_view.inputs(app_view.node_id("InContextJointCaption"))["panel_2"] == "a cross"
+
+
+def test_the_apps_own_run_button_makes_the_set_that_is_written_there(app_view: Interface) -> None:
+    show(app_view, "quickstart")
+    seed = app_view.page.locator('[data-testid="app-mode-widget-item"]').filter(has_text="seed").locator("input").first
+    seed.fill("5")
+    seed.press("Enter")
+    field(app_view, "[SCENE-1]").fill("a cross")
+    before = set(app_view.server.get_json("/history"))
+    app_view.page.locator('[data-testid="linear-run-button"] button').get_by_text("Run", exact=True).click()
+    (entry,) = finished(app_view, before)
+    sent = {node["class_type"]: node["inputs"] for node in entry["prompt"][2].values()}
+    assert sent["KSampler"]["seed"] == 5
+    assert sent["InContextJointCaption"]["panel_1"] == "a cross"
+    assert entry["status"]["status_str"] == "success"
+    made = [file["filename"] for output in entry["outputs"].values() for file in output.get("images", [])]
+    assert len(made) == 4, "three panels and the set"
+    for name in made:
+        wait(app_view, SHOWN, name)
+    app_view.screenshot("app-after-run")
+
+
+def finished(interface: Interface, before: set[str]) -> list[dict[str, Any]]:
+    """What has run since; waits for the first."""
+    for _ in range(600):
+        done = [entry for key, entry in interface.server.get_json("/history").items() if key not in before]
+        if done:
+            return done
+        interface.page.wait_for_timeout(200)
+    raise AssertionError(f"nothing has run\n{interface.server.log_tail()}")
