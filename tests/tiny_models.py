@@ -88,7 +88,7 @@ class Family:
         config: as ComfyUI's detection would make it.
         latent: channels, and frames where it is a video model's.
         complete: adds what this ComfyUI asks for besides.
-        unused: layers of the last block that the prediction does not depend on.
+        unused: layers that the prediction does not depend on: of the last block, or of a part for reference latents.
     """
 
     model: str
@@ -207,6 +207,22 @@ FAMILIES = {
         latent=(64,),
         complete=hunyuan_sizes,
     ),
+    "omnigen2": Family(
+        "Omnigen2",
+        {
+            "image_model": "omnigen2", "hidden_size": 96, "num_layers": 2, "num_refiner_layers": 2, "num_attention_heads": 4,
+            "num_kv_heads": 2, "multiple_of": 32, "axes_dim_rope": [8, 8, 8], "axes_lens": [300, 512, 512],
+            "text_feat_dim": 64, "timestep_scale": 1000.0,
+        },
+        unused=frozenset(
+            f"ref_image_refiner.{block}.{part}"
+            for block in (0, 1)
+            for part in (
+                "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0", "feed_forward.linear_1", "feed_forward.linear_2",
+                "feed_forward.linear_3",
+            )
+        ),
+    ),
     "wan": Family(
         "WAN21_T2V",
         {
@@ -261,14 +277,19 @@ def vae(seed: int = 0) -> Any:
 
 
 class Words:
-    """Stands for a CLIP: every word is a random vector, so captions differ in length and content."""
+    """Stands for a CLIP: every word is a random vector, so captions differ in length and content.
 
-    def __init__(self, context: int, pooled: int) -> None:
-        self._context, self._pooled = context, pooled
+    Args:
+        context, pooled: sizes of the vectors of a word and of a caption.
+        masked: also tell which tokens are words, as the text encoders of some families do.
+    """
+
+    def __init__(self, context: int, pooled: int, *, masked: bool = False) -> None:
+        self._context, self._pooled, self._masked = context, pooled, masked
 
     @classmethod
     def of(cls, kind: str) -> Words:
-        return {"sd3": cls(4096, 2048), "flux": cls(48, 24)}.get(kind) or cls(64, 64)
+        return {"sd3": cls(4096, 2048), "flux": cls(48, 24)}.get(kind) or cls(64, 64, masked=kind == "omnigen2")
 
     def tokenize(self, text: str) -> list[str]:
         return text.split() or [""]
@@ -277,7 +298,8 @@ class Words:
         with torch.inference_mode():
             vectors = torch.cat([self._vector(word, self._context) for word in tokens], dim=1)
             pooled = self._vector(" ".join(tokens), self._pooled)[:, 0]
-            return [[vectors, {"pooled_output": pooled, **add_dict}]]
+            masks = {"attention_mask": torch.ones(1, len(tokens), dtype=torch.long)} if self._masked else {}
+            return [[vectors, {"pooled_output": pooled, **masks, **add_dict}]]
 
     @staticmethod
     def _vector(word: str, size: int) -> Tensor:

@@ -35,7 +35,11 @@ _NUMBER = re.compile(r"^(.*?\.)(\d+)\.")
 
 
 class LoraLayer(nn.Module):
-    """One low-rank pair in float32: ``down`` [rank, in] starts at random, ``up`` [out, rank] at zero."""
+    """One low-rank pair in float32: ``down`` [rank, in] starts at random, ``up`` [out, rank] at zero.
+
+    Attributes:
+        was_used: whether the model has computed this layer. Some have parts that only run with reference latents.
+    """
 
     def __init__(self, inputs: int, outputs: int, rank: int, alpha: float, generator: torch.Generator) -> None:
         super().__init__()
@@ -43,6 +47,7 @@ class LoraLayer(nn.Module):
         self.lora_down = nn.Parameter(torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator))
         self.lora_up = nn.Parameter(torch.zeros(outputs, rank))
         self.alpha = alpha
+        self.was_used = False
 
     @property
     def rank(self) -> int:
@@ -93,14 +98,15 @@ class Adapters:
                 handle.remove()
 
     def check_gradients(self) -> None:
-        """After a backward pass, check that every layer has a gradient.
+        """After a backward pass, check that every layer that was used has a gradient.
 
         The text layers of the last block may lack one, since in some models nothing depends on them.
 
         Raises:
             TrainingError: if another layer lacks one, because something between it and the loss computes without gradients.
         """
-        trained = [name for name in self.layers if _is_target(name, Targets.ATTENTION_MLP)]
+        used = [name for name, layer in self.layers.items() if layer.was_used]
+        trained = [name for name in used if _is_target(name, Targets.ATTENTION_MLP)]
         last: dict[str, int] = {}
         for name in trained:
             blocks, number = _block(name)
@@ -156,6 +162,7 @@ class Delta:
 def _add(name: str, layer: LoraLayer, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
     """Forward hook: a layer's output plus the LoRA's."""
     x = inputs[0]
+    layer.was_used = True
     if torch.is_grad_enabled() and x.requires_grad and not output.requires_grad:
         raise TrainingError(
             f"{name} is a {type(module).__name__}, which computes without gradients, so no layer before it can learn. Load "

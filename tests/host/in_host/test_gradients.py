@@ -46,6 +46,24 @@ def test_other_families_have_their_gradients_too(host: Any, kind: str, checkpoin
     assert without_slope(tiny, x, checkpointing) == family.unused
 
 
+@pytest.mark.parametrize("kind", tiny_models.FAMILIES)
+def test_a_family_is_trained_by_the_node(host: Any, dataset: Dataset, kind: str) -> None:
+    tiny_models.skip_if_unknown(kind)
+    family = tiny_models.FAMILIES[kind]
+    generator = torch.Generator().manual_seed(3)
+
+    class Vae:
+        def encode(self, pixels: Tensor) -> Tensor:
+            height, width = (side // 8 for side in pixels.shape[1:3])
+            return torch.randn(1, *family.latent, height, width, generator=generator)
+
+    tiny = Tiny(kind, family.load(), tiny_models.Words.of(kind))
+    lora, *_ = train(host, tiny, Vae(), dataset, name=f"family-{kind}", caption_dropout=0.0)
+    ups = {name.removeprefix("diffusion_model.").removesuffix(".lora_up.weight"): value for name, value in lora.items()}
+    untrained = {name for name, value in ups.items() if not name.endswith((".alpha", ".weight")) and not value.any()}
+    assert untrained == family.unused
+
+
 def test_comfyui_computes_as_before_once_a_training_is_over(host: Any) -> None:
     import comfy.model_management
     from incontext_lora.nodes.training.gradients import KERNELS, differentiable
