@@ -46,7 +46,7 @@ def recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     own_results = 0
     is_tensor = True
 
-    def run(_: Tensor, *values: Any) -> tuple:
+    def run(wanted: Tensor, *values: Any) -> tuple:
         nonlocal own_results, is_tensor
         copies = [value.clone() if isinstance(value, Tensor) else value for value in values]
         own, extra = copies[: count + len(names)], copies[count + len(names) :]
@@ -58,13 +58,21 @@ def recomputed(forward: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         is_tensor = isinstance(result, Tensor)
         results = (result,) if is_tensor else tuple(result)
         own_results = len(results)
-        return (*results, *recorded)
+        results = (*results, *recorded)
+        if torch.is_grad_enabled() and not any(isinstance(each, Tensor) and each.requires_grad for each in results):
+            # nothing in this block or before it is trained, but its gradient is asked for, and torch refuses one without a graph
+            return tuple(each + 0 * wanted if _is_float(each) else each for each in results)
+        return results
 
     wanted = torch.ones((), requires_grad=True)  # the first block's inputs do not require gradients themselves
     results = checkpoint(run, wanted, *inputs, *named.values(), *pairs, use_reentrant=True)
     if one:
         one.keep(position, results[own_results:])
     return results[0] if is_tensor else tuple(results[:own_results])
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def copied(_module: nn.Module, inputs: tuple) -> tuple | None:

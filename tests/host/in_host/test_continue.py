@@ -74,6 +74,34 @@ def test_training_continues_from_a_lora_as_it_was(host: Any, tiny: Tiny, vae: An
     assert third.lineage == (first, second)
 
 
+@pytest.mark.parametrize("references", ["none", "isolated"])
+@pytest.mark.parametrize("layer", ["double_blocks.0.img_attn.qkv", "single_blocks.0.linear1"])
+def test_a_lora_of_some_blocks_is_continued_with_gradient_checkpointing(
+    host: Any, flux: Tiny, vae: Any, dataset: Dataset, layer: str, references: str
+) -> None:
+    """Such as the popular ones of four layers: blocks before them have nothing to learn."""
+    outputs, inputs = flux.transformer.get_submodule(layer).weight.shape
+    name = f"diffusion_model.{layer}"
+    generator = torch.Generator().manual_seed(1)
+    few = {
+        f"{name}.lora_down.weight": torch.randn(2, inputs, generator=generator) * 0.1,
+        f"{name}.lora_up.weight": torch.randn(outputs, 2, generator=generator) * 0.1,
+    }
+    loras = Path(host.base) / "output" / "loras"
+    loras.mkdir(parents=True, exist_ok=True)
+    save_file(few, loras / "few.safetensors")
+    lora, *_ = train(
+        host, flux, vae, dataset, name="few-more", continue_from="few.safetensors", gradient_checkpointing=True,
+        references=references, reference_share=1.0,
+    )  # fmt: skip
+    assert not torch.equal(lora[f"{name}.lora_up.weight"], few[f"{name}.lora_up.weight"])
+    plain, *_ = train(
+        host, flux, vae, dataset, name="few-plain", continue_from="few.safetensors", gradient_checkpointing=False,
+        references=references, reference_share=1.0,
+    )  # fmt: skip
+    torch.testing.assert_close(lora, plain)
+
+
 def test_every_layer_of_a_published_lora_is_continued(host: Any, flux: Tiny, vae: Any, dataset: Dataset) -> None:
     # those of the method's authors hold modulations too, and query, key and value apart, named as in diffusers
     generator = torch.Generator().manual_seed(1)
