@@ -47,9 +47,11 @@ export function meter({ count, limit }) {
   return { filled: count / full, limit: limit / full, isOver: count > limit };
 }
 
-/** The words after a limit, shortened; an emoji that is joined from several stays whole. */
-export function rest(caption, cut) {
-  const text = [...caption].slice(cut).join("").trim();
+/** The words after a limit, shortened. */
+export const rest = (caption, cut) => shortened([...caption].slice(cut).join("").trim());
+
+/** The beginning of a text; an emoji that is joined from several stays whole. */
+export function shortened(text) {
   const seen = [...new Intl.Segmenter(undefined, { granularity: "grapheme" }).segment(text)].map(({ segment }) => segment);
   return seen.length <= SHORT ? text : `${seen.slice(0, SHORT - 1).join("").trimEnd()}…`;
 }
@@ -103,7 +105,22 @@ export function writtenTexts(values, texts) {
   return changes;
 }
 
-/** Whether a text holds a wildcard such as {red|blue}. */
-export const hasWildcard = (text) => /\{[^{}]*\|[^{}]*\}/.test(text);
+/**
+ * The wildcards of a text, by the rules of incontext/captions/wildcards.py.
+ * @param {string} text
+ * @returns {{isDrawn: boolean, unclosed: string}} whether it holds a wildcard such as {red|blue}, and the text from the brace
+ *   of one that is never closed; empty if there is none
+ */
+export function wildcardsIn(text) {
+  const open = [];
+  let isDrawn = false;
+  for (const { 0: mark, index } of text.matchAll(/\\[{}|]|[{}|]/g)) {
+    if (mark === "{") open.push({ index, bars: 0 });
+    else if (mark === "|" && open.length) open.at(-1).bars += 1;
+    else if (mark === "}" && open.length) isDrawn = open.pop().bars > 0 || isDrawn;
+  }
+  const unclosed = open.find(({ bars }) => bars > 0);
+  return { isDrawn, unclosed: unclosed ? text.slice(unclosed.index) : "" };
+}
 
 const numberOf = (field) => Number(field.slice("panel_".length));

@@ -12,7 +12,7 @@
  * @property {boolean} isPlain  whether the node's plain fields are shown as well
  */
 
-import { encoderName, isJoint, meter, pieces, rest, widgetOf } from "./caption.mjs";
+import { encoderName, isJoint, meter, pieces, rest, shortened, widgetOf, wildcardsIn } from "./caption.mjs";
 import { make, place } from "./dom.mjs";
 import { layoutFrom } from "./upstream.mjs";
 import { fill } from "./words.mjs";
@@ -79,7 +79,7 @@ export class CaptionEditor {
 
   /** How far below the editor's upper edge the middle of a field is, in pixels; null if there is no such field. */
   middleOf(name) {
-    const field = this.#areas.get(name)?.parentElement;
+    const field = this.#areas.get(name)?.closest(".incontext-field");
     if (!field) return null;
     return field.offsetTop - this.element.offsetTop + field.offsetHeight / 2 - this.#fields.scrollTop;
   }
@@ -97,6 +97,7 @@ export class CaptionEditor {
       area.disabled = isLinked;
       area.placeholder = isLinked ? this.#words.connected : this.#placeholder(name, recipe);
       const text = isLinked ? "" : (texts[index] ?? "");
+      area.nextElementSibling.textContent = this.#hint(text);
       if (area.value === text) continue;
       area.value = text;
       this.#committed.set(area, text);
@@ -177,7 +178,8 @@ export class CaptionEditor {
     this.#committed.set(area, "");
     const label = make("span", "incontext-title", [...(picture ? [picture] : []), make("span", "incontext-marker", [title])]);
     label.title = title;
-    return make("label", "incontext-field", [label, area]);
+    const hint = make("span", "incontext-hint", [], { role: "status" });
+    return make("label", "incontext-field", [label, make("span", "incontext-entry", [area, hint])]);
   }
 
   /** What was typed becomes a step of undo; a field also loses the cursor when its node is taken away. */
@@ -226,6 +228,12 @@ export class CaptionEditor {
 
   #placeholder(name, recipe) {
     return name === "summary" ? recipe?.opening || this.#words.summary : "";
+  }
+
+  /** What to say below a field about its text, which is sent as it is. */
+  #hint(text) {
+    const { unclosed } = wildcardsIn(text);
+    return unclosed ? fill(this.#words.unclosed, { text: shortened(unclosed) }) : "";
   }
 
   #piece(piece) {

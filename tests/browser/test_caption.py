@@ -174,6 +174,27 @@ def test_a_wildcard_is_drawn_once_for_all_panels(either: Interface, caption: int
     wait(either, "() => document.querySelector('.incontext-line').textContent.includes('a {red|blue} kite')")
 
 
+def test_a_wildcard_without_its_closing_brace_is_said_at_its_field_and_sent_as_written(
+    either: Interface, caption: int
+) -> None:
+    hints = either.page.locator(".incontext-caption .incontext-hint:visible")
+    field(either, "[SCENE-2]").fill("a {red|blue kite")
+    hints.first.wait_for()
+    assert hints.all_inner_texts() == ["“{red|blue kite” is sent as written: the wildcard has no closing brace “}”."]
+    (typed, said) = field(either, "[SCENE-2]").bounding_box(), hints.bounding_box()
+    assert typed
+    assert said
+    assert typed["x"] == said["x"]
+    assert 0 <= said["y"] - (typed["y"] + typed["height"]) < 4, "the hint is at its field"
+    assert either.inputs(caption)["panel_2"] == "a {red|blue kite"
+    wait(either, "() => document.querySelector('.incontext-line').textContent.includes('a {red|blue kite')")
+    assert "wildcard_seed" not in shown_widgets(either, caption)
+    either.screenshot(f"caption-unclosed-{either.renderer}")
+    field(either, "[SCENE-2]").fill("a {red|blue} kite")
+    hints.first.wait_for(state="detached")
+    assert "wildcard_seed" in shown_widgets(either, caption)
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, caption: int, plain: bool) -> None:
     """As the menu of ComfyUI does it: by a proxy in older frontends, by a link in newer ones."""

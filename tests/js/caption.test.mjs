@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { hasWildcard, isJoint, meter, panelTexts, pieces, rest, writtenTexts } from "../../js/lib/caption.mjs";
+import { isJoint, meter, panelTexts, pieces, rest, wildcardsIn, writtenTexts } from "../../js/lib/caption.mjs";
 
 const CAPTION = "[FILM] a day [A] dawn [B] noon";
 const MARKS = [[0, 6], [13, 16], [22, 25]];
@@ -84,6 +84,16 @@ test("what is written into fields is what they then show", () => {
 });
 
 test("a wildcard has a bar between its braces", () => {
-  for (const text of ["{a|b}", "x {|b} y", "{a {b|c} d}"]) assert.ok(hasWildcard(text), text);
-  for (const text of ["", "{a}", "a|b", "{a} | {b}"]) assert.ok(!hasWildcard(text), text);
+  for (const text of ["{a|b}", "x {|b} y", "{a {b|c} d}", "{a|{b} c}"]) assert.ok(wildcardsIn(text).isDrawn, text);
+  for (const text of ["", "{a}", "a|b", "{a} | {b}", "\\{a|b\\}", "{a\\|b}"]) assert.ok(!wildcardsIn(text).isDrawn, text);
+});
+
+test("a wildcard that is never closed is found where it begins", () => {
+  for (const [text, unclosed] of [
+    ["a {red|blue kite", "{red|blue kite"],
+    ["{a|b} and {c|", "{c|"],
+    ["{a|{b|c} d", "{a|{b|c} d"],
+    ["{a {b|c", "{b|c"],
+  ]) assert.equal(wildcardsIn(text).unclosed, unclosed);
+  for (const text of ["", "{a|b}", "{a", "a|b", "{a {b|c}", "\\{a|b", "{a\\|b"]) assert.equal(wildcardsIn(text).unclosed, "", text);
 });

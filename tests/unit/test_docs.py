@@ -25,6 +25,7 @@ SECTIONS = {
 }
 ENTRY = re.compile(r"- (.+?) \(([A-Z0-9_*]+)(?:, (`[^`]*`|[^)`]+))?\)[:：] ?(.+)")
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
+WIDEST = 30  # characters of code that fit into the sidebar as ComfyUI opens it, where nothing breaks the line
 REMEDIES = "## When something goes wrong"
 PUT_TOGETHER = {  # messages whose parts stand in several texts of the code
     "… captions were written before that and are kept",
@@ -107,6 +108,16 @@ def test_every_page_is_there_in_both_languages() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("node_id", NODE_IDS)
+def test_code_fits_into_the_sidebar(node_id: str, language: str) -> None:
+    """A caption in a block of code is one line there, of which the beginning is seen; inline, it breaks between words."""
+    text = page(node_id, language)
+    assert re.findall(r"^    .{41,}", text, re.MULTILINE) == []
+    pieces = [piece for code in re.findall(r"`([^`\n]+)`", text) for piece in re.split(r" |(?<=-)", code)]
+    assert [piece for piece in pieces if len(piece) > WIDEST] == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node_id", NODE_IDS)
 def test_page_has_its_parts(node_id: str, language: str) -> None:
     text = page(node_id, language)
     opening, *_ = text.split("\n## ")
@@ -121,7 +132,7 @@ def test_page_has_its_parts(node_id: str, language: str) -> None:
             assert len(row.cells) == columns, row
             assert all(row.cells), row
     if language == "zh":
-        paragraphs = [part for part in text.split("\n\n") if not part.startswith(("    ", "!["))]
+        paragraphs = [part for part in text.split("\n\n") if not re.match(r"    |!\[|`[^`]+`$", part)]
         assert [part for part in paragraphs if not CHINESE.search(part)] == []
     else:
         assert not CHINESE.search(text)
