@@ -13,13 +13,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from demo import compare, world
-from demo import judge as exact
-from demo.job import Job
-from demo.server import ComfyServer
-from demo.workflow import load, set_value, to_prompt
-from incontext.evaluate.store import Store, read_comparison
-
+from ..demo import compare, world
+from ..demo import judge as exact
+from ..demo.job import Job
+from ..demo.server import ComfyServer
+from ..demo.workflow import load, set_value, to_prompt
+from ..incontext.evaluate.store import Store, read_comparison
 from .figure import Figure
 from .ranking import Judgement, rank_figures
 

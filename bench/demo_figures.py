@@ -6,10 +6,9 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from demo import judge, world
-from demo.job import Job, Mode
-from demo.server import ComfyServer
-
+from ..demo import judge, world
+from ..demo.job import Job, Mode
+from ..demo.server import ComfyServer
 from .figure import Figure
 
 SET_COUNTS = (5, 10, 20, 40, 100)

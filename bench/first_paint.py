@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.server import ComfyServer
-
+from ..demo.server import ComfyServer
 from .figure import Figure
 from .trust_load import LONG, make_runs
 
@@ -45,7 +44,7 @@ def first_paint_figures(
     except ImportError:
         say(f"{NAME} is left out: Playwright is missing")
         return []
-    from tests.browser.conftest import start_browser
+    from ..tests.browser.conftest import start_browser
 
     folder = base / "output" / "incontext_runs"
     with sync_playwright() as playwright:

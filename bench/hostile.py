@@ -1,14 +1,18 @@
 """Hostile inputs for every parser of what others wrote: valid ones, changed where it hurts.
 
-Each case follows from its number alone, so that one that fails can be tried again: ``case(number)``. Imported as part of the
-package ``incontext_lora`` (see trust.py), since the trainer's side of the pack is too.
+Each case follows from its number alone, so a failed one can be repeated: ``case(number)``. As a process of its own, it tries
+the cases of a range and prints the outcome as JSON, for `bench.trust`.
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import random
 import sys
+import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -93,3 +97,15 @@ def _peak() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def main(first: int, last: int) -> None:
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        outcome = campaign(range(first, last), Path(folder))
+    print(json.dumps({**vars(outcome), "refused": sum(outcome.refused.values())}))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

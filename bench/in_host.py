@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from .child import measured
+from .child import in_pack, measured
 from .figure import Figure
 
 ROUNDS = 5
@@ -13,7 +12,7 @@ ROUNDS = 5
 
 def step_figures(base: Path) -> list[Figure]:
     """Seconds per step of the in-host trainer, beside core's and beside a minimal loop, all at batch 4 on the demo model."""
-    rounds = measured([sys.executable, "-m", "bench.step_ratio", str(ROUNDS)], base, "step")
+    rounds = measured(in_pack("bench.step_ratio", str(ROUNDS)), base, "step")
     ours = [one["ours"] for one in rounds]
     ratios = [one["ours"] / one["core"] for one in rounds]
     speeds = [one["minimal"] / one["ours"] for one in rounds]

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from incontext.panels.arrange import columns, grid
-from incontext.panels.box import Box
-from incontext.panels.gather import as_batch
-from incontext.panels.layout import PanelLayout
-from incontext.panels.stitch import NEUTRAL, split, stitch
-
+from ..incontext.panels.arrange import columns, grid
+from ..incontext.panels.box import Box
+from ..incontext.panels.gather import as_batch
+from ..incontext.panels.layout import PanelLayout
+from ..incontext.panels.stitch import NEUTRAL, split, stitch
 from .figure import Figure
 
 ROUNDS = 15

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from incontext.panels.arrange import columns
-from incontext.panels.paste import paste_windows
-from incontext.panels.stitch import split
-from incontext.panels.windows import context_crop
+from ..incontext.panels.arrange import columns
+from ..incontext.panels.paste import paste_windows
+from ..incontext.panels.stitch import split
+from ..incontext.panels.windows import context_crop
 
 CASES = 40
 SIDE = 128  # of the crop that would be painted

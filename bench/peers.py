@@ -5,17 +5,16 @@ They are measured where they are installed: in ``custom_nodes`` of the ComfyUI t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .child import measured
+from .child import in_pack, measured
 from .figure import Figure
 
 
 def peer_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     """Largest errors, of 1, by pack; ours are bound to be none. A peer that is not installed is named and left out."""
-    found = measured([sys.executable, "-m", "bench.peer_rounds"], base, "peers")
+    found = measured(in_pack("bench.peer_rounds"), base, "peers")
     for name in found["missing"]:
         say(f"{name} is not in ComfyUI's custom_nodes and is left out")
     return [

@@ -16,15 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from demo import world
-from demo.models import LORA_FILE
-from demo.server import ComfyServer
-from demo.workflow import Prompt, find_node, load, set_value, to_prompt
-from incontext.panels.box import Box
-from incontext.panels.choices import ColourMatch
-from incontext.panels.paste import paste_windows
-from incontext.panels.windows import context_crop
-
+from ..demo import world
+from ..demo.models import LORA_FILE
+from ..demo.server import ComfyServer
+from ..demo.workflow import Prompt, find_node, load, set_value, to_prompt
+from ..incontext.panels.box import Box
+from ..incontext.panels.choices import ColourMatch
+from ..incontext.panels.paste import paste_windows
+from ..incontext.panels.windows import context_crop
 from .figure import Figure
 
 HELD_OUT = 48

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from demo.sets import write_sets
+from ..demo.sets import write_sets
 
 BATCH, STEPS, RANK = 4, 16, 16
 FOLDER = "step-ratio-sets"

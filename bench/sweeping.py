@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from demo import sets as demo_sets
-from demo.job import Job
-from demo.server import ComfyServer
-from demo.workflow import find_node, set_value
-
+from ..demo import sets as demo_sets
+from ..demo.job import Job
+from ..demo.server import ComfyServer
+from ..demo.workflow import find_node, set_value
 from .figure import Figure
 
 NAME = "bench-sweep"

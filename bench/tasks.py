@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 
-from demo import judge
-from demo.job import GeneratedSets, Job, Mode
-from demo.judge import Judgement
-from demo.models import LORA_FILE
-from demo.server import ComfyServer
-from demo.tasks import COLOUR, GROWTH, RISE, Task
-
+from ..demo import judge
+from ..demo.job import GeneratedSets, Job, Mode
+from ..demo.judge import Judgement
+from ..demo.models import LORA_FILE
+from ..demo.server import ComfyServer
+from ..demo.tasks import COLOUR, GROWTH, RISE, Task
 from .figure import Figure
 
 HELD_OUT = 48

@@ -5,45 +5,25 @@ Nothing is downloaded, and no model is needed.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .child import ROOT, in_pack, measured
+from .child import in_pack, measured
 from .figure import Figure
 
 CASES = 100_000
 TENSOR_CASES = 5_000
 
-# The pack as a package of its own name: its library and its trainers import each other, as in ComfyUI.
-_CAMPAIGN = """
-import importlib.machinery, json, logging, sys, tempfile, types, warnings
-from pathlib import Path
-root, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-spec = importlib.machinery.ModuleSpec("incontext_lora", None, is_package=True)
-spec.submodule_search_locations = [root]
-package = types.ModuleType("incontext_lora")
-package.__path__, package.__spec__ = [root], spec
-sys.modules["incontext_lora"] = package
-warnings.simplefilter("ignore")
-logging.disable(logging.CRITICAL)
-from incontext_lora.bench import hostile
-with tempfile.TemporaryDirectory() as folder:
-    outcome = hostile.campaign(range(first, last), Path(folder))
-print(json.dumps({"cases": outcome.cases, "refused": sum(outcome.refused.values()), "foreign": outcome.foreign,
-                  "slowest": outcome.slowest, "hungriest": outcome.hungriest}))
-"""
-
 
 def trust_figures(base: Path, say: Callable[[str], None]) -> list[Figure]:
     """Hostile inputs: how many were tried, how many ended in an error that is not ours, and the slowest of them."""
     say(f"hostile inputs: {CASES:,} cases")
-    found = measured([sys.executable, "-c", _CAMPAIGN, str(ROOT), "0", str(CASES)], base, "trust")
+    found = measured(in_pack("bench.hostile", "0", str(CASES)), base, "trust")
     cases = sum(found["cases"].values())
     seconds, number, parser = found["slowest"]
     growth, hungry, hungry_parser = found["hungriest"]
     say(f"hostile tensors: {TENSOR_CASES:,} cases")
-    tensors = measured([sys.executable, "-m", "bench.trust_tensors", str(TENSOR_CASES)], base, "tensors")
+    tensors = measured(in_pack("bench.trust_tensors", str(TENSOR_CASES)), base, "tensors")
     foreign = len(found["foreign"]) + len(tensors["foreign"])
     first = "; ".join(f"case {n}, {name}: {error}" for n, name, error in found["foreign"][:3])
     first += "; ".join(f"{node}, case {n}: {error}" for node, n, error in tensors["foreign"][:3])

@@ -17,9 +17,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from demo.server import ComfyServer
-
-from .child import ROOT
+from ..demo.server import ComfyServer
+from .child import ROOT, in_pack
 from .figure import Figure
 
 RUNS, EVENTS, PAGES, SECONDS = 2000, 1_000_000, 20, 30.0
@@ -99,7 +98,7 @@ def load_figures(
             _get(f"{server.url}/incontext_lora/runs")
             alone = delays(server.url, seconds / 3)
             say(f"{pages} pages watch")
-            command = [sys.executable, "-m", "bench.trust_load", server.url, str(pages)]
+            command = in_pack("bench.trust_load", server.url, str(pages))
             with subprocess.Popen(
                 command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             ) as watching:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.machinery
 import json
 import sys
 import tempfile
-import types
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ def tried(registry: Any, cases: int) -> dict[str, Any]:
     mappings = registry.NODE_CLASS_MAPPINGS
     pack = mappings["InContextStitchPanels"].__module__.removesuffix(".nodes.panels.stitch")
     campaign = importlib.import_module(f"{pack}.bench.hostile_tensors")
-    _register_for_tests()
+    # only what stands for models is not taken from the pack as ComfyUI loads it
     vision = importlib.import_module("incontext_lora.tests.vision_server")
 
     def call(node: str, inputs: dict[str, Any]) -> Any:
@@ -43,15 +41,6 @@ def tried(registry: Any, cases: int) -> dict[str, Any]:
     with vision.VisionServer(vision.says(campaign.CAPTION)) as server:
         outcome = campaign.campaign(schemas, call, campaign.given_by(schemas, call, server.url), cases)
     return vars(outcome)
-
-
-def _register_for_tests() -> None:
-    """The repository as the package that its tests import; only what stands for models is taken from it."""
-    spec = importlib.machinery.ModuleSpec("incontext_lora", None, is_package=True)
-    spec.submodule_search_locations = [str(ROOT)]
-    package = types.ModuleType("incontext_lora")
-    package.__path__, package.__spec__ = [str(ROOT)], spec
-    sys.modules["incontext_lora"] = package
 
 
 if __name__ == "__main__":

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 
-from demo.server import ComfyServer
-
+from ..demo.server import ComfyServer
 from .figure import Figure
 
 NAME = "interface.walk_mismatches"
@@ -22,9 +20,9 @@ def walk_figures(base: Path, say: Callable[[str], None], *, steps: int = STEPS) 
     except ImportError:
         say(f"{NAME} is left out: Playwright is missing")
         return []
-    importlib.import_module("tests.conftest")  # makes the pack importable under its own name
-    browsing = importlib.import_module("incontext_lora.tests.browser.conftest")
-    walking = importlib.import_module("incontext_lora.tests.browser.walk")
+    from ..tests.browser import conftest as browsing
+    from ..tests.browser import walk as walking
+
     mismatches: list[float] = []
     actions = 0
     with sync_playwright() as playwright:

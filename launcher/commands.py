@@ -15,7 +15,6 @@ from ..incontext.files.atomic import write_atomic
 from . import pack
 from .comfyui import get_or_build_tools
 from .errors import SetupError
-from .interpreters import module_command
 from .pack import ROOT
 from .processes import run_child
 from .progress import say
@@ -36,7 +35,7 @@ def demo(options: argparse.Namespace, extra: Sequence[str]) -> int:
 def bench(options: argparse.Namespace, extra: Sequence[str]) -> int:
     require_repository("bench", "The benchmarks")
     work = set_up()
-    command = [*module_command(work.host.python, "bench"), *options.names]
+    command = pack.command(work.host.python, "bench", *options.names)
     if options.json:
         command += ["--json", str(options.json.resolve())]
     if options.lines:

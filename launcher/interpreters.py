@@ -17,13 +17,6 @@ if folder:
     sys.path.append(folder)
 runpy.run_module(module, run_name="__main__", alter_sys=True)
 """
-_RUN_MODULE = """
-import os, runpy, sys
-module = sys.argv[1]
-del sys.argv[1]
-sys.path.insert(0, os.getcwd())
-runpy.run_module(module, run_name="__main__", alter_sys=True)
-"""
 _MISSING = "import importlib.util, sys; print(*[n for n in sys.argv[1:] if importlib.util.find_spec(n) is None])"
 
 
@@ -42,13 +35,6 @@ def missing_modules(python: Path, *names: str) -> list[str] | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.split()
-
-
-def module_command(python: Path, module: str) -> list[str]:
-    """The command that runs a module of the checkout, which is the current folder."""
-    if any(python.parent.glob("python*._pth")):  # the portable build's Python ignores the current folder
-        return [str(python), "-c", _RUN_MODULE, module]
-    return [str(python), "-m", module]
 
 
 def tool_command(python: Path, tools: Path | None, module: str, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""`docs/cards.md` from the lines of one or several cards: `python -m bench.gpu.cards LINES… > docs/cards.md`."""
+"""`docs/cards.md` from the lines of one or several cards: `python launcher/pack.py bench.gpu.cards LINES… > docs/cards.md`."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.server import dies_with_parent
-
+from ...demo.server import dies_with_parent
 from ..child import ROOT, in_pack
 from ..figure import Figure
 from .context import Context

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from incontext_lora.bench.gpu import weights
-from incontext_lora.launcher.pack import ROOT
+from incontext_lora.launcher import pack
 from incontext_lora.tests.comfy_versions import flux_sizes
 
 if TYPE_CHECKING:
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 def test_parts_run(comfyui: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "gpu", "--tiny", "--parts", "in_host_bf16,partial,sampling"]
+    parts = "in_host_bf16,partial,sampling"
+    command = pack.command(sys.executable, "bench", "gpu", "--tiny", "--parts", parts)
     command += ["--seconds", "600", "--work", str(tmp_path), "--lines", str(tmp_path / "lines.jsonl")]
     command += ["--base", str(tmp_path), "--comfyui", str(comfyui)]
-    answer = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=pack.ROOT, env=os.environ, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     results = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert [one["part"] for one in results if one.get("failed")] == [], results

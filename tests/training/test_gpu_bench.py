@@ -8,15 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from incontext_lora.launcher.pack import ROOT
+from incontext_lora.launcher import pack
 from incontext_lora.training.sd_scripts.environment import Trainer
 
 
 def test_trainer_part_runs(trainer: Trainer, comfyui: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "bench", "gpu", "--tiny", "--parts", "trainer", "--seconds", "900"]
+    command = pack.command(sys.executable, "bench", "gpu", "--tiny", "--parts", "trainer", "--seconds", "900")
     command += ["--trainer", str(trainer.python), str(trainer.checkout), "--lines", str(tmp_path / "lines.jsonl")]
     command += ["--work", str(tmp_path), "--base", str(tmp_path), "--comfyui", str(comfyui)]
-    answer = subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, cwd=pack.ROOT, env=os.environ, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     results = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert [one for one in results if one.get("failed")] == []

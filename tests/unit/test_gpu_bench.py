@@ -9,11 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from incontext_lora.launcher.pack import ROOT
+from incontext_lora.bench.gpu import card, cards, parts, weights
 from safetensors import safe_open
-
-sys.path.insert(0, str(ROOT))  # as `run.py bench` has it
-from bench.gpu import card, cards, parts, weights
 
 STEP = {"figure": "step", "precision": "bf16", "megapixels": "1.57", "references": "none"}
 PEAKS = {"encoding": 9.5, "training": 31.25}

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from incontext_lora.launcher import pack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIBRARY = sorted([*(ROOT / "incontext").rglob("*.py"), *(ROOT / "training").rglob("*.py"), ROOT / "demo" / "world.py"])
 NODES = sorted((ROOT / "nodes").rglob("*.py"))
+BENCH = sorted((ROOT / "bench").rglob("*.py"))
 
 HOST = {
     "comfy",
@@ -73,7 +75,7 @@ def test_one_module_touches_the_hosts_globals(path: Path) -> None:
     assert "PromptServer" not in path.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("path", [*LIBRARY, *NODES], ids=relative)
+@pytest.mark.parametrize("path", [*LIBRARY, *NODES, *BENCH], ids=relative)
 def test_the_pack_imports_itself_relatively(path: Path) -> None:
     assert not set(imports(path)) & OURS
 
@@ -102,7 +104,7 @@ def test_the_one_command_needs_the_standard_library_only() -> None:
 
 def test_the_benchmarks_load_as_their_command_runs_them() -> None:
     child = subprocess.run(
-        [sys.executable, "-m", "bench", "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+        pack.command(sys.executable, "bench", "--help"), cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr[-2000:]
     assert "panels" in child.stdout

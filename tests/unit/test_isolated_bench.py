@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 from incontext_lora.bench import isolated_rounds
-from incontext_lora.launcher.pack import ROOT
+from incontext_lora.bench.isolated import figures
 from torch import Tensor, nn
-
-sys.path.insert(0, str(ROOT))  # as `run.py bench` has it
-from bench.isolated import figures
 
 ROUND = {"clean": 10.0, "2": {"own": 5.0, "step": 4.0}, "1": {"own": 3.0, "step": 7.0}}
 FOUND = {
