@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import one_workflow
-from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
+from .workflow import Prompt, WorkflowError, find_node, load, require_node, set_value, to_prompt
 
 NODE = "InContextCompareCheckpoints"
 TEMPLATE = "compare-and-choose"
@@ -50,10 +50,11 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     """The options, with the workflow and the captions read.
 
     Raises:
-        WorkflowError: if a file cannot be read.
+        WorkflowError: if a file cannot be read, or the workflow has no Compare Checkpoints.
     """
     options = parser().parse_args(arguments)
     options.workflow = load(options.workflow)
+    require_node(options.workflow, NODE)
     if options.captions:
         options.captions = read_captions(options.captions)
     return options

@@ -17,7 +17,7 @@ from ..incontext.errors import TrainingError
 from ..training.sweep.choices import AXES
 from ..training.sweep.options import add_options, varied
 from . import one_workflow
-from .workflow import Prompt, WorkflowError, find_node, load, set_value, to_prompt
+from .workflow import Prompt, WorkflowError, find_node, load, require_node, set_value, to_prompt
 
 TRAIN = "InContextTrainLoraInHost"
 SWEEP = "InContextSweep"
@@ -37,10 +37,11 @@ def read(arguments: Sequence[str]) -> argparse.Namespace:
     """The options, with the workflow and the values of ``--vary`` read.
 
     Raises:
-        WorkflowError: if the file cannot be read, or an option is not a setting and its values.
+        WorkflowError: if the file cannot be read or has no training node, or an option is not a setting and its values.
     """
     options = parser().parse_args(arguments)
     options.workflow = load(options.workflow)
+    require_node(options.workflow, TRAIN)
     try:
         options.vary = varied(options)
     except TrainingError as error:

@@ -126,6 +126,34 @@ def to_prompt(workflow: Mapping[str, Any], object_info: Mapping[str, Any]) -> Pr
     }
 
 
+def require_node(workflow: Mapping[str, Any], node: str) -> None:
+    """Check, without ComfyUI, that a workflow has a node to work on and no subgraphs.
+
+    Whether ComfyUI knows all nodes is only known once it runs: `to_prompt` says so.
+
+    Args:
+        node: as in `find_node`.
+
+    Raises:
+        WorkflowError: if it has none or several such nodes, or has subgraphs.
+    """
+    graph = _Graph(workflow)
+    subgraphs = {each["id"]: each for each in (workflow.get("definitions") or {}).get("subgraphs", [])}
+    used = sorted(
+        {subgraphs[each["type"]].get("name", "") for each in graph.nodes.values() if each["type"] in subgraphs}
+    )
+    if used:
+        raise WorkflowError(
+            f"The workflow has subgraphs ({', '.join(used)}). Unpack them in ComfyUI, and save it again."
+        )
+    entries = {
+        node_id: {"class_type": each["type"], "_meta": {"title": each.get("title")}}
+        for node_id, each in graph.nodes.items()
+        if graph.is_executed(each)
+    }
+    find_node(entries, node)
+
+
 def find_node(prompt: Mapping[str, Any], node: str) -> str:
     """The id of the one node with this title, or else of this class.
 

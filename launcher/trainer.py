@@ -58,6 +58,7 @@ def train(options: argparse.Namespace, extra: Sequence[str]) -> int:
         given = training_options.parser().parse_args(words)
         if given.resume is None:
             training_options.require_order(given)
+        training_options.require_files(given)
 
     return _run_training("training.sd_scripts.cli", read, extra)
 
@@ -69,6 +70,7 @@ def sweep_with_sd_scripts(options: argparse.Namespace, extra: Sequence[str]) -> 
         given = sweep_options.parser().parse_args(words)
         sweep_options.sweep_settings(given)
         training_options.require_order(given)
+        training_options.require_files(given)
 
     return _run_training("training.sweep.cli", read, extra)
 
@@ -77,11 +79,12 @@ def _run_training(module: str, read: Callable[[Sequence[str]], None], extra: Seq
     """Run a module that trains.
 
     Args:
-        read: reads the options, so that a wrong one is reported before anything is set up.
+        read: reads the options and their files, so that a wrong one is reported before anything is set up.
     """
     try:
         read(["--comfyui", "", "--output", "", *extra])
-    except InContextError as error:
+        environment.find()
+    except (InContextError, environment.TrainerNotInstalled) as error:
         raise SetupError(str(error)) from error
     work = set_up()
     output = work.base / "output" if work.host.managed else work.host.comfyui / "output"

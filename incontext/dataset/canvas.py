@@ -16,9 +16,9 @@ from ..panels.fit import PanelSettings, place
 from ..panels.layout import PanelLayout
 from ..panels.stitch import stitch
 from ..tensors import as_uint8
-from .images import Picture, Remark
+from .images import Picture
 from .options import BuildOptions, Composite
-from .report import Level
+from .report import Level, Remark
 
 ENLARGED = 2.0  # beyond this factor a panel visibly lacks detail
 CUT_AWAY = 0.3  # share of an image

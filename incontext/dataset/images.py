@@ -13,7 +13,7 @@ from PIL import Image, ImageFile
 
 from ..files.images import open_image
 from ..panels.colours import Colour
-from .report import Level
+from .report import Level, Remark
 
 SUFFIXES = frozenset(
     {".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif"}
@@ -36,20 +36,6 @@ _SIDEWAYS = (5, 6, 7, 8)
 _AS_PNG = "Open it in an image editor and save it as PNG."
 
 _strict = threading.Lock()
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """What to say about one image of a set, whatever its file is called.
-
-    Attributes:
-        image: index of the image in its set.
-    """
-
-    level: Level
-    problem: str
-    remedy: str = ""
-    image: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,8 @@ from ..files import strict_json
 from ..files.strict_json import shown
 from ..lora.recipe import Recipe
 from ..panels.layout import PanelLayout
-from .images import Remark
 from .options import BuildOptions
-from .report import Level, Report
+from .report import Level, Remark, Report
 
 KIND = "incontext dataset"
 VERSION = 1

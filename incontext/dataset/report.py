@@ -17,6 +17,20 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What to say about one image of a set, whatever its file is called.
+
+    Attributes:
+        image: index of the image in its set.
+    """
+
+    level: Level
+    problem: str
+    remedy: str = ""
+    image: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One thing that a reader should know.
 

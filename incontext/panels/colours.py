@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from PIL import ImageColor
-
 from ..errors import PanelError
 from ..files.strict_json import shown
 
@@ -37,6 +35,8 @@ def _levels(written: str) -> tuple[int, ...] | None:
     try:
         if written.count(",") == 2 and "(" not in written:
             return tuple(int(part) for part in written.split(","))
+        from PIL import ImageColor  # most colours are defaults, which need no Pillow
+
         return ImageColor.getrgb(written)[:3]
     except ValueError:
         return None

@@ -18,7 +18,7 @@ def options(*arguments: str) -> Any:
 def prompt(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     inputs = {"run": "none", "loras": "demo.safetensors", "captions": "old", "seeds": 2, "use_chosen": True}
     made = {"7": {"class_type": compare.NODE, "inputs": inputs, "_meta": {"title": "Compare Checkpoints"}}}
-    monkeypatch.setattr(compare, "load", lambda name: {"name": name})
+    monkeypatch.setattr(compare, "load", lambda name: {"name": name, "nodes": [{"id": 7, "type": compare.NODE}]})
     monkeypatch.setattr(compare, "to_prompt", lambda workflow, info: made)
     return made
 

@@ -18,7 +18,7 @@ from incontext_lora.tests.lora_files import lora
 from incontext_lora.tests.sd_scripts_machine import STAND_IN, flux_files, small_dataset
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.run_folder import Run
-from incontext_lora.training.sd_scripts import cli
+from incontext_lora.training.sd_scripts import arguments, cli
 from incontext_lora.training.sd_scripts.presets import preset
 from incontext_lora.training.sd_scripts.processes import Processes
 from incontext_lora.training.sd_scripts.settings import Optimiser, Sizes
@@ -74,9 +74,9 @@ class TestOptions:
         path = tmp_path / "diffusion_models" / "flux.safetensors"
         path.parent.mkdir()
         path.touch()
-        assert cli.model_file("flux.safetensors", [tmp_path]) == path
+        assert arguments.find_model("flux.safetensors", [tmp_path]) == path
         with pytest.raises(TrainingError, match=r"no model file 'other\.safetensors'"):
-            cli.model_file("other.safetensors", [tmp_path])
+            arguments.find_model("other.safetensors", [tmp_path])
 
 
 @pytest.fixture

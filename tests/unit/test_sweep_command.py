@@ -25,7 +25,7 @@ def options(*arguments: str) -> Any:
 def prompt(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     node = {"class_type": sweep.TRAIN, "inputs": {"name": "mine", "rank": 16}, "_meta": {"title": "Train"}}
     made = {"7": node}
-    monkeypatch.setattr(sweep, "load", lambda name: {"name": name})
+    monkeypatch.setattr(sweep, "load", lambda name: {"name": name, "nodes": [{"id": 7, "type": sweep.TRAIN}]})
     monkeypatch.setattr(sweep, "to_prompt", lambda workflow, info: made)
     return made
 

@@ -32,6 +32,7 @@ from ...incontext.files.names import numbered
 from ...incontext.files.strict_json import shown
 from ...incontext.lora.recipe import Recipe
 from ...incontext.lora.save import checked_name, save_new
+from .about import read_about
 
 RUN_VERSION = 1
 
@@ -79,13 +80,7 @@ class Run:
         Raises:
             TrainingError: if the folder is not a run, or the file is damaged.
         """
-        try:
-            return strict_json.read_object(self.folder / "run.json")
-        except (OSError, strict_json.JsonError) as error:
-            raise TrainingError(
-                f"{self.folder} is not a training run: run.json cannot be read, {_reason(error)}. Choose a folder with a "
-                "complete run.json."
-            ) from error
+        return read_about(self.folder)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """All events, oldest first. A line that is still being written, or was cut off, is skipped."""
@@ -294,10 +289,6 @@ def written(place: Path) -> Iterator[None]:
     """
     with explain_write_errors(place, TrainingError):
         yield
-
-
-def _reason(error: Exception) -> str:
-    return str((error.strerror if isinstance(error, OSError) else None) or error)
 
 
 def safe_name(name: str) -> str:

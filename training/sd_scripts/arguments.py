@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ...incontext.dataset.manifest import Dataset
 from ...incontext.errors import TrainingError
+from ...incontext.files.names import as_path
+from ...incontext.lora.recipe_file import read_recipe
+from ..runs.about import read_about
 from ..runs.choices import WhenBusy
-from .architectures import ARCHITECTURES
+from . import preflight
+from .architectures import ARCHITECTURES, architecture
 from .presets import OFFICIAL, PRESETS
 from .settings import SdSettings
+
+MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,6 +65,47 @@ def require_order(options: argparse.Namespace) -> None:
     missing = [name for name in ("dataset", "architecture", "model") if getattr(options, name) is None]
     if missing:
         raise TrainingError(f"--{' and --'.join(missing)} must be given, unless --resume names a run.")
+
+
+def require_files(options: argparse.Namespace) -> None:
+    """Check the files that the options name, as far as they can be found without ComfyUI.
+
+    Raises:
+        InContextError: if the run, the dataset or a LoRA cannot be used, or the model files do not make a model.
+    """
+    if options.resume is not None:
+        read_about(as_path(str(options.resume)).resolve())
+        return
+    Dataset.load(as_path(str(options.dataset)).resolve())
+    if options.weights:
+        read_recipe(as_path(str(options.weights)).resolve())
+    names = [options.model, *options.files]
+    with contextlib.suppress(ModelNotFound):  # ComfyUI's folders may have it, which are known after the set-up
+        model, *others = [find_model(name, []) for name in names]
+        preflight.assign(architecture(options.architecture), model, others)
+    for name in names:
+        if as_path(name).is_absolute():
+            find_model(name, [])
+
+
+class ModelNotFound(TrainingError):
+    """A model file is neither a path nor a name in the model folders."""
+
+
+def find_model(name: str, roots: Sequence[Path]) -> Path:
+    """Find a model file by its path, or by its name in the model folders of ``roots``.
+
+    Raises:
+        ModelNotFound: if there is no such file.
+    """
+    with contextlib.suppress(OSError, ValueError):  # the name may not be a valid path
+        if as_path(name).is_file():
+            return as_path(name).resolve()
+    for root in roots:
+        for folder in MODEL_FOLDERS:
+            if (root / folder / name).is_file():
+                return (root / folder / name).resolve()
+    raise ModelNotFound(f"There is no model file {name!r}. Give its path, or its name in ComfyUI's models folder.")
 
 
 def _add_processes(group: Any) -> None:

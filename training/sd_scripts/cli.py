@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ...incontext.dataset.manifest import Dataset
@@ -22,14 +20,12 @@ from ..runs.progress import describe_step
 from ..runs.run_folder import Run
 from . import begin, environment, follow, preflight, settle, torch_device
 from .architectures import architecture
-from .arguments import parser, require_order
+from .arguments import MODEL_FOLDERS, find_model, parser, require_order
 from .machine import Machine
 from .order import Order
 from .presets import preset
 from .processes import FILE, Processes
 from .settings import Device, SdSettings
-
-MODEL_FOLDERS = ("diffusion_models", "unet", "checkpoints", "text_encoders", "clip", "vae")
 
 
 def processes(options: argparse.Namespace, kept: Processes) -> Processes:
@@ -56,29 +52,13 @@ def settings(options: argparse.Namespace) -> SdSettings:
     return SdSettings.from_json({**preset(options.preset, options.architecture or "").to_json(), **given})
 
 
-def model_file(name: str, roots: Sequence[Path]) -> Path:
-    """The path of a model file, from a path or a name in the model folders below ``roots``.
-
-    Raises:
-        TrainingError: if there is no such file.
-    """
-    with contextlib.suppress(OSError, ValueError):  # the name may not be a valid path
-        if as_path(name).is_file():
-            return as_path(name).resolve()
-    for root in roots:
-        for folder in MODEL_FOLDERS:
-            if (root / folder / name).is_file():
-                return (root / folder / name).resolve()
-    raise TrainingError(f"There is no model file {name!r}. Give its path, or its name in ComfyUI's models folder.")
-
-
 def order(options: argparse.Namespace) -> Order:
     require_order(options)
     dataset = Dataset.load(as_path(str(options.dataset)).resolve())
     roots = [options.comfyui / "models", *options.models]
     family = architecture(options.architecture)
     files = preflight.assign(
-        family, model_file(options.model, roots), [model_file(name, roots) for name in options.files]
+        family, find_model(options.model, roots), [find_model(name, roots) for name in options.files]
     )
     recipe, weights = dataset.recipe, None
     if options.weights:
