@@ -12,6 +12,7 @@ work           the ComfyUI, work folder and demo models that a command needs
 comfyui        finds the user's own ComfyUI or makes one in the cache
 interpreters   other Python interpreters: their modules, and how to run one
 packages       runs pip and explains its failures
+failures       why a tool failed: the network, a full disk, or something else
 cache          folders that are built once and shared by checkouts
 processes      runs and ends child processes
 progress       the progress line

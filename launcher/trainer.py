@@ -20,17 +20,15 @@ from . import pack
 from .cache import cache_folder, find_cached, get_or_build, new_log, short_hash
 from .comfyui import environment_key, find_host
 from .errors import SetupError
+from .failures import find_network_error, is_full_disk, quote, unknown_failure
 from .interpreters import environment_python, missing_modules
-from .packages import NETWORK, NO_SPACE, QUIET_PIP, describe_pip
+from .packages import QUIET_PIP, describe_pip
 from .processes import child_environment, read_output, run_child, run_logged, without_detours
 from .progress import Progress, say
 from .work import set_up
 
 SD_SCRIPTS = "https://github.com/kohya-ss/sd-scripts.git"
 SD_SCRIPTS_COMMIT = "48d368fa557731ad0488c07304dfeba8c07910eb"  # v0.10.1, for which training/sd_scripts is written
-
-# what git, and the download of archives, say about a network that cannot be reached
-_NO_SOURCE = ("Could not resolve host", "unable to access", "The network could not be reached")
 
 
 def trainer(options: argparse.Namespace, extra: Sequence[str]) -> int:
@@ -227,7 +225,7 @@ def run_install_step(step: Any, log: Path, progress: Progress) -> None:
         code, output = run_logged(
             step.command,
             step.folder,
-            child_environment(without_detours(os.environ), **QUIET_PIP, GIT_TERMINAL_PROMPT="0", **step.environment),
+            environment_of(step),
             log,
             progress,
             describe_pip,
@@ -236,19 +234,25 @@ def run_install_step(step: Any, log: Path, progress: Progress) -> None:
         raise SetupError(f"{step.command[0]} is not installed; {step.title.lower()} needs it.") from error
     if code:
         progress.abandon()
-        text = "\n".join(output)
-        if NO_SPACE.search(text):
-            raise SetupError(f"The disk is full. Free some space and install the trainer again (log: {log}).")
-        if "python-build-standalone" in text:  # where uv fetches a Python from
-            raise SetupError(
-                f"{step.title} failed because uv could not fetch a Python from GitHub. Install Python 3.12 yourself, set a proxy "
-                f"(HTTPS_PROXY), or name a mirror with UV_PYTHON_INSTALL_MIRROR (log: {log})."
-            )
-        if NETWORK.search(text) or any(words in text for words in _NO_SOURCE):
-            raise SetupError(
-                f"{step.title} failed because the network could not be reached. Check it, set a proxy (HTTPS_PROXY), or "
-                f"name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS (log: {log})."
-            )
-        last = "\n".join(f"    {line}" for line in output[-15:])
-        raise SetupError(f"{step.title} failed. The log is {log}; its last lines are:\n{last}")
+        raise SetupError(explain_failure(step, output, log))
     progress.finish()
+
+
+def environment_of(step: Any) -> dict[str, str]:
+    # LANGUAGE keeps git's messages in English, in which `failures` knows them
+    own = {**QUIET_PIP, "GIT_TERMINAL_PROMPT": "0", "LANGUAGE": "C", **step.environment}
+    return child_environment(without_detours(os.environ), **own)
+
+
+def explain_failure(step: Any, output: Sequence[str], log: Path) -> str:
+    """Explain why a step failed; if the reason is unknown, show its last lines."""
+    if is_full_disk(output):
+        return f"The disk is full. Free some space and install the trainer again (log: {log})."
+    network = find_network_error(output)
+    if network:
+        remedies = ["Check it", "set a proxy (HTTPS_PROXY)", *filter(None, [step.without_network])]
+        return (
+            f"{step.title} failed because the network could not be reached. {', '.join(remedies[:-1])}, or {remedies[-1]} "
+            f"(log: {log}). {quote(network)}"
+        )
+    return unknown_failure(step.title, output, log)

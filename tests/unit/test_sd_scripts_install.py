@@ -12,7 +12,14 @@ from typing import Any
 import pytest
 from incontext_lora.launcher.errors import SetupError
 from incontext_lora.launcher.progress import Progress
-from incontext_lora.launcher.trainer import adopt_trainer, find_interpreter, has_git, remove_trainer, run_install_step
+from incontext_lora.launcher.trainer import (
+    adopt_trainer,
+    explain_failure,
+    find_interpreter,
+    has_git,
+    remove_trainer,
+    run_install_step,
+)
 from incontext_lora.training.sd_scripts import environment, fit, install_steps
 from incontext_lora.training.sd_scripts.environment import Trainer, TrainerNotInstalled
 from incontext_lora.training.sd_scripts.fit import Flavour
@@ -296,10 +303,6 @@ class TestSteps:
         [
             ("fatal: unable to access 'https://x/': Could not resolve host: x", "network could not be reached"),
             ("The network could not be reached for https://x/y.zip: no route.", "network could not be reached"),
-            (
-                "Failed to download `https://github.com/astral-sh/python-build-standalone/x`: error sending request",
-                "Install Python 3.12 yourself",
-            ),
             ("ERROR: [Errno 28] No space left on device", "The disk is full"),
         ],
     )
@@ -307,6 +310,36 @@ class TestSteps:
         step = install_steps.Step("Fetching", (sys.executable, "-c", f"print({said!r}); raise SystemExit(1)"), tmp_path)
         with pytest.raises(SetupError, match=expected):
             run_install_step(step, tmp_path / "log", Progress())
+
+    @pytest.mark.parametrize(
+        ("title", "remedy"),
+        [
+            ("Fetching sd-scripts", "--source or INCONTEXT_LORA_SD_SCRIPTS"),
+            ("Fetching uv", "PIP_INDEX_URL"),
+            ("Making a virtual environment with Python", "install Python 3.12 yourself"),
+            ("Installing torch", "PIP_INDEX_URL"),
+            ("Installing the trainer's requirements", "PIP_INDEX_URL"),
+            ("Unpacking", "set a proxy (HTTPS_PROXY) (log:"),
+        ],
+    )
+    def test_without_a_network_each_step_has_its_remedy(self, tmp_path: Path, title: str, remedy: str) -> None:
+        torch = Flavour(("torch==2.6.0",), "", False)
+        steps = [
+            *install_steps.checkout_steps("https://example.com/sd-scripts", "0" * 40, tmp_path),
+            *install_steps.environment_steps("", torch, tmp_path),
+            *install_steps.requirement_steps(["toml"], torch, tmp_path),
+        ]
+        step = next(step for step in steps if step.title.startswith(title))
+        said = explain_failure(step, ["Connection refused"], tmp_path / "log")
+        assert remedy in said
+        assert said.endswith("The tool said:\n    Connection refused")
+
+    def test_gits_messages_are_in_english(self, tmp_path: Path) -> None:
+        step = install_steps.Step(
+            "Fetching", (sys.executable, "-c", "import os; print(os.environ['LANGUAGE'])"), tmp_path
+        )
+        run_install_step(step, tmp_path / "log", Progress())
+        assert (tmp_path / "log").read_text().splitlines()[-1] == "C"
 
     def test_a_missing_program_is_named(self, tmp_path: Path) -> None:
         step = install_steps.Step("Fetching sd-scripts", ("no-such-git", "fetch"), tmp_path)

@@ -22,6 +22,11 @@ NEEDED = (
 )  # fmt: skip
 
 
+_OTHER_SOURCE = "name a mirror or a local copy of sd-scripts with --source or INCONTEXT_LORA_SD_SCRIPTS"
+_OTHER_INDEX = "name a reachable package index (PIP_INDEX_URL)"
+_OTHER_PYTHON = "install Python 3.12 yourself, or name a mirror with UV_PYTHON_INSTALL_MIRROR"
+
+
 @dataclass(frozen=True)
 class Step:
     """One command of the installation.
@@ -33,6 +38,7 @@ class Step:
         optional: whether the installation continues if it fails.
         otherwise: what happens then.
         environment: variables in addition to those of all commands.
+        without_network: what else helps if the network cannot be reached; empty for a step that fetches nothing.
     """
 
     title: str
@@ -41,6 +47,7 @@ class Step:
     optional: bool = False
     otherwise: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    without_network: str = ""
 
 
 def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True) -> list[Step]:
@@ -57,7 +64,12 @@ def checkout_steps(source: str, commit: str, folder: Path, has_git: bool = True)
     url = archive_url(source, commit, has_git)
     if url:
         steps = [
-            Step(f"Fetching sd-scripts {commit[:8]}", (sys.executable, script, "fetch", url, str(archive)), folder)
+            Step(
+                f"Fetching sd-scripts {commit[:8]}",
+                (sys.executable, script, "fetch", url, str(archive)),
+                folder,
+                without_network=_OTHER_SOURCE,
+            )
         ]
     elif is_archive(source):
         steps, archive = [], Path(source).expanduser().resolve()
@@ -99,6 +111,7 @@ def _git_steps(source: str, commit: str, folder: Path, archive: Path) -> list[St
                 f"Fetching sd-scripts {commit[:8]}",
                 (*git, f"--git-dir={fetched}", "fetch", "--depth=1", "--progress", source, commit),
                 folder,
+                without_network=_OTHER_SOURCE,
             ),
         ]
     how = ("--format=zip", "--prefix=sd-scripts/", f"--output={archive}", commit, "--")
@@ -135,6 +148,7 @@ def environment_steps(python: str, torch: Flavour, folder: Path, system: str = s
         folder,
         optional=True,
         otherwise=f"The larger one with CUDA follows: {download} GB to download, {installed} GB on the disk.",
+        without_network=_OTHER_INDEX,
     )
     made = [Step("Making a virtual environment", (python, "-m", "venv", str(venv)), folder)]
     return [
@@ -144,6 +158,7 @@ def environment_steps(python: str, torch: Flavour, folder: Path, system: str = s
             f"Installing {' and '.join(torch.requirements)}",
             (*pip(venv), "install", *torch.requirements, *index),
             folder,
+            without_network=_OTHER_INDEX,
         ),
     ]
 
@@ -163,14 +178,25 @@ def uv_steps(folder: Path) -> list[Step]:
     uv = (sys.executable, "-c", _RUN_UV, str(tool), "venv", "--no-project", "--no-config")
     versions = f">={OLDEST[0]}.{OLDEST[1]},<{NEWEST[0]}.{NEWEST[1] + 1}"
     return [
-        Step("Fetching uv, which brings a Python", (*own_pip, "install", "--target", str(tool), "uv"), folder),
+        Step(
+            "Fetching uv, which brings a Python",
+            (*own_pip, "install", "--target", str(tool), "uv"),
+            folder,
+            without_network=_OTHER_INDEX,
+        ),
         Step(
             f"Making a virtual environment with Python {versions}",
             (*uv, "--cache-dir", str(tool / "cache"), "--python", versions, str(venv)),
             folder,
             environment={"UV_PYTHON_INSTALL_DIR": str(folder / "python")},
+            without_network=_OTHER_PYTHON,
         ),
-        Step("Installing pip in it", (*own_pip, "--python", str(python_of(venv)), "install", "pip"), folder),
+        Step(
+            "Installing pip in it",
+            (*own_pip, "--python", str(python_of(venv)), "install", "pip"),
+            folder,
+            without_network=_OTHER_INDEX,
+        ),
     ]
 
 
@@ -182,6 +208,7 @@ def requirement_steps(wanted: Sequence[str], torch: Flavour, folder: Path) -> li
             "Installing the trainer's requirements",
             (*pip(folder / "venv"), "install", *torch.requirements, *wanted, *index),
             folder,
+            without_network=_OTHER_INDEX,
         ),
         Step(
             "Compiling the checkout",
