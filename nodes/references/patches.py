@@ -9,5 +9,9 @@ from torch import nn
 
 def patch_side(transformer: nn.Module) -> int:
     """Latent pixels per token along a side; 1 if the model does not say."""
-    size = getattr(transformer, "patch_size", None) or getattr(transformer, "patch_spatial", 1)
+    # as most models name it, as Cosmos and Anima, and as Krea 2
+    size = next((found for name in _NAMES if (found := getattr(transformer, name, None))), 1)
     return int(size[-1] if isinstance(size, Sequence) else size)
+
+
+_NAMES = ("patch_size", "patch_spatial", "patch")

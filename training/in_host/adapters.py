@@ -25,9 +25,11 @@ _ATTENTION = re.compile(
     r"(attn|attention|qkv|to_q|to_k|to_v|to_out|q_proj|k_proj|v_proj|o_proj|out_proj|add_[qkv]_proj|linear1|linear2)"
 )
 _MLP = re.compile(r"(mlp|ffn?\b|feed_forward|\.ff\.|ff_context|fc1|fc2|w1\b|w2\b|w3\b|linear1|linear2)")
-# an llm_adapter, such as Anima's, is applied to each caption once, before training
+# an llm_adapter, such as Anima's, is applied to each caption once, before training; tmlp and txtmlp are Krea 2's
+# embeddings of time and text
 _NEVER = re.compile(
-    r"(adaln|modulation|\bmod\b|img_mod|txt_mod|embed|norm|final_layer|time_|timestep|vector_in|guidance|llm_adapter)",
+    r"(adaln|modulation|\bmod\b|img_mod|txt_mod|embed|norm|final_layer|time_|timestep|vector_in|guidance|llm_adapter"
+    r"|\b(txt|t)mlp\b)",
     re.I,
 )
 _IN_BLOCK = re.compile(r"\.\d+\.")

@@ -50,6 +50,22 @@ def test_attention_and_mlp_are_trained_and_nothing_else(host: Any, kind: str) ->
     assert attention & mlp <= {"single_blocks.0.linear1", "single_blocks.0.linear2"}  # both in one
 
 
+def test_krea_2_is_trained_in_its_blocks_and_its_text_fusion_and_has_patches_of_two(host: Any) -> None:
+    pytest.importorskip("comfy.ldm.krea2.model", reason="This ComfyUI does not know Krea 2.")
+    from incontext_lora.nodes.references.patches import patch_side
+
+    model = on_meta("krea2")
+    attention, mlp = ("wq", "wk", "wv", "wo", "gate"), ("gate", "up", "down")
+    parts = {*(f"attn.{name}" for name in attention), *(f"mlp.{name}" for name in mlp)}
+    blocks = (
+        "blocks.0",
+        *(f"txtfusion.{kind}_blocks.{number}" for kind in ("layerwise", "refiner") for number in (0, 1)),
+    )
+    expected = {f"{block}.{part}" for block in blocks for part in parts}
+    assert set(target_modules(model, Targets.ATTENTION_MLP)) == expected
+    assert patch_side(model) == 2
+
+
 def on_meta(kind: str) -> nn.Module:
     """A transformer of ComfyUI with one block of each sort, without weights."""
     import comfy.ldm.chroma.model
@@ -61,6 +77,10 @@ def on_meta(kind: str) -> nn.Module:
     common: dict[str, Any] = {"device": "meta", "dtype": torch.float32, "operations": comfy.ops.disable_weight_init}
     if kind == "flux":
         return comfy.ldm.flux.model.Flux(**flux_sizes(tiny_models.FLUX), **common)
+    if kind == "krea2":
+        from comfy.ldm.krea2.model import SingleStreamDiT
+
+        return SingleStreamDiT(layers=1, **common)
     if kind == "sd3":
         return tiny_models.sd3().model.diffusion_model
     if kind == "lumina":
