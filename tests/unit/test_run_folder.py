@@ -1,17 +1,16 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 import torch
 from incontext_lora.incontext.errors import InContextError, TrainingError
-from incontext_lora.incontext.files import atomic
 from incontext_lora.incontext.files.atomic import write_atomic
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.lora.recipe_file import read_recipe
 from incontext_lora.incontext.panels import arrange
+from incontext_lora.tests.busy_files import BusyFile
 from incontext_lora.training.runs import run_folder
 from incontext_lora.training.runs.run_folder import Run, RunWriter, safe_name
 from safetensors.torch import load_file
@@ -118,19 +117,10 @@ def test_a_file_that_is_just_being_read_is_replaced_when_it_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on Windows, which refuses meanwhile; what cannot be replaced at all is still an error."""
-    replace, refused = os.replace, [2]
-
-    def refusing(source: Path, target: Path) -> None:
-        if refused[0]:
-            refused[0] -= 1
-            raise PermissionError(13, "The process cannot access the file", str(target), 32)
-        replace(source, target)
-
-    monkeypatch.setattr(run_folder.os, "replace", refusing)
-    monkeypatch.setattr(run_folder.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(atomic, "PATIENT_TRIES", 50)
+    busy = BusyFile(monkeypatch, "replace")
     write_atomic(tmp_path / "process.json", "whole")
     assert (tmp_path / "process.json").read_text() == "whole"
-    refused[0] = 1000
+    assert busy.refusals == 0
+    busy.refusals = 1000
     with pytest.raises(PermissionError):
         write_atomic(tmp_path / "process.json", "never")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 from incontext_lora.incontext.errors import SetError
-from incontext_lora.incontext.files import atomic
 from incontext_lora.incontext.sets import add
+from incontext_lora.tests.busy_files import BusyFile
 
 PANELS = [b"one", b"two", b"three"]
 
@@ -56,18 +55,9 @@ def test_sets_of_another_form_are_not_mixed(tmp_path: Path) -> None:
 def test_a_folder_that_a_virus_scanner_holds_is_published_when_it_lets_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, refused = os.rename, [2]
-
-    def refusing(source: Path, target: Path) -> None:
-        if refused[0]:
-            refused[0] -= 1
-            raise PermissionError(13, "Access is denied", str(target), 5)
-        rename(source, target)
-
-    monkeypatch.setattr(atomic.os, "rename", refusing)
-    monkeypatch.setattr(atomic.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(atomic, "PATIENT_TRIES", 50)  # as on Windows
+    busy = BusyFile(monkeypatch, "rename")
     assert add.add_set(tmp_path, "set", PANELS, "a").name == "set"
+    assert busy.refusals == 0
     assert [each.name for each in tmp_path.iterdir()] == ["set"]
 
 
