@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from ...incontext.errors import TrainingError
 from ...incontext.files import strict_json
+from ...incontext.files.atomic import rename_over
 from ..runs.run_folder import written
 
 STATE = "state"
@@ -54,7 +54,7 @@ def save(run: Path, state: Mapping[str, Any]) -> Path:
             save_file(tensors, unfinished / TENSORS)
             (unfinished / PROGRESS).write_text(json.dumps(progress, allow_nan=False), encoding="utf-8")
             shutil.rmtree(target, ignore_errors=True)
-            os.replace(unfinished, target)
+            rename_over(unfinished, target)
         except SafetensorError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise OSError(str(error)) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...incontext.errors import TrainingError
+from ...incontext.files.atomic import rename_over
 from ..runs.cards import card_names
 from . import launch
 from .architectures import Architecture
@@ -103,7 +104,7 @@ def place_tokenizers(family: Architecture, comfyui: Path, target: Path) -> None:
         if folder.exists():
             shutil.rmtree(unfinished)
         else:
-            os.replace(unfinished, folder)
+            rename_over(unfinished, folder)
 
 
 def _limit_length(path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ....incontext.files.atomic import rename_over
+
 # torch and safetensors have their own messages, Windows its own error number
 _FULL_DISK = (
     "No space left on device",
@@ -76,7 +78,7 @@ def write_lora(
                 write(unfinished)
                 with unfinished.open("rb+") as complete:
                     os.fsync(complete.fileno())
-                os.replace(unfinished, target)
+                rename_over(unfinished, target)
                 return
             finally:
                 unfinished.unlink(missing_ok=True)
@@ -88,7 +90,7 @@ def write_lora(
 def keep_state(unfinished: Path, state: Path) -> None:
     """Move a complete state to its final name and remove the earlier ones."""
     shutil.rmtree(state, ignore_errors=True)
-    os.replace(unfinished, state)
+    rename_over(unfinished, state)
     for old in state.parent.iterdir():
         if old.name != state.name:
             shutil.rmtree(old, ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ....incontext.files.atomic import rename_over
 from .errors import JobError
 from .events import Events
 from .plan import Plan
@@ -100,7 +101,7 @@ class Encodings:
         unfinished = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             torch.save(encoded, unfinished)
-            os.replace(unfinished, file)
+            rename_over(unfinished, file)
         finally:
             unfinished.unlink(missing_ok=True)
 

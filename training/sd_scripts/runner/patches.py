@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ....incontext.files.atomic import rename_over
 from .errors import JobError
 from .plan import Plan
 from .references import References
@@ -135,4 +135,4 @@ def convert(converter: str, file: Path, *, reverse: bool = False) -> None:
     converted = file.with_name(f".{file.stem}.converted.safetensors")
     options = argparse.Namespace(src_path=str(file), dst_path=str(converted), reverse=reverse)
     importlib.import_module(converter).main(options)
-    os.replace(converted, file)
+    rename_over(converted, file)

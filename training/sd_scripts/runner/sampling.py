@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import traceback
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ....incontext.files.atomic import rename_over
 from .disk import is_full_disk
 from .errors import SampleStop
 from .training import Training
@@ -82,7 +82,7 @@ class Sampler:
         training = self._training
         for number, picture in enumerate(sorted(folder.glob("sample/*.png"))):
             name = f"step{training.step:06d}-{number + 1}.png"
-            os.replace(picture, training.run / "samples" / name)
+            rename_over(picture, training.run / "samples" / name)
             training.events("sample", step=training.step, file=name)
         shutil.rmtree(folder, ignore_errors=True)
 
