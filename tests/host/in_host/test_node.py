@@ -79,7 +79,7 @@ def test_samples_are_painted_at_the_guidance_of_sampling(host: Any, flux: Tiny, 
 def test_held_out_sets_are_measured(host: Any, sd3: Tiny, vae: Any, dataset: Dataset) -> None:
     *_, run, _, _ = train(host, sd3, vae, dataset, name="validated", validation_sets=1, validate_every=2)
     assert [event["step"] for event in run.events() if event["event"] == "validation"] == [0, 2, 3]
-    with pytest.raises(TrainingError, match=r"4 sets, 4 of which.*Hold fewer out"):
+    with pytest.raises(TrainingError, match=r"4 sets, and 4 are held out.*Hold out fewer"):
         train(host, sd3, vae, dataset, name="validated", validation_sets=4)
 
 
