@@ -3,10 +3,11 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
-import { MORE, PANEL_WIDGETS, hasWildcard, panelTexts, widgetOf, writtenTexts } from "./lib/caption.mjs";
+import { MORE, PANEL_WIDGETS, panelTexts, widgetOf, wildcardsIn, writtenTexts } from "./lib/caption.mjs";
 import { CaptionEditor } from "./lib/caption_editor.mjs";
 import { loadStyles } from "./lib/dom.mjs";
 import { lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
+import { translator } from "./lib/messages.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { ask } from "./lib/server.mjs";
 import { isGiven, recipeAt, textOf, troubleAt, valueOf } from "./lib/upstream.mjs";
@@ -21,6 +22,7 @@ const TEXTS = ["summary", ...PANEL_WIDGETS, MORE];
 const PAUSE = 300; // milliseconds without typing before the server is asked
 
 let words = wordsOf("en");
+let translate = translator("en");
 const known = recipes(api);
 /** @type {WeakMap<object, {editor: CaptionEditor, shown: string, asked: string, timer: number}>} */
 const states = new WeakMap();
@@ -30,7 +32,9 @@ app.registerExtension({
 
   setup() {
     loadStyles("caption");
-    words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
+    const locale = app.extensionManager.setting.get("Comfy.Locale");
+    words = wordsOf(locale);
+    translate = translator(locale);
     watchGraph(app, api, () => ourNodes(app, NODE).forEach(update));
   },
 
@@ -71,7 +75,7 @@ function update(node) {
     state.shown = key;
     state.editor.show({ recipe, notice, texts: [values.summary, ...panelTexts(values)], linked: new Set(linked), isPlain });
   }
-  const draws = linked.length > 0 || Object.values(values).some(hasWildcard);
+  const draws = linked.length > 0 || Object.values(values).some((text) => wildcardsIn(text).isDrawn);
   const isShown = (name) => {
     if (name === SEED) return draws;
     if (!TEXTS.includes(name)) return true;
@@ -118,10 +122,16 @@ function check(node, state, recipe, values, linked) {
   state.timer = setTimeout(
     async () => {
       const answer = await ask(api, "caption", question);
-      if (state.asked === asked) state.editor.tell(answer); // else a later question is under way
+      if (state.asked === asked) state.editor.tell(translated(answer)); // else a later question is under way
     },
     isFirst ? 0 : PAUSE,
   );
+}
+
+/** An answer of the server in the user's language. */
+function translated(answer) {
+  if (!answer) return answer;
+  return answer.error ? { error: translate(answer.error) } : { ...answer, problems: answer.problems.map(translate) };
 }
 
 /** What is typed goes into the widget that holds it. */
@@ -144,7 +154,7 @@ async function paste(node, caption) {
   const recipe = recipeAt(node, "recipe", known);
   const parts = await ask(api, "parse_caption", { recipe, caption });
   if (!parts) return words.noAnswer;
-  if (parts.error) return parts.error;
+  if (parts.error) return translate(parts.error);
   const texts = { summary: parts.summary };
   parts.panels.forEach((text, index) => (texts[`panel_${index + 1}`] = text));
   const free = Object.entries(texts).filter(([field]) => !isGiven(node, widgetOf(field)));

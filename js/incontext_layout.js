@@ -9,6 +9,7 @@ import { forgetPictures } from "./lib/drawing.mjs";
 import { givenPictures, LOADERS } from "./lib/given.mjs";
 import { lookAgain, lookNow, ourNodes, watchGraph, watchNode } from "./lib/graph.mjs";
 import { addressOf, outputOf } from "./lib/outputs.mjs";
+import { translator } from "./lib/messages.mjs";
 import { Picture } from "./lib/picture.mjs";
 import { recipes } from "./lib/recipes.mjs";
 import { isGiven, layoutAt, layoutFrom, panelStates, recipeAt, recipeOf, source, textOf, troubleAt, valueOf } from "./lib/upstream.mjs";
@@ -39,7 +40,7 @@ const SHOWN = {
   InContextLayout: (node) => {
     const { layout, values, error } = layoutAt(node);
     if (!values) return nothing(words.elsewhere);
-    return { layout, states: null, message: error, isProblem: error !== "", values: error ? null : values };
+    return { layout, states: null, message: translate(error), isProblem: error !== "", values: error ? null : values };
   },
   InContextStitchPanels: (node) => ofPanels(node),
   InContextRepaintPanels: (node) => withChoice(node, ofPanels(node)),
@@ -66,6 +67,7 @@ const host = {
   addressOf: (file) => addressOf(api, file),
 };
 let words = wordsOf("en");
+let translate = translator("en");
 const known = recipes(api);
 /** @type {WeakMap<object, {picture: Picture, drawn: string}>} */
 const states = new WeakMap();
@@ -75,7 +77,9 @@ app.registerExtension({
 
   setup() {
     loadStyles("picture", "choice", "given");
-    words = wordsOf(app.extensionManager.setting.get("Comfy.Locale"));
+    const locale = app.extensionManager.setting.get("Comfy.Locale");
+    words = wordsOf(locale);
+    translate = translator(locale);
     watchGraph(app, api, () => ourNodes(app, SHOWN).forEach(update));
     api.addEventListener("executed", lookAgain); // nodes may show pictures now
   },

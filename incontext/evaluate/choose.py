@@ -48,7 +48,7 @@ class Guard:
         score: the name of the score. A score that was not measured rejects no candidate.
         least: the lowest acceptable mean; None for no absolute limit.
         below_base: how far the mean may be below the base model's; None for no such limit.
-        meaning: what failing means, for messages.
+        meaning: what failing means, as a sentence for messages.
     """
 
     score: str
@@ -223,11 +223,11 @@ def _decide(
         and not one.rejected
         and float((boot[labels.index(one.candidate)] >= ahead).mean()) > 1 - rule.confidence
     ]
-    against = f", {base.mean:.3f} without a LoRA" if base is not None else ""
+    against = f" Without a LoRA it is {base.mean:.3f}." if base is not None else ""
     return outcome(
         best.candidate,
         f"{best.candidate} has the highest {rule.score} of those that meet all guards: {best.mean:.3f} "
-        f"({best.low:.3f} to {best.high:.3f}){against}.",
+        f"({best.low:.3f} to {best.high:.3f})." + against,
         alike,
     )
 
@@ -274,6 +274,6 @@ def _rejections(
         if guard.below_base is not None and base is not None and guard.score in base:
             limits.append(base[guard.score] - guard.below_base)
         if limits and value < max(limits):
-            meaning = f": {guard.meaning}" if guard.meaning else ""
-            reasons.append(f"{guard.score} {value:.3f}, at least {max(limits):.3f} is required{meaning}")
+            reason = f"{guard.score} {value:.3f}; at least {max(limits):.3f} is required."
+            reasons.append(f"{reason} {guard.meaning}".rstrip())
     return tuple(reasons)

@@ -169,11 +169,11 @@ def standard_rule(results: Sequence[Result], training_composition: float | None 
     return Rule(
         main,
         (
-            Guard("caption", below_base=CAPTION_LOSS, meaning="it follows captions less than the base model"),
-            Guard("answers", below_base=ANSWERS_LOSS, meaning="it follows captions less than the base model"),
-            Guard("content", below_base=CONTENT_LOSS, meaning="the caption decides less than with the base model"),
-            Guard("composition", least=least, meaning="its panels are copies, or their layout is frozen"),
-            Guard("novelty", least=LEAST_NOVELTY, meaning="it repeats training sets"),
+            Guard("caption", below_base=CAPTION_LOSS, meaning="It follows captions less than the base model."),
+            Guard("answers", below_base=ANSWERS_LOSS, meaning="It follows captions less than the base model."),
+            Guard("content", below_base=CONTENT_LOSS, meaning="The caption decides less than with the base model."),
+            Guard("composition", least=least, meaning="Its panels are copies, or their layout is frozen."),
+            Guard("novelty", least=LEAST_NOVELTY, meaning="It repeats training sets."),
         ),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from incontext_lora.tests.browser.editors import field, wait
 
 if TYPE_CHECKING:
     from incontext_lora.tests.browser.conftest import Interface
@@ -64,6 +65,27 @@ def test_nodes_are_named_in_chinese(chinese: Interface, kind: str) -> None:
         label = texts["inputs"]["height" if kind == "InContextLayout" else "steps"]["name"]
         chinese.page.get_by_text(label).first.wait_for()
     chinese.screenshot(f"chinese-{kind}-{chinese.renderer}")
+
+
+def test_problems_of_a_caption_and_of_a_layout_are_said_in_chinese(chinese: Interface) -> None:
+    task, caption, layout = (
+        chinese.add("InContextTask", 500),
+        chinese.add("InContextJointCaption"),
+        chinese.add("InContextLayout", 900),
+    )
+    chinese.connect(task, "recipe", caption, "recipe")
+    chinese.show(caption)
+    field(chinese, "总述").fill("a day")
+    field(chinese, "[SCENE-1]").fill("a {red|blue coat")
+    chinese.set_value(layout, "names", "A, B")
+    wait(chinese, "() => document.querySelector('.incontext-line').textContent.includes('a day')")
+    assert chinese.page.locator(".incontext-notes li").all_inner_texts() == [
+        "[SCENE-2], [SCENE-3] 之后没有文本；这样的分格画什么由模型决定。"
+    ]
+    assert "此通配符缺少右花括号" in chinese.page.locator(".incontext-hint:visible").inner_text()
+    foot = chinese.page.locator(".incontext-foot.incontext-problem")
+    assert foot.inner_text() == "格数：3，名称数：2。请为每格写一个名称，用逗号分隔。"
+    chinese.screenshot(f"chinese-problems-{chinese.renderer}")
 
 
 def test_the_language_can_be_changed_while_it_is_open(interface: Interface) -> None:

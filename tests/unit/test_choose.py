@@ -58,11 +58,11 @@ def test_a_guard_rejects_the_highest():
         *_results(base=0.2, good=0.6),
         *(Result("copy", caption, 0, {"consistency": 0.99, "caption": 0.3}) for caption in CAPTIONS),
     ]
-    rule = Rule(guards=(Guard("caption", below_base=0.1, meaning="it ignores the caption"),))
+    rule = Rule(guards=(Guard("caption", below_base=0.1, meaning="It ignores the caption."),))
     choice = choose(results, rule)
     assert choice.chosen == "good"
     (copy,) = (standing for standing in choice.standings if standing.candidate == "copy")
-    assert copy.rejected == ("caption 0.300, at least 0.800 is required: it ignores the caption",)
+    assert copy.rejected == ("caption 0.300; at least 0.800 is required. It ignores the caption.",)
     assert choose(results, Rule(guards=(Guard("caption", least=0.95),))).chosen is None
     assert choose(results, Rule(guards=(Guard("never measured", least=0.95),))).chosen == "copy"
 

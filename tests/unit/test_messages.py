@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 
@@ -25,7 +26,9 @@ def test_there_is_something_to_compare() -> None:
 
 def keys() -> list[str]:
     """The English sentences of the table."""
-    return [found["quoted"] or found["bare"] for found in _KEY.finditer(read(TABLE))]
+    return [
+        json.loads(f'"{found["quoted"]}"') if found["quoted"] else found["bare"] for found in _KEY.finditer(read(TABLE))
+    ]
 
 
 def without_names(text: str) -> str:

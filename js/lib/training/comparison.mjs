@@ -60,15 +60,18 @@ export function headline(comparison, words) {
 
 export class ComparisonView {
   #desk;
+  #translate;
   #words;
+  #wanted = "";
   #part = new Part("div", "incontext-comparison");
 
   /**
    * @param {import("./desk.mjs").Desk} desk
-   * @param {string} locale
+   * @param {{locale: string, translate: (text: string) => string}} page
    */
-  constructor(desk, locale) {
+  constructor(desk, { locale, translate }) {
     this.#desk = desk;
+    this.#translate = translate;
     this.#words = wordsOf(locale);
   }
 
@@ -82,11 +85,13 @@ export class ComparisonView {
 
   /** Ask for a run's newest comparison and show it. */
   async show(run) {
+    this.#wanted = run;
     const path = `/runs/${encodeURIComponent(run)}/comparison`;
     const answer = await this.#desk.get(path).catch((error) => ({ error: error.message }));
+    if (run !== this.#wanted) return; // another run was chosen meanwhile
     const { comparison, version, error } = answer;
     this.#part.draw([run, version, error, comparison?.choice], () => {
-      if (error) return [make("p", "incontext-note", [error])];
+      if (error) return [make("p", "incontext-note", [this.#translate(error)])];
       if (!comparison) return [make("p", "incontext-note", [this.#words.none])];
       return [...this.#about(comparison), this.#table(comparison), ...this.#grids(run, comparison, version)];
     });
@@ -94,21 +99,24 @@ export class ComparisonView {
 
   #about(comparison) {
     const words = this.#words;
-    const remarks = [comparison.choice.reason, fill(words.likeness, { measure: comparison.measure }), ...comparison.remarks];
+    const translate = this.#translate;
+    const likeness = fill(words.likeness, { measure: translate(comparison.measure) });
+    const remarks = [translate(comparison.choice.reason), likeness, ...comparison.remarks.map(translate)];
     return [make("h4", "", [headline(comparison, words)]), ...remarks.map((text) => make("p", "incontext-note", [text]))];
   }
 
   #table(comparison) {
     const words = this.#words;
+    const translate = this.#translate;
     const titles = Object.values(comparison.scores).map(({ title, tells, blind }) =>
-      make("th", "", [title], { title: `${tells} ${blind}` }),
+      make("th", "", [translate(title)], { title: `${translate(tells)} ${translate(blind)}` }),
     );
     const rows = lines(comparison).map(({ label, isChosen, rejected, values }) => {
       const name = make("th", "", [label, ...(rejected.length ? [make("small", "", [` ${words.rejected}`])] : [])], {
         scope: "row",
-        title: rejected.join("\n"),
+        title: rejected.map(translate).join("\n"),
       });
-      const row = make("tr", "", [name, ...values.map(({ text, tells }) => make("td", "", [text], { title: tells }))]);
+      const row = make("tr", "", [name, ...values.map(({ text, tells }) => make("td", "", [text], { title: translate(tells) }))]);
       row.classList.toggle("incontext-chosen", isChosen);
       row.classList.toggle("incontext-rejected", rejected.length > 0);
       return row;

@@ -46,7 +46,7 @@ export class Panel {
     this.tabs = new Part("div", "incontext-tabs");
     this.content = new Part("div", "incontext-content");
     this.trainer = new TrainerView(desk, page);
-    this.comparison = new ComparisonView(desk, page.locale);
+    this.comparison = new ComparisonView(desk, page);
     this.about = new AboutView(desk, page, { deleted: () => this.pick(""), typing: (name) => this.pick(name) });
     this.nothing = make("div", "incontext-nothing", [words.loading]);
     this.main = make("div", "incontext-main", [this.head.element, curve]);
