@@ -6,7 +6,6 @@ import errno
 import importlib
 import io
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -99,7 +98,7 @@ class TestFoldersMadeWhole:
         while len(list(tmp_path.glob("key-*/*"))) < files_before or not list(tmp_path.glob("key-*")):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.communicate()
         assert list(tmp_path.glob("key-*")), "the killed attempt left its folder"
         assert find_cached(tmp_path, "key") is None

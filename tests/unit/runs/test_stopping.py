@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -101,7 +100,7 @@ class TestStop:
     def test_orphans_of_a_killed_trainer_are_swept(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
         until(lambda: steps(run))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         assert supervise.members(run.folder)
         assert supervise.sweep(machine.runs) == [run.folder]
@@ -112,7 +111,7 @@ class TestSurvival:
     def test_a_killed_trainer_is_interrupted_and_resumes(self, start: Start, machine: Machine) -> None:
         run, process = start({"steps": 20, "save_every": 4}, pause=0.05)
         until(lambda: 10 in steps(run))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
         assert supervise.find(run.folder) is None
         ((swept, result),) = settle.sweep(machine.runs, machine.loras)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -29,7 +28,7 @@ class TestTruth:
         run, process = start({"steps": 1000}, pause=0.05)
         assert self.state(run) == monitor.RUNNING
         with claims.attending(run.folder):  # as the node or the watcher does
-            process.send_signal(signal.SIGKILL)
+            process.kill()
             process.wait()
             assert self.state(run) == monitor.RUNNING, "its end is about to be written"
         assert self.state(run) == run_folder.INTERRUPTED, "at once, though it spoke a moment ago"
@@ -113,7 +112,7 @@ class TestTruth:
         run, process = start({"steps": 1000}, pause=0.05, fork=True)
         until(lambda: [line for line in output.tail(run.folder) if line.startswith("child")])
         child = next(int(line.split()[1]) for line in output.tail(run.folder) if line.startswith("child"))
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         settle.settle(run, machine.loras, watch_to_end(run, process))
         until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
