@@ -302,6 +302,6 @@ print(*(name for name in sys.modules if name.startswith("incontext_lora.") and "
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     names = {name.removeprefix("incontext_lora.") for name in done.stdout.split()}
-    assert names - {"incontext", "incontext.errors", "training", "training.sd_scripts"} == {
-        "training.average", "training.peak_memory", "training.references",
+    assert names - {"incontext", "incontext.errors", "incontext.files", "training", "training.sd_scripts"} == {
+        "incontext.files.atomic", "training.average", "training.peak_memory", "training.references",
     }  # fmt: skip

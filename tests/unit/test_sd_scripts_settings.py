@@ -30,6 +30,8 @@ QWEN3 = {"model.layers.0.self_attn.q_norm.weight": (128,)}
 
 
 GEMMA = {"model.layers.0.post_feedforward_layernorm.weight": (2304,)}
+FLUX_NAMES: dict[str, tuple[int, ...]] = dict.fromkeys(TENSORS["flux.safetensors"], (1,))
+LUMINA_NAMES = {"noise_refiner.0.attention.qkv.weight": (1,), "cap_embedder.1.weight": (1,)}
 
 
 class TestSettings:
@@ -151,6 +153,18 @@ class TestPreflight:
             ("gemma2", GEMMA | {"model.embed_tokens.weight": (256000, 2304)}),
             ("gemma2_9b", GEMMA | {"model.embed_tokens.weight": (256000, 3584)}),
             ("gemma3", GEMMA | QWEN3 | {"model.embed_tokens.weight": (262208, 2560)}),
+            ("flux", FLUX_NAMES | {"img_in.weight": (3072, 64)}),
+            ("flux_fill", FLUX_NAMES | {"img_in.weight": (3072, 384)}),
+            ("flux_control", FLUX_NAMES | {"img_in.weight": (3072, 128)}),
+            ("flux2", FLUX_NAMES | {"img_in.weight": (6144, 128), "double_stream_modulation_img.lin.weight": (1, 1)}),
+            ("hunyuan_video", FLUX_NAMES | {"txt_in.individual_token_refiner.blocks.0.norm1.weight": (1,)}),
+            (
+                "chroma_radiance",
+                FLUX_NAMES | {"distilled_guidance_layer.in_proj.weight": (1,), "nerf_blocks.0.x": (1,)},
+            ),
+            ("lumina2", LUMINA_NAMES),
+            ("z_image", LUMINA_NAMES | {"x_pad_token": (1, 3840)}),
+            ("newbie", LUMINA_NAMES | {"clip_text_pooled_proj.0.weight": (1,)}),
         ],
     )
     def test_namesakes_are_told_apart(self, expected: str, tensors: dict[str, tuple[int, ...]]) -> None:
@@ -176,6 +190,11 @@ class TestPreflight:
             (("transformer_blocks.0.attn.to_q.weight",), "BF16", "in diffusers format"),
             (("joint_blocks.0.x", "x_embedder.proj.weight"), "BF16", r"a Stable Diffusion 3 model; expected FLUX\.1"),
             (("nothing.known",), "BF16", "of an unknown kind"),
+            (
+                (*TENSORS["flux.safetensors"], "double_stream_modulation_img.lin.weight"),
+                "BF16",
+                r"a FLUX\.2 model; expected FLUX\.1\. Train In-Context LoRA \(in ComfyUI\) trains it",
+            ),
         ],
     )
     def test_wrong_files_are_refused(self, tmp_path: Path, names: tuple[str, ...], dtype: str, expected: str) -> None:

@@ -18,10 +18,16 @@ PREFIXES = ("model.diffusion_model.", "diffusion_model.", "net.")
 
 # names that together identify a kind of file; the first match wins
 _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("chroma_radiance", ("distilled_guidance_layer.", "nerf_blocks.")),
     ("chroma", ("distilled_guidance_layer.", "double_blocks.")),
+    ("hunyuan_video", ("vision_in.", "double_blocks.")),
     ("hunyuan_image", ("byt5_in.", "double_blocks.")),
+    ("hunyuan_video", ("txt_in.individual_token_refiner.", "double_blocks.")),
+    ("flux2", ("double_stream_modulation_img.", "double_blocks.")),
     ("flux", ("double_blocks.0.img_attn.", "single_blocks.")),
     ("sd3", ("joint_blocks.0.", "x_embedder.proj.")),
+    ("z_image", ("x_pad_token", "noise_refiner.0.")),
+    ("newbie", ("clip_text_pooled_proj.", "noise_refiner.0.")),
     ("lumina2", ("noise_refiner.0.", "cap_embedder.")),
     ("anima", ("llm_adapter.", "blocks.0.")),
     ("gemma3", ("model.layers.0.post_feedforward_layernorm.", "model.layers.0.self_attn.q_norm.")),
@@ -38,10 +44,17 @@ _SIGNATURES: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _TITLES = {
     "chroma": "a Chroma model",
+    "chroma_radiance": "a Chroma Radiance model",
     "hunyuan_image": "a HunyuanImage model",
+    "hunyuan_video": "a HunyuanVideo model",
     "flux": "a FLUX.1 model",
+    "flux2": "a FLUX.2 model",
+    "flux_fill": "a FLUX.1 Fill model",
+    "flux_control": "a FLUX.1 Canny or Depth model",
     "sd3": "a Stable Diffusion 3 model",
-    "lumina2": "a Lumina-Image 2 or Z-Image model",
+    "lumina2": "a Lumina-Image 2 model",
+    "z_image": "a Z-Image model",
+    "newbie": "a NewBie model",
     "anima": "an Anima model",
     "umt5": "a UMT5 text encoder, as used by Wan",
     "gemma3": "a Gemma 3 text encoder",
@@ -49,8 +62,11 @@ _TITLES = {
     "qwen3_4b": "the 4B Qwen3 text encoder, as used by Z-Image",
     **{file.role: f"a {file.title}" for each in ARCHITECTURES.values() for file in each.files},
 }
+# kinds that only the trainer in ComfyUI can train
+_IN_COMFYUI = ("flux2", "z_image", "newbie")
 # kinds with the same names, told apart by their width: role → other role → a tensor, and its last dimension there
 _WIDTHS: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "flux": {"flux_fill": ("img_in.weight", 384), "flux_control": ("img_in.weight", 128)},
     "t5xxl": {"byt5": ("encoder.block.0.layer.0.SelfAttention.q.weight", 1472)},
     "qwen3": {"qwen3_4b": ("model.embed_tokens.weight", 2560)},
     "gemma2": {"gemma2_9b": ("model.embed_tokens.weight", 3584)},
@@ -94,7 +110,8 @@ def problem(file: Path, tensors: Mapping[str, TensorEntry], role: str, title: st
             "ComfyUI uses it."
         )
     what = _TITLES.get(found, "of an unknown kind")
-    return f"{file.name} is {what}; expected {title}."
+    remedy = " Train In-Context LoRA (in ComfyUI) trains it." if found in _IN_COMFYUI else ""
+    return f"{file.name} is {what}; expected {title}.{remedy}"
 
 
 def assign(architecture: Architecture, model: Path, others: Sequence[Path]) -> dict[str, Path]:
