@@ -2,12 +2,12 @@
 
 A folder comes in one of three shapes:
 
-    one folder a set           numbered files               ready-made composites
+    one folder per set         numbered files               ready-made composites
     sets/hero/1.png            sets/hero_1.png              sets/shot-01.jpg   (all panels on one canvas)
     sets/hero/2.png            sets/hero_2.png              sets/shot-01.txt
     sets/hero/caption.txt      sets/hero.txt
 
-The first two may have a text for each panel instead: 1.txt, 2.txt, hero_1.txt …, and summary.txt, hero_summary.txt.
+The first two may have one text per panel instead: 1.txt, 2.txt, hero_1.txt …, and summary.txt, hero_summary.txt.
 """
 
 from __future__ import annotations
