@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from ...incontext.errors import TrainingError
+
 KERNELS = "comfy_kitchen"
 PLAIN_FORMS = ("comfy_kitchen.backends.eager.rope", "comfy_kitchen.backends.eager.adaln")
 
@@ -44,6 +46,37 @@ def differentiable() -> Iterator[None]:
                 if not function.startswith("_") and hasattr(kernels, function):
                     assign(undo, kernels, function, form)
         yield
+
+
+# in torch's words
+_NO_GRADIENTS = (
+    "modified by an inplace operation",
+    "support automatic differentiation",
+    "Inference tensors cannot be saved for backward",
+    "backward through the graph a second time",
+)
+
+
+@contextmanager
+def explained(model: str) -> Iterator[None]:
+    """Turn torch's error about an operation without gradients into one for the user.
+
+    Args:
+        model: its kind, for the message.
+
+    Raises:
+        TrainingError: in place of that error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in _NO_GRADIENTS):
+            raise TrainingError(
+                f"{model} computes in a way that has no gradients here, so it cannot be trained in ComfyUI "
+                f"({str(error).splitlines()[0][:200]}). Take out nodes that patch the model; if there are none, train another "
+                "model."
+            ) from error
+        raise
 
 
 def attention_with_gradients(q: Tensor, k: Tensor, v: Tensor, *args: Any, **named: Any) -> Tensor:

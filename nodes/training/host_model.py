@@ -239,8 +239,7 @@ class HostModel:
                     if "norm" in type(part).__name__.lower():
                         undo.callback(part.register_forward_pre_hook(copied).remove)
                 if gradient_checkpointing:
-                    block.forward = partial(recomputed, block.forward)
-                    undo.callback(vars(block).pop, "forward")
+                    assign(undo, block, "forward", partial(recomputed, block.forward))
             yield
 
     def compute_dtype(self, precision: Precision) -> torch.dtype:

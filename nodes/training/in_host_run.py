@@ -27,6 +27,7 @@ from ...training.runs.run_folder import RunWriter
 from ...training.subset import chosen_sets
 from .. import host
 from . import in_host_plan
+from .gradients import explained
 from .host_model import Condition, HostModel
 from .in_host_plan import Plan
 from .progress_text import progress_text
@@ -190,6 +191,7 @@ class _Training:
         model.unload_others()
         self._writer.event(run_folder.PHASE, phase="training")
         with (
+            explained(model.name),
             model.prepared(
                 gradient_checkpointing=settings.gradient_checkpointing,
                 precision=settings.precision,

@@ -102,6 +102,24 @@ def test_a_model_that_cannot_be_given_another_attention_is_refused(
         train(host, tiny, vae, dataset, name="no-gradient", references="none")
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_model_that_computes_without_gradients_is_refused_in_words(
+    host: Any, flux: Tiny, vae: Any, dataset: Dataset, checkpointing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As HiDream-O1, whose layers add into memory that they have reserved."""
+    block = flux.transformer.single_blocks[0]
+    forward = block.forward
+
+    def adding(*inputs: Any, **named: Any) -> Tensor:
+        result = forward(*inputs, **named)
+        return torch.add(result, 1, out=torch.empty_like(result))
+
+    monkeypatch.setattr(block, "forward", adding)
+    with pytest.raises(TrainingError, match=r"Flux computes in a way that has no gradients here.*out=\.\.\."):
+        train(host, flux, vae, dataset, name="out", gradient_checkpointing=checkpointing)
+    assert block.forward is adding  # as before the training
+
+
 def without_slope(tiny: Tiny, x: Tensor, checkpointing: bool) -> set[str]:
     """The trained layers that the loss does not depend on. The gradients of all others must be the slope of the loss."""
     from incontext_lora.nodes.training.in_host_plan import make_adapters
