@@ -195,6 +195,28 @@ def test_a_wildcard_without_its_closing_brace_is_said_at_its_field_and_sent_as_w
     assert "wildcard_seed" in shown_widgets(either, caption)
 
 
+# of a text, as it is shown, against white
+CONTRAST = """element => {
+    const channels = getComputedStyle(element).color.match(/[\\d.]+/g).slice(0, 3).map(each => each / 255);
+    const linear = channels.map(each => each <= 0.03928 ? each / 12.92 : ((each + 0.055) / 1.055) ** 2.4);
+    return 1.05 / (0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05) }"""
+
+
+def test_warnings_are_legible_in_the_light_theme(either: Interface, caption: int) -> None:
+    """By the usual measure: a contrast of 4.5."""
+    either.setting("Comfy.ColorPalette", "light")
+    try:
+        field(either, "[SCENE-1]").fill("{a|b " + LONG)
+        wait(either, "() => !document.body.classList.contains('dark-theme')")
+        for seen in (".incontext-notes li", ".incontext-hint:visible", ".incontext-over .incontext-count"):
+            text = either.page.locator(f".incontext-caption {seen}").first
+            text.wait_for()
+            assert text.evaluate(CONTRAST) >= 4.5, seen
+        either.screenshot(f"caption-light-{either.renderer}")
+    finally:
+        either.setting("Comfy.ColorPalette", "dark")
+
+
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_field_can_be_promoted_to_the_face_of_its_subgraph(either: Interface, caption: int, plain: bool) -> None:
     """As the menu of ComfyUI does it: by a proxy in older frontends, by a link in newer ones."""
