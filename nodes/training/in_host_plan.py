@@ -29,6 +29,7 @@ from ...training.in_host.choices import TRAINER
 from ...training.in_host.optimisers import choose_optimiser
 from ...training.in_host.settings import TrainSettings
 from ...training.runs import claims, monitor, run_folder
+from ...training.runs.path_length import check_length
 from ...training.runs.run_folder import RunWriter
 from .. import host
 from ..evaluate.identity import weights_digest
@@ -72,6 +73,7 @@ def begin(
             f"The dataset has {len(dataset.items)} sets, and {settings.validation_sets} are held out for validation, so none is "
             "left to train on. Hold out fewer, or build a larger dataset."
         )
+    check_length(host.runs_folder(), run_folder.safe_name(name))
     settings, notes = fitting(settings, model)
     recipe = trained_recipe(dataset, settings, sampling, model.name, continue_from)
     adapters = make_adapters(model, settings, continue_from)

@@ -14,5 +14,6 @@ requests     stop, save and sample on request
 output       the last lines of a process's output
 progress     a training's progress in words
 stopping     how long a stop may take
+path_length  how long paths may be on Windows
 choices      the user's choices
 """

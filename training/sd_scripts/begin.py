@@ -15,9 +15,10 @@ from ...incontext.files import strict_json
 from ...incontext.files.strict_json import JsonError, field
 from ...incontext.lora.recipe import Recipe
 from ..runs import claims, run_folder, supervise
+from ..runs.path_length import check_length
 from ..runs.run_folder import Run, RunWriter
 from . import data, job, launch, preflight, settle, space, states
-from .machine import Machine, check_length, place_tokenizers
+from .machine import Machine, place_tokenizers
 from .notes import describe_limits
 from .order import TRAINER, Order, trained_recipe, trained_sizes
 

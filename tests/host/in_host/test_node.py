@@ -54,6 +54,19 @@ def test_a_lora_is_trained_and_the_model_is_as_before(host: Any, tiny: Tiny, vae
     assert samples.shape == (1, 192, 128, 3)
 
 
+def test_a_name_that_windows_would_refuse_later_is_refused_at_once(
+    host: Any, sd3: Tiny, vae: Any, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is twice in the path of a checkpoint, which is written after hundreds of steps."""
+    from incontext_lora.training.runs import path_length
+
+    monkeypatch.setattr(path_length.check_length, "__defaults__", ("win32", False))
+    name = "a-rather-long-name-" + "x" * 90
+    with pytest.raises(TrainingError, match=r"Windows allows 259\. Choose a name of"):
+        train(host, sd3, vae, dataset, name=name)
+    assert not (Path(host.base) / "output" / "incontext_runs" / name[:100]).exists()
+
+
 def test_the_same_seed_gives_the_same_lora(host: Any, sd3: Tiny, vae: Any, dataset: Dataset) -> None:
     first, again = (train(host, sd3, vae, dataset, name="same", seed=7) for _ in range(2))
     other = train(host, sd3, vae, dataset, name="same", seed=8)

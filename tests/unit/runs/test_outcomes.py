@@ -23,10 +23,11 @@ from incontext_lora.tests.sd_scripts_machine import flux_files, flux_order, smal
 from incontext_lora.training.choices import ReferenceKind
 from incontext_lora.training.runs import run_folder, supervise
 from incontext_lora.training.runs.event_tail import EventTail
+from incontext_lora.training.runs.path_length import check_length
 from incontext_lora.training.runs.run_folder import Run
 from incontext_lora.training.sd_scripts import begin, environment, follow, launch, settle, states
 from incontext_lora.training.sd_scripts.architectures import ARCHITECTURES, Architecture
-from incontext_lora.training.sd_scripts.machine import Machine, check_length, place_tokenizers
+from incontext_lora.training.sd_scripts.machine import Machine, place_tokenizers
 from incontext_lora.training.sd_scripts.notes import describe_limits
 from incontext_lora.training.sd_scripts.order import trained_recipe
 from incontext_lora.training.sd_scripts.processes import Processes
