@@ -30,3 +30,19 @@ test("other languages hear the server as it speaks", () => {
   assert.equal(translator("en")("training"), "training");
   assert.equal(translator(undefined)("training"), "training");
 });
+
+test("the choice among checkpoints is said in Chinese, sentence by sentence", () => {
+  const translate = translator("zh");
+  assert.equal(
+    translate(
+      "late × 0.8 has the highest consistency of those that meet all guards: 0.505 (0.400 to 0.600). Without a LoRA it is 0.100. " +
+        "3 captions are too few to be sure; compare on 4 or more.",
+    ),
+    "在满足所有条件的候选中，late × 0.8 的 consistency 最高：0.505（0.400 至 0.600）。 不用 LoRA 时为 0.100。 " +
+      "3 条提示词太少，无法确定；请用 4 条或更多来比较。",
+  );
+  assert.equal(
+    translate("novelty 0.300; at least 0.500 is required. It repeats training sets."),
+    "novelty 0.300；至少需要 0.500。 它重复了训练图组。",
+  );
+});
