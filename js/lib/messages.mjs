@@ -34,23 +34,25 @@ function longestFirst([one], [other]) {
   return other.length - one.length;
 }
 
-/** A line, or where it is not known as a whole, each of its sentences. */
+/** A line, or where it is not known as a whole, each of its sentences. Sentences that are all known are no value of another. */
 function translated(line, patterns) {
   const whole = known(line, patterns);
-  if (whole !== null) return whole;
+  if (whole?.isOne) return whole.text;
   const sentences = line.split(/(?<=[.!?]) /);
-  const found = sentences.map((sentence) => known(sentence, patterns));
+  const found = sentences.map((sentence) => known(sentence, patterns)?.text ?? null);
+  if (whole && found.includes(null)) return whole.text;
   if (found.every((each) => each === null)) return line;
   return found.map((each, index) => each ?? sentences[index]).join(" ");
 }
 
-/** The translation of a text; null if it is not known. */
+/** The translation of a text, and whether none of its values looks like sentences; null if it is not known. */
 function known(text, patterns) {
   for (const { pattern, names, translation } of patterns) {
     const found = pattern.exec(text);
     if (!found) continue;
     const values = Object.fromEntries(names.map((name, index) => [name, found[index + 1]]));
-    return translation.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+    const said = translation.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+    return { text: said, isOne: !Object.values(values).some((value) => /[.!?] /.test(value)) };
   }
   return null;
 }
