@@ -29,9 +29,7 @@ def picture(interface: Interface) -> Locator:
 
 def drag(interface: Interface, start: Locator, dx: float, dy: float, key: str = "") -> None:
     """Press on the middle of something, move, release."""
-    box = start.bounding_box()
-    assert box
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    x, y = middle(interface, start)
     mouse, keyboard = interface.page.mouse, interface.page.keyboard
     mouse.move(x, y)
     mouse.down()
@@ -43,6 +41,17 @@ def drag(interface: Interface, start: Locator, dx: float, dy: float, key: str = 
     if key:
         keyboard.up(key)
     interface.settle()
+
+
+def middle(interface: Interface, part: Locator) -> tuple[float, float]:
+    """The middle of something, once two looks agree: a node that was just changed still takes its size."""
+    for _ in range(40):
+        before = part.bounding_box()
+        interface.settle()
+        box = part.bounding_box()
+        if box and box == before:
+            return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    raise AssertionError("it does not come to rest")
 
 
 def shown_widgets(interface: Interface, node: int) -> list[str]:
