@@ -34,7 +34,7 @@ function longestFirst([one], [other]) {
   return other.length - one.length;
 }
 
-/** A line, or where it is not known as a whole, each of its sentences. Sentences that are all known are no value of another. */
+/** A line, or where it is not known as a whole, each of its sentences. Where all of them are known, none is a value of another. */
 function translated(line, patterns) {
   const whole = known(line, patterns);
   if (whole?.isOne) return whole.text;
