@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from incontext_lora.incontext.errors import TrainingError, explain_write_errors
 from incontext_lora.incontext.lora.recipe import Recipe
 from incontext_lora.incontext.panels.arrange import rows
 from incontext_lora.training.runs import run_folder
@@ -51,7 +52,7 @@ class FullDisk:
 
         def refuse(writer: RunWriter, file: Any, text: str) -> None:
             if self.on:
-                with run_folder.written(writer.run.folder):
+                with explain_write_errors(writer.run.folder, TrainingError):
                     raise OSError(errno.ENOSPC, "No space left on device")
             append(writer, file, text)
 

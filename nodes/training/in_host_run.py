@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ...incontext.dataset.manifest import Dataset
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files.atomic import replace_atomically
 from ...incontext.lora.recipe import Recipe, Sampling
 from ...incontext.lora.save import save_new
@@ -273,7 +274,7 @@ class _Training:
         model.load(self._memory)  # the sampler and the autoencoder may have pushed parts of it out
         path = self._writer.run.folder / "samples" / f"step{step:06d}.png"
         image = Image.fromarray(as_uint8(picture[0]))
-        with run_folder.written(path):
+        with explain_write_errors(path, TrainingError):
             replace_atomically(path, lambda temporary: image.save(temporary, "PNG"))
         self._writer.event(run_folder.SAMPLE, step=step, file=path.name)
 

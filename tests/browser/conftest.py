@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,13 +175,18 @@ class Interface:
 
     def run(self, patience: float = 120) -> dict[str, Any]:
         """Queue the workflow as the Run button does; returns the outputs once it is done."""
+        entry = self.entry_after(lambda: self.page.evaluate("() => app.queuePrompt(0, 1)"), patience)
+        assert entry["status"]["status_str"] == "success", entry["status"]
+        return entry["outputs"]
+
+    def entry_after(self, queue: Callable[[], object], patience: float = 120) -> dict[str, Any]:
+        """What ComfyUI's history says of the run that ``queue`` starts, once it is over; ``patience`` is in seconds."""
         before = set(self.server.get_json("/history"))
-        self.page.evaluate("() => app.queuePrompt(0, 1)")
+        queue()
         for _ in range(int(patience * 5)):
             done = [entry for key, entry in self.server.get_json("/history").items() if key not in before]
             if done:
-                assert done[0]["status"]["status_str"] == "success", done[0]["status"]
-                return done[0]["outputs"]
+                return done[0]
             self.page.wait_for_timeout(200)
         raise AssertionError(f"the prompt was not done after {patience:.0f} s\n{self.server.log_tail()}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from incontext_lora.demo.workflow import load
@@ -59,9 +59,8 @@ def test_the_apps_own_run_button_makes_the_set_that_is_written_there(app_view: I
     seed.fill("5")
     seed.press("Enter")
     field(app_view, "[SCENE-1]").fill("a cross")
-    before = set(app_view.server.get_json("/history"))
-    app_view.page.locator('[data-testid="linear-run-button"] button').get_by_text("Run", exact=True).click()
-    (entry,) = finished(app_view, before)
+    button = app_view.page.locator('[data-testid="linear-run-button"] button').get_by_text("Run", exact=True)
+    entry = app_view.entry_after(button.click)
     sent = {node["class_type"]: node["inputs"] for node in entry["prompt"][2].values()}
     assert sent["KSampler"]["seed"] == 5
     assert sent["InContextJointCaption"]["panel_1"] == "a cross"
@@ -71,13 +70,3 @@ def test_the_apps_own_run_button_makes_the_set_that_is_written_there(app_view: I
     for name in made:
         wait(app_view, SHOWN, name)
     app_view.screenshot("app-after-run")
-
-
-def finished(interface: Interface, before: set[str]) -> list[dict[str, Any]]:
-    """What has run since; waits for the first."""
-    for _ in range(600):
-        done = [entry for key, entry in interface.server.get_json("/history").items() if key not in before]
-        if done:
-            return done
-        interface.page.wait_for_timeout(200)
-    raise AssertionError(f"nothing has run\n{interface.server.log_tail()}")

@@ -20,10 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import rename_over
-from ..runs.run_folder import written
 
 STATE = "state"
 PROGRESS, TENSORS = "progress.json", "tensors.safetensors"
@@ -46,7 +45,7 @@ def save(run: Path, state: Mapping[str, Any]) -> Path:
     target = run / STATE / f"step{state['step']:06d}"
     unfinished = target.with_name(f".{target.name}.part")
     tensors: dict[str, Tensor] = {}
-    with written(target):
+    with explain_write_errors(target, TrainingError):
         try:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import file_lock, strict_json
 from . import run_folder, supervise
 from .choices import WhenBusy
@@ -126,7 +126,7 @@ def claim(
 
 def _acquire(runs: Path, until: ExitStack) -> bool:
     """Take the lock on starting trainings until ``until`` is closed; False if another process holds it."""
-    with run_folder.written(runs):
+    with explain_write_errors(runs, TrainingError):
         runs.mkdir(parents=True, exist_ok=True)
         file = until.enter_context((runs / LOCK).open("ab"))
     if file_lock.acquire(file) is False:  # None: a file system without locks

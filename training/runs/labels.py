@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
-from .run_folder import written
 
 FILE = "label.json"
 LONGEST = {"label": 100, "note": 10_000}  # characters
@@ -61,5 +60,5 @@ class Label:
             TrainingError: if it cannot be written.
         """
         path = run / FILE
-        with written(path):
+        with explain_write_errors(path, TrainingError):
             write_atomic(path, json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from . import claims, monitor, supervise
-from .run_folder import Run, written
+from .run_folder import Run
 
 
 def remove(run: Run) -> None:
@@ -21,7 +21,7 @@ def remove(run: Run) -> None:
     with claims.deciding(run.folder, claims.BRIEF):
         if is_at_work(run):
             raise TrainingError(f"{run.name} is training. Stop it before you delete it.")
-        with written(run.folder):
+        with explain_write_errors(run.folder, TrainingError):
             (run.folder / "run.json").unlink()
     shutil.rmtree(run.folder, ignore_errors=True)
     left = [path.name for path in run.folder.iterdir()] if run.folder.exists() else []

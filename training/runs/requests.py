@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from .run_folder import written
+from ...incontext.errors import TrainingError, explain_write_errors
 
 FOLDER = "requests"
 KINDS = ("stop", "save", "sample")
@@ -18,7 +18,7 @@ def add(run: Path, request: str) -> None:
     Raises:
         TrainingError: if the run's folder cannot be written.
     """
-    with written(run):
+    with explain_write_errors(run, TrainingError):
         (run / FOLDER).mkdir(exist_ok=True)
         (run / FOLDER / request).touch()
 

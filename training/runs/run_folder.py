@@ -17,7 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -137,7 +137,7 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._started = time.monotonic()
-        with written(run.folder):
+        with explain_write_errors(run.folder, TrainingError):
             _end_last_line(run.folder / "events.jsonl")
             # unbuffered, so that closing the file does not retry a failed write
             self._events = (run.folder / "events.jsonl").open("ab", buffering=0)
@@ -147,7 +147,7 @@ class RunWriter:
     def create(cls, root: Path, name: str, about: Mapping[str, Any]) -> RunWriter:
         """Create ``<root>/<name>``, or ``<name>-2`` and so on if it exists, with ``about`` in its run.json."""
         stem = safe_name(name)
-        with written(root):
+        with explain_write_errors(root, TrainingError):
             root.mkdir(parents=True, exist_ok=True)
             for tried in islice(numbered(stem), MOST_OF_A_NAME):
                 folder = root / tried
@@ -159,7 +159,7 @@ class RunWriter:
             else:
                 raise TrainingError(f"There are too many runs named {stem!r} in {root}. Choose another name.")
         try:
-            with written(folder):
+            with explain_write_errors(folder, TrainingError):
                 for part in ("samples", "checkpoints"):
                     (folder / part).mkdir()
                 write_atomic(folder / "run.json", json.dumps({"version": RUN_VERSION, **about}, indent=1) + "\n")
@@ -190,7 +190,7 @@ class RunWriter:
 
     def _append(self, file: IO[bytes], text: str) -> None:
         data = text.encode("utf-8", "replace")
-        with written(self.run.folder):
+        with explain_write_errors(self.run.folder, TrainingError):
             if file.write(data) != len(data):  # a full disk took only part of it
                 with suppress(OSError):
                     file.write(b"\n")
@@ -275,20 +275,6 @@ def _end_later(run: Run, kind: str, values: Mapping[str, Any]) -> None:
                 writer.close()
         except TrainingError:
             continue
-
-
-@contextmanager
-def written(place: Path) -> Iterator[None]:
-    """Turn an OSError within the context, such as a full disk, into an error for the user.
-
-    Args:
-        place: the file or folder to be written.
-
-    Raises:
-        TrainingError: if an OSError occurs.
-    """
-    with explain_write_errors(place, TrainingError):
-        yield
 
 
 def safe_name(name: str) -> str:

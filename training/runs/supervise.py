@@ -22,13 +22,12 @@ from typing import Any
 
 import psutil
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
 from . import requests
 from .output import OUTPUT
 from .process import birth, start_detached
-from .run_folder import written
 
 MARK = "INCONTEXT_LORA_RUN"  # environment variable with the run's folder
 RECORD = "process.json"
@@ -58,7 +57,7 @@ def start(launch: Launch, run: Path) -> subprocess.Popen[bytes]:
     Raises:
         TrainingError: if it cannot be started.
     """
-    with written(run):
+    with explain_write_errors(run, TrainingError):
         requests.clear(run)
         # ComfyUI may be killed before it knows the pid; `find` then recognises the process by its environment
         write_atomic(run / RECORD, json.dumps({"machine": platform.node(), **_on_cards(launch.cards)}) + "\n")
@@ -86,7 +85,7 @@ def note(run: Path, pid: int, record: str = RECORD, cards: Sequence[str] | None 
     Raises:
         TrainingError: if it cannot be written.
     """
-    with written(run):
+    with explain_write_errors(run, TrainingError):
         write_atomic(run / record, json.dumps({**_identity(pid), **_on_cards(cards)}) + "\n")
 
 

@@ -18,7 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...incontext.errors import TrainingError
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files import strict_json
 from ...incontext.files.atomic import write_atomic
 from ...incontext.files.names import numbered
@@ -136,11 +136,11 @@ class Sweep:
         stem = run_folder.safe_name(name)
         for tried in islice(numbered(stem), run_folder.MOST_OF_A_NAME):
             folder = root / tried
-            with run_folder.written(folder):
+            with explain_write_errors(folder, TrainingError):
                 folder.mkdir(parents=True, exist_ok=True)
             with claims.deciding(folder, patience=10.0):
                 if not (folder / "sweep.json").exists():
-                    with run_folder.written(folder):
+                    with explain_write_errors(folder, TrainingError):
                         text = json.dumps({"version": VERSION, **plan.to_json()}, indent=1) + "\n"
                         write_atomic(folder / "sweep.json", text)
                     return Sweep(folder, plan)
@@ -192,7 +192,7 @@ class Sweep:
             TrainingError: if it cannot be written.
         """
         folder = self.trial_folder(trial)
-        with run_folder.written(folder):
+        with explain_write_errors(folder, TrainingError):
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / "trial.json", json.dumps(record.to_json()) + "\n")
 
@@ -210,7 +210,7 @@ class Sweep:
             TrainingError: if the folder cannot be written.
         """
         folder = self.trial_folder(trial)
-        with run_folder.written(folder):
+        with explain_write_errors(folder, TrainingError):
             folder.mkdir(parents=True, exist_ok=True)
         with claims.alone(folder) as mine:
             yield mine

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
+from ...incontext.errors import TrainingError, explain_write_errors
 from ...incontext.files.atomic import write_atomic
-from ..runs import run_folder
 from .choices import AXES
 from .folder import Record, State, Sweep
 from .plan import Plan, Trial, ranked, shown
@@ -241,6 +241,6 @@ def write(sweep: Sweep) -> None:
         "best": found[0].number if found else None,
         "conclusions": conclusions(sweep),
     }
-    with run_folder.written(sweep.folder):
+    with explain_write_errors(sweep.folder, TrainingError):
         write_atomic(sweep.folder / "table.csv", file.getvalue())
         write_atomic(sweep.folder / "table.json", json.dumps(content, indent=1) + "\n")
